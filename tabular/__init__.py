@@ -1,0 +1,1 @@
+"""Pure functions on tables and estimators: values in, values out. Nothing here imports mlflow or steps."""
