@@ -1,0 +1,98 @@
+"""etl: from a table to a data set.
+
+Takes a table by path, URL or name; leaves `dataset/` (train and holdout Parquet, schema), a profile of the columns and
+the input with its digest.
+"""
+
+from pathlib import Path
+
+import mlflow
+
+from steps import inputs, store, tracked
+from tabular import datasets, sources, tables
+from tabular.problem import Problem
+
+
+def etl(step: tracked.Step) -> None:
+    """Fetch the table, read it as a stream, cut the holdout, log the data set."""
+    problem = tracked.frozen_problem(step)
+    data = problem.data
+    path = sources.fetch(data.source, sha256=data.sha256, cache=_cache(), folder=step.folder, progress=True)
+    digest = sources.digest(path)
+    table = tables.scan(path, reading(problem), progress=True)
+    target = step.folder / store.DATASET
+    target.mkdir()
+    prepared = datasets.prepare(table, problem, target)
+    mlflow.log_artifacts(str(target), store.DATASET)
+    step.table(prepared.profile.table(), "profile.json")
+    inputs.log(step, name=problem.name, digest=digest, source=data.source, context="source", rows=prepared.rows)
+    _log(step, problem, prepared, digest, target)
+
+
+def reading(problem: Problem) -> tables.Reading:
+    """How the problem says that its file is to be read."""
+    data = problem.data
+    columns = tuple(data.columns) if data.columns else None
+    return tables.Reading(columns, tuple(data.missing), data.separator, data.encoding)
+
+
+def _cache() -> Path:
+    import pooch
+
+    return Path(pooch.os_cache("tabular"))
+
+
+def _log(step: tracked.Step, problem: Problem, prepared: datasets.Prepared, digest: str, folder: Path) -> None:
+    schema = prepared.schema
+    train, holdout = sum(prepared.train.values()), sum(prepared.holdout.values())
+    step.log(
+        params={
+            "rows": prepared.rows,
+            "duplicates_dropped": prepared.duplicates if problem.data.duplicates == "drop" else 0,
+            "rows_without_target": prepared.without_target,
+            "rows_train": train,
+            "rows_holdout": holdout,
+            "columns": len(schema.columns),
+            "classes": ", ".join(str(label) for label in schema.classes)[:6000],
+            "seed": problem.seed,
+            "split_by": problem.split.by,
+            "holdout": problem.split.holdout,
+        },
+        metrics={f"rows_{side}_{name}": count for side, counts in _sides(prepared) for name, count in counts},
+        tags={
+            "tabular.data_digest": digest,
+            "tabular.digest.train": sources.digest(folder / "train.parquet"),
+            "tabular.digest.holdout": sources.digest(folder / "holdout.parquet"),
+        },
+    )
+    notes = [
+        f"{prepared.rows:,} rows of `{problem.data.source}`, target `{schema.target}`.",
+        f"Train {train:,} and holdout {holdout:,} rows, split by {problem.split.by}; {len(schema.columns)} columns, "
+        f"{len(schema.classes)} classes.",
+    ]
+    if problem.data.duplicates == "drop":
+        notes.append(f"{prepared.duplicates:,} duplicates dropped.")
+    if prepared.without_target:
+        notes.append(f"{prepared.without_target:,} rows without a target dropped.")
+    notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
+    notes += [f"Look at this: {hint}." for hint in prepared.hints]
+    for hint in prepared.hints:
+        print(f"  hint: {hint}", flush=True)
+    summary = (
+        f"{train:,} train and {holdout:,} holdout rows, {len(schema.columns)} columns, {len(schema.classes)} classes"
+    )
+    step.finish(f"etl {problem.name}", summary, "\n\n".join(notes))
+
+
+def _sides(prepared: datasets.Prepared):
+    for side, counts in (("train", prepared.train), ("holdout", prepared.holdout)):
+        yield side, [(_metric(name), count) for name, count in counts.items()]
+
+
+def _metric(name: str) -> str:
+    """A class's name as part of a metric's, in which MLflow allows letters, digits and `_-. /`."""
+    return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in name)
+
+
+if __name__ == "__main__":
+    tracked.run("etl", etl)

@@ -1,0 +1,101 @@
+"""hpo: search a model's hyperparameters by cross-validation on the training rows.
+
+Leaves one nested run a trial, the trials as a table, and `best_params.json` for train.
+"""
+
+import time
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric, Param, RunTag
+
+from steps import inputs, store, terminal, tracked, training_rows
+from steps.launch import identity
+from steps.terminal import describe
+from tabular import folds, training
+from tabular.errors import UserError
+from tabular.metrics import METRICS
+from tabular.problem import Problem
+from tabular.search import Trial, best, search
+
+BEST = "best_params.json"
+
+
+def hpo(step: tracked.Step) -> None:
+    """Run the search and log what it found."""
+    problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
+    name = tracked.model_of(step, problem)
+    if not problem.models[name].space:
+        raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
+    rows = training_rows.load(step, problem, name)
+    cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
+    metric = METRICS[problem.search.metric]
+    names = list(dict.fromkeys([metric.name, "accuracy"]))
+    started = time.perf_counter()
+
+    with terminal.progress(problem.search.trials, f"hpo {name}", metric.name) as bar:
+
+        def objective(number: int, params: dict[str, Any]) -> float:
+            begun = time.time()
+            candidate = rows.candidate(params)
+            result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names)
+            summary = result.summary()
+            _log_trial(step, name, number, params, {**summary, "cv_seconds": result.seconds}, begun)
+            score = summary[f"cv_{metric.name}_mean"]
+            bar.score(score, greater_is_better=metric.greater_is_better)
+            return score
+
+        trials = search(
+            objective,
+            problem.models[name].space,
+            greater_is_better=metric.greater_is_better,
+            trials=problem.search.trials,
+            timeout=problem.search.timeout,
+            seed=problem.seed,
+        )
+    _log(step, problem, name, trials, time.perf_counter() - started)
+
+
+def _log_trial(
+    step: tracked.Step, model: str, number: int, params: dict[str, Any], metrics: dict[str, float], begun: float
+) -> None:
+    """A trial as a nested run: one create, one batch, one end."""
+    tags = {"mlflow.parentRunId": step.run_id, "tabular.trial": str(number), **identity()}
+    title = f"trial {number} {describe(params)}"
+    run = step.client.create_run(step.experiment_id, start_time=int(begun * 1000), tags=tags, run_name=title[:250])
+    now = int(time.time() * 1000)
+    step.client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+        params=[Param(name, str(value)) for name, value in {**params, "model_type": model}.items()],
+        tags=[RunTag(tracked.NOTE, f"Trial {number} of the search for {model}.")],
+    )
+    step.client.set_terminated(run.info.run_id)
+
+
+def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], seconds: float) -> None:
+    metric = METRICS[problem.search.metric]
+    winner = best(trials, greater_is_better=metric.greater_is_better)
+    mlflow.log_dict({"params": dict(winner.params), "trial": winner.number, metric.name: winner.score}, BEST)
+    columns: dict[str, list[Any]] = {"trial": [trial.number for trial in trials]}
+    columns[metric.name] = [trial.score for trial in trials]
+    for name in problem.models[model].space:
+        columns[name] = [trial.params[name] for trial in trials]
+    step.table(columns, "trials.json")
+    step.log(
+        params={"model_type": model, "search_metric": metric.name, "folds": problem.search.folds, "seed": problem.seed,
+                "trials": problem.search.trials, "timeout": problem.search.timeout,
+                **{f"best_{name}": value for name, value in winner.params.items()}},
+        metrics={"trials_ended": len(trials), f"best_cv_{metric.name}": winner.score, "search_seconds": seconds},
+        tags={"tabular.model": model},
+    )  # fmt: skip
+    ended = f"{len(trials)} trials"
+    if len(trials) < problem.search.trials:
+        ended += f" of {problem.search.trials} (its {problem.search.timeout:g} s were over)"
+    summary = f"{ended}, best cross-validated {metric.name} {winner.score:.4f}"
+    note = f"{ended} of Hyperopt's TPE in {seconds:.1f} s. Best: trial {winner.number}, `{describe(winner.params)}`."
+    step.finish(f"hpo {model}", summary, f"{note}\n\nCross-validated {metric.name}: {winner.score:.4f}.")
+
+
+if __name__ == "__main__":
+    tracked.run("hpo", hpo)

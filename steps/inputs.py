@@ -1,0 +1,62 @@
+"""Data sets as inputs of runs: what MLflow's data set columns and searches read."""
+
+import json
+from collections.abc import Mapping
+
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from steps import tracked
+from tabular.datasets import Schema
+
+
+def log(
+    step: tracked.Step, *, name: str, digest: str, source: str, context: str, rows: int, schema: Schema | None = None
+) -> None:
+    """Log what a step reads as an input of its run.
+
+    MLflow's own data set classes want the rows in memory and a sample of them to digest; a data set here has a digest
+    of all its bytes, known before they are read.
+
+    Parameters
+    ----------
+    step
+        The step under way.
+    name
+        Of the data set: the problem's.
+    digest
+        sha256 of the bytes; MLflow keeps the first 32 letters.
+    source
+        Where it came from: a path, a URL, a run's artifact.
+    context
+        `source`, `training` or `evaluation`.
+    rows
+        How many.
+    schema
+        Of the columns, where it is known.
+    """
+    kind, described = _source(source)
+    profile = {"num_rows": rows, **({"num_elements": rows * len(schema.columns)} if schema else {})}
+    entry = Dataset(
+        name=name,
+        digest=digest[:32],
+        source_type=kind,
+        source=json.dumps(described),
+        schema=json.dumps(_schema(schema)) if schema else None,
+        profile=json.dumps(profile),
+    )
+    step.client.log_inputs(step.run_id, datasets=[DatasetInput(entry, [InputTag("mlflow.data.context", context)])])
+
+
+def _source(source: str) -> tuple[str, Mapping[str, str]]:
+    """The type of a source and its JSON, as MLflow's `get_source` reads them."""
+    if source.startswith(("http://", "https://")):
+        return "http", {"url": source}
+    if source.startswith("sklearn:"):
+        return "code", {"tags": {"scikit-learn": source.removeprefix("sklearn:")}}
+    return "local", {"uri": source}
+
+
+def _schema(schema: Schema) -> dict[str, list[dict[str, object]]]:
+    # data sets past some hundred columns would not fit MLflow's field of 65,535 letters
+    columns = [{"type": column.dtype, "name": column.name, "required": True} for column in schema.columns]
+    return {"mlflow_colspec": columns[:300]}

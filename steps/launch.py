@@ -1,0 +1,119 @@
+"""A step of the chain as a child run: created, started, and its end read.
+
+MLflow's own way of nesting (`mlflow.run` in an active run) takes the parent from the calling thread and knows no run
+name; here the child's run is made first, with all that it should say, and handed to `mlflow.run(run_id=…)`.
+"""
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Param, RunTag
+from mlflow.exceptions import ExecutionException
+from mlflow.utils.time import get_current_time_millis
+
+from steps import place
+from steps.pipeline import Task
+from steps.tracked import REASON, SUMMARY
+from tabular.errors import UserError
+
+
+@dataclass(frozen=True)
+class Parent:
+    """The run of main that a child is made for, and how its steps are started."""
+
+    run_id: str
+    experiment_id: str
+    tags: Mapping[str, str]
+    env_manager: str
+    folder: Path  # of main: MLflow puts the empty folder that it makes for each run there
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A child run that has FINISHED."""
+
+    run_id: str
+    seconds: float
+    summary: str
+
+
+def parent(client: MlflowClient, run_id: str, folder: Path) -> Parent:
+    """What children need of main's run; `mlflow run` left the environment manager it was called with in a tag."""
+    run = client.get_run(run_id)
+    inherited = ("mlflow.source.name", "mlflow.source.git.commit", "mlflow.source.git.repoURL", "mlflow.project.env")
+    tags = {name: run.data.tags[name] for name in inherited if name in run.data.tags}
+    manager = run.data.tags.get("mlflow.project.env", "local")
+    return Parent(run_id, run.info.experiment_id, tags, manager, folder)
+
+
+def identity() -> dict[str, str]:
+    """Whose run it is: the user, and the process that answers for it, so that a later one can tell if it is alive."""
+    import psutil
+
+    started = psutil.Process().create_time()
+    return {
+        "mlflow.user": getpass.getuser(),
+        "tabular.owner.host": socket.gethostname(),
+        "tabular.owner.pid": str(os.getpid()),
+        "tabular.owner.started": f"{started:.2f}",
+    }
+
+
+def create(client: MlflowClient, task: Task, main: Parent, parameters: Mapping[str, str]) -> str:
+    """Make the run of a task, with its parent, name, source, owner and parameters as they are (not quoted for a shell)."""
+    tags = {
+        **main.tags,
+        **identity(),
+        "mlflow.parentRunId": main.run_id,
+        "mlflow.source.type": "PROJECT",
+        "mlflow.project.entryPoint": task.step.name,
+        "mlflow.project.backend": "local",
+    }
+    run = client.create_run(main.experiment_id, tags=tags, run_name=task.name)
+    client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in parameters.items() if value])
+    return run.info.run_id
+
+
+def start(client: MlflowClient, task: Task, run_id: str, main: Parent, parameters: Mapping[str, str]) -> Ended:
+    """Run a task's entry point in its run, and wait for it.
+
+    Raises
+    ------
+    UserError
+        Where it ended FAILED, with the reason that it left in its run.
+    """
+    try:
+        mlflow.run(
+            str(place.PROJECT),
+            entry_point=task.step.name,
+            parameters=dict(parameters),
+            experiment_id=main.experiment_id,
+            run_id=run_id,
+            env_manager=main.env_manager,
+            storage_dir=str(main.folder),
+        )
+    except ExecutionException:
+        reason = client.get_run(run_id).data.tags.get(REASON)
+        if reason is None:  # it died before it could say
+            reason = f"its process ended without a word; its run is {run_id}"
+            client.log_batch(run_id, tags=[RunTag(REASON, reason)])
+        raise StepFailed(task.name, reason) from None
+    run = client.get_run(run_id)
+    ended = run.info.end_time or get_current_time_millis()
+    return Ended(run_id, (ended - run.info.start_time) / 1000, run.data.tags.get(SUMMARY, ""))
+
+
+class StepFailed(UserError):
+    """A step that ended FAILED; it has said so itself on the terminal."""
+
+    def __init__(self, step: str, reason: str) -> None:
+        super().__init__(f"{step}: {reason}")
+        self.step = step
+        self.reason = reason

@@ -1,0 +1,170 @@
+"""main: the chain, from a table to a registered champion.
+
+Freezes the problem, runs each task of `steps.pipeline` as a child run in its own process and environment, and says what
+came of it.
+"""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+
+from steps import environment, launch, place, store, tracked
+from steps.pipeline import plan
+from steps.terminal import describe, say, table
+from tabular import estimators
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+OUTCOME = "tabular.outcome"
+
+
+def main(step: tracked.Step) -> None:
+    """Run the chain."""
+    started = time.perf_counter()
+    _check_require(step)
+    problem = tracked.frozen_problem(step)
+    _introduce(step, problem)
+    check = _EstimatorCheck(problem)
+    parent = launch.parent(step.client, step.run_id, step.folder)
+    runs: dict[str, str] = {}
+    for task in plan(problem):
+        parameters = task.parameters(step.run_id, runs)
+        run_id = launch.create(step.client, task, parent, parameters)
+        say(f"  {task.name} …")
+        try:
+            ended = launch.start(step.client, task, run_id, parent, parameters)
+        except launch.StepFailed as failed:
+            step.log(tags={"step.failed": failed.step})
+            say(f"  {task.name:<24} FAILED  run {run_id}")
+            raise
+        say(f"  {task.name:<24} {ended.seconds:6.1f} s  {ended.summary}")
+        runs[task.name] = run_id
+        check.wait()
+    _conclude(step, problem, runs, time.perf_counter() - started)
+
+
+class _EstimatorCheck:
+    """Import the problem's estimators while etl runs and main would wait: a misspelt one ends the chain after it."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._error: UserError | None = None
+        self._problem = problem
+        self._thread = threading.Thread(target=self._check, daemon=True)
+        self._thread.start()
+
+    def _check(self) -> None:
+        try:
+            for name, model in self._problem.models.items():
+                estimators.build(model, {}, where=f"models.{name}", seed=0, threads=1)
+        except UserError as error:
+            self._error = error
+
+    def wait(self) -> None:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+
+def _check_require(step: tracked.Step) -> None:
+    wanted = step.arguments["require"]
+    if wanted not in ("", "registered"):
+        raise UserError(f"require: {wanted!r} is not known; 'registered' makes a run without a new champion FAILED")
+
+
+def _introduce(step: tracked.Step, problem: Problem) -> None:
+    """Say what is about to happen, and log what it happens in."""
+    say(f"tabular  {problem.name}: predict {problem.data.target!r} of {problem.data.source}")
+    experiment = step.client.get_experiment(step.experiment_id).name
+    say(f"  run {step.run_id} in the experiment {experiment!r} of {mlflow.get_tracking_uri()}")
+    if experiment == "Default":
+        say("  hint: --experiment-name NAME keeps these runs together")
+    patch = place.changes()
+    tags = {"tabular.lock": environment.lock_digest(), "tabular.tree": "changed" if patch else "clean"}
+    if patch:
+        mlflow.log_text(patch, "changes.patch")
+    mlflow.log_dict(environment.describe(), "environment.json")
+    step.log(tags={**tags, **launch.identity(), "mlflow.runName": f"main {problem.name}"})
+
+
+def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], seconds: float) -> None:
+    """The table of candidates, the verdict, and what to type next."""
+    evaluation = step.client.get_run(runs["evaluate"])
+    verdict = step.client.get_run(runs["register"])
+    tags = verdict.data.tags
+    rows = leaderboard(evaluation, step.folder)
+    mlflow.log_dict({"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}, "leaderboard.json")
+    outcome = tags[OUTCOME]
+    kept = ("tabular.verdict", "tabular.champion", "tabular.champion.version", "tabular.winner")
+    step.log(
+        metrics={**_plain(evaluation), "chain_seconds": seconds},
+        tags={OUTCOME: outcome, **{name: tags[name] for name in kept if name in tags}},
+    )
+    say()
+    say(table([_shown(row, problem) for row in rows]))
+    say()
+    say(f"  {tags['tabular.verdict']}")
+    _say_next(step, problem, tags, seconds)
+    step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
+    if step.arguments["require"] == "registered" and outcome != "registered":
+        raise UserError(f"require: nothing was registered ({outcome}): {tags['tabular.verdict']}")
+
+
+def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
+    """The rows of the leaderboard that evaluate left, the best candidate first."""
+    found = json.loads(store.artifact(evaluation, "leaderboard.json", folder).read_text(encoding="utf-8"))
+    return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+
+
+def _plain(evaluation: Run) -> dict[str, float]:
+    """The winner's metrics, those without a model's name before them."""
+    return {name: value for name, value in evaluation.data.metrics.items() if "/" not in name}
+
+
+def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
+    """What of a leaderboard's row fits a terminal."""
+    metric = problem.search.metric
+    names = ["model", metric, f"cv_{metric}_mean", "accuracy", "f1_score", "log_loss", "fit_seconds", "gate"]
+    return {name: row[name] for name in dict.fromkeys(names)}
+
+
+def _say_next(step: tracked.Step, problem: Problem, tags: dict[str, str], seconds: float) -> None:
+    uri = tags.get("tabular.champion")
+    say(f"  {tags[OUTCOME]} after {seconds:.1f} s")
+    if uri is None:
+        return
+    say()
+    say(f"  champion  {uri} (version {tags['tabular.champion.version']})")
+    store_uri = mlflow.get_tracking_uri()
+    if not store_uri.startswith("http"):
+        say(f"  look      mlflow ui --backend-store-uri {store_uri}")
+        say(f"  serve     MLFLOW_TRACKING_URI={store_uri} mlflow models serve -m {uri} --env-manager uv -p 5001")
+    else:
+        say(f"  look      {store_uri}/#/experiments/{step.experiment_id}/runs/{step.run_id}")
+        say(f"  serve     MLFLOW_TRACKING_URI={store_uri} mlflow models serve -m {uri} --env-manager uv -p 5001")
+    say(
+        "  score     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d @rows.json  "
+        "(the version's input example shows a row)"
+    )
+
+
+def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], seconds: float) -> str:
+    shown = [_shown(row, problem) for row in rows]
+    header = list(shown[0])
+    lines = [f"**{tags[OUTCOME]}**: {tags['tabular.verdict']}.", "", "| " + " | ".join(header) + " |"]
+    lines.append("|" + "---|" * len(header))
+    lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in shown]
+    lines += ["", f"{describe({'seed': problem.seed})}, {seconds:.0f} s."]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    tracked.run("main", main)

@@ -1,0 +1,203 @@
+"""Models in MLflow: logged in the one format that this project serves, and loaded again."""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.models.model import ModelInfo
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from steps import served
+from tabular import datasets
+from tabular.errors import UserError
+from tabular.training import Fitted, booster_text
+
+# What a container that serves needs, pinned as the steps had it: no search, no pictures, no tests.
+SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
+
+
+def log(
+    fitted: Fitted, schema: datasets.Schema, example, *, name: str, folder: Path, params: dict, tags: dict
+) -> ModelInfo:
+    """Log a fitted candidate as a model of the active run.
+
+    Parameters
+    ----------
+    fitted
+        What `tabular.training.fit` gave.
+    schema
+        Of the rows that it was fitted on.
+    example
+        A few raw rows (pandas), which become the model's input example.
+    name
+        Of the logged model.
+    folder
+        An empty folder for its parts.
+    params, tags
+        Of the logged model.
+    """
+    parts = write_parts(fitted, schema, folder)
+    return Model.log(
+        None,
+        flavor=_Flavor,
+        name=name,
+        parts=parts,
+        signature=signature(schema),
+        input_example=example,
+        requirements=requirements(fitted),
+        params=params,
+        tags=tags,
+    )
+
+
+def load(uri: str, folder: Path, code: str) -> served.TabularModel:
+    """A model as serving loads it, by its URI.
+
+    Parameters
+    ----------
+    uri
+        `models:/…` or a path.
+    folder
+        Where it is copied to.
+    code
+        sha256 that its code file must have: nothing else is run.
+
+    Raises
+    ------
+    UserError
+        Where it cannot be read, carries other code, or does not load.
+    """
+    place = Path(tempfile.mkdtemp(dir=folder))
+    try:
+        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
+        found = hashlib.sha256((local / Path(served.__file__).name).read_bytes()).hexdigest()
+    except (MlflowException, OSError) as error:
+        raise UserError(f"model {uri} cannot be read ({_first_line(error)})") from None
+    if found != code:
+        raise UserError(f"model {uri} carries code of digest {found[:12]}, and {code[:12]} was recorded: not loaded")
+    try:
+        return mlflow.pyfunc.load_model(str(local)).unwrap_python_model()
+    except Exception as error:  # whatever a model of another day may raise
+        raise UserError(f"model {uri} cannot be loaded ({_first_line(error)})") from None
+
+
+def code_digest() -> str:
+    """sha256 of the code file that models logged now carry."""
+    return hashlib.sha256(Path(served.__file__).read_bytes()).hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:
+    """A fitted candidate as files without pickle; gives the folder `model` below `folder`."""
+    import skops.io
+
+    parts = folder / "model"
+    parts.mkdir()
+    objects = {served.FEATURES: fitted.features}
+    text = booster_text(fitted.classifier)
+    if text is None:
+        objects[served.CLASSIFIER] = fitted.classifier
+    else:
+        (parts / served.BOOSTER).write_text(text, encoding="utf-8")
+    trusted: set[str] = set()
+    for file, part in objects.items():
+        skops.io.dump(part, parts / file)
+        trusted.update(skops.io.get_untrusted_types(file=parts / file))
+    description = {
+        "columns": [asdict(column) for column in schema.columns],
+        "classes": list(schema.classes),
+        "classes_seen": [int(code) for code in fitted.classifier.classes_],
+        "positive": schema.positive,
+        "trusted_types": sorted(trusted),
+    }
+    (parts / served.DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+    return parts
+
+
+def signature(schema: datasets.Schema) -> ModelSignature:
+    """Raw rows in, label and probabilities out; every number is a double, since an integer may be missing one day."""
+    inputs = [ColSpec(DataType[column.dtype], column.name) for column in schema.columns]
+    label = {bool: DataType.boolean, int: DataType.long, float: DataType.double, str: DataType.string}
+    outputs = [ColSpec(label[type(schema.classes[0])], "label")]
+    outputs += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
+    threshold = [ParamSpec("threshold", DataType.double, 0.5)] if len(schema.classes) == 2 else []
+    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(threshold) if threshold else None)
+
+
+def requirements(fitted: Fitted) -> list[str]:
+    """The pinned packages that serve the model: ours, and the one that its classifier comes from."""
+    package = type(fitted.classifier).__module__.split(".")[0]
+    names = list(SERVING) if package == "sklearn" else [*SERVING, package]
+    return [f"{name}=={version(name)}" for name in names]
+
+
+def digest(parts: Path) -> str:
+    """sha256 of what a model has learnt: its parts' contents without the archives' time stamps."""
+    import zipfile
+
+    whole = hashlib.sha256()
+    for part in sorted(parts.iterdir()):
+        whole.update(part.name.encode())
+        if zipfile.is_zipfile(part):
+            with zipfile.ZipFile(part) as archive:
+                for member in sorted(archive.namelist()):
+                    whole.update(member.encode() + _stable(member, archive.read(member)))
+        else:
+            whole.update(part.read_bytes())
+    return whole.hexdigest()
+
+
+def _stable(member: str, content: bytes) -> bytes:
+    """skops numbers objects by their address in memory; their order of appearance says as much."""
+    if member != "schema.json":
+        return content
+    seen: dict[bytes, bytes] = {}
+
+    def place(found: re.Match[bytes]) -> bytes:
+        return found[1] + seen.setdefault(found[2], str(len(seen)).encode())
+
+    return re.sub(rb'("__id__": )(\d+)', place, content)
+
+
+class _Flavor:
+    """What `Model.log` asks of a flavor: pyfunc from code, and `lightgbm` beside it where there is a booster.
+
+    The second entry makes `mlflow.lightgbm.load_model` work, and MLflow's Docker images bring LightGBM's libgomp.
+    """
+
+    @staticmethod
+    def save_model(
+        path: str,
+        mlflow_model: Model,
+        parts: Path,
+        signature: ModelSignature,
+        input_example,
+        requirements: Sequence[str],
+    ) -> None:
+        if (parts / served.BOOSTER).exists():
+            mlflow_model.add_flavor(
+                "lightgbm",
+                lgb_version=version("lightgbm"),
+                data=f"artifacts/model/{served.BOOSTER}",
+                model_class="lightgbm.basic.Booster",
+            )
+        mlflow.pyfunc.save_model(
+            path=path,
+            mlflow_model=mlflow_model,
+            python_model=served.__file__,
+            artifacts={"model": str(parts)},
+            signature=signature,
+            input_example=input_example,
+            pip_requirements=list(requirements),
+        )

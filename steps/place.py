@@ -1,0 +1,136 @@
+"""Where things are: this project, the folder that the caller stands in, the problem and data that they name."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tabular import problem as problems
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_PROBLEM = "breast_cancer"
+# The parameters of main that set something over the problem's file, and how their text is read.
+OVERRIDES = {
+    "data": ("data.source", str),
+    "target": ("data.target", str),
+    "trials": ("search.trials", int),
+    "timeout": ("search.timeout", float),
+    "seed": ("seed", int),
+}
+
+
+def caller_folder() -> Path:
+    """The folder where `mlflow run` was typed: ours, unless the project is a git clone or another folder.
+
+    A step is a child of the process that called it, with or without a bash between them.
+    """
+    import psutil
+
+    try:
+        parent = psutil.Process().parent()
+        while parent is not None and parent.cmdline()[:2] == ["bash", "-c"]:
+            parent = parent.parent()
+        return Path(parent.cwd()) if parent is not None and "MLFLOW_RUN_ID" in os.environ else Path.cwd()
+    except psutil.Error:
+        return Path.cwd()
+
+
+def effective_problem(arguments: Mapping[str, str]) -> Problem:
+    """The problem that a command line describes: a file of ours or the caller's, or defaults, and what is set over it.
+
+    Parameters
+    ----------
+    arguments
+        `problem` (a name in problems/, or a path), `data`, `target`, `trials`, `timeout`, `seed`; empty: not given.
+
+    Raises
+    ------
+    UserError
+        One line that names the parameter or the file and its key.
+    """
+    set_over = {
+        path: _read(name, text, as_) for name, (path, as_) in OVERRIDES.items() if (text := arguments.get(name, ""))
+    }
+    if "data.source" in set_over:
+        set_over["data.sha256"] = None  # of the file that the problem names, not of this one
+    named = arguments.get("problem", "")
+    if not named and "data.source" in set_over:
+        found = _without_file(set_over)
+    elif not named and "data.target" in set_over:
+        raise UserError("target: -P target=… names a column of the table that -P data=… names; data is missing")
+    else:
+        found = problems.read(_problem_file(named or DEFAULT_PROBLEM), set_over)
+    return _absolute(found, named)
+
+
+def _without_file(set_over: Mapping[str, Any]) -> Problem:
+    source = set_over["data.source"]
+    if "data.target" not in set_over:
+        raise UserError(f"target: name the column of {source} to predict: -P target=COLUMN")
+    stem = source.rstrip("/").split("/")[-1].split("?")[0].removeprefix("sklearn:").split(".")[0]
+    return problems.parse("{}", "command line", {"name": problems.slug(stem), **set_over})
+
+
+def _problem_file(named: str) -> Path:
+    shipped = sorted(path.stem for path in (PROJECT / "problems").glob("*.yaml"))
+    if named in shipped:
+        return PROJECT / "problems" / f"{named}.yaml"
+    path = _find(named)
+    if path is not None:
+        return path
+    hint = problems.nearest(named, shipped)
+    raise UserError(f"problem: {named!r} is neither a YAML file nor a problem of ours ({', '.join(shipped)}){hint}")
+
+
+def _absolute(found: Problem, named: str) -> Problem:
+    """The problem with a source that means the same file from any folder."""
+    source = found.data.source
+    if "://" in source or source.startswith("sklearn:"):
+        return found
+    beside = [_problem_file(named).parent] if named else []
+    path = _find(source, *beside)
+    if path is None:
+        raise UserError(f"data: there is no file {source!r} in {caller_folder()}")
+    return found.model_copy(update={"data": found.data.model_copy(update={"source": str(path)})})
+
+
+def _find(name: str, *beside: Path) -> Path | None:
+    for folder in (caller_folder(), *beside, PROJECT):
+        path = folder / Path(name).expanduser()
+        if path.exists():
+            return path.resolve()
+    return None
+
+
+def _read(name: str, text: str, as_: type) -> Any:
+    if as_ is str:
+        return text
+    try:
+        value = as_(text)
+    except ValueError:
+        kind = "a whole number" if as_ is int else "a number of seconds"
+        raise UserError(f"{name}: {text!r} is not {kind}") from None
+    if name in ("trials", "timeout") and not value > 0:
+        raise UserError(f"{name}: {text} is not above 0")
+    return value
+
+
+def commit() -> str | None:
+    """The commit that this project is at, or None outside git."""
+    return _git("rev-parse", "HEAD")
+
+
+def changes() -> str:
+    """What the tree has over its commit, as a patch; empty where it has nothing or is no git tree."""
+    return _git("diff", "--binary", "HEAD", strip=False) or ""
+
+
+def _git(*words: str, strip: bool = True) -> str | None:
+    try:
+        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip() if strip else done.stdout

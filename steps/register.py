@@ -1,0 +1,191 @@
+"""register: the gate, and the registry behind it. The only step that changes the world.
+
+The winner of an evaluation becomes the champion if it meets what the gate requires and beats today's champion on the
+same holdout. Otherwise nothing is written but the verdict, in this step's own run.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from steps import models, store, tracked
+from steps.evaluate import EVALUATION, Holdout, load_holdout
+from tabular import gate
+from tabular.errors import UserError
+from tabular.metrics import METRICS
+from tabular.problem import Problem
+
+OUTCOME = "tabular.outcome"
+REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of the winner, and why."""
+
+    outcome: str
+    reason: str
+    winner: dict[str, Any]
+    champion: str | None = None  # the version that it met
+    comparison: dict[str, Any] | None = None
+
+
+def register(step: tracked.Step) -> None:
+    """Judge the winner, and register it where the gate lets it."""
+    evaluation = store.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
+    problem = tracked.frozen_problem(step, otherwise=step.arguments["evaluation"])
+    found = json.loads(store.artifact(evaluation, EVALUATION, step.folder).read_text(encoding="utf-8"))
+    winner = found["candidates"][0]
+    champion = current_champion(step, problem)
+    verdict = judge(step, problem, evaluation.data.tags["tabular.dataset"], winner, champion)
+    version = champion
+    if verdict.outcome == REGISTERED:
+        version = _add_version(step, problem, evaluation.info.run_id, verdict)
+    _log(step, problem, verdict, version)
+
+
+def current_champion(step: tracked.Step, problem: Problem) -> ModelVersion | None:
+    """The version that the registry's alias names today, or None."""
+    try:
+        return step.client.get_model_version_by_alias(problem.registry.name, problem.registry.alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None  # no such model, or no such alias
+        raise
+
+
+def judge(
+    step: tracked.Step, problem: Problem, dataset: str, winner: dict[str, Any], champion: ModelVersion | None
+) -> Verdict:
+    """What the gate says of the winner; reads the registry and changes nothing."""
+    if winner["unmet"]:
+        return Verdict(REFUSED, f"{winner['model']} does not pass the gate: {'; '.join(winner['unmet'])}", winner)
+    if champion is None:
+        return Verdict(REGISTERED, f"{winner['model']} passes the gate, and there is no champion yet", winner)
+    name = f"version {champion.version}"
+    if champion.tags.get("tabular.model_digest") == winner["model_digest"]:
+        return Verdict(KEPT, f"{winner['model']} is the champion already ({name})", winner, champion.version)
+    holdout = load_holdout(step, problem, dataset)
+    try:
+        todays = _champion_probabilities(step, problem, champion, holdout)
+    except UserError as error:
+        reason = f"{winner['model']} passes the gate, and the champion ({name}) cannot be asked: {error}"
+        return Verdict(REGISTERED, reason, winner, champion.version)
+    challenger = models.load(winner["model_uri"], step.folder, winner["code_digest"]).probabilities(holdout.features)
+    comparison = _compare(problem, holdout, challenger, todays)
+    gained = comparison.challenger - comparison.champion
+    figures = (
+        f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of the champion ({name}), "
+        f"{gained:+.4f}"
+    )
+    if comparison.better:
+        reason, outcome = f"{winner['model']} beats the champion: {figures}", REGISTERED
+    else:
+        reason = f"{winner['model']} is not better with {comparison.confidence:.0%} confidence: {figures}"
+        outcome = KEPT
+    return Verdict(outcome, reason, winner, champion.version, comparison.as_dict())
+
+
+def _champion_probabilities(
+    step: tracked.Step, problem: Problem, champion: ModelVersion, holdout: Holdout
+) -> np.ndarray:
+    """Today's champion on today's holdout; UserError where it has another schema or cannot be loaded."""
+    name = f"{champion.name} version {champion.version}"
+    code = champion.tags.get("tabular.code_digest")
+    if code is None:
+        raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.code_digest")
+    model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, code)
+    if model.description["classes"] != list(holdout.schema.classes):
+        raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
+    if model.description["columns"] != [asdict(column) for column in holdout.schema.columns]:
+        raise UserError(f"{name} was trained on other columns")
+    return model.probabilities(holdout.features)
+
+
+def _compare(problem: Problem, holdout: Holdout, challenger: np.ndarray, champion: np.ndarray) -> gate.Comparison:
+    from tabular.metrics import classification_metrics
+
+    rule = problem.gate.beat_champion
+    about = {"classes": holdout.schema.classes, "positive": holdout.schema.positive, "names": [rule.metric]}
+
+    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
+        return classification_metrics(y, probabilities, **about)[rule.metric]
+
+    return gate.compare(
+        challenger,
+        champion,
+        holdout.rows.y,
+        measure,
+        metric=rule.metric,
+        greater_is_better=METRICS[rule.metric].greater_is_better,
+        confidence=rule.confidence,
+        seed=problem.seed,
+    )
+
+
+def _add_version(step: tracked.Step, problem: Problem, evaluation: str, verdict: Verdict) -> ModelVersion:
+    """A version with its description and tags first, the alias last: half a registration is never served."""
+    registry, winner = problem.registry, verdict.winner
+    try:
+        step.client.create_registered_model(registry.name, description=problem.description or None)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    metrics = {f"tabular.{name}": f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
+    tags = {
+        **problem.tags,
+        "tabular.problem": problem.name,
+        "tabular.model": winner["model"],
+        "tabular.model_digest": winner["model_digest"],
+        "tabular.code_digest": winner["code_digest"],
+        "tabular.run": winner["run_id"],
+        "tabular.evaluation": evaluation,
+        "tabular.verdict": verdict.reason,
+        **metrics,
+    }
+    model_id = winner["model_uri"].removeprefix("models:/")
+    version = step.client.create_model_version(
+        name=registry.name,
+        source=winner["model_uri"],
+        run_id=winner["run_id"],
+        tags={name: value[:5000] for name, value in tags.items()},
+        description=_describe(problem, verdict),
+        model_id=model_id,
+    )
+    step.client.set_registered_model_alias(registry.name, registry.alias, version.version)
+    return version
+
+
+def _describe(problem: Problem, verdict: Verdict) -> str:
+    winner = verdict.winner
+    lines = [f"**{winner['model']}** for *{problem.name}*. {problem.description}".strip(), "", f"{verdict.reason}.", ""]
+    lines += ["| metric | on the holdout |", "|---|---|"]
+    lines += [f"| {name} | {value:.4f} |" for name, value in winner["metrics"].items() if value is not None]
+    return "\n".join(lines)
+
+
+def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelVersion | None) -> None:
+    registry = problem.registry
+    mlflow.log_dict(asdict(verdict), "verdict.json")
+    tags = {OUTCOME: verdict.outcome, "tabular.verdict": verdict.reason, "tabular.winner": verdict.winner["model"]}
+    if version is not None:
+        tags |= {
+            "tabular.champion": f"models:/{registry.name}@{registry.alias}",
+            "tabular.champion.version": version.version,
+        }
+    comparison = verdict.comparison or {}
+    metrics = {f"{who}_{comparison['metric']}": comparison[who] for who in ("challenger", "champion") if comparison}
+    step.log(tags=tags, metrics=metrics)
+    done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused"}[verdict.outcome]
+    if verdict.outcome == REGISTERED and version is not None:
+        done += f" {registry.name} version {version.version}"
+    step.finish(f"register {problem.name}", done, f"{done}.\n\n{verdict.reason}.")
+
+
+if __name__ == "__main__":
+    tracked.run("register", register)

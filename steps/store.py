@@ -1,0 +1,68 @@
+"""Reading MLflow's store: runs, their artifacts, the problem and the data set that they hold."""
+
+import re
+from pathlib import Path
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.uri import is_local_uri
+
+from tabular import problem as problems
+from tabular.datasets import Rows, Schema, load
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+PROBLEM = "problem.yaml"
+DATASET = "dataset"
+
+
+def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
+    """A run by the id that a parameter gave, of the step that it should be of."""
+    try:
+        found = client.get_run(run_id)
+    except MlflowException:
+        raise UserError(f"{parameter}: there is no run {run_id!r} in {mlflow.get_tracking_uri()}") from None
+    entry_point = found.data.tags.get("mlflow.project.entryPoint")
+    if step is not None and entry_point != step:
+        raise UserError(f"{parameter}: run {run_id} is a run of {entry_point!r}, and one of {step!r} is needed")
+    return found
+
+
+def artifact(found: Run, path: str, folder: Path) -> Path:
+    """An artifact of a run as a local path: in place on a local store, else downloaded below `folder`.
+
+    By absolute artifact URI, since MLflow copies what is asked for as `runs:/…` into a folder that nobody removes.
+    """
+    uri = f"{found.info.artifact_uri}/{path}"
+    place = None if is_local_uri(found.info.artifact_uri) else folder / found.info.run_id
+    if place is not None:
+        place.mkdir(parents=True, exist_ok=True)
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place and str(place)))
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"run {found.info.run_id} has no artifact {path!r} that can be read ({reason})") from None
+
+
+def problem(client: MlflowClient, reference: str, folder: Path, parameter: str = "problem") -> Problem:
+    """The frozen problem of the run that `reference` names."""
+    found = run(client, reference, parameter)
+    path = artifact(found, PROBLEM, folder)
+    return problems.parse(path.read_text(encoding="utf-8"), f"{PROBLEM} of run {reference}")
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a parameter's value has the form of a run's id."""
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
+
+
+def schema(found: Run, folder: Path) -> Schema:
+    """The schema of the data set that a run of etl holds."""
+    return Schema.from_json(artifact(found, f"{DATASET}/schema.json", folder).read_text(encoding="utf-8"))
+
+
+def rows(found: Run, part: str, of: Schema, folder: Path) -> Rows:
+    """The `train` or `holdout` rows of the data set that a run of etl holds."""
+    return load(artifact(found, f"{DATASET}/{part}.parquet", folder), of)

@@ -1,0 +1,81 @@
+"""What a person sees while the chain runs: a line a step, a bar for trials, tables."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+
+def say(text: str = "") -> None:
+    """A line on stdout, at once: other processes write there too."""
+    print(text, flush=True)
+
+
+def describe(params: Mapping[str, Any]) -> str:
+    """Hyperparameters as a run's name shows them: `num_leaves=63 learning_rate=0.05`."""
+    return " ".join(f"{name}={_short(value)}" for name, value in params.items())
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as aligned text, numbers to four places."""
+    header = list(rows[0])
+    cells = [[_cell(row[name]) for name in header] for row in rows]
+    widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(header)]
+    numeric = [isinstance(rows[0][name], int | float) for name in header]
+
+    def line(values: Sequence[str]) -> str:
+        aligned = [v.rjust(w) if right else v.ljust(w) for v, w, right in zip(values, widths, numeric, strict=True)]
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in cells)])
+
+
+class Progress:
+    """Counts trials: a bar where there is a terminal, else a line now and then."""
+
+    def __init__(self, total: int, title: str, unit: str) -> None:
+        self._total, self._title, self._unit = total, title, unit
+        self._done = 0
+        self._best: float | None = None
+        self._bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=f"  {title}", unit="trial", leave=False)
+
+    def score(self, value: float, *, greater_is_better: bool) -> None:
+        """One trial has ended with this score."""
+        self._done += 1
+        if self._best is None or (value > self._best) == greater_is_better:
+            self._best = value
+        best = f"best {self._unit} {self._best:.4f}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(best, refresh=False)
+            self._bar.update()
+        elif self._done % max(1, self._total // 4) == 0 and self._done < self._total:
+            say(f"  {self._title}: {self._done} of {self._total} trials, {best}")
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+@contextmanager
+def progress(total: int, title: str, unit: str) -> Iterator[Progress]:
+    """A `Progress` that is closed whatever happens."""
+    bar = Progress(total, title, unit)
+    try:
+        yield bar
+    finally:
+        bar.close()
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return "" if value is None else str(value)

@@ -1,0 +1,217 @@
+"""The shell around every step: its command line, its run, its errors, its end."""
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+# What MLflow says of its own on stdout and stderr would drown what the steps say; its warnings stay.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "1")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from steps import place, store
+from steps.pipeline import STEPS
+from tabular import problem as problems
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+REASON = "tabular.reason"
+SUMMARY = "tabular.summary"
+NOTE = "mlflow.note.content"
+MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "require")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step under way: its arguments, its run, and a folder of its own that is gone when it ends."""
+
+    name: str
+    arguments: Mapping[str, str]
+    run_id: str
+    experiment_id: str
+    folder: Path
+    client: MlflowClient
+
+    def log(
+        self,
+        *,
+        params: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log to the step's run in one batch."""
+        log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
+
+    def table(self, columns: Mapping[str, list], name: str) -> None:
+        """Log a table that MLflow's UI shows as one; `columns` are name: values."""
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        mlflow.log_dict({"columns": list(columns), "data": rows}, name)
+
+    def finish(self, title: str, summary: str, note: str) -> None:
+        """Give the run its name, the line that main prints of it, and the note that says what it did."""
+        self.log(tags={"mlflow.runName": title[:250], SUMMARY: summary, NOTE: note})
+
+
+def log(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    params: Mapping[str, object] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> None:
+    """Log parameters, metrics and tags to a run; MLflow takes 100 parameters and 1000 metrics a batch."""
+    now = mlflow.utils.time.get_current_time_millis()
+    pending = [Param(name, str(value)) for name, value in (params or {}).items()]
+    measured = [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]
+    tagged = [RunTag(name, str(value)) for name, value in (tags or {}).items()]
+    client.log_batch(run_id, metrics=measured, params=pending[:100], tags=tagged)
+    for start in range(100, len(pending), 100):
+        client.log_batch(run_id, params=pending[start : start + 100])
+
+
+def run(name: str, body: Callable[[Step], None]) -> NoReturn:
+    """Run a step as a process of its own: adopt or start its run, do its work, end it, exit with 0 or 1.
+
+    A `UserError` is one line on stderr, the run's reason and its end as FAILED; so is anything else that goes wrong,
+    with the traceback where TABULAR_DEBUG=1.
+    """
+    quiet()
+    try:
+        _check_store()
+        active = mlflow.start_run()
+    except Exception as error:
+        fail(_store_reason(error), error)
+        sys.exit(1)
+    client = MlflowClient()
+    run_id = active.info.run_id
+    try:
+        with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
+            arguments = parse(name, sys.argv[1:])
+            body(Step(name, arguments, run_id, active.info.experiment_id, Path(folder), client))
+    except Exception as error:
+        reason = explain(error)
+        fail(reason, error)
+        _end_failed(client, run_id, reason)
+        sys.exit(1)
+    mlflow.end_run()
+    sys.exit(0)
+
+
+def parse(name: str, argv: list[str]) -> dict[str, str]:
+    """The parameters of an entry point from `--name=value` words; UserError for one that it does not have."""
+    known = MAIN if name == "main" else tuple(STEPS[name].parameters)
+    parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
+    for parameter in known:
+        parser.add_argument(f"--{parameter}", default="")
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        word = unknown[0].removeprefix("--").partition("=")[0]
+        hint = problems.nearest(word, known)
+        raise UserError(f"{name} has no parameter {word!r}{hint or ''} (its parameters: {', '.join(known)})")
+    return vars(arguments)
+
+
+def frozen_problem(step: Step, *, otherwise: str = "") -> Problem:
+    """The problem of a step: of the run that its parameter names, or a file; else of the run `otherwise`.
+
+    It is logged with the step's own run, so that each run says by itself what it was asked.
+    """
+    given = step.arguments["problem"]
+    if not given and otherwise:
+        given = otherwise
+    if store.is_run_id(given):
+        found = store.problem(step.client, given, step.folder)
+    else:
+        found = place.effective_problem(step.arguments)
+    mlflow.log_text(found.to_yaml(), store.PROBLEM)
+    step.log(tags={"tabular.problem": found.name, **found.tags})
+    return found
+
+
+def model_of(step: Step, problem: Problem) -> str:
+    """The name of the problem's model that the parameter `model` asks for."""
+    name = step.arguments["model"]
+    if name not in problem.models:
+        known = ", ".join(problem.models)
+        raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
+    return name
+
+
+def quiet() -> None:
+    """Leave the terminal to what the steps say of their work."""
+    import logging
+
+    # the one handler of MLflow's loggers writes INFO for each run, environment and model
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if os.environ.get("TABULAR_DEBUG") != "1":
+        warnings.simplefilter("ignore")
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, UserError):
+        return str(error)
+    lines = str(error).strip().splitlines() or [""]
+    return f"unexpected {type(error).__name__}: {lines[0]} (TABULAR_DEBUG=1 shows where)"
+
+
+def fail(reason: str, error: BaseException) -> None:
+    """Say on stderr why the step ends."""
+    if os.environ.get("TABULAR_DEBUG") == "1":
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    print(f"tabular: {reason}", file=sys.stderr, flush=True)
+
+
+def _end_failed(client: MlflowClient, run_id: str, reason: str) -> None:
+    try:
+        client.set_tag(run_id, REASON, reason[:5000])
+        if not client.get_run(run_id).data.tags.get(NOTE):
+            client.set_tag(run_id, NOTE, f"Failed: {reason}")
+    finally:
+        mlflow.end_run("FAILED")
+
+
+def _check_store() -> None:
+    """A relative sqlite path means another file in the folder of a git clone than in the caller's."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    parts = urlsplit(uri)
+    if not (parts.scheme.startswith("sqlite") and parts.path.startswith("/") and not parts.path.startswith("//")):
+        return
+    path = Path(parts.path.removeprefix("/"))
+    if not path.is_absolute() and path.parts and not path.exists():
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri} is relative, and the project runs in another folder than you do: "
+            f"write it as sqlite:///{place.caller_folder() / path}"
+        )
+
+
+def _store_reason(error: Exception) -> str:
+    uri = mlflow.get_tracking_uri()
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MlflowException) and "out-of-date database schema" in str(error):
+        return (
+            f"the store {uri} was made by another version of MLflow than {mlflow.__version__}, which the steps run: "
+            f"upgrade a copy of it with `mlflow db upgrade {uri}`, or use another store (MLFLOW_TRACKING_URI)"
+        )
+    return f"the tracking store {uri} gives no run to work in: {explain(error)}"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog.removeprefix('steps.')}: {message}")

@@ -1,0 +1,131 @@
+"""train: cross-validate a model with its best hyperparameters, then fit it on all training rows.
+
+Leaves cross-validated and training metrics, the loss by iteration where the model has iterations, and the fitted model.
+"""
+
+import json
+import time
+from typing import Any
+
+import mlflow
+from mlflow.entities import Metric
+
+from steps import environment, models, store, tracked, training_rows
+from steps.hpo import BEST
+from steps.terminal import describe
+from tabular import folds, training
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+# A curve of more points than this is thinned: MLflow draws no more, and each is a row in its store.
+MOST_POINTS = 200
+CURVES = "loss_by_iteration.json"
+
+
+def train(step: tracked.Step) -> None:
+    """Cross-validate, fit, log the model."""
+    problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
+    name = tracked.model_of(step, problem)
+    rows = training_rows.load(step, problem, name)
+    params = _best_params(step, name)
+    candidate = rows.candidate(params)
+    cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
+    result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads)
+    started = time.perf_counter()
+    fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
+    seconds = time.perf_counter() - started
+    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X))
+    metrics = {
+        **result.summary(),
+        **{f"training_{metric}": value for metric, value in scores.items()},
+        "cv_seconds": result.seconds,
+        "fit_seconds": seconds,
+    }
+    _log_params(step, problem, rows, candidate)
+    step.log(metrics={key: value for key, value in metrics.items() if value == value})
+    _log_curves(step, result.curves)
+    mlflow.log_dict([column.name for column in rows.schema.columns], "feature_names.json")
+    mlflow.log_dict(environment.describe(), "environment.json")
+    _log_model(step, problem, rows, fitted)
+    _finish(step, problem, name, params, metrics)
+
+
+def _best_params(step: tracked.Step, name: str) -> dict[str, Any]:
+    """What the run of hpo found; nothing where train is given none."""
+    given = step.arguments["params"]
+    if not given:
+        return {}
+    found = store.run(step.client, given, "params", "hpo")
+    searched = found.data.tags.get("tabular.model")
+    if searched != name:
+        raise UserError(f"params: run {given} searched for {searched!r}, and the model is {name!r}")
+    return json.loads(store.artifact(found, BEST, step.folder).read_text(encoding="utf-8"))["params"]
+
+
+def _log_params(
+    step: tracked.Step, problem: Problem, rows: training_rows.TrainingRows, candidate: training.Candidate
+) -> None:
+    of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns", "classes")}
+    step.log(
+        params={
+            "model_type": candidate.name,
+            "estimator": candidate.model.estimator,
+            **training.hyperparameters(candidate),
+            **of_data,
+            "seed": problem.seed,
+            "folds": problem.search.folds,
+            "split_by": rows.schema.split_by,
+        },
+        tags={"tabular.model": candidate.name},
+    )
+
+
+def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
+    """The folds' mean log loss by iteration, as metrics with steps."""
+    now = int(time.time() * 1000)
+    points = []
+    for name, losses in curves.items():
+        stride = -(-len(losses) // MOST_POINTS)
+        kept = [*range(0, len(losses), stride)]
+        points += [Metric(f"{name}_loss_by_iteration", losses[i], now, i + 1) for i in kept]
+    if points:
+        step.client.log_batch(step.run_id, metrics=points)
+        mlflow.log_dict(curves, CURVES)
+
+
+def _log_model(step: tracked.Step, problem: Problem, rows: training_rows.TrainingRows, fitted: training.Fitted) -> None:
+    info = models.log(
+        fitted,
+        rows.schema,
+        rows.frame.head(3),
+        name=rows.model,
+        folder=step.folder,
+        params={"model_type": rows.model},
+        tags={"tabular.problem": problem.name},
+    )
+    step.log(
+        tags={
+            "tabular.model_uri": info.model_uri,
+            "tabular.model_digest": models.digest(step.folder / "model"),
+            "tabular.code_digest": models.code_digest(),
+            "tabular.search": step.arguments["params"],
+        }
+    )
+
+
+def _finish(step: tracked.Step, problem: Problem, name: str, params: dict[str, Any], metrics: dict[str, float]) -> None:
+    metric = problem.search.metric
+    mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
+    summary = f"cross-validated {metric} {mean:.4f} ± {spread:.4f}"
+    found = "with the hyperparameters of the search" if params else "with the problem's own hyperparameters"
+    note = (
+        f"Fitted {name} {found} on all training rows in {metrics['fit_seconds']:.1f} s.\n\n"
+        f"Over {problem.search.folds} folds: {metric} {mean:.4f} ± {spread:.4f} (deviation of the folds), "
+        f"accuracy {metrics['cv_accuracy_mean']:.4f}. On the rows that it learnt from: {metric} "
+        f"{metrics[f'training_{metric}']:.4f}."
+    )
+    step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
+
+
+if __name__ == "__main__":
+    tracked.run("train", train)

@@ -1,0 +1,400 @@
+"""From a table to a data set: train and holdout Parquet, and the schema that both follow.
+
+The table is read as a stream, twice. What is held for all rows at once: the target, the column of the split and, where
+duplicates are dropped, a hash of eight bytes a row.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabular.errors import UserError
+from tabular.problem import Data, DateParts, Label, Problem, Split, nearest
+from tabular.profiles import Profile
+from tabular.tables import Table
+
+# The rows' place in time, or their group: kept beside the features, so that folds can be cut as the holdout was.
+SPLIT_KEY = "__split_key__"
+MAX_CLASSES = 100
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A feature: how raw rows carry it (`dtype`, in the words of MLflow's signatures) and how a model reads it."""
+
+    name: str
+    dtype: Literal["double", "string", "boolean", "datetime"]
+    kind: Literal["number", "category"]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the rows of a data set are."""
+
+    columns: tuple[Column, ...]
+    target: str
+    classes: tuple[Label, ...]
+    positive: int  # position in `classes`; of more than two classes none is special and this is the last
+    split_by: Literal["random", "time", "group"]
+
+    def to_json(self) -> str:
+        """The schema as the JSON text that `from_json` takes."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Schema":
+        """The schema that `to_json` wrote."""
+        values = json.loads(text)
+        columns = tuple(Column(**column) for column in values.pop("columns"))
+        return cls(columns=columns, classes=tuple(values.pop("classes")), **values)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a data set in memory: `frame` (n, columns) as raw rows are, `y` (n,) positions in the schema's classes."""
+
+    frame: Any
+    y: Array
+    key: Array | None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What `prepare` did, in figures."""
+
+    schema: Schema
+    rows: int
+    duplicates: int
+    without_target: int
+    train: dict[str, int]  # class: rows
+    holdout: dict[str, int]
+    profile: Profile
+    hints: tuple[str, ...]
+
+
+def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
+    """Write `train.parquet`, `holdout.parquet` and `schema.json` into `folder`.
+
+    Parameters
+    ----------
+    table
+        The table as it was scanned.
+    problem
+        Its data and split say what is dropped, what the target is and how the holdout is cut.
+    folder
+        Where the files go; must exist.
+
+    Raises
+    ------
+    UserError
+        Where a named column is not in the table, the target is no target, or a part of the split would be empty.
+    """
+    data, split = problem.data, problem.split
+    columns = _features(table, data)
+    labels, keys, hashes = _collect(table, data, split)
+    classes, codes = _classes(labels, data)
+    kept = _kept(codes, hashes)
+    _enough_rows(codes[kept], classes, problem)
+    schema = Schema(columns, data.target, classes, _positive(classes, data), split.by)
+    in_holdout = np.zeros(len(codes), dtype=bool)
+    in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
+    _check_sides(codes, kept & ~in_holdout, kept & in_holdout, schema, problem)
+    profile = _write(table, schema, codes, keys, kept, in_holdout, folder)
+    (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
+    return Prepared(
+        schema=schema,
+        rows=table.rows,
+        duplicates=0 if hashes is None else int(len(codes) - len(np.unique(hashes))),
+        without_target=int((codes < 0).sum()),
+        train=_counts(codes[kept & ~in_holdout], classes),
+        holdout=_counts(codes[kept & in_holdout], classes),
+        profile=profile,
+        hints=profile.hints(),
+    )
+
+
+def load(path: Path, schema: Schema) -> Rows:
+    """Read `train.parquet` or `holdout.parquet` into memory, all rows at once."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    key = table[SPLIT_KEY].to_numpy() if SPLIT_KEY in table.column_names else None
+    frame = table.select([column.name for column in schema.columns]).to_pandas()
+    position = {(type(label), label): code for code, label in enumerate(schema.classes)}
+    y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
+    return Rows(frame, y, key)
+
+
+def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
+    """Which rows are held out: (n,) bool.
+
+    By time it is the latest rows, cut between two points in time, never within one; by group, whole groups; at random,
+    with the classes in proportion.
+    """
+    n = len(codes)
+    if split.by == "time":
+        assert keys is not None
+        return _latest(keys, split.holdout)
+    from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+
+    kind = StratifiedShuffleSplit if split.by == "random" else GroupShuffleSplit
+    splitter = kind(n_splits=1, test_size=split.holdout, random_state=seed)
+    try:
+        _, held_out = next(splitter.split(np.zeros(n), codes, keys))
+    except ValueError as error:
+        raise UserError(f"split.holdout: {split.holdout:g} of {n} rows cannot be cut {split.by}: {error}") from None
+    mask = np.zeros(n, dtype=bool)
+    mask[held_out] = True
+    return mask
+
+
+def _latest(times: Array, share: float) -> Array:
+    points, counts = np.unique(times, return_counts=True)
+    later = np.cumsum(counts[::-1])[::-1] / len(times)  # the share of rows at or after each point
+    cut = points[np.argmin(np.abs(later - share))]
+    return np.asarray(times >= cut)
+
+
+def _features(table: Table, data: Data) -> tuple[Column, ...]:
+    """The columns that a model may see, in the table's order."""
+    for where, names in _named_columns(data):
+        for name in names:
+            if name not in table.schema.names:
+                raise UserError(
+                    f"{where}: {table.path.name} has no column {name!r}{nearest(name, table.schema.names)}"
+                    f" its columns: {_shorten(table.schema.names)}"
+                )
+    columns = []
+    for field in table.schema:
+        if field.name == data.target or field.name in data.drop:
+            continue
+        columns.append(_column(field.name, field.type, data))
+    if not columns:
+        raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
+    return tuple(columns)
+
+
+def _named_columns(data: Data) -> Iterator[tuple[str, Sequence[str]]]:
+    yield "target", [data.target]
+    yield "data.drop", list(data.drop)
+    yield "data.types", list(data.types)
+
+
+def _column(name: str, type_: pa.DataType, data: Data) -> Column:
+    if pa.types.is_boolean(type_):
+        dtype, kind = "boolean", "number"
+    elif pa.types.is_timestamp(type_):
+        dtype, kind = "datetime", "number"
+    elif pa.types.is_string(type_):
+        dtype, kind = "string", "category"
+    else:
+        dtype, kind = "double", "number"
+    wanted = data.types.get(name)
+    fits = {"number": {"double"}, "date": {"datetime"}, "boolean": {"boolean"}}
+    if wanted in fits and dtype not in fits[wanted]:
+        raise UserError(f"data.types: column {name!r} is not a {wanted} throughout: it was read as {dtype}")
+    if wanted == "category":
+        if dtype == "datetime":
+            raise UserError(f"data.types: column {name!r} holds dates, which cannot be categories")
+        kind = "category" if dtype != "boolean" else "number"
+    return Column(name, dtype, kind)  # type: ignore[arg-type]
+
+
+def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None]:
+    """For all rows: the target as objects (None where missing), the split's key, and a hash of the row."""
+    parts = _split_columns(split)
+    for name in parts:
+        if name not in table.schema.names:
+            raise UserError(
+                f"split.column: {table.path.name} has no column {name!r}{nearest(name, table.schema.names)}"
+                f" its columns: {_shorten(table.schema.names)}"
+            )
+    whole_rows = data.duplicates == "drop"
+    labels, keys, hashes = [], [], []
+    for batch in table.batches(None if whole_rows else list(dict.fromkeys([data.target, *parts]))):
+        labels.append(_labels(batch[data.target], data))
+        if split.column is not None:
+            keys.append(_keys(batch, split, table.path.name))
+        if whole_rows:
+            from pandas.util import hash_pandas_object
+
+            hashes.append(hash_pandas_object(batch.to_pandas(), index=False).to_numpy())
+    return np.concatenate(labels), np.concatenate(keys) if keys else None, np.concatenate(hashes) if hashes else None
+
+
+def _split_columns(split: Split) -> list[str]:
+    if split.column is None:
+        return []
+    return [split.column] if isinstance(split.column, str) else list(split.column.model_dump().values())
+
+
+def _labels(values: pa.Array, data: Data) -> Array:
+    if pa.types.is_timestamp(values.type):
+        raise UserError(f"target: column {data.target!r} holds dates, which are no classes")
+    if pa.types.is_floating(values.type) and pc.all(pc.equal(values, pc.round(values))).as_py():
+        values = values.cast(pa.int64())  # 1.0 is class 1: whole numbers are read as floats where some are missing
+    labels = np.empty(len(values), dtype=object)
+    labels[:] = values.to_pylist()
+    return labels
+
+
+def _keys(batch: pa.RecordBatch, split: Split, file: str) -> Array:
+    """The rows' place in time as datetime64[D] or a number, or their group."""
+    if isinstance(split.column, DateParts):
+        return _dates(batch, split.column, file)
+    values = batch[split.column]
+    if values.null_count:
+        raise UserError(f"split.column: {values.null_count} rows of {file} have no {split.column!r}")
+    if split.by == "time" and pa.types.is_string(values.type):
+        example = values[0].as_py()
+        raise UserError(
+            f"split.column: {split.column!r} of {file} is neither a date nor a number, but text: {example!r}"
+        )
+    return np.asarray(values.to_numpy(zero_copy_only=False))
+
+
+def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
+    import pandas as pd
+
+    month = batch[parts.month]
+    if pa.types.is_string(month.type):
+        names = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october"]
+        names += ["november", "december"]
+        short = pc.utf8_slice_codeunits(pc.utf8_lower(month), 0, 3)
+        month = pc.add(pc.index_in(short, value_set=pa.array([name[:3] for name in names])), 1)
+    frame = pd.DataFrame({"year": batch[parts.year].to_numpy(zero_copy_only=False)})
+    frame["month"] = month.to_numpy(zero_copy_only=False)
+    frame["day"] = batch[parts.day].to_numpy(zero_copy_only=False)
+    dates = pd.to_datetime(frame, errors="coerce")
+    if dates.isna().any():
+        row = frame[dates.isna()].iloc[0].to_dict()
+        raise UserError(f"split.column: rows of {file} have no date: {row}")
+    return dates.to_numpy().astype("datetime64[D]")
+
+
+def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
+    """The classes in order, and each row's position in them (-1 where the target is missing)."""
+    present = set(labels) - {None}
+    if data.classes is not None:
+        meaning = {_key(label): name for name, group in data.classes.items() for label in group}
+        unknown = [label for label in present if _key(label) not in meaning]
+        if unknown:
+            raise UserError(f"data.classes: the value {unknown[0]!r} of {data.target!r} belongs to no class")
+        used = {meaning[_key(label)] for label in present}
+        classes: tuple[Label, ...] = tuple(name for name in data.classes if name in used)
+        code = {_key(label): classes.index(meaning[_key(label)]) for label in present}
+    else:
+        classes = tuple(sorted(present))
+        code = {_key(label): position for position, label in enumerate(classes)}
+    if len(classes) < 2:
+        only = f"only the class {classes[0]!r}" if classes else "no value"
+        raise UserError(f"target: column {data.target!r} has {only}; a classifier needs two classes and more")
+    if len(classes) > MAX_CLASSES:
+        raise UserError(
+            f"target: column {data.target!r} has {len(classes)} different values; Tabular tells at most {MAX_CLASSES} "
+            "classes apart: choose a column of classes, or group its values in data.classes"
+        )
+    return classes, np.array([-1 if label is None else code[_key(label)] for label in labels], dtype=np.int64)
+
+
+def _key(label: Label) -> tuple[bool, Label]:
+    """True and 1 are equal to Python and two classes to us; 1 and 1.0 are one."""
+    return isinstance(label, bool), label
+
+
+def _positive(classes: tuple[Label, ...], data: Data) -> int:
+    if data.positive is None:
+        return len(classes) - 1
+    keys = [_key(label) for label in classes]
+    if _key(data.positive) not in keys:
+        names = ", ".join(repr(label) for label in classes)
+        raise UserError(f"data.positive: {data.positive!r} is no class of {data.target!r}; its classes: {names}")
+    return keys.index(_key(data.positive))
+
+
+def _kept(codes: Array, hashes: Array | None) -> Array:
+    kept = np.asarray(codes >= 0)
+    if hashes is not None:
+        first = np.zeros(len(hashes), dtype=bool)
+        first[np.unique(hashes, return_index=True)[1]] = True
+        kept &= first
+    return kept
+
+
+def _enough_rows(codes: Array, classes: tuple[Label, ...], problem: Problem) -> None:
+    rows = np.bincount(codes, minlength=len(classes))
+    rarest = int(rows.argmin())
+    # each fold needs a row of each class, and so does the holdout
+    need = problem.search.folds + 1 if problem.split.by == "random" else 2
+    if rows[rarest] < need:
+        raise UserError(
+            f"target: class {classes[rarest]!r} of {problem.data.target!r} has {rows[rarest]} rows, and {need} are "
+            f"needed for {problem.search.folds} folds and a holdout: lower search.folds, or group or drop the class"
+        )
+
+
+def _check_sides(codes: Array, train: Array, holdout: Array, schema: Schema, problem: Problem) -> None:
+    for name, side in (("training rows", train), ("holdout", holdout)):
+        present = len(np.unique(codes[side]))
+        if present < 2:
+            raise UserError(
+                f"split: the {name} of a split by {schema.split_by} ({int(side.sum())} rows) hold {present} of the "
+                f"{len(schema.classes)} classes: change split.holdout ({problem.split.holdout:g}) or split.by"
+            )
+
+
+def _write(
+    table: Table, schema: Schema, codes: Array, keys: Array | None, kept: Array, in_holdout: Array, folder: Path
+) -> Profile:
+    """Stream the table once more, each row to its file."""
+    import pyarrow.parquet as pq
+
+    arrow = _arrow_schema(schema, table, keys)
+    profile = Profile(schema)
+    labels = np.array(schema.classes, dtype=object)
+    start = 0
+    with (
+        pq.ParquetWriter(folder / "train.parquet", arrow) as train,
+        pq.ParquetWriter(folder / "holdout.parquet", arrow) as holdout,
+    ):
+        for batch in table.batches([column.name for column in schema.columns]):
+            rows = slice(start, start + len(batch))
+            start += len(batch)
+            target = pa.array([None if code < 0 else labels[code] for code in codes[rows]])
+            arrays = [*batch.columns, target] + ([] if keys is None else [pa.array(keys[rows])])
+            typed = [array.cast(field.type) for array, field in zip(arrays, arrow, strict=True)]
+            whole = pa.RecordBatch.from_arrays(typed, schema=arrow)
+            profile.add(whole.filter(pa.array(kept[rows])))
+            train.write_batch(whole.filter(pa.array(kept[rows] & ~in_holdout[rows])))
+            holdout.write_batch(whole.filter(pa.array(kept[rows] & in_holdout[rows])))
+    return profile
+
+
+def _arrow_schema(schema: Schema, table: Table, keys: Array | None) -> pa.Schema:
+    types = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
+    fields = [pa.field(column.name, types[column.dtype]) for column in schema.columns]
+    fields.append(pa.field(schema.target, pa.array(list(schema.classes)).type))
+    if keys is not None:
+        fields.append(pa.field(SPLIT_KEY, pa.array(keys[:1]).type))
+    taken = [name for name in table.schema.names if name == SPLIT_KEY]
+    if taken:
+        raise UserError(f"{table.path.name}: the column name {SPLIT_KEY!r} is taken by Tabular: rename it")
+    return pa.schema(fields)
+
+
+def _counts(codes: Array, classes: tuple[Label, ...]) -> dict[str, int]:
+    rows = np.bincount(codes, minlength=len(classes))
+    return {str(label): int(count) for label, count in zip(classes, rows, strict=True)}
+
+
+def _shorten(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

@@ -1,0 +1,142 @@
+"""Candidates: estimators named by their import path, and the preprocessing that goes before them."""
+
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabular.datasets import Column
+from tabular.errors import UserError
+from tabular.problem import Model, Preprocessing, nearest
+
+# Families that split on a column's order: they need neither scaling nor a column a category.
+_TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
+
+
+def load_class(path: str, where: str) -> type:
+    """The class that an import path names.
+
+    Parameters
+    ----------
+    path
+        Such as `sklearn.linear_model.LogisticRegression`.
+    where
+        The key of the problem that named it, for the error.
+
+    Raises
+    ------
+    UserError
+        Where the module is not installed, or has no such class, or the class is no classifier.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UserError(f"{where}: {path!r} cannot be imported ({error}): is it spelt right and installed?") from None
+    found = getattr(module, name, None)
+    if found is None:
+        raise UserError(f"{where}: {module_name} has no {name!r}{nearest(name, dir(module))}")
+    if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict_proba")):
+        raise UserError(f"{where}: {path} is no classifier: it needs fit and predict_proba")
+    return found
+
+
+def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, threads: int) -> Any:
+    """An unfitted estimator.
+
+    `params` go over the model's own; `random_state` is the problem's seed where the estimator takes one and the model
+    names none, and `n_jobs` is the threads that it may use.
+
+    Raises
+    ------
+    UserError
+        Where the class does not know a hyperparameter or refuses its value.
+    """
+    kind = load_class(model.estimator, f"{where}.estimator")
+    given = {**model.params, **params}
+    try:
+        known = kind().get_params()  # type: ignore[attr-defined]
+    except TypeError as error:
+        raise UserError(f"{where}.estimator: {model.estimator} cannot be made without arguments ({error})") from None
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind).parameters.values())
+    for name in given:
+        if name not in known and not open_ended:
+            raise UserError(f"{where}.params: {model.estimator} has no parameter {name!r}{nearest(name, known)}")
+    conduct: dict[str, Any] = {}
+    if "random_state" in known:
+        conduct["random_state"] = seed
+    if "n_jobs" in known:
+        conduct["n_jobs"] = threads
+    if model.estimator.startswith("lightgbm."):
+        conduct["verbose"] = -1
+    return kind(**{**conduct, **given})
+
+
+def resolve(model: Model) -> Preprocessing:
+    """The preprocessing with what the problem leaves open chosen by the kind of estimator."""
+    trees = model.estimator.startswith(_TREES)
+    chosen = model.preprocessing
+    return Preprocessing(
+        categories=chosen.categories or ("ordinal" if trees else "onehot"),
+        numbers=chosen.numbers or ("as_is" if trees else "standardize"),
+        missing=chosen.missing or ("keep" if trees and _takes_missing(model) else "impute"),
+    )
+
+
+def _takes_missing(model: Model) -> bool:
+    if model.estimator.startswith(("lightgbm.", "xgboost.", "catboost.")):
+        return True
+    tags = load_class(model.estimator, "estimator")().__sklearn_tags__()  # type: ignore[attr-defined]
+    return bool(tags.input_tags.allow_nan)
+
+
+def preprocessor(columns: Sequence[Column], how: Preprocessing) -> Any:
+    """An unfitted ColumnTransformer for features as `steps.served.as_features` gives them.
+
+    Parameters
+    ----------
+    columns
+        The data set's columns.
+    how
+        As `resolve` gives it.
+
+    Returns
+    -------
+    sklearn.compose.ColumnTransformer
+        Of scikit-learn's own classes only, so that it can be stored without pickle.
+    """
+    from sklearn.compose import ColumnTransformer
+
+    numbers = [column.name for column in columns if column.kind == "number"]
+    categories = [column.name for column in columns if column.kind == "category"]
+    parts = []
+    if numbers:
+        parts.append(("numbers", _numbers(how), numbers))
+    if categories:
+        parts.append(("categories", _categories(how), categories))
+    return ColumnTransformer(parts, verbose_feature_names_out=False)
+
+
+def _numbers(how: Preprocessing) -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    steps = []
+    if how.missing == "impute":
+        steps.append(SimpleImputer(strategy="median", keep_empty_features=True))
+    if how.numbers == "standardize":
+        steps.append(StandardScaler())
+    return make_pipeline(*steps) if steps else "passthrough"
+
+
+def _categories(how: Preprocessing) -> Any:
+    import numpy as np
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+    if how.categories == "onehot":
+        # the rare ones share a column, and so does what was never seen
+        return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100, dtype=np.float64)
+    unseen = np.nan if how.missing == "keep" else -1
+    missing = np.nan if how.missing == "keep" else -2
+    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=unseen, encoded_missing_value=missing)

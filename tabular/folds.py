@@ -1,0 +1,72 @@
+"""Folds for cross-validation, cut as the holdout was cut."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from tabular.errors import UserError
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Positions of the rows to fit on and of those to score."""
+
+    fit: Array
+    score: Array
+
+
+def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], folds: int, seed: int) -> list[Fold]:
+    """Cut training rows into folds by the rule that cut the holdout.
+
+    Parameters
+    ----------
+    y
+        (n,) the rows' classes.
+    key
+        (n,) their time or group; None for a random split.
+    by
+        `random`: stratified; `group`: no group on both sides, stratified as far as groups allow; `time`: each fold is
+        scored on a stretch of time and fitted on all that came before it (a growing window).
+    folds
+        How many.
+    seed
+        Of the shuffle, where there is one.
+
+    Raises
+    ------
+    UserError
+        Where there are not enough groups or points in time, or a fold lacks a second class.
+    """
+    if by == "time":
+        assert key is not None
+        made = _by_time(key, folds)
+    else:
+        from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+        if by == "group" and len(np.unique(key)) < folds:
+            raise UserError(f"search.folds: {len(np.unique(key))} groups cannot be cut into {folds} folds")
+        kind = StratifiedKFold if by == "random" else StratifiedGroupKFold
+        splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
+        made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), y, key)]
+    for number, fold in enumerate(made, start=1):
+        for what, rows in (("fitted", fold.fit), ("scored", fold.score)):
+            if len(np.unique(y[rows])) < 2:
+                raise UserError(
+                    f"search.folds: fold {number} of {folds}, cut by {by}, would be {what} on {len(rows)} rows of one "
+                    "class: lower search.folds or change split.by"
+                )
+    return made
+
+
+def _by_time(times: Array, folds: int) -> list[Fold]:
+    """The rows of one point in time are never cut apart: each edge moves to the next point."""
+    order = np.argsort(times, kind="stable")
+    ordered = times[order]
+    wanted = np.linspace(0, len(times), folds + 2).round().astype(int)[1:-1]
+    edges = [int(np.searchsorted(ordered, ordered[edge])) for edge in wanted] + [len(times)]
+    if edges[0] == 0 or len(set(edges)) < len(edges):
+        raise UserError(f"search.folds: {len(np.unique(times))} points in time cannot be cut into {folds} folds")
+    return [Fold(order[:start], order[start:end]) for start, end in zip(edges, edges[1:], strict=False)]

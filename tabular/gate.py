@@ -1,0 +1,95 @@
+"""The gate: what a challenger must show before it becomes the champion."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tabular.problem import Bound
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One requirement and what was found."""
+
+    what: str
+    found: float
+    passed: bool
+
+    def line(self) -> str:
+        """The check as a person reads it."""
+        return f"{self.what}: {self.found:.4f} {'passed' if self.passed else 'not met'}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A challenger's advantage over the champion on the same rows, in the metric's own unit; above 0 is better."""
+
+    metric: str
+    challenger: float
+    champion: float
+    lower: float  # the advantage is above this with the stated confidence
+    confidence: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the advantage is above 0 with the stated confidence."""
+        return self.lower > 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The comparison as plain values."""
+        return {**asdict(self), "better": self.better}
+
+
+def check(require: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[Check]:
+    """Each bound of the gate against a candidate's metrics on the holdout. A metric that is NaN passes no bound."""
+    checks = []
+    for name, bound in require.items():
+        found = metrics[name]
+        if bound.min is not None:
+            checks.append(Check(f"{name} at least {bound.min:g}", found, bool(found >= bound.min)))
+        if bound.max is not None:
+            checks.append(Check(f"{name} at most {bound.max:g}", found, bool(found <= bound.max)))
+    return checks
+
+
+def compare(
+    challenger: Array,
+    champion: Array,
+    y: Array,
+    measure: Callable[[Array, Array], float],
+    *,
+    metric: str,
+    greater_is_better: bool,
+    confidence: float,
+    seed: int,
+    resamples: int = 300,
+) -> Comparison:
+    """Compare two models on the same rows by a paired bootstrap (Efron and Tibshirani 1993, chapter 13: percentiles).
+
+    Parameters
+    ----------
+    challenger, champion
+        (n, classes) probabilities on the same rows.
+    y
+        (n,) positions of classes.
+    measure
+        The metric of y and probabilities.
+    metric, greater_is_better
+        Its name, and which way is better.
+    confidence
+        One-sided: 0.95 asks that the advantage be above 0 in 95 % of the resamples.
+    seed, resamples
+        Of the bootstrap. Resamples that hold one class only, where a rank metric is undefined, do not count.
+    """
+    sign = 1.0 if greater_is_better else -1.0
+    generator = np.random.default_rng(seed)
+    differences = []
+    for _ in range(resamples):
+        rows = generator.integers(0, len(y), len(y))
+        differences.append(sign * (measure(y[rows], challenger[rows]) - measure(y[rows], champion[rows])))
+    lower = float(np.nanquantile(differences, 1 - confidence))
+    return Comparison(metric, measure(y, challenger), measure(y, champion), lower, confidence)

@@ -1,0 +1,252 @@
+"""How good a classifier's probabilities are: one table of metrics, each a small function of the same answers.
+
+To add a metric, write a function of `Answers` and give it a row in `METRICS`: problem files, the gate and the pictures
+then know it by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular.errors import UserError
+
+Codes = NDArray[np.integer[Any]]
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was true and what the model said, checked once for all metrics.
+
+    Attributes
+    ----------
+    y : (n,) integer array
+        The true class of each row, as a code 0..k-1.
+    probabilities : (n, k) float array
+        The probability of each class.
+    predicted : (n,) integer array
+        The code of the label that these probabilities amount to.
+    positive : int or None
+        The code of the positive class where there are two classes, None where there are more.
+
+    """
+
+    y: Codes
+    probabilities: Floats
+    predicted: Codes
+    positive: int | None
+
+    @property
+    def present(self) -> Codes:
+        """The codes that occur in y, ascending."""
+        return np.unique(self.y)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name, its direction, and the function that scores `Answers`."""
+
+    name: str
+    greater_is_better: bool
+    score: Callable[[Answers], float]
+
+
+def classification_metrics(
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int | None = None,
+    names: Collection[str] | None = None,
+) -> dict[str, float]:
+    """Score the probabilities of a classifier.
+
+    With two classes, precision, recall, f1_score, roc_auc, average_precision and brier_score are the positive class's.
+    With more, they are means over the classes, each against the rest, all of equal weight (macro). Precision, recall
+    and f1_score then average over the classes that are in `y` or were predicted, roc_auc and average_precision over
+    those in `y`: the others have no curve.
+
+    Parameters
+    ----------
+    y : (n,) integer array
+        The true classes as codes 0..k-1: positions in `classes`.
+    probabilities : (n, k) float array
+        Each row holds the probabilities of the k classes, in the order of `classes`.
+    classes : sequence of length k
+        The labels. Some may be absent from `y`; log_loss and brier_score count them all the same.
+    positive : int, optional
+        The code of the positive class of two, by default 1. Without a meaning for more than two.
+    names : collection of str, optional
+        The metrics to compute, by default all of `METRICS`.
+
+    Returns
+    -------
+    dict of str to float
+        The metrics in the order of `METRICS`. roc_auc and average_precision are NaN where `y` holds a single class:
+        there is nothing to rank.
+
+    Raises
+    ------
+    UserError
+        A name is not in `METRICS`, there are no rows, or a probability is not finite.
+    ValueError
+        The shapes do not fit, or a code lies outside 0..k-1: a mistake of the caller.
+
+    Notes
+    -----
+    Every value is scikit-learn's own definition. brier_score is the sum over the classes of the squared error of the
+    probability, averaged over rows (G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly
+    Weather Review 78, 1950). It lies in [0, 2] for three classes and more; for two it is halved, as
+    `sklearn.metrics.brier_score_loss` does by default, and lies in [0, 1]. log_loss is in nats, with probabilities kept
+    off 0 and 1 by one machine epsilon, so that a single sure mistake costs 36, not infinity.
+
+    """
+    wanted = METRICS.keys() if names is None else names
+    unknown = sorted(set(wanted) - set(METRICS))
+    if unknown:
+        raise UserError(f"unknown metric {unknown[0]!r}; the metrics are {', '.join(METRICS)}")
+    answers = _answers(y, probabilities, len(classes), positive)
+    return {name: float(metric.score(answers)) for name, metric in METRICS.items() if name in wanted}
+
+
+def predicted_codes(probabilities: Floats, *, positive: int | None = None) -> Codes:
+    """The label that each row's probabilities amount to.
+
+    Parameters
+    ----------
+    probabilities : (n, k) float array
+        The probability of each class.
+    positive : int, optional
+        The code of the positive class of two, by default 1. Without a meaning for more than two.
+
+    Returns
+    -------
+    (n,) integer array
+        For two classes the positive one wherever its probability is at least one half; for more the most probable,
+        the first of equals.
+
+    """
+    codes: Codes
+    if probabilities.shape[1] == 2:
+        code = 1 if positive is None else positive
+        codes = np.where(probabilities[:, code] >= 0.5, code, 1 - code)
+    else:
+        codes = np.argmax(probabilities, axis=1)
+    return codes
+
+
+def _answers(y: Codes, probabilities: Floats, k: int, positive: int | None) -> Answers:
+    y = np.asarray(y)
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    if y.ndim != 1 or probabilities.shape != (len(y), k):
+        raise ValueError(f"y {y.shape} and probabilities {probabilities.shape} do not fit {k} classes")
+    if not len(y):
+        raise UserError("there are no rows to score")
+    if y.min() < 0 or y.max() >= k:
+        raise ValueError(f"y holds codes outside 0..{k - 1}")
+    if positive not in (None, *range(k)):
+        raise ValueError(f"positive={positive} is not a code in 0..{k - 1}")
+    if not np.isfinite(probabilities).all():
+        raise UserError("the model gave probabilities that are not finite numbers; is its input scaled and complete?")
+    binary = None if k != 2 else 1 if positive is None else positive
+    return Answers(y, probabilities, predicted_codes(probabilities, positive=positive), binary)
+
+
+def _accuracy(answers: Answers) -> float:
+    return float(np.mean(answers.y == answers.predicted))
+
+
+def _balanced_accuracy(answers: Answers) -> float:
+    from sklearn.metrics import recall_score
+
+    # Over the classes in y, as balanced_accuracy_score does too, but that one warns of predictions outside them.
+    recall = recall_score(answers.y, answers.predicted, labels=answers.present, average="macro", zero_division=0)
+    return float(recall)
+
+
+def _precision(answers: Answers) -> float:
+    from sklearn.metrics import precision_score
+
+    return _of_labels(precision_score, answers)
+
+
+def _recall(answers: Answers) -> float:
+    from sklearn.metrics import recall_score
+
+    return _of_labels(recall_score, answers)
+
+
+def _f1_score(answers: Answers) -> float:
+    from sklearn.metrics import f1_score
+
+    return _of_labels(f1_score, answers)
+
+
+def _of_labels(score: Callable[..., float], answers: Answers) -> float:
+    """A metric of predicted labels: of the positive class of two, or the macro average."""
+    if answers.positive is None:
+        return score(answers.y, answers.predicted, average="macro", zero_division=0)
+    return score(answers.y == answers.positive, answers.predicted == answers.positive, zero_division=0)
+
+
+def _roc_auc(answers: Answers) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    return _of_ranks(roc_auc_score, answers)
+
+
+def _average_precision(answers: Answers) -> float:
+    from sklearn.metrics import average_precision_score
+
+    return _of_ranks(average_precision_score, answers)
+
+
+def _of_ranks(score: Callable[..., float], answers: Answers) -> float:
+    """A metric of the order of the rows: of the positive class of two, or the mean of each present class's."""
+    present = answers.present
+    if len(present) == 1:
+        return float("nan")
+    codes = present if answers.positive is None else [answers.positive]
+    return float(np.mean([score(answers.y == code, answers.probabilities[:, code]) for code in codes]))
+
+
+# The next two are written out, since scikit-learn's warn of probabilities in single precision, which sum to 1 only
+# within 1e-7; the tests hold them to scikit-learn's values.
+
+
+def _log_loss(answers: Answers) -> float:
+    epsilon = np.finfo(np.float64).eps
+    of_truth = answers.probabilities[np.arange(len(answers.y)), answers.y]
+    return float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon))))
+
+
+def _brier_score(answers: Answers) -> float:
+    if answers.positive is not None:
+        return float(np.mean((answers.probabilities[:, answers.positive] - (answers.y == answers.positive)) ** 2))
+    errors = answers.probabilities.copy()
+    errors[np.arange(len(answers.y)), answers.y] -= 1
+    return float(np.mean(np.sum(errors**2, axis=1)))
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.name: metric
+        for metric in (
+            Metric("accuracy", True, _accuracy),
+            Metric("balanced_accuracy", True, _balanced_accuracy),
+            Metric("precision", True, _precision),
+            Metric("recall", True, _recall),
+            Metric("f1_score", True, _f1_score),
+            Metric("roc_auc", True, _roc_auc),
+            Metric("log_loss", False, _log_loss),
+            Metric("brier_score", False, _brier_score),
+            Metric("average_precision", True, _average_precision),
+        )
+    }
+)

@@ -1,0 +1,320 @@
+"""A prediction problem: one YAML of seven sections, checked before anything runs.
+
+Unknown keys are errors, defaults are filled in, and what is left is plain data: a `Problem` writes itself as the YAML
+that it would be read from again.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tabular.errors import UserError
+from tabular.metrics import METRICS
+
+Label = bool | int | float | str
+Scalar = bool | int | float | str | None
+
+
+def _metric_name(value: str) -> str:
+    if value not in METRICS:
+        raise ValueError(f"unknown metric {value!r}{nearest(value, METRICS)}; known: {', '.join(METRICS)}")
+    return value
+
+
+MetricName = Annotated[str, BeforeValidator(_metric_name)]
+
+
+class Section(BaseModel):
+    """A part of a problem: fixed once read, with no key that we do not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Data(Section):
+    """The table, its target, and what of it a model may not see."""
+
+    source: str = Field(description="a path, an http(s) URL, or sklearn:NAME for a data set that scikit-learn holds")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    target: str
+    positive: Label | None = Field(default=None, description="of two classes, the one whose probability is asked for")
+    classes: dict[str, list[Label]] | None = Field(default=None, description="class: the target's values that mean it")
+    drop: dict[str, str] = Field(default={}, description="column: the reason why no model may see it")
+    duplicates: Literal["keep", "drop"] = "keep"
+    types: dict[str, Literal["number", "category", "date", "boolean"]] = {}
+    columns: list[str] | None = Field(default=None, description="the names, for a file without a header")
+    missing: list[str] = []
+    separator: str | None = None
+    encoding: str = "utf-8"
+
+
+class DateParts(Section):
+    """The columns that make up a date; the month as a number or as its English name."""
+
+    year: str
+    month: str
+    day: str
+
+
+class Split(Section):
+    """How the holdout is cut, and the folds with it."""
+
+    by: Literal["random", "time", "group"] = "random"
+    column: str | DateParts | None = None
+    holdout: float = Field(default=0.2, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _column_where_needed(self) -> Self:
+        if (self.column is None) != (self.by == "random"):
+            need = "takes no column" if self.by == "random" else "needs a column"
+            raise ValueError(f"a split by {self.by} {need}")
+        if self.by == "group" and isinstance(self.column, DateParts):
+            raise ValueError("a split by group needs the name of one column")
+        return self
+
+
+class Range(Section):
+    """A number that the search draws between two bounds, on a log scale where `log` is true."""
+
+    type: Literal["int", "float"]
+    low: float
+    high: float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log range must start above 0, not at {self.low:g}")
+        return self
+
+
+class Choice(Section):
+    """One of several values."""
+
+    type: Literal["choice"]
+    options: list[Scalar] = Field(min_length=2)
+
+
+Dimension = Annotated[Range | Choice, Field(discriminator="type")]
+
+
+class Preprocessing(Section):
+    """How columns become numbers; what is None is chosen by the kind of estimator."""
+
+    categories: Literal["onehot", "ordinal"] | None = None
+    numbers: Literal["standardize", "as_is"] | None = None
+    missing: Literal["impute", "keep"] | None = None
+
+
+class Model(Section):
+    """A candidate: any scikit-learn compatible class by its import path."""
+
+    estimator: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")
+    params: dict[str, Scalar] = {}
+    preprocessing: Preprocessing = Preprocessing()
+    space: dict[str, Dimension] = {}
+
+
+class Search(Section):
+    """What the search optimises, and for how long."""
+
+    metric: MetricName = "roc_auc"
+    trials: int = Field(default=20, ge=1)
+    timeout: float | None = Field(default=None, gt=0, description="seconds for each model's search; None: no limit")
+    folds: int = Field(default=5, ge=2)
+
+
+class Bound(Section):
+    """The values that a metric may take."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("needs a min or a max")
+        return self
+
+
+class BeatChampion(Section):
+    """The challenger must be better than today's champion, on the same holdout rows, with this confidence."""
+
+    metric: MetricName = "roc_auc"
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+
+
+class Gate(Section):
+    """What a model must show before it becomes the champion."""
+
+    require: dict[MetricName, Bound] = {}
+    beat_champion: BeatChampion = BeatChampion()
+
+
+class Registry(Section):
+    """Where the champion goes."""
+
+    name: str = Field(min_length=1, pattern=r"^[^/:]+$")
+    alias: str = Field(default="champion", pattern=r"^[A-Za-z][\w-]*$")
+
+
+DEFAULT_MODELS: dict[str, dict[str, Any]] = {
+    "logistic_regression": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000}},
+    "random_forest": {
+        "estimator": "sklearn.ensemble.RandomForestClassifier",
+        "params": {"n_estimators": 200, "min_samples_leaf": 2},
+    },
+    "lightgbm": {
+        "estimator": "lightgbm.LGBMClassifier",
+        "params": {"n_estimators": 200, "subsample_freq": 1},
+        "space": {
+            "num_leaves": {"type": "int", "low": 4, "high": 128, "log": True},
+            "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
+            "n_estimators": {"type": "int", "low": 50, "high": 500, "log": True},
+            "min_child_samples": {"type": "int", "low": 5, "high": 100, "log": True},
+            "colsample_bytree": {"type": "float", "low": 0.4, "high": 1.0},
+            "subsample": {"type": "float", "low": 0.5, "high": 1.0},
+            "reg_lambda": {"type": "float", "low": 0.001, "high": 10.0, "log": True},
+        },
+    },
+}
+
+
+class Problem(Section):
+    """A prediction problem, whole: what `problems/*.yaml` hold."""
+
+    name: str = Field(pattern=r"^[\w.-]+$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    data: Data
+    split: Split = Split()
+    models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)
+    search: Search = Search()
+    gate: Gate = Gate()
+    registry: Registry
+    tags: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            raise ValueError("a problem is a mapping of sections (name, data, split, models, search, gate, registry)")
+        return {"models": DEFAULT_MODELS, "registry": {"name": f"{values.get('name')}_classifier"}, **values}
+
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> Self:
+        classes, positive = self.data.classes, self.data.positive
+        if classes is not None and positive is not None and positive not in classes:
+            raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)})")
+        return self
+
+    def to_yaml(self) -> str:
+        """The problem with its defaults filled in, as the YAML that `read` takes."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
+    """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or nothing where none is near."""
+    close = difflib.get_close_matches(str(name), [str(known) for known in names], n=3, cutoff=0.5)
+    return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
+    """Read a problem's YAML.
+
+    Parameters
+    ----------
+    path
+        The file.
+    overrides
+        Dotted path in the problem: value, for what the command line sets over the file: {"search.trials": 3}.
+
+    Raises
+    ------
+    UserError
+        Where the file is not there, is not YAML, or does not describe a problem: file, key and value.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such problem file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a problem's YAML ({error})") from None
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, origin: str, overrides: Mapping[str, Any] | None = None) -> Problem:
+    """As `read`, of YAML text; `origin` is the name that errors give it."""
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        raise UserError(f"{origin}:{line} not valid YAML ({getattr(error, 'problem', error)})") from None
+    if isinstance(values, dict):
+        for key, value in (overrides or {}).items():
+            _set(values, key.split("."), value)
+    return build(values, origin)
+
+
+def build(values: Any, origin: str) -> Problem:
+    """A problem from plain values; UserError names `origin`, the key and the value that is wrong."""
+    try:
+        return Problem.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{origin}: {_first_fault(error)}") from None
+
+
+def slug(text: str) -> str:
+    """A name for a problem made of a file's name: `My table (2).csv` gives `My_table_2`."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "table"
+
+
+def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    *sections, key = path
+    for section in sections:
+        nested = values.setdefault(section, {})
+        if not isinstance(nested, dict):
+            return  # not a section: the validation says so
+        values = nested
+    values[key] = value
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first of pydantic's complaints as one line: key, what is wrong, the value."""
+    faults = error.errors(include_url=False)
+    # a misspelt key is both unknown and missing: the first says which word to mend
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    # pydantic adds the branch of a union it tried: in the YAML there is no such key
+    branches = {"str", "int", "float", "bool", "DateParts", "choice", "function-before", "[key]"}
+    key = ".".join(str(part) for part in fault["loc"] if str(part) not in branches)
+    prefix = f"{key}: " if key else ""
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{nearest(key.split('.')[-1], _keys(fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    shown = repr(fault["input"])
+    if fault["type"] == "value_error" or len(shown) > 100:
+        return f"{prefix}{message}"
+    return f"{prefix}{message}, not {shown}"
+
+
+def _keys(path: Sequence[int | str]) -> list[str]:
+    """The keys that the section at `path` knows."""
+    section: Any = Problem
+    for part in path:
+        field = getattr(section, "model_fields", {}).get(part)
+        if field is not None:
+            section = field.annotation
+        elif "models" in path and section is not Preprocessing:
+            section = Model
+    known = list(getattr(section, "model_fields", {}))
+    return known or [key for part in (Range, Choice, Model, DateParts) for key in part.model_fields]

@@ -1,0 +1,473 @@
+"""Tables: what is written is what is read, types included; and what cannot be read is told in one line."""
+
+import bz2
+import csv
+import datetime as dt
+import gzip
+import io
+import lzma
+import zipfile
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tabular.errors import UserError
+from tabular.tables import BATCH_ROWS, USUAL_MISSING, Reading, Table, scan
+
+MOMENT = pa.timestamp("us")
+
+
+def zipped(data: bytes, *names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in names or ("table.csv",):
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {
+    "csv": bytes,
+    "csv.gz": gzip.compress,
+    "csv.bz2": bz2.compress,
+    "csv.xz": lzma.compress,
+    "zip": zipped,
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write text or bytes to a file of this test."""
+
+    def write(content: str | bytes, name: str = "table.csv") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return write
+
+
+def whole(table: Table, columns: list[str] | None = None) -> pa.Table:
+    return pa.Table.from_batches(list(table.batches(columns)))
+
+
+def read(path: Path, *args: Any, **how: Any) -> dict[str, list[Any]]:
+    return whole(scan(path, *args, **how)).to_pydict()
+
+
+def types(path: Path, *args: Any, **how: Any) -> list[str]:
+    return [str(kind) for kind in scan(path, *args, **how).schema.types]
+
+
+def refusal(path: Path, *args: Any, **how: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        scan(path, *args, **how)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith((str(path), "data."))
+    return message
+
+
+# --- properties ------------------------------------------------------------------------------------------------------
+
+moments = st.datetimes(dt.datetime(1600, 1, 1), dt.datetime(9999, 12, 31))
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=12)
+KINDS: dict[pa.DataType, st.SearchStrategy[Any]] = {
+    pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): st.floats(allow_nan=False, allow_infinity=False),
+    pa.bool_(): st.booleans(),
+    MOMENT: moments,
+    pa.string(): words.filter(lambda text: text.strip(" \t\n\r\v\f") not in USUAL_MISSING),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> pa.Table:
+    """Draw a table of all types, with missing values, in which each column has a value that shows its type."""
+    kinds = draw(st.lists(st.sampled_from(list(KINDS)), min_size=1, max_size=6))
+    rows = draw(st.integers(1, 30))
+    columns = []
+    for kind in kinds:
+        value = KINDS[kind]
+        # A float with a fraction first, or a column of 1.0, 2.0 would rightly be called integer if so written.
+        rest = draw(st.lists(st.none() | value, min_size=rows, max_size=rows))
+        columns.append(pa.array([draw(value), *rest], kind))
+    header = words.map(str.strip).filter(bool)
+    names = draw(st.lists(header, min_size=len(kinds), max_size=len(kinds), unique=True))
+    return pa.table(columns, names=names)
+
+
+def as_csv(table: pa.Table, separator: str, quoting: Any, newline: str, missing: str) -> bytes:
+    def text(value: Any) -> str:
+        return missing if value is None else repr(value) if isinstance(value, float) else str(value)
+
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=separator, quoting=quoting, lineterminator=newline)
+    writer.writerow(table.column_names)
+    writer.writerows([[text(value) for value in row] for row in zip(*table.to_pydict().values(), strict=True)])
+    return buffer.getvalue().encode()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    table=tables(),
+    separator=st.sampled_from(",;\t|"),
+    packing=st.sampled_from(list(PACKINGS)),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
+    newline=st.sampled_from(["\n", "\r\n"]),
+    missing=st.sampled_from(["", "NA", "NULL", "?"]),
+    block_bytes=st.sampled_from([4096, 1 << 20]),
+)
+def test_a_table_written_as_text_is_read_back_equal(
+    write, table, separator, packing, quoting, newline, missing, block_bytes
+):
+    if missing == "?" and "?" in [value for column in table.columns for value in column.to_pylist()]:
+        missing = "NA"
+    path = write(PACKINGS[packing](as_csv(table, separator, quoting, newline, missing)), f"table.{packing}")
+    strings = {column.name for column in table.schema if column.type == pa.string()}
+    reading = Reading(separator=separator, missing=("?",) if missing == "?" else ())
+    found = scan(path, reading, strings=strings, block_bytes=block_bytes)
+    assert found.rows == len(table)
+    assert found.schema == table.schema
+    assert whole(found).equals(table)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables())
+def test_a_table_written_as_parquet_is_read_back_equal(write, table):
+    path = write(b"", "table.parquet")
+    pq.write_table(table, path)
+    found = scan(path)
+    assert found.schema == table.schema
+    assert whole(found).equals(table)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    separator=st.sampled_from(",;\t|"),
+    width=st.integers(2, 5),
+    fields=st.lists(st.text("ab1.,;|\t\n \"'", max_size=8).map(lambda text: f"x{text}x"), min_size=10, max_size=10),
+)
+def test_the_separator_is_found_among_quoted_fields_full_of_the_others(write, separator, width, fields):
+    rows = [[fields[(row + column) % 10] for column in range(width)] for row in range(12)]
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=separator, quoting=csv.QUOTE_NONNUMERIC)
+    writer.writerows([[f"name {column}" for column in range(width)], *rows])
+    found = scan(write(buffer.getvalue()))
+    assert found.reading.separator == separator
+    assert [list(row.values()) for row in whole(found).to_pylist()] == rows
+
+
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["true", "FALSE", "True", ""], "bool"),
+        (["true", "1"], "string"),
+        (["1", "-2", "+3", "0", "NA"], "int64"),
+        (["1", "2.5", "+.5", "1e-3", "-4."], "double"),
+        (["0", "0.5", "-0.5"], "double"),
+        (["1", "00123"], "string"),
+        (["007"], "string"),
+        (["00.5", "1.5"], "string"),
+        (["0x1F", "5"], "string"),
+        (["1_000"], "string"),
+        (["9223372036854775807"], "int64"),
+        (["9223372036854775808"], "double"),
+        (["2020-02-29", ""], "timestamp[us]"),
+        (["2020-02-30"], "string"),
+        (["2020-02-29 10:00", "2020-02-29T10:00:00.123456789Z", "2020-02-29"], "timestamp[us]"),
+        (["2020-02", "2020"], "string"),
+        (["10:30", "11:30"], "string"),
+        (["inf", "Berlin"], "string"),
+        ([" 5", "6 ", " NA "], "int64"),
+    ],
+)
+def test_a_column_of_text_has_the_narrowest_type_that_holds_all_its_values(write, values, kind):
+    rows = "".join(f"x,{value}\n" for value in values)
+    assert types(write("a,b\n" + rows))[1] == kind
+
+
+def test_dates_are_moments_and_zones_are_turned_to_utc(write):
+    path = write("t\n2020-01-01\n2020-01-01T10:00:00+02:00\n2020-01-01 10:00:00.1234567Z\nNA\n2020-06-01 10:00-0500\n")
+    assert read(path)["t"] == [
+        dt.datetime(2020, 1, 1),
+        dt.datetime(2020, 1, 1, 8),
+        dt.datetime(2020, 1, 1, 10, 0, 0, 123456),
+        None,
+        dt.datetime(2020, 6, 1, 15),
+    ]
+
+
+def test_the_last_line_of_a_file_of_many_blocks_decides_its_types(write):
+    rows = "1,2,true,2020-01-01,5\n" * 200_000
+    path = write("a,b,c,d,e\n" + rows + "1.5,007,,2020-01-01T12:00,x\n")
+    table = scan(path, block_bytes=1 << 16)
+    assert [str(kind) for kind in table.schema.types] == ["double", "string", "bool", "timestamp[us]", "string"]
+    assert table.rows == 200_001
+    assert whole(table).slice(199_999).to_pylist() == [
+        {"a": 1.0, "b": "2", "c": True, "d": dt.datetime(2020, 1, 1), "e": "5"},
+        {"a": 1.5, "b": "007", "c": None, "d": dt.datetime(2020, 1, 1, 12), "e": "x"},
+    ]
+
+
+def test_batches_are_bounded_and_can_be_streamed_again_and_left_half_way(write):
+    table = scan(write("a,b\n" + "1,x\n" * 200_000))
+    for _ in range(3):
+        assert len(next(table.batches())) <= BATCH_ROWS
+    sizes = [len(batch) for batch in table.batches()]
+    assert max(sizes) == BATCH_ROWS
+    assert sum(sizes) == 200_000
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_columns_can_be_chosen_and_come_in_the_files_order(write, name):
+    path = write("a,b.c,b\n1,x,2.5\n")
+    if name == "table.parquet":
+        pq.write_table(whole(scan(path)), path := path.with_name(name))
+    table = scan(path)
+    assert whole(table, ["b", "a"]).to_pydict() == {"a": [1], "b": [2.5]}
+    with pytest.raises(UserError, match=r"no column 'bc'; did you mean 'b.c'"):
+        whole(table, ["bc"])
+
+
+def test_columns_named_as_strings_stay_strings(write, tmp_path):
+    path = write("a,b\n1,2\n3,\n")
+    assert read(path, strings={"b", "unknown"}) == {"a": [1, 3], "b": ["2", None]}
+    pq.write_table(pa.table({"a": [1, 3], "b": [2, None]}), tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet", strings={"b"}) == {"a": [1, 3], "b": ["2", None]}
+
+
+def test_a_file_that_changes_after_its_scan_is_noticed(write):
+    table = scan(write("a\n1\n2\n"))
+    write("a\n1\nx\n")
+    with pytest.raises(UserError, match="changed while it was being read"):
+        whole(table)
+
+
+def test_a_scan_can_show_its_progress(write):
+    assert scan(write("a\n1\n"), progress=True).rows == 1
+
+
+# --- shapes of text --------------------------------------------------------------------------------------------------
+
+
+def test_a_header_may_hold_anything_and_follow_a_byte_order_mark(write):
+    path = write('\ufeff\r\nfirst name, größe ,"a ""b"", c",x.y,"two\r\nlines"\r\nAda,1,2,3,4\r\n\r\n')
+    assert read(path) == {"first name": ["Ada"], "größe": [1], 'a "b", c': [2], "x.y": [3], "two\r\nlines": [4]}
+
+
+def test_quoted_fields_hold_separators_quotes_and_newlines(write):
+    path = write('a,b\n"one\ntwo","x, ""y"""\nz,"\n"\n')
+    assert read(path) == {"a": ["one\ntwo", "z"], "b": ['x, "y"', None]}
+
+
+def test_an_empty_quoted_field_is_missing_even_alone_on_its_line(write):
+    assert read(write('a\n""\n5\n')) == {"a": [None, 5]}
+
+
+def test_a_file_without_a_header_takes_its_names_and_its_own_word_for_missing(write):
+    path = write("63.0,?,1\n67.0, ? ,0\n70,2,1\n", "heart.data")
+    reading = Reading(columns=("age", "ca", "num"), missing=("?",))
+    assert read(path, reading) == {"age": [63.0, 67.0, 70.0], "ca": [None, None, 2], "num": [1, 0, 1]}
+
+
+def test_a_decimal_comma_does_not_pass_for_a_separator(write):
+    assert scan(write("a;b\n1,5;2,5\n3,5;4,5\n")).reading.separator == ";"
+
+
+def test_a_single_column_is_a_table(write):
+    assert read(write("a\n1\n2", "one.txt")) == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16"])
+def test_other_encodings_are_read(write, encoding):
+    path = write(("größe,b\nschön,1\n" * 1 + "naïve,2\n" * 5000).encode(encoding))
+    assert read(path, Reading(encoding=encoding), block_bytes=1000)["größe"][:2] == ["schön", "naïve"]
+
+
+def test_a_zip_is_read_past_the_shadows_of_macos_and_a_readme(write):
+    path = write(zipped(b"a,b\n1,2\n", "t.csv", "__MACOSX/._t.csv", ".DS_Store", "README.txt"), "t.zip")
+    assert read(path) == {"a": [1], "b": [2]}
+
+
+def test_the_first_bytes_count_more_than_the_name(write):
+    assert read(write(gzip.compress(b"a,b\n1,2\n"), "t.csv")) == {"a": [1], "b": [2]}
+    assert read(write(b"a,b\n1,2\n", "t.csv.gz")) == {"a": [1], "b": [2]}
+    assert read(write(b"PAR1,PAR2\n1,2\n", "golf.csv")) == {"PAR1": [1], "PAR2": [2]}
+
+
+def test_parquet_is_known_under_any_name(write):
+    path = write(b"", "table.data")
+    pq.write_table(pa.table({"a": [1]}), path)
+    assert read(path) == {"a": [1]}
+
+
+# --- types of Parquet ------------------------------------------------------------------------------------------------
+
+NOON = dt.datetime(2020, 1, 1, 12)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [
+        (pa.array([1, None], pa.int8()), "int64", [1, None]),
+        (pa.array([2**32 - 1], pa.uint32()), "int64", [2**32 - 1]),
+        (pa.array([2**63 - 1], pa.uint64()), "int64", [2**63 - 1]),
+        (pa.array([2**63], pa.uint64()), "double", [2.0**63]),
+        (pa.array([1.5, None], pa.float16()), "double", [1.5, None]),
+        (pa.array([1.5, float("nan")], pa.float32()), "double", [1.5, None]),
+        (pa.array([Decimal("1.25"), None]), "double", [1.25, None]),
+        (pa.array([NOON.date()]), "timestamp[us]", [dt.datetime(2020, 1, 1)]),
+        (pa.array([NOON.date()], pa.date64()), "timestamp[us]", [dt.datetime(2020, 1, 1)]),
+        (pa.array([NOON], pa.timestamp("ms", "Europe/Paris")), "timestamp[us]", [NOON]),
+        (pa.array([1], pa.timestamp("ns")), "timestamp[us]", [dt.datetime(1970, 1, 1)]),
+        (pa.array(["x", None], pa.large_string()), "string", ["x", None]),
+        (pa.array(["x", None], pa.string_view()), "string", ["x", None]),
+        (pa.array(["x", None]).dictionary_encode(), "string", ["x", None]),
+        (pa.array([5, None]).dictionary_encode(), "int64", [5, None]),
+        (pa.array([True, None]), "bool", [True, None]),
+        (pa.array([dt.time(10, 30)]), "string", ["10:30:00.000000"]),
+    ],
+)
+def test_a_parquet_column_is_read_as_one_of_the_five_types(tmp_path, values, kind, expected):
+    pq.write_table(pa.table({"x": values}), tmp_path / "t.parquet")
+    table = scan(tmp_path / "t.parquet")
+    assert str(table.schema.field("x").type) == kind
+    assert whole(table)["x"].to_pylist() == expected
+
+
+def test_the_texts_for_missing_hold_in_parquet_too(tmp_path):
+    pq.write_table(pa.table({"a": [1, -999], "b": [2.5, -999.0], "c": ["?", "x"]}), tmp_path / "t.parquet")
+    rows = read(tmp_path / "t.parquet", Reading(missing=("-999", "?")))
+    assert rows == {"a": [1, None], "b": [2.5, None], "c": [None, "x"]}
+
+
+def test_the_index_that_pandas_writes_is_left_out(tmp_path):
+    import pandas as pd
+
+    pd.DataFrame({"a": [1, 2]}, index=[5, 9]).to_parquet(tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet") == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        (pa.array([[1]]), "holds lists"),
+        (pa.array([{"k": 1}]), "holds values of type struct"),
+        (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "holds values of type map"),
+        (pa.array([b"x"]), "holds values of type binary"),
+        (pa.array([1.0, float("-inf")]), "infinite"),
+        (pa.array([None, None]), "has no values"),
+        (pa.array([float("nan")]), "has no values"),
+        (pa.array([None], pa.int64()), "has no values"),
+    ],
+)
+def test_a_parquet_column_that_cannot_be_learnt_from_is_named(tmp_path, values, what):
+    pq.write_table(pa.table({"ok": pa.array([1] * len(values)), "x": values}), tmp_path / "t.parquet")
+    message = refusal(tmp_path / "t.parquet")
+    assert "column 'x'" in message
+    assert what in message
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "is empty"),
+        (" \n\r\n\t\n", "is empty"),
+        ("a,b\n", "has a header and no rows"),
+        ("a,b\n\n\n", "has a header and no rows"),
+        ("a,b,a\n1,2,3\n", "more than one is 'a'"),
+        ("a,,c\n1,2,3\n", "column 2 of 3 has no name"),
+        (",a,b\n0,1,2\n", "index=False"),
+        ("a,b\n1,\n2,NA\n", "column 'b' has no values"),
+        ("a,b\n1,2\n2,inf\n", "column 'b' holds an infinite number (inf)"),
+        ("a,b\n1,2\n2,-Infinity\n", "column 'b' holds an infinite number (-Infinity)"),
+        ("a,b\n1,2\n2,1e999\n", "column 'b' holds an infinite number (1e999)"),
+        ("a,b\n1,2\n\n1,2,3\n", "line 4 has 3 fields where 2 are expected"),
+        ('a,b\n"1\n",2\n1\n', "line 4 has 1 fields where 2 are expected"),
+        ('a,b\n1,2\n1,"2\n3,4\n5,6\n', "a quote opened in line 3 is never closed"),
+        ('a,b\n1,2\n1,"2' + "\n3,4" * 2_000_000, "line 3 holds a field of more than"),
+        (b"a,b\n1,2\nr\xe9sum\xe9,2\n", "line 3 holds the byte 0xe9, which is not utf-8; say data.encoding: latin-1"),
+        (b"a,gr\xf6\xdfe\n1,2\n", "line 1 holds the byte 0xf6"),
+        (b"a,b\n" + b"1,2\n" * 600_000 + b"\xff,2\n", "line 600002 holds the byte 0xff"),
+        (b"a,b\n1,\xc3", "line 2 holds the byte 0xc3"),
+        ("a,b\n1,2\n".encode("utf-16"), "data.encoding: utf-16"),
+        (b"a\0b,c\n1,2\n", "is not a text table"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is not a text table"),
+        (b"%PDF-1.7\n1 0 obj", "is not a text table"),
+        (zipped(b"<xml/>", "[Content_Types].xml", "xl/workbook.xml"), "is not a text table but an Office document"),
+        (b"<!DOCTYPE html>\n<html><body>Please log in</body></html>", "is a web page"),
+        (zipped(b"a\n1\n", "one.csv", "two.csv"), "it holds 'one.csv', 'two.csv'"),
+        (zipped(b"a\n1\n", "__MACOSX/._one.csv"), "the archive holds no file"),
+        (zipped(gzip.compress(b"a\n1\n")), "is not a text table"),
+        (zipped(b"a,b\n" + b"1,2\n" * 50_000)[:100], "damaged zip"),
+        (gzip.compress(b"a,b\n" + b"1,2\n" * 50_000)[:150], "is damaged"),
+        (gzip.compress(bytes(range(65, 91)) * 99)[:-8] + b"12345678", "is damaged"),
+        (bz2.compress(b"a,b\n" + b"1,2\n" * 50_000)[:40], "is damaged"),
+        (lzma.compress(b"a,b\n" + b"1,2\n" * 50_000)[:60], "is damaged"),
+        (b"PAR1\x15\x04\x15", "is a damaged Parquet file"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_told_in_one_line(write, content, says):
+    assert says in refusal(write(content))
+
+
+@pytest.mark.parametrize(
+    ("reading", "says"),
+    [
+        (Reading(encoding="klingon"), "data.encoding 'klingon'"),
+        (Reading(encoding="base64"), "data.encoding 'base64'"),
+        (Reading(encoding="ascii"), "which is not ascii"),
+        (Reading(separator="::"), "data.separator '::'"),
+        (Reading(columns=("x", "y", "z")), "line 1 has 2 fields, data.columns names 3"),
+        (Reading(columns=("x", "x")), "more than one is 'x' in data.columns"),
+    ],
+)
+def test_a_reading_that_does_not_fit_is_told_in_one_line(write, reading, says):
+    assert says in refusal(write("a,größe\n1,2\n"), reading)
+
+
+@pytest.mark.parametrize(("name", "what"), [("t.parquet", "Parquet"), ("t.csv.gz", "gzip"), ("t.zip", "zip")])
+def test_noise_named_as_a_packed_table_is_called_damaged(write, name, what):
+    assert f"is not a {what} file, though named so" in refusal(write(b"\x07\xf0\x00\x11noise", name))
+
+
+def test_a_flipped_byte_in_a_zip_is_noticed(write):
+    data = bytearray(zipped(b"a,b\n" + bytes(str(list(range(2000))), "ascii").replace(b", ", b",1\n") + b",2\n"))
+    data[len(data) // 2] ^= 255
+    assert "damaged" in refusal(write(bytes(data), "t.zip"))
+
+
+def test_a_damaged_parquet_body_is_noticed(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": list(range(10_000))}), path)
+    data = bytearray(path.read_bytes())
+    data[4:400] = b"\xff" * 396
+    path.write_bytes(data)
+    assert "damaged Parquet" in refusal(path)
+
+
+def test_parquet_without_rows_and_with_repeated_names_is_refused(tmp_path):
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
+    assert "no rows" in refusal(path)
+    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
+    assert "more than one is 'a'" in refusal(path)
+    assert "leave out data.columns" in refusal(path, Reading(columns=("a", "b")))
+
+
+def test_a_path_without_a_file_and_a_folder_are_refused(tmp_path):
+    assert "no such file" in refusal(tmp_path / "none.csv")
+    assert "is not a file" in refusal(tmp_path)
