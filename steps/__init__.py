@@ -1,1 +1,1 @@
-"""The entry points of MLproject, one module each, and what they share of MLflow: thin tracked shells around tabular/."""
+"""The entry points of MLproject, one module each, and what they share of MLflow: tracked shells around tabular/."""

@@ -1,7 +1,7 @@
 """evaluate: all candidates on the holdout, which nothing before has read.
 
-Leaves predictions, metrics and pictures of each candidate, the leaderboard, and `evaluation.json` for register. It reads
-nothing of the registry.
+Leaves predictions, metrics and pictures of each candidate, the leaderboard, and `evaluation.json` for register. It
+reads nothing of the registry.
 """
 
 import json

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
-from steps import inputs, store, terminal, tracked, training_rows
+from steps import terminal, tracked, training_rows
 from steps.launch import identity
 from steps.terminal import describe
 from tabular import folds, training

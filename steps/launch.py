@@ -7,7 +7,6 @@ name; here the child's run is made first, with all that it should say, and hande
 import getpass
 import os
 import socket
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ def identity() -> dict[str, str]:
 
 
 def create(client: MlflowClient, task: Task, main: Parent, parameters: Mapping[str, str]) -> str:
-    """Make the run of a task, with its parent, name, source, owner and parameters as they are (not quoted for a shell)."""
+    """Make the run of a task: its parent, name, source and owner, and its parameters as they are, not as quoted."""
     tags = {
         **main.tags,
         **identity(),

@@ -159,7 +159,7 @@ def digest(parts: Path) -> str:
 
 
 def _stable(member: str, content: bytes) -> bytes:
-    """skops numbers objects by their address in memory; their order of appearance says as much."""
+    """Skops numbers objects by their address in memory; their order of appearance says as much."""
     if member != "schema.json":
         return content
     seen: dict[bytes, bytes] = {}

@@ -4,6 +4,7 @@ Leaves cross-validated and training metrics, the loss by iteration where the mod
 """
 
 import json
+import math
 import time
 from typing import Any
 
@@ -42,7 +43,7 @@ def train(step: tracked.Step) -> None:
         "fit_seconds": seconds,
     }
     _log_params(step, problem, rows, candidate)
-    step.log(metrics={key: value for key, value in metrics.items() if value == value})
+    step.log(metrics={key: value for key, value in metrics.items() if not math.isnan(value)})
     _log_curves(step, result.curves)
     mlflow.log_dict([column.name for column in rows.schema.columns], "feature_names.json")
     mlflow.log_dict(environment.describe(), "environment.json")

@@ -59,7 +59,7 @@ class Schema:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a data set in memory: `frame` (n, columns) as raw rows are, `y` (n,) positions in the schema's classes."""
+    """Rows of a data set in memory: `frame` (n, columns) of raw rows, `y` (n,) positions in the schema's classes."""
 
     frame: Any
     y: Array

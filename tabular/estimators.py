@@ -13,7 +13,7 @@ from tabular.problem import Model, Preprocessing, nearest
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
 
 
-def load_class(path: str, where: str) -> type:
+def load_class(path: str, where: str) -> Any:
     """The class that an import path names.
 
     Parameters
@@ -55,7 +55,7 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     kind = load_class(model.estimator, f"{where}.estimator")
     given = {**model.params, **params}
     try:
-        known = kind().get_params()  # type: ignore[attr-defined]
+        known = kind().get_params()
     except TypeError as error:
         raise UserError(f"{where}.estimator: {model.estimator} cannot be made without arguments ({error})") from None
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind).parameters.values())
@@ -65,7 +65,8 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     conduct: dict[str, Any] = {}
     if "random_state" in known:
         conduct["random_state"] = seed
-    if "n_jobs" in known:
+    # linear models have a parameter n_jobs, and say that it has no effect
+    if "n_jobs" in known and not model.estimator.startswith("sklearn.linear_model."):
         conduct["n_jobs"] = threads
     if model.estimator.startswith("lightgbm."):
         conduct["verbose"] = -1
@@ -86,7 +87,7 @@ def resolve(model: Model) -> Preprocessing:
 def _takes_missing(model: Model) -> bool:
     if model.estimator.startswith(("lightgbm.", "xgboost.", "catboost.")):
         return True
-    tags = load_class(model.estimator, "estimator")().__sklearn_tags__()  # type: ignore[attr-defined]
+    tags = load_class(model.estimator, "estimator")().__sklearn_tags__()
     return bool(tags.input_tags.allow_nan)
 
 

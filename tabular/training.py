@@ -99,7 +99,7 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
         except (ValueError, TypeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(f"{where}: {candidate.model.estimator} refuses to fit: {reason}") from error
-    if "n_jobs" in classifier.get_params():
+    if classifier.get_params().get("n_jobs") is not None:
         # a forest that predicts in threads sums its trees in the order in which they end
         classifier.set_params(n_jobs=1)
     return Fitted(features, classifier, candidate.classes, curves)
@@ -197,8 +197,8 @@ def _fit(classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]
     names = ("training", "validation")[: len(followed)]
     if type(classifier).__module__.startswith("lightgbm"):
         # a class that the rows lack cannot be scored, and LightGBM refuses it
-        seen = [(A, b) for A, b in followed if np.isin(b, y).all()]
-        classifier.fit(Z, y, eval_set=seen, eval_names=list(names[: len(seen)]))
+        X, b = zip(*((A, labels) for A, labels in followed if np.isin(labels, y).all()), strict=True)
+        classifier.fit(Z, y, eval_X=X, eval_y=b, eval_names=list(names[: len(X)]))
         return {name: list(next(iter(losses.values()))) for name, losses in classifier.evals_result_.items()}
     classifier.fit(Z, y)
     if not hasattr(classifier, "staged_predict_proba"):
@@ -230,7 +230,7 @@ def _spread(probabilities: Array, seen: Array, classes: int) -> Array:
 def _mean_curves(curves: Sequence[Curves]) -> Curves:
     """The folds' mean, as far as every fold's curve goes; a curve that a fold lacks is left out."""
     shared = set(curves[0]).intersection(*curves)
-    mean = {}
+    mean: Curves = {}
     for name in ("training", "validation"):
         if name in shared:
             length = min(len(curve[name]) for curve in curves)
