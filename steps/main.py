@@ -139,17 +139,16 @@ def _say_next(step: tracked.Step, problem: Problem, tags: dict[str, str], second
         return
     say()
     say(f"  champion  {uri} (version {tags['tabular.champion.version']})")
-    store_uri = mlflow.get_tracking_uri()
-    if not store_uri.startswith("http"):
-        say(f"  look      mlflow ui --backend-store-uri {store_uri}")
-        say(f"  serve     MLFLOW_TRACKING_URI={store_uri} mlflow models serve -m {uri} --env-manager uv -p 5001")
-    else:
-        say(f"  look      {store_uri}/#/experiments/{step.experiment_id}/runs/{step.run_id}")
-        say(f"  serve     MLFLOW_TRACKING_URI={store_uri} mlflow models serve -m {uri} --env-manager uv -p 5001")
-    say(
-        "  score     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d @rows.json  "
-        "(the version's input example shows a row)"
-    )
+    tracking = mlflow.get_tracking_uri()
+    served = tracking.startswith("http")
+    look = f"{tracking}/#/experiments/{step.experiment_id}/runs/{step.run_id}" if served else "mlflow ui"
+    example = "serving_input_example.json"
+    say()
+    say(f"  first     export MLFLOW_TRACKING_URI={tracking}")
+    say(f"  look      {look}")
+    say(f"  serve     mlflow models serve -m {uri} --env-manager uv -p 5001")
+    say(f"  a row     mlflow artifacts download -u {uri}/{example} -d .")
+    say(f"  score     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d @{example}")
 
 
 def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], seconds: float) -> str:

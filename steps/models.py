@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import ModelInfo
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.types.schema import AnyType
 
 from steps import served
 from tabular import datasets
@@ -113,6 +115,7 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:
     trusted: set[str] = set()
     for file, part in objects.items():
         skops.io.dump(part, parts / file)
+        _make_canonical(parts / file)
         trusted.update(skops.io.get_untrusted_types(file=parts / file))
     description = {
         "columns": [asdict(column) for column in schema.columns],
@@ -126,8 +129,13 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:
 
 
 def signature(schema: datasets.Schema) -> ModelSignature:
-    """Raw rows in, label and probabilities out; every number is a double, since an integer may be missing one day."""
-    inputs = [ColSpec(DataType[column.dtype], column.name) for column in schema.columns]
+    """Raw rows in, label and probabilities out; every number is a double, since an integer may be missing one day.
+
+    Booleans and dates are signed as anything, and read by the model: of a boolean column MLflow's server makes true out
+    of a missing value and of any text, and of a date column it refuses time zones.
+    """
+    types = {"double": DataType.double, "string": DataType.string}
+    inputs = [ColSpec(types.get(column.dtype, AnyType()), column.name) for column in schema.columns]
     label = {bool: DataType.boolean, int: DataType.long, float: DataType.double, str: DataType.string}
     outputs = [ColSpec(label[type(schema.classes[0])], "label")]
     outputs += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
@@ -143,31 +151,36 @@ def requirements(fitted: Fitted) -> list[str]:
 
 
 def digest(parts: Path) -> str:
-    """sha256 of what a model has learnt: its parts' contents without the archives' time stamps."""
-    import zipfile
-
+    """sha256 of a model's parts: the same for two fits that learnt the same."""
     whole = hashlib.sha256()
     for part in sorted(parts.iterdir()):
-        whole.update(part.name.encode())
-        if zipfile.is_zipfile(part):
-            with zipfile.ZipFile(part) as archive:
-                for member in sorted(archive.namelist()):
-                    whole.update(member.encode() + _stable(member, archive.read(member)))
-        else:
-            whole.update(part.read_bytes())
+        whole.update(part.name.encode() + hashlib.sha256(part.read_bytes()).digest())
     return whole.hexdigest()
 
 
-def _stable(member: str, content: bytes) -> bytes:
-    """Skops numbers objects by their address in memory; their order of appearance says as much."""
-    if member != "schema.json":
-        return content
-    seen: dict[bytes, bytes] = {}
+def _make_canonical(archive: Path) -> None:
+    """Write a skops archive anew so that equal objects give equal bytes.
 
-    def place(found: re.Match[bytes]) -> bytes:
-        return found[1] + seen.setdefault(found[2], str(len(seen)).encode())
+    skops names objects and their files by their addresses in memory; here they are numbered as they appear. zip's time
+    stamps are left at their beginning.
+    """
+    numbers: dict[bytes, bytes] = {}
 
-    return re.sub(rb'("__id__": )(\d+)', place, content)
+    def number(found: re.Match[bytes]) -> bytes:
+        return found[1] + numbers.setdefault(found[2], str(len(numbers)).encode())
+
+    with zipfile.ZipFile(archive) as old:
+        contents = {name: old.read(name) for name in old.namelist()}
+    schema = re.sub(rb'("__id__": |"file": ")(\d+)', number, contents.pop("schema.json"))
+    renamed = {_renamed(name, numbers): content for name, content in contents.items()}
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as new:
+        for name, content in [("schema.json", schema), *sorted(renamed.items())]:
+            new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def _renamed(name: str, numbers: dict[bytes, bytes]) -> str:
+    stem, dot, ending = name.partition(".")
+    return numbers.get(stem.encode(), stem.encode()).decode() + dot + ending
 
 
 class _Flavor:

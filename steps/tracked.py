@@ -157,6 +157,8 @@ def quiet() -> None:
     # the one handler of MLflow's loggers writes INFO for each run, environment and model
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # it warns for each model logged that uv's environments hold no pip to pin
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     if os.environ.get("TABULAR_DEBUG") != "1":
         warnings.simplefilter("ignore")
 

@@ -15,6 +15,9 @@ from tabular.datasets import Schema
 from tabular.problem import Problem
 from tabular.training import Candidate
 
+# Below so many cells a fit takes less time than its threads take to meet; beside another busy process, far less.
+CELLS_A_THREAD_IS_WORTH = 500_000
+
 
 @dataclass(frozen=True)
 class TrainingRows:
@@ -59,4 +62,5 @@ def load(step: tracked.Step, problem: Problem, model: str) -> TrainingRows:
         schema=schema,
     )
     step.log(tags={"tabular.data_digest": source.data.tags["tabular.data_digest"]})
-    return TrainingRows(source, schema, rows.frame, features, rows.y, rows.key, joblib.cpu_count(), problem, model)
+    threads = joblib.cpu_count() if features.size > CELLS_A_THREAD_IS_WORTH else 1
+    return TrainingRows(source, schema, rows.frame, features, rows.y, rows.key, threads, problem, model)
