@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -24,8 +24,9 @@ from tabular.errors import UserError
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 256 << 20  # a very wide table yields fewer rows at a time
-BLOCK_BYTES = 4 << 20  # of text parsed at a time; no row may be longer
-PEEK_BYTES = 1 << 20  # of text in which the header and the separator are found
+BLOCK_BYTES = 4 << 20  # of text parsed at a time
+ROW_CHARACTERS = 16 << 20  # of the longest row; beyond it, a quote was left open
+PEEK_BYTES = 4 << 20  # of text in which the header and the separator are found
 PEEK_ROWS = 200
 
 USUAL_MISSING = (
@@ -158,7 +159,7 @@ def scan(
     progress : bool
         Whether a scan that lasts draws a bar on stderr.
     block_bytes : int
-        Bytes of text that are parsed at a time, which is also the longest row that can be read.
+        Bytes of text that are parsed at a time.
 
     Returns
     -------
@@ -223,16 +224,13 @@ class _Narrowing:
 def _scan_text(path: Path, reading: Reading, strings: Collection[str], progress: bool, block_bytes: int) -> Table:
     reading, names = _layout(path, reading)
     columns = [_Narrowing(name, [] if name in strings else list(PATTERNS)) for name in names]
-    rows, last = 0, None
+    rows = 0
     for block in _text_blocks(path, reading, len(names), progress=progress, block_bytes=block_bytes):
+        rows += len(block)
         for column, text in zip(columns, block.columns, strict=True):
             column.see(text)
-        rows, last = rows + len(block), block if len(block) else last
-    if last is None:
+    if rows == 0:
         raise UserError(f"{path}: has a header and no rows")
-    # A quote that is never closed swallows the rest of the file into the last row, and the parser does not mind.
-    if any("\n" in (text[-1].as_py() or "") for text in last.columns):
-        _raise_broken_row(path, reading, len(names))
     schema = pa.schema([(column.name, column.type(path)) for column in columns])
     return Table(path, schema, rows, reading)
 
@@ -254,33 +252,63 @@ def _text_blocks(
 ) -> Iterator[pa.RecordBatch]:
     """Stream a text file as blocks of strings, in which what means "missing" is null; columns are named by position."""
     import pyarrow.compute as pc
-    from pyarrow import csv as arrow_csv
 
     missing = pa.array({*USUAL_MISSING, *(text.strip() for text in reading.missing)}, STRING)
+    header = int(reading.columns is None)
+    rest = ""  # the beginning of a row whose end is yet to come
+    with _opened_text(path, reading.encoding, progress) as stream:
+        for piece in chain(stream.pieces(block_bytes), ["\n"]):
+            block, broken, rest = _parse(rest + piece, reading.separator, width, positions)
+            if broken:
+                raise _uneven_row(path, reading, width, broken[0])
+            if len(rest) > ROW_CHARACTERS:
+                break
+            block, header = block.slice(header), header - min(header, len(block))
+            columns = [
+                pc.if_else(pc.is_in(pc.ascii_trim_whitespace(text), value_set=missing), None, text)
+                for text in block.columns
+            ]
+            if len(block):
+                yield pa.record_batch(columns, names=block.schema.names)
+        if rest:
+            line = stream.lines - rest.removesuffix("\n").count("\n") + 1
+            raise UserError(f"{path}: a quote opened in line {line} is never closed; close it")
+
+
+def _parse(
+    text: str, separator: str | None, width: int, positions: Sequence[int] | None
+) -> tuple[pa.RecordBatch, list[str], str]:
+    """Parse the whole rows of a text; return them, the rows of another width, and the beginning of a row at its end.
+
+    Arrow's streaming reader is not used: it reads ahead in threads of its own, which crash if Python exits while they
+    are in a Python file, and it does not notice a quote that stays open. Here Arrow tells where the last row ends,
+    by a mark put after the text: it closes a quote that is open and then has more fields than any row, so that whatever
+    it completes is set aside, as it stands, as a row of the wrong width.
+    """
+    from pyarrow import csv as arrow_csv
+
+    separator = separator or ","
+    mark = '\x01"' + separator * width
+    data = (text + mark + "\n").encode()
     names = [str(position) for position in range(width)]
-    how = {
-        "read_options": arrow_csv.ReadOptions(
-            block_size=block_bytes, column_names=names, skip_rows_after_names=int(reading.columns is None)
-        ),
-        "parse_options": arrow_csv.ParseOptions(delimiter=reading.separator, newlines_in_values=True),
-        "convert_options": arrow_csv.ConvertOptions(
+    aside: list[str] = []
+
+    def set_aside(row: Any) -> str:
+        aside.append(row.text)
+        return "skip"
+
+    table = arrow_csv.read_csv(
+        pa.BufferReader(data),
+        arrow_csv.ReadOptions(block_size=len(data) + 1, column_names=names),
+        arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=set_aside),
+        arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(names, STRING),
             include_columns=names if positions is None else [names[position] for position in positions],
         ),
-    }
-    with _opened_text(path, reading.encoding, progress) as stream:
-        try:
-            with arrow_csv.open_csv(pa.PythonFile(stream, mode="r"), **how) as reader:
-                for block in reader:
-                    columns = [
-                        pc.if_else(pc.is_in(pc.ascii_trim_whitespace(text), value_set=missing), None, text)
-                        for text in block.columns
-                    ]
-                    yield pa.record_batch(columns, schema=block.schema)
-        except pa.ArrowInvalid as error:
-            # Arrow parses ahead and cannot say which line it stumbled over; Python's parser is slow and can.
-            _raise_broken_row(path, reading, width)
-            raise UserError(f"{path}: cannot be read as a text table ({_line(error)})") from error
+    )
+    *broken, last = aside
+    columns = [column.combine_chunks() for column in table.columns]
+    return pa.record_batch(columns, names=table.column_names), broken, last.removesuffix(mark)
 
 
 def _typed(text: pa.Array, kind: pa.DataType) -> pa.Array:
@@ -318,34 +346,28 @@ def _converted(text: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.coalesce(utc, pc.if_else(zoned, none, text).cast(MOMENT))
 
 
-def _raise_broken_row(path: Path, reading: Reading, width: int) -> None:
-    """Raise the UserError of the first row that is not `width` fields long, or of a quote left open; else return."""
-    separator = reading.separator or ","
+def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserError:
+    """Describe the first row that is not `width` fields long, whose text Arrow tells, but not its line."""
     held: list[str] = []  # the lines of one row
-    opened, start, row_text = 1, 1, ""
 
     def remembered(lines: Iterator[str]) -> Iterator[str]:
         for line in lines:
             held.append(line)
             yield line
 
-    with _opened_text(path, reading.encoding) as stream:
+    start, fields = 1, 0
+    with _opened_text(path, reading.encoding) as stream, suppress(csv.Error):
         lines = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8", newline="")
-        try:
-            for row in csv.reader(remembered(lines), delimiter=separator):
-                if row and len(row) != width:
-                    hint = "is a quote left open there?" if len(held) > 1 else "correct the line"
-                    raise UserError(f"{path}: line {start} has {len(row)} fields where {width} are expected; {hint}")
-                opened, start, row_text = start, start + len(held), "".join(held)
-                held.clear()
-        except csv.Error:  # a field of more than 128 KiB
-            message = f"{path}: line {start} holds a field of more than {csv.field_size_limit():,} characters"
-            raise UserError(f"{message}; is a quote left open there?") from None
-    try:
-        list(csv.reader(io.StringIO(row_text, newline=""), delimiter=separator, strict=True))
-    except csv.Error as error:
-        if "unexpected end" in str(error):
-            raise UserError(f"{path}: a quote opened in line {opened} is never closed; close it") from None
+        for row in csv.reader(remembered(lines), delimiter=reading.separator or ","):
+            fields = len(row)
+            if row and fields != width:
+                break
+            start += len(held)
+            held.clear()
+    if fields == width:  # Python's parser gave up before, at a field of more than 128 KiB
+        return UserError(f"{path}: a row has not {width} fields: {text[:60]!r}; correct it")
+    hint = "is a quote left open there?" if "\n" in text else "correct the line"
+    return UserError(f"{path}: line {start} has {fields} field{'s' * (fields > 1)} where {width} are expected; {hint}")
 
 
 # --- the layout of a text file ---------------------------------------------------------------------------------------
@@ -364,9 +386,10 @@ def _layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
     separator = reading.separator or _separator(text, whole, len(reading.columns or ()))
     if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
         raise UserError(f"data.separator {separator!r}: must be one ASCII character, such as , ; | or a tab")
-    first, *others = _records(text, separator, whole)
-    if not whole and not others:
-        raise UserError(f"{path}: line 1 does not end within {PEEK_BYTES:,} bytes; is a quote left open there?")
+    rows = _records(text, separator, whole)
+    if not rows:
+        raise UserError(f"{path}: line 1 is too long for a header; is a quote left open there?")
+    first = rows[0]
     if reading.columns is None:
         names = [name.strip() for name in first]
         _check_names(path, names, "; if line 1 is not a header, name the columns in data.columns")
@@ -381,10 +404,12 @@ def _layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
 def _records(text: str, separator: str, whole: bool) -> list[list[str]]:
     """Return the first rows of a text; if it is not the whole text, without the last one, which may be cut."""
     rows: list[list[str]] = []
-    with suppress(csv.Error):  # a field of more than 128 KiB: what came before it is enough
+    try:
         for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=separator), PEEK_ROWS):
             rows += [row] if row else []  # a blank line is no row
-    return rows if whole or len(rows) < 2 else rows[:-1]
+    except csv.Error:  # a field of more than 128 KiB: the rows before it are whole
+        return rows
+    return rows if whole else rows[:-1]
 
 
 def _separator(text: str, whole: bool, width: int) -> str:
@@ -444,7 +469,7 @@ class _Utf8(io.RawIOBase):
     def __init__(self, file: IO[bytes], path: Path, encoding: str):
         self._file, self._path, self._encoding = file, path, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self._lines = 0
+        self.lines = 0  # ended so far
         self._begun = False
         self._rest = memoryview(b"")
 
@@ -453,7 +478,7 @@ class _Utf8(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._rest:
-            self._rest = memoryview(self._next(len(buffer)))
+            self._rest = memoryview(self._next(len(buffer)).encode())
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size
@@ -468,21 +493,26 @@ class _Utf8(io.RawIOBase):
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
             raise UserError(f"{self._path}: is damaged and cannot be read to its end ({_line(error)})") from error
 
-    def _next(self, size: int) -> bytes:
+    def pieces(self, size: int) -> Iterator[str]:
+        """Yield the text in pieces made of about `size` bytes."""
+        while text := self._next(size):
+            yield text
+
+    def _next(self, size: int) -> str:
         while True:
             chunk = self.raw(size)
             try:
                 text = self._decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 raise self._undecodable(error) from None
+            self.lines += text.count("\n")
             if not self._begun and text:
                 self._begun, text = True, text.removeprefix("\ufeff")
-            self._lines += text.count("\n")
             if text or not chunk:
-                return text.encode()
+                return text
 
     def _undecodable(self, error: UnicodeDecodeError) -> UserError:
-        line = self._lines + error.object[: error.start].count(b"\n") + 1
+        line = self.lines + error.object[: error.start].count(b"\n") + 1
         byte = f"0x{error.object[error.start]:02x}"
         hint = "say data.encoding: latin-1 (or what it is) in the problem, or save the file as UTF-8"
         return UserError(f"{self._path}: line {line} holds the byte {byte}, which is not {self._encoding}; {hint}")

@@ -77,7 +77,7 @@ def refusal(path: Path, *args: Any, **how: Any) -> str:
 # --- properties ------------------------------------------------------------------------------------------------------
 
 moments = st.datetimes(dt.datetime(1600, 1, 1), dt.datetime(9999, 12, 31))
-words = st.text(st.characters(codec="utf-8", exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=12)
+words = st.text(st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 KINDS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
     pa.float64(): st.floats(allow_nan=False, allow_infinity=False),
@@ -98,40 +98,42 @@ def tables(draw: st.DrawFn) -> pa.Table:
         # A float with a fraction first, or a column of 1.0, 2.0 would rightly be called integer if so written.
         rest = draw(st.lists(st.none() | value, min_size=rows, max_size=rows))
         columns.append(pa.array([draw(value), *rest], kind))
-    header = words.map(str.strip).filter(bool)
+    header = words.map(lambda text: text.strip().strip("\ufeff").strip()).filter(bool)
     names = draw(st.lists(header, min_size=len(kinds), max_size=len(kinds), unique=True))
     return pa.table(columns, names=names)
 
 
-def as_csv(table: pa.Table, separator: str, quoting: Any, newline: str, missing: str) -> bytes:
-    def text(value: Any) -> str:
-        return missing if value is None else repr(value) if isinstance(value, float) else str(value)
+def as_csv(table: pa.Table, separator: str, quote_all: bool, newline: str, missing: str) -> bytes:
+    """Write by hand: the csv module of Python 3.11 leaves a lone carriage return without quotes."""
 
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, delimiter=separator, quoting=quoting, lineterminator=newline)
-    writer.writerow(table.column_names)
-    writer.writerows([[text(value) for value in row] for row in zip(*table.to_pydict().values(), strict=True)])
-    return buffer.getvalue().encode()
+    def text(value: Any) -> str:
+        field = missing if value is None else repr(value) if isinstance(value, float) else str(value)
+        alone = field == "" and table.num_columns == 1  # a blank line is no row
+        quoted = quote_all or alone or set(field) & {separator, '"', "\r", "\n"}
+        return '"' + field.replace('"', '""') + '"' if quoted else field
+
+    rows = [table.column_names, *zip(*(column.to_pylist() for column in table.columns), strict=True)]
+    return "".join(separator.join(map(text, row)) + newline for row in rows).encode()
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=tables(),
-    separator=st.sampled_from(",;\t|"),
+    style=st.fixed_dictionaries(
+        {
+            "separator": st.sampled_from(",;\t|"),
+            "quote_all": st.booleans(),
+            "newline": st.sampled_from(["\n", "\r\n", "\r"]),
+            "missing": st.sampled_from(["", "NA", "NULL", "(none)"]),
+        }
+    ),
     packing=st.sampled_from(list(PACKINGS)),
-    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),
-    newline=st.sampled_from(["\n", "\r\n"]),
-    missing=st.sampled_from(["", "NA", "NULL", "?"]),
-    block_bytes=st.sampled_from([4096, 1 << 20]),
+    block_bytes=st.sampled_from([7, 100, 1 << 20]),
 )
-def test_a_table_written_as_text_is_read_back_equal(
-    write, table, separator, packing, quoting, newline, missing, block_bytes
-):
-    if missing == "?" and "?" in [value for column in table.columns for value in column.to_pylist()]:
-        missing = "NA"
-    path = write(PACKINGS[packing](as_csv(table, separator, quoting, newline, missing)), f"table.{packing}")
+def test_a_table_written_as_text_is_read_back_equal(write, table, style, packing, block_bytes):
+    path = write(PACKINGS[packing](as_csv(table, **style)), f"table.{packing}")
     strings = {column.name for column in table.schema if column.type == pa.string()}
-    reading = Reading(separator=separator, missing=("?",) if missing == "?" else ())
+    reading = Reading(separator=style["separator"], missing=("(none)",))
     found = scan(path, reading, strings=strings, block_bytes=block_bytes)
     assert found.rows == len(table)
     assert found.schema == table.schema
@@ -396,9 +398,12 @@ def test_a_parquet_column_that_cannot_be_learnt_from_is_named(tmp_path, values, 
         ("a,b\n1,2\n2,-Infinity\n", "column 'b' holds an infinite number (-Infinity)"),
         ("a,b\n1,2\n2,1e999\n", "column 'b' holds an infinite number (1e999)"),
         ("a,b\n1,2\n\n1,2,3\n", "line 4 has 3 fields where 2 are expected"),
-        ('a,b\n"1\n",2\n1\n', "line 4 has 1 fields where 2 are expected"),
+        ("\n\na,b\n1,2\n1\n", "line 5 has 1 field where 2 are expected"),
+        ('a,b\n1,"' + "x" * 20_000_000, "a quote opened in line 2 is never closed"),
+        ('a,"b\n1,' + "2\n" * 100_000, "line 1 is too long for a header"),
+        ('a,b\n"1\n",2\n1\n', "line 4 has 1 field where 2 are expected"),
         ('a,b\n1,2\n1,"2\n3,4\n5,6\n', "a quote opened in line 3 is never closed"),
-        ('a,b\n1,2\n1,"2' + "\n3,4" * 2_000_000, "line 3 holds a field of more than"),
+        ('a,b\n1,2\n1,"2' + "\n3,4" * 2_000_000, "a quote opened in line 3 is never closed"),
         (b"a,b\n1,2\nr\xe9sum\xe9,2\n", "line 3 holds the byte 0xe9, which is not utf-8; say data.encoding: latin-1"),
         (b"a,gr\xf6\xdfe\n1,2\n", "line 1 holds the byte 0xf6"),
         (b"a,b\n" + b"1,2\n" * 600_000 + b"\xff,2\n", "line 600002 holds the byte 0xff"),
