@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import Run
+from mlflow.entities import LoggedModelOutput, Run
 
 from steps import environment, launch, place, store, tracked
 from steps.pipeline import plan
@@ -21,6 +21,8 @@ from tabular.errors import UserError
 from tabular.problem import Problem
 
 OUTCOME = "tabular.outcome"
+# Without it MLflow's UI opens the experiment as one of language models, and shows no runs.
+EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
 def main(step: tracked.Step) -> None:
@@ -79,9 +81,11 @@ def _check_require(step: tracked.Step) -> None:
 def _introduce(step: tracked.Step, problem: Problem) -> None:
     """Say what is about to happen, and log what it happens in."""
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {problem.data.source}")
-    experiment = step.client.get_experiment(step.experiment_id).name
-    say(f"  run {step.run_id} in the experiment {experiment!r} of {mlflow.get_tracking_uri()}")
-    if experiment == "Default":
+    experiment = step.client.get_experiment(step.experiment_id)
+    say(f"  run {step.run_id} in the experiment {experiment.name!r} of {mlflow.get_tracking_uri()}")
+    if EXPERIMENT_KIND not in experiment.tags:
+        step.client.set_experiment_tag(step.experiment_id, EXPERIMENT_KIND, "custom_model_development")
+    if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
     patch = place.changes()
     tags = {"tabular.lock": environment.lock_digest(), "tabular.tree": "changed" if patch else "clean"}
@@ -97,7 +101,7 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], second
     verdict = step.client.get_run(runs["register"])
     tags = verdict.data.tags
     rows = leaderboard(evaluation, step.folder)
-    mlflow.log_dict({"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}, "leaderboard.json")
+    step.table({name: [row[name] for row in rows] for name in rows[0]}, "leaderboard.json")
     outcome = tags[OUTCOME]
     kept = ("tabular.verdict", "tabular.champion", "tabular.champion.version", "tabular.winner")
     step.log(
@@ -108,7 +112,8 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], second
     say(table([_shown(row, problem) for row in rows]))
     say()
     say(f"  {tags['tabular.verdict']}")
-    _say_next(step, problem, tags, seconds)
+    _log_ends(step, step.client.get_run(runs["etl"]), rows[0])
+    _say_next(step, tags, seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
         raise UserError(f"require: nothing was registered ({outcome}): {tags['tabular.verdict']}")
@@ -132,7 +137,14 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     return {name: row[name] for name in dict.fromkeys(names)}
 
 
-def _say_next(step: tracked.Step, problem: Problem, tags: dict[str, str], seconds: float) -> None:
+def _log_ends(step: tracked.Step, etl: Run, winner: dict[str, Any]) -> None:
+    """What the chain began with and what came of it, on main's own page: the data set and the winner's model."""
+    step.client.log_inputs(step.run_id, datasets=etl.inputs.dataset_inputs)
+    model = step.client.get_run(winner["run"]).data.tags["tabular.model_uri"].removeprefix("models:/")
+    step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
+
+
+def _say_next(step: tracked.Step, tags: dict[str, str], seconds: float) -> None:
     uri = tags.get("tabular.champion")
     say(f"  {tags[OUTCOME]} after {seconds:.1f} s")
     if uri is None:
@@ -140,8 +152,8 @@ def _say_next(step: tracked.Step, problem: Problem, tags: dict[str, str], second
     say()
     say(f"  champion  {uri} (version {tags['tabular.champion.version']})")
     tracking = mlflow.get_tracking_uri()
-    served = tracking.startswith("http")
-    look = f"{tracking}/#/experiments/{step.experiment_id}/runs/{step.run_id}" if served else "mlflow ui"
+    page = f"{tracking}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
+    look = page if tracking.startswith("http") else f"mlflow ui --backend-store-uri {tracking}"
     example = "serving_input_example.json"
     say()
     say(f"  first     export MLFLOW_TRACKING_URI={tracking}")

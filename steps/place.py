@@ -12,6 +12,8 @@ from tabular.problem import Problem
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_PROBLEM = "breast_cancer"
+# Asked when this module is imported: mlflow.start_run takes the variable away.
+UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
 # The parameters of main that set something over the problem's file, and how their text is read.
 OVERRIDES = {
     "data": ("data.source", str),
@@ -33,7 +35,7 @@ def caller_folder() -> Path:
         parent = psutil.Process().parent()
         while parent is not None and parent.cmdline()[:2] == ["bash", "-c"]:
             parent = parent.parent()
-        return Path(parent.cwd()) if parent is not None and "MLFLOW_RUN_ID" in os.environ else Path.cwd()
+        return Path(parent.cwd()) if parent is not None and UNDER_MLFLOW else Path.cwd()
     except psutil.Error:
         return Path.cwd()
 
@@ -51,27 +53,41 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
     UserError
         One line that names the parameter or the file and its key.
     """
-    set_over = {
-        path: _read(name, text, as_) for name, (path, as_) in OVERRIDES.items() if (text := arguments.get(name, ""))
-    }
-    if "data.source" in set_over:
-        set_over["data.sha256"] = None  # of the file that the problem names, not of this one
+    overrides = _overrides(arguments)
     named = arguments.get("problem", "")
-    if not named and "data.source" in set_over:
-        found = _without_file(set_over)
-    elif not named and "data.target" in set_over:
+    if not named and "data.source" in overrides:
+        found = _without_file(overrides)
+    elif not named and "data.target" in overrides:
         raise UserError("target: -P target=… names a column of the table that -P data=… names; data is missing")
     else:
-        found = problems.read(_problem_file(named or DEFAULT_PROBLEM), set_over)
-    return _absolute(found, named)
+        found = problems.read(_problem_file(named or DEFAULT_PROBLEM), overrides)
+    return _absolute(found, named, arguments.get("data", ""))
 
 
-def _without_file(set_over: Mapping[str, Any]) -> Problem:
-    source = set_over["data.source"]
-    if "data.target" not in set_over:
+def set_over(found: Problem, arguments: Mapping[str, str]) -> Problem:
+    """A problem that a run holds, with what the command line sets over it."""
+    overrides = _overrides(arguments)
+    if not overrides:
+        return found
+    return _absolute(problems.parse(found.to_yaml(), "command line", overrides), "", found.data.source)
+
+
+def _overrides(arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Dotted path in the problem: value, of the parameters that are given."""
+    found = {
+        path: _read(name, text, as_) for name, (path, as_) in OVERRIDES.items() if (text := arguments.get(name, ""))
+    }
+    if "data.source" in found:
+        found["data.sha256"] = None  # of the file that the problem names, not of this one
+    return found
+
+
+def _without_file(overrides: Mapping[str, Any]) -> Problem:
+    source = overrides["data.source"]
+    if "data.target" not in overrides:
         raise UserError(f"target: name the column of {source} to predict: -P target=COLUMN")
     stem = source.rstrip("/").split("/")[-1].split("?")[0].removeprefix("sklearn:").split(".")[0]
-    return problems.parse("{}", "command line", {"name": problems.slug(stem), **set_over})
+    return problems.parse("{}", "command line", {"name": problems.slug(stem), **overrides})
 
 
 def _problem_file(named: str) -> Path:
@@ -85,23 +101,33 @@ def _problem_file(named: str) -> Path:
     raise UserError(f"problem: {named!r} is neither a YAML file nor a problem of ours ({', '.join(shipped)}){hint}")
 
 
-def _absolute(found: Problem, named: str) -> Problem:
-    """The problem with a source that means the same file from any folder."""
+def _absolute(found: Problem, named: str, given: str) -> Problem:
+    """The problem with a source that means the same file from any folder.
+
+    `named` is its file, or "" for none, and `given` the parameter `data`: what says where the source is.
+    """
     source = found.data.source
     if "://" in source or source.startswith("sklearn:"):
         return found
     beside = [_problem_file(named).parent] if named else []
     path = _find(source, *beside)
     if path is None:
-        raise UserError(f"data: there is no file {source!r} in {caller_folder()}")
+        where = "data" if given else f"{_problem_file(named)}: data.source"
+        raise UserError(
+            f"{where}: there is no file {source!r} (seen from {caller_folder()}); give a path, an http(s) URL or "
+            "sklearn:NAME"
+        )
     return found.model_copy(update={"data": found.data.model_copy(update={"source": str(path)})})
 
 
 def _find(name: str, *beside: Path) -> Path | None:
     for folder in (caller_folder(), *beside, PROJECT):
-        path = folder / Path(name).expanduser()
-        if path.exists():
-            return path.resolve()
+        try:
+            path = folder / Path(name).expanduser()
+            if path.exists():
+                return path.resolve()
+        except (OSError, RuntimeError):  # a name that no file can have; ~nobody
+            return None
     return None
 
 
@@ -115,6 +141,8 @@ def _read(name: str, text: str, as_: type) -> Any:
         raise UserError(f"{name}: {text!r} is not {kind}") from None
     if name in ("trials", "timeout") and not value > 0:
         raise UserError(f"{name}: {text} is not above 0")
+    if name == "seed" and not 0 <= value < 2**31:
+        raise UserError(f"seed: {text} is not from 0 to {2**31 - 1}")
     return value
 
 

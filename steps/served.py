@@ -5,12 +5,14 @@ only what a model's requirements hold. Training calls `as_features` too, so that
 that it is asked with later.
 """
 
+import datetime
 import json
 from pathlib import Path
 
 import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+from mlflow.exceptions import MlflowException
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
 EPOCH = pd.Timestamp("1970-01-01")
@@ -30,18 +32,57 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         (n, columns) float64 (booleans as 0 and 1, dates as days since 1970) and object; missing is NaN in both.
+
+    Raises
+    ------
+    MlflowException
+        Where a value is not of its column's type; it names the column.
     """
-    features = {}
-    for column in columns:
-        values = frame[column["name"]]
-        if column["dtype"] == "string":
-            values = values.astype(object).where(values.notna(), np.nan)
-        elif column["dtype"] == "datetime":
-            values = (pd.to_datetime(values) - EPOCH) / pd.Timedelta(days=1)
-        else:
-            values = values.astype("float64")
-        features[column["name"]] = values
+    features = {column["name"]: _READ[column["dtype"]](frame[column["name"]]) for column in columns}
     return pd.DataFrame(features, index=frame.index)
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    values = values.astype("float64")
+    _refuse(values, np.isfinite(values), "a finite number")
+    return values
+
+
+def _texts(values: pd.Series) -> pd.Series:
+    if not isinstance(values.dtype, pd.StringDtype):
+        _refuse(values, [isinstance(value, str) for value in values], "text")
+    return values.astype(object).where(values.notna(), np.nan)
+
+
+def _truths(values: pd.Series) -> pd.Series:
+    if values.dtype != bool:
+        known = [isinstance(value, (bool, int, float, np.generic)) and value in (0, 1) for value in values]
+        _refuse(values, known, "true or false")
+    return values.astype(object).where(values.notna(), np.nan).astype("float64")
+
+
+def _days(values: pd.Series) -> pd.Series:
+    if values.dtype.kind != "M":
+        known = [isinstance(value, (str, datetime.date, np.datetime64)) for value in values]
+        _refuse(values, known, "a date")
+        found = pd.to_datetime(values.astype(object), utc=True, format="ISO8601", errors="coerce")
+        _refuse(values, found.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
+        values = found
+    if values.dt.tz is not None:
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    return (values.dt.as_unit("us") - EPOCH) / pd.Timedelta(days=1)
+
+
+_READ = {"double": _numbers, "string": _texts, "boolean": _truths, "datetime": _days}
+
+
+def _refuse(values: pd.Series, right, what: str) -> None:
+    """Name the column and the first value in it that is neither right nor missing: over HTTP a 400."""
+    wrong = values[~(np.asarray(right, dtype=bool) | values.isna())]
+    if len(wrong):
+        raise MlflowException.invalid_parameter_value(
+            f"column {values.name!r} holds {wrong.tolist()[0]!r}, which is not {what}"
+        )
 
 
 class TabularModel(mlflow.pyfunc.PythonModel):
@@ -64,6 +105,8 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
     def probabilities(self, features: pd.DataFrame) -> np.ndarray:
         """(n, classes) float64, for features as `as_features` gives them."""
+        if features.empty:
+            return np.zeros((0, len(self.description["classes"])))  # scikit-learn refuses no rows
         prepared = self.features.transform(features)
         seen = self.description["classes_seen"]
         if hasattr(self.classifier, "predict_proba"):

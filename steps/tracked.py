@@ -55,9 +55,8 @@ class Step:
         log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
 
     def table(self, columns: Mapping[str, list], name: str) -> None:
-        """Log a table that MLflow's UI shows as one; `columns` are name: values."""
-        rows = [list(row) for row in zip(*columns.values(), strict=True)]
-        mlflow.log_dict({"columns": list(columns), "data": rows}, name)
+        """Log a table, which MLflow's UI shows as one; `columns` are name: values."""
+        mlflow.log_table(dict(columns), name)
 
     def finish(self, title: str, summary: str, note: str) -> None:
         """Give the run its name, the line that main prints of it, and the note that says what it did."""
@@ -91,7 +90,8 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
     quiet()
     try:
         _check_store()
-        active = mlflow.start_run()
+        # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
+        active = mlflow.start_run(tags={"mlflow.project.entryPoint": name})
     except Exception as error:
         fail(_store_reason(error), error)
         sys.exit(1)
@@ -133,7 +133,7 @@ def frozen_problem(step: Step, *, otherwise: str = "") -> Problem:
     if not given and otherwise:
         given = otherwise
     if store.is_run_id(given):
-        found = store.problem(step.client, given, step.folder)
+        found = place.set_over(store.problem(step.client, given, step.folder), step.arguments)
     else:
         found = place.effective_problem(step.arguments)
     mlflow.log_text(found.to_yaml(), store.PROBLEM)
@@ -166,7 +166,7 @@ def quiet() -> None:
 def explain(error: BaseException) -> str:
     """What went wrong, in one line."""
     if isinstance(error, UserError):
-        return str(error)
+        return " ".join(str(error).splitlines())  # a name in it may hold a line's end
     lines = str(error).strip().splitlines() or [""]
     return f"unexpected {type(error).__name__}: {lines[0]} (TABULAR_DEBUG=1 shows where)"
 

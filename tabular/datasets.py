@@ -150,7 +150,9 @@ def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> A
     try:
         _, held_out = next(splitter.split(np.zeros(n), codes, keys))
     except ValueError as error:
-        raise UserError(f"split.holdout: {split.holdout:g} of {n} rows cannot be cut {split.by}: {error}") from None
+        raise UserError(
+            f"split.holdout: {split.holdout:g} of {n} rows cannot be held out by a {split.by} split: {error}"
+        ) from None
     mask = np.zeros(n, dtype=bool)
     mask[held_out] = True
     return mask

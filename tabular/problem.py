@@ -26,7 +26,17 @@ def _metric_name(value: str) -> str:
     return value
 
 
+def _tag_name(value: str) -> str:
+    if not re.fullmatch(r"[\w.\- :/]+", value) or value.startswith(("mlflow.", "tabular.")):
+        raise ValueError(
+            f"{value!r} cannot be a tag's name: letters, digits and _-. :/ can, and what begins with mlflow. or "
+            "tabular. is taken"
+        )
+    return value
+
+
 MetricName = Annotated[str, BeforeValidator(_metric_name)]
+TagName = Annotated[str, BeforeValidator(_tag_name)]
 
 
 class Section(BaseModel):
@@ -198,7 +208,7 @@ class Problem(Section):
     search: Search = Search()
     gate: Gate = Gate()
     registry: Registry
-    tags: dict[str, str] = {}
+    tags: dict[TagName, str] = {}
 
     @model_validator(mode="before")
     @classmethod

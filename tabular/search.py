@@ -1,6 +1,7 @@
 """The search for hyperparameters: Hyperopt's TPE over a problem's space."""
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +58,7 @@ def search(
 
     drawn_from = {name: _dimension(name, dimension) for name, dimension in space.items()}
     done: list[Trial] = []
+    end = math.inf if timeout is None else time.monotonic() + timeout
 
     def loss(point: dict[str, Any]) -> dict[str, Any]:
         number = len(done)
@@ -72,7 +74,8 @@ def search(
         drawn_from,
         algo=tpe.suggest,
         max_evals=trials,
-        timeout=timeout,
+        # Hyperopt's own timeout may end before the first trial, with an error
+        early_stop_fn=lambda trials, *state: (time.monotonic() >= end, state),
         trials=Trials(),
         rstate=np.random.default_rng(seed),
         show_progressbar=False,

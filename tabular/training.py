@@ -96,8 +96,8 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
         followed = [(Z, y)] if validation is None else [(Z, y), (features.transform(validation[0]), validation[1])]
         try:
             curves = _fit(classifier, Z, y, followed, candidate.classes)
-        except (ValueError, TypeError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # libraries raise errors of their own, such as LightGBMError
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise UserError(f"{where}: {candidate.model.estimator} refuses to fit: {reason}") from error
     if classifier.get_params().get("n_jobs") is not None:
         # a forest that predicts in threads sums its trees in the order in which they end
