@@ -53,7 +53,8 @@ def log(
         name=name,
         parts=parts,
         signature=signature(schema),
-        input_example=example,
+        # a missing number as null: MLflow would write NaN, which is no JSON
+        input_example=example.astype(object).where(example.notna(), None),
         requirements=requirements(fitted),
         params=params,
         tags=tags,
