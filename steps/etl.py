@@ -12,6 +12,8 @@ from steps import inputs, store, tracked
 from tabular import datasets, sources, tables
 from tabular.problem import Problem
 
+CLASSES = "classes.json"
+
 
 def etl(step: tracked.Step) -> None:
     """Fetch the table, read it as a stream, cut the holdout, log the data set."""
@@ -25,6 +27,9 @@ def etl(step: tracked.Step) -> None:
     prepared = datasets.prepare(table, problem, target)
     mlflow.log_artifacts(str(target), store.DATASET)
     step.table(prepared.profile.table(), "profile.json")
+    classes = list(prepared.train)
+    counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
+    step.table(counts, CLASSES)
     inputs.log(step, name=problem.name, digest=digest, source=data.source, context="source", rows=prepared.rows)
     _log(step, problem, prepared, digest, target)
 
@@ -90,8 +95,8 @@ def _sides(prepared: datasets.Prepared):
 
 
 def _metric(name: str) -> str:
-    """A class's name as part of a metric's, in which MLflow allows letters, digits and `_-. /`."""
-    return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in name)
+    """A class's name as part of a metric's, in which MLflow allows 250 letters, digits and `_-. /`."""
+    return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in name[:200])
 
 
 if __name__ == "__main__":

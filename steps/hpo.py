@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
-from steps import terminal, tracked, training_rows
+from steps import dataset, terminal, tracked
 from steps.launch import identity
 from steps.terminal import describe
 from tabular import folds, training
@@ -27,7 +27,7 @@ def hpo(step: tracked.Step) -> None:
     name = tracked.model_of(step, problem)
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
-    rows = training_rows.load(step, problem, name)
+    rows = dataset.load(step, problem, step.arguments["dataset"], "train")
     cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
     metric = METRICS[problem.search.metric]
     names = list(dict.fromkeys([metric.name, "accuracy"]))
@@ -37,7 +37,7 @@ def hpo(step: tracked.Step) -> None:
 
         def objective(number: int, params: dict[str, Any]) -> float:
             begun = time.time()
-            candidate = rows.candidate(params)
+            candidate = rows.candidate(problem, name, params)
             result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names)
             summary = result.summary()
             _log_trial(step, name, number, params, {**summary, "cv_seconds": result.seconds}, begun)
@@ -87,7 +87,7 @@ def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], 
                 "trials": problem.search.trials, "timeout": problem.search.timeout,
                 **{f"best_{name}": value for name, value in winner.params.items()}},
         metrics={"trials_ended": len(trials), f"best_cv_{metric.name}": winner.score, "search_seconds": seconds},
-        tags={"tabular.model": model},
+        tags=tracked.model_tags(problem, model),
     )  # fmt: skip
     ended = f"{len(trials)} trials"
     if len(trials) < problem.search.trials:

@@ -5,8 +5,8 @@ came of it.
 """
 
 import json
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,45 +31,32 @@ def main(step: tracked.Step) -> None:
     _check_require(step)
     problem = tracked.frozen_problem(step)
     _introduce(step, problem)
-    check = _EstimatorCheck(problem)
-    parent = launch.parent(step.client, step.run_id, step.folder)
-    runs: dict[str, str] = {}
-    for task in plan(problem):
-        parameters = task.parameters(step.run_id, runs)
-        run_id = launch.create(step.client, task, parent, parameters)
-        say(f"  {task.name} …")
-        try:
-            ended = launch.start(step.client, task, run_id, parent, parameters)
-        except launch.StepFailed as failed:
-            step.log(tags={"step.failed": failed.step})
-            say(f"  {task.name:<24} FAILED  run {run_id}")
-            raise
-        say(f"  {task.name:<24} {ended.seconds:6.1f} s  {ended.summary}")
-        runs[task.name] = run_id
-        check.wait()
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # while etl runs, main would only wait: what the estimators need to be imported is found missing at no cost
+        checked = beside.submit(estimators.check, problem.models)
+        runs = _run_tasks(step, problem, checked)
     _conclude(step, problem, runs, time.perf_counter() - started)
 
 
-class _EstimatorCheck:
-    """Import the problem's estimators while etl runs and main would wait: a misspelt one ends the chain after it."""
-
-    def __init__(self, problem: Problem) -> None:
-        self._error: UserError | None = None
-        self._problem = problem
-        self._thread = threading.Thread(target=self._check, daemon=True)
-        self._thread.start()
-
-    def _check(self) -> None:
+def _run_tasks(step: tracked.Step, problem: Problem, checked: Future[None]) -> dict[str, str]:
+    """Run the tasks in the order of the plan; the ids of their runs by the tasks' names."""
+    parent = launch.parent(step.client, step.run_id, step.folder)
+    tasks = plan(problem)
+    width = max(len(task.name) for task in tasks)
+    runs: dict[str, str] = {}
+    for task in tasks:
+        parameters = task.parameters(step.run_id, runs)
+        runs[task.name] = launch.create(step.client, task, parent, parameters)
+        say(f"  {task.name} …")
         try:
-            for name, model in self._problem.models.items():
-                estimators.build(model, {}, where=f"models.{name}", seed=0, threads=1)
-        except UserError as error:
-            self._error = error
-
-    def wait(self) -> None:
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+            ended = launch.start(step.client, task, runs[task.name], parent, parameters)
+        except launch.StepFailed as failed:
+            step.log(tags={"step.failed": failed.step})
+            say(f"  {task.name:<{width}}  FAILED  run {runs[task.name]}")
+            raise
+        say(f"  {task.name:<{width}}  {ended.seconds:6.1f} s  {ended.summary}")
+        checked.result()
+    return runs
 
 
 def _check_require(step: tracked.Step) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import models, store, tracked
-from steps.evaluate import EVALUATION, Holdout, load_holdout
+from steps import dataset, models, store, tracked
+from steps.dataset import DataSet
+from steps.evaluate import EVALUATION
 from tabular import gate
 from tabular.errors import UserError
 from tabular.metrics import METRICS
@@ -60,7 +61,7 @@ def current_champion(step: tracked.Step, problem: Problem) -> ModelVersion | Non
 
 
 def judge(
-    step: tracked.Step, problem: Problem, dataset: str, winner: dict[str, Any], champion: ModelVersion | None
+    step: tracked.Step, problem: Problem, evaluated_on: str, winner: dict[str, Any], champion: ModelVersion | None
 ) -> Verdict:
     """What the gate says of the winner; reads the registry and changes nothing."""
     if winner["unmet"]:
@@ -70,13 +71,13 @@ def judge(
     name = f"version {champion.version}"
     if champion.tags.get("tabular.model_digest") == winner["model_digest"]:
         return Verdict(KEPT, f"{winner['model']} is the champion already ({name})", winner, champion.version)
-    holdout = load_holdout(step, problem, dataset)
+    holdout = dataset.load(step, problem, evaluated_on, "holdout")
     try:
         todays = _champion_probabilities(step, problem, champion, holdout)
     except UserError as error:
         reason = f"{winner['model']} passes the gate, and the champion ({name}) cannot be asked: {error}"
         return Verdict(REGISTERED, reason, winner, champion.version)
-    challenger = models.load(winner["model_uri"], step.folder, winner["code_digest"]).probabilities(holdout.features)
+    challenger = models.load(winner["model_uri"], step.folder, winner["code_digest"]).probabilities(holdout.X)
     comparison = _compare(problem, holdout, challenger, todays)
     gained = comparison.challenger - comparison.champion
     figures = (
@@ -92,7 +93,7 @@ def judge(
 
 
 def _champion_probabilities(
-    step: tracked.Step, problem: Problem, champion: ModelVersion, holdout: Holdout
+    step: tracked.Step, problem: Problem, champion: ModelVersion, holdout: DataSet
 ) -> np.ndarray:
     """Today's champion on today's holdout; UserError where it has another schema or cannot be loaded."""
     name = f"{champion.name} version {champion.version}"
@@ -104,22 +105,19 @@ def _champion_probabilities(
         raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
     if model.description["columns"] != [asdict(column) for column in holdout.schema.columns]:
         raise UserError(f"{name} was trained on other columns")
-    return model.probabilities(holdout.features)
+    return model.probabilities(holdout.X)
 
 
-def _compare(problem: Problem, holdout: Holdout, challenger: np.ndarray, champion: np.ndarray) -> gate.Comparison:
-    from tabular.metrics import classification_metrics
-
+def _compare(problem: Problem, holdout: DataSet, challenger: np.ndarray, champion: np.ndarray) -> gate.Comparison:
     rule = problem.gate.beat_champion
-    about = {"classes": holdout.schema.classes, "positive": holdout.schema.positive, "names": [rule.metric]}
 
     def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
-        return classification_metrics(y, probabilities, **about)[rule.metric]
+        return holdout.metrics(y, probabilities, [rule.metric])[rule.metric]
 
     return gate.compare(
         challenger,
         champion,
-        holdout.rows.y,
+        holdout.y,
         measure,
         metric=rule.metric,
         greater_is_better=METRICS[rule.metric].greater_is_better,
@@ -140,7 +138,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: str, verdict:
     tags = {
         **problem.tags,
         "tabular.problem": problem.name,
-        "tabular.model": winner["model"],
+        **tracked.model_tags(problem, winner["model"]),
         "tabular.model_digest": winner["model_digest"],
         "tabular.code_digest": winner["code_digest"],
         "tabular.run": winner["run_id"],

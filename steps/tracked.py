@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
@@ -30,6 +31,7 @@ from tabular.problem import Problem
 REASON = "tabular.reason"
 SUMMARY = "tabular.summary"
 NOTE = "mlflow.note.content"
+STARTED = time.perf_counter()
 MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "require")
 
 
@@ -101,6 +103,7 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
         with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
             arguments = parse(name, sys.argv[1:])
             body(Step(name, arguments, run_id, active.info.experiment_id, Path(folder), client))
+        client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
     except Exception as error:
         reason = explain(error)
         fail(reason, error)
@@ -148,6 +151,11 @@ def model_of(step: Step, problem: Problem) -> str:
         known = ", ".join(problem.models)
         raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
     return name
+
+
+def model_tags(problem: Problem, name: str) -> dict[str, str]:
+    """Which of the problem's models a run is about, and its family: the estimator's class."""
+    return {"tabular.model": name, "tabular.model_family": problem.models[name].estimator.rpartition(".")[2]}
 
 
 def quiet() -> None:

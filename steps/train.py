@@ -11,7 +11,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric
 
-from steps import environment, models, store, tracked, training_rows
+from steps import dataset, environment, models, store, tracked
 from steps.hpo import BEST
 from steps.terminal import describe
 from tabular import folds, training
@@ -27,9 +27,9 @@ def train(step: tracked.Step) -> None:
     """Cross-validate, fit, log the model."""
     problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
     name = tracked.model_of(step, problem)
-    rows = training_rows.load(step, problem, name)
+    rows = dataset.load(step, problem, step.arguments["dataset"], "train")
     params = _best_params(step, name)
-    candidate = rows.candidate(params)
+    candidate = rows.candidate(problem, name, params)
     cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
     result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads)
     started = time.perf_counter()
@@ -47,7 +47,7 @@ def train(step: tracked.Step) -> None:
     _log_curves(step, result.curves)
     mlflow.log_dict([column.name for column in rows.schema.columns], "feature_names.json")
     mlflow.log_dict(environment.describe(), "environment.json")
-    _log_model(step, problem, rows, fitted)
+    _log_model(step, problem, name, rows, fitted)
     _finish(step, problem, name, params, metrics)
 
 
@@ -63,9 +63,7 @@ def _best_params(step: tracked.Step, name: str) -> dict[str, Any]:
     return json.loads(store.artifact(found, BEST, step.folder).read_text(encoding="utf-8"))["params"]
 
 
-def _log_params(
-    step: tracked.Step, problem: Problem, rows: training_rows.TrainingRows, candidate: training.Candidate
-) -> None:
+def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
     of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns", "classes")}
     step.log(
         params={
@@ -77,7 +75,7 @@ def _log_params(
             "folds": problem.search.folds,
             "split_by": rows.schema.split_by,
         },
-        tags={"tabular.model": candidate.name},
+        tags=tracked.model_tags(problem, candidate.name),
     )
 
 
@@ -94,14 +92,14 @@ def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
         mlflow.log_dict(curves, CURVES)
 
 
-def _log_model(step: tracked.Step, problem: Problem, rows: training_rows.TrainingRows, fitted: training.Fitted) -> None:
+def _log_model(step: tracked.Step, problem: Problem, name: str, rows: dataset.DataSet, fitted: training.Fitted) -> None:
     info = models.log(
         fitted,
         rows.schema,
         rows.frame.head(3),
-        name=rows.model,
+        name=name,
         folder=step.folder,
-        params={"model_type": rows.model},
+        params={"model_type": name},
         tags={"tabular.problem": problem.name},
     )
     step.log(

@@ -171,7 +171,7 @@ def _features(table: Table, data: Data) -> tuple[Column, ...]:
         for name in names:
             if name not in table.schema.names:
                 raise UserError(
-                    f"{where}: {table.path.name} has no column {name!r}{nearest(name, table.schema.names)}"
+                    f"{where}: {table.path.name} has no column {name!r}{nearest(name, table.schema.names) or ';'}"
                     f" its columns: {_shorten(table.schema.names)}"
                 )
     columns = []
@@ -216,7 +216,7 @@ def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | Non
     for name in parts:
         if name not in table.schema.names:
             raise UserError(
-                f"split.column: {table.path.name} has no column {name!r}{nearest(name, table.schema.names)}"
+                f"split.column: {table.path.name} has no column {name!r}{nearest(name, table.schema.names) or ';'}"
                 f" its columns: {_shorten(table.schema.names)}"
             )
     whole_rows = data.duplicates == "drop"
@@ -229,7 +229,8 @@ def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | Non
             from pandas.util import hash_pandas_object
 
             hashes.append(hash_pandas_object(batch.to_pandas(), index=False).to_numpy())
-    return np.concatenate(labels), np.concatenate(keys) if keys else None, np.concatenate(hashes) if hashes else None
+    whole = _whole_numbers(np.concatenate(labels))
+    return whole, np.concatenate(keys) if keys else None, np.concatenate(hashes) if hashes else None
 
 
 def _split_columns(split: Split) -> list[str]:
@@ -241,11 +242,19 @@ def _split_columns(split: Split) -> list[str]:
 def _labels(values: pa.Array, data: Data) -> Array:
     if pa.types.is_timestamp(values.type):
         raise UserError(f"target: column {data.target!r} holds dates, which are no classes")
-    if pa.types.is_floating(values.type) and pc.all(pc.equal(values, pc.round(values))).as_py():
-        values = values.cast(pa.int64())  # 1.0 is class 1: whole numbers are read as floats where some are missing
     labels = np.empty(len(values), dtype=object)
     labels[:] = values.to_pylist()
     return labels
+
+
+def _whole_numbers(labels: Array) -> Array:
+    """1.0 is class 1, where all labels are such: whole numbers are read as floats where some are missing."""
+    present = set(labels) - {None}
+    if not present or not all(isinstance(label, float) and label.is_integer() for label in present):
+        return labels
+    whole = np.empty(len(labels), dtype=object)
+    whole[:] = [None if label is None else int(label) for label in labels]
+    return whole
 
 
 def _keys(batch: pa.RecordBatch, split: Split, file: str) -> Array:

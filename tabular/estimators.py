@@ -70,7 +70,16 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         conduct["n_jobs"] = threads
     if model.estimator.startswith("lightgbm."):
         conduct["verbose"] = -1
-    return kind(**{**conduct, **given})
+    estimator = kind(**{**conduct, **given})
+    if not hasattr(estimator, "predict_proba"):  # SVC and SGDClassifier have it with some parameters only
+        raise UserError(f"{where}.params: {model.estimator} gives no probabilities with these parameters")
+    return estimator
+
+
+def check(models: Mapping[str, Model]) -> None:
+    """Build every estimator of a problem once; UserError for one that cannot be imported or made."""
+    for name, model in models.items():
+        build(model, {}, where=f"models.{name}", seed=0, threads=1)
 
 
 def resolve(model: Model) -> Preprocessing:
@@ -91,7 +100,15 @@ def _takes_missing(model: Model) -> bool:
     return bool(tags.input_tags.allow_nan)
 
 
-def preprocessor(columns: Sequence[Column], how: Preprocessing) -> Any:
+def takes_sparse(estimator: Any) -> bool:
+    """Whether an estimator can be fitted on sparse matrices."""
+    try:
+        return bool(estimator.__sklearn_tags__().input_tags.sparse)
+    except AttributeError:  # not made of scikit-learn's own base classes
+        return False
+
+
+def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool = True) -> Any:
     """An unfitted ColumnTransformer for features as `steps.served.as_features` gives them.
 
     Parameters
@@ -100,6 +117,8 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing) -> Any:
         The data set's columns.
     how
         As `resolve` gives it.
+    sparse
+        Whether features that are mostly zeros may be a sparse matrix.
 
     Returns
     -------
@@ -115,7 +134,7 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing) -> Any:
         parts.append(("numbers", _numbers(how), numbers))
     if categories:
         parts.append(("categories", _categories(how), categories))
-    return ColumnTransformer(parts, verbose_feature_names_out=False)
+    return ColumnTransformer(parts, verbose_feature_names_out=False, sparse_threshold=0.3 if sparse else 0)
 
 
 def _numbers(how: Preprocessing) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tabular.errors import UserError
 from tabular.metrics import METRICS
@@ -27,11 +27,23 @@ def _metric_name(value: str) -> str:
 
 
 def _tag_name(value: str) -> str:
-    if not re.fullmatch(r"[\w.\- :/]+", value) or value.startswith(("mlflow.", "tabular.")):
+    if not re.fullmatch(r"[\w.\- :/]{1,250}", value) or value.startswith(("mlflow.", "tabular.")):
         raise ValueError(
-            f"{value!r} cannot be a tag's name: letters, digits and _-. :/ can, and what begins with mlflow. or "
-            "tabular. is taken"
+            f"{value!r} cannot be a tag's name: up to 250 letters, digits and _-. :/ can, and what begins with mlflow. "
+            "or tabular. is taken"
         )
+    return value
+
+
+def _alias(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z][\w-]{0,254}", value) or re.fullmatch("(?i)latest|v[0-9]+", value):
+        raise ValueError(f"{value!r} cannot be an alias: letters, digits, _ and - can; latest and v1 are MLflow's own")
+    return value
+
+
+def _import_path(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*", value):
+        raise ValueError(f"{value!r} is no import path of a class, such as sklearn.linear_model.LogisticRegression")
     return value
 
 
@@ -125,7 +137,7 @@ class Preprocessing(Section):
 class Model(Section):
     """A candidate: any scikit-learn compatible class by its import path."""
 
-    estimator: str = Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")
+    estimator: Annotated[str, AfterValidator(_import_path)]
     params: dict[str, Scalar] = {}
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
@@ -170,8 +182,8 @@ class Gate(Section):
 class Registry(Section):
     """Where the champion goes."""
 
-    name: str = Field(min_length=1, pattern=r"^[^/:]+$")
-    alias: str = Field(default="champion", pattern=r"^[A-Za-z][\w-]*$")
+    name: str = Field(min_length=1, max_length=250, pattern=r"^[^/:]+$")
+    alias: Annotated[str, AfterValidator(_alias)] = "champion"
 
 
 DEFAULT_MODELS: dict[str, dict[str, Any]] = {
@@ -199,7 +211,7 @@ DEFAULT_MODELS: dict[str, dict[str, Any]] = {
 class Problem(Section):
     """A prediction problem, whole: what `problems/*.yaml` hold."""
 
-    name: str = Field(pattern=r"^[\w.-]+$")
+    name: str = Field(max_length=200, pattern=r"^[\w.-]+$")
     description: str = ""
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: Data
@@ -296,6 +308,17 @@ def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     values[key] = value
 
 
+# What pydantic says in Python's words.
+_MESSAGES = {
+    "model_type": "must be a mapping of keys",
+    "model_attributes_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "list_type": "must be a list",
+    "union_tag_invalid": "its type must be int, float or choice",
+    "union_tag_not_found": "needs a type: int, float or choice",
+}
+
+
 def _first_fault(error: ValidationError) -> str:
     """The first of pydantic's complaints as one line: key, what is wrong, the value."""
     faults = error.errors(include_url=False)
@@ -309,7 +332,9 @@ def _first_fault(error: ValidationError) -> str:
         return f"unknown key {key!r}{nearest(key.split('.')[-1], _keys(fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"{key} is missing"
-    message = fault["msg"].removeprefix("Value error, ")
+    message = _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
+    if len(faults) > 1 and fault["loc"][-1] == "bool":  # the first of the scalars that it could have been
+        message = "must be a number, a text, true or false"
     message = message[0].lower() + message[1:]
     shown = repr(fault["input"])
     if fault["type"] == "value_error" or len(shown) > 100:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tabular.datasets import Column
 from tabular.errors import UserError
-from tabular.estimators import build, preprocessor, resolve
+from tabular.estimators import build, preprocessor, resolve, takes_sparse
 from tabular.folds import Fold
 from tabular.metrics import classification_metrics
 from tabular.problem import Model
@@ -89,7 +89,7 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
 
     where = f"models.{candidate.name}"
     classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
-    features = preprocessor(candidate.columns, resolve(candidate.model))
+    features = preprocessor(candidate.columns, resolve(candidate.model), sparse=takes_sparse(classifier))
     # BLAS sums in another order with other threads: one thread gives the same bits on every machine
     with threadpool_limits(limits=1, user_api="blas"):
         Z = features.fit_transform(X)

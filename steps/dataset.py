@@ -1,0 +1,76 @@
+"""The rows of a data set that a run of etl left, as the steps that read it need them."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import joblib
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+
+from steps import inputs, store, tracked
+from steps.served import as_features
+from tabular.datasets import Schema
+from tabular.metrics import classification_metrics
+from tabular.problem import Problem
+from tabular.training import Candidate
+
+CONTEXT = {"train": "training", "holdout": "evaluation"}
+# Below so many cells a fit takes less time than its threads take to meet; beside another busy process, far less.
+CELLS_A_THREAD_IS_WORTH = 500_000
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Rows in memory, all at once: estimators need them so."""
+
+    source: Run
+    schema: Schema
+    frame: pd.DataFrame  # raw
+    X: pd.DataFrame  # features
+    y: np.ndarray
+    key: np.ndarray | None
+
+    @property
+    def threads(self) -> int:
+        """How many threads a fit on these rows is given."""
+        return joblib.cpu_count() if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
+
+    def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
+        """A model of the problem with these hyperparameters over its own, to be fitted on such rows."""
+        return Candidate(
+            name=model,
+            model=problem.models[model],
+            params=params,
+            columns=self.schema.columns,
+            classes=len(self.schema.classes),
+            positive=self.schema.positive,
+            seed=problem.seed,
+        )
+
+    def metrics(
+        self, y: np.ndarray, probabilities: np.ndarray, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        """Metrics of (n, classes) probabilities of rows whose classes are y."""
+        about = {"classes": self.schema.classes, "positive": self.schema.positive}
+        return classification_metrics(y, probabilities, **about, names=names)
+
+
+def load(step: tracked.Step, problem: Problem, run_id: str, part: Literal["train", "holdout"]) -> DataSet:
+    """Load one part of the data set of a run of etl, and log it as an input of the step's run."""
+    source = store.run(step.client, run_id, "dataset", "etl")
+    schema = store.schema(source, step.folder)
+    rows = store.rows(source, part, schema, step.folder)
+    inputs.log(
+        step,
+        name=problem.name,
+        digest=source.data.tags[f"tabular.digest.{part}"],
+        source=f"{source.info.artifact_uri}/{store.DATASET}/{part}.parquet",
+        context=CONTEXT[part],
+        rows=len(rows.y),
+        schema=schema,
+    )
+    step.log(tags={"tabular.data_digest": source.data.tags["tabular.data_digest"]})
+    features = as_features(rows.frame, [vars(column) for column in schema.columns])
+    return DataSet(source, schema, rows.frame, features, rows.y, rows.key)
