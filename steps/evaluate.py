@@ -50,7 +50,12 @@ def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run_id: str) 
     tags = run.data.tags
     if "tabular.model_uri" not in tags:
         raise UserError(f"models: run {run_id} of train holds no model: it is {run.info.status}")
-    model = models.load(tags["tabular.model_uri"], step.folder, tags["tabular.code_digest"])
+    model = models.load(
+        tags["tabular.model_uri"],
+        step.folder,
+        code=tags["tabular.code_digest"],
+        learnt=tags["tabular.model_digest"],
+    )
     started = time.perf_counter()
     probabilities = model.probabilities(holdout.X)
     seconds = time.perf_counter() - started

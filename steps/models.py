@@ -22,6 +22,8 @@ from tabular import datasets
 from tabular.errors import UserError
 from tabular.training import Fitted, booster_text
 
+# Where MLflow puts the parts in a model's folder.
+PARTS = "artifacts/model"
 # What a container that serves needs, pinned as the steps had it: no search, no pictures, no tests.
 SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
 
@@ -61,7 +63,7 @@ def log(
     )
 
 
-def load(uri: str, folder: Path, code: str) -> served.TabularModel:
+def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularModel:
     """A model as serving loads it, by its URI.
 
     Parameters
@@ -70,22 +72,32 @@ def load(uri: str, folder: Path, code: str) -> served.TabularModel:
         `models:/…` or a path.
     folder
         Where it is copied to.
-    code
-        sha256 that its code file must have: nothing else is run.
+    code, learnt
+        The digests recorded of its code file (`code_digest`) and of its parts (`digest`): nothing else is run or
+        rebuilt. The list of types that skops may rebuild is one of the parts.
 
     Raises
     ------
     UserError
-        Where it cannot be read, carries other code, or does not load.
+        Where it cannot be read, is not what was recorded, or does not load.
     """
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
-        found = hashlib.sha256((local / Path(served.__file__).name).read_bytes()).hexdigest()
+        carried = local / Path(served.__file__).name
+        found = {"code": hashlib.sha256(carried.read_bytes()).hexdigest(), "parts": digest(local / PARTS)}
+        flavor = Model.load(local).flavors.get("python_function", {})
     except (MlflowException, OSError) as error:
         raise UserError(f"model {uri} cannot be read ({_first_line(error)})") from None
-    if found != code:
-        raise UserError(f"model {uri} carries code of digest {found[:12]}, and {code[:12]} was recorded: not loaded")
+    for what, recorded in (("code", code), ("parts", learnt)):
+        if found[what] != recorded:
+            raise UserError(
+                f"model {uri} carries {what} of digest {found[what][:12]}, and {recorded[:12]} was recorded: not loaded"
+            )
+    # what MLflow would load: this file, and neither a pickle nor other code beside it
+    named = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
+    if named != ("mlflow.pyfunc.loaders.code_model", carried.name, None):
+        raise UserError(f"model {uri} names other code than {carried.name}, whose digest was recorded: not loaded")
     try:
         return mlflow.pyfunc.load_model(str(local)).unwrap_python_model()
     except Exception as error:  # whatever a model of another day may raise
@@ -203,7 +215,7 @@ class _Flavor:
             mlflow_model.add_flavor(
                 "lightgbm",
                 lgb_version=version("lightgbm"),
-                data=f"artifacts/model/{served.BOOSTER}",
+                data=f"{PARTS}/{served.BOOSTER}",
                 model_class="lightgbm.basic.Booster",
             )
         mlflow.pyfunc.save_model(

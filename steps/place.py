@@ -87,7 +87,7 @@ def _without_file(overrides: Mapping[str, Any]) -> Problem:
     if "data.target" not in overrides:
         raise UserError(f"target: name the column of {source} to predict: -P target=COLUMN")
     stem = source.rstrip("/").split("/")[-1].split("?")[0].removeprefix("sklearn:").split(".")[0]
-    return problems.parse("{}", "command line", {"name": problems.slug(stem), **overrides})
+    return problems.parse("{}", "command line", {"name": problems.slug(stem)[:100], **overrides})
 
 
 def _problem_file(named: str) -> Path:

@@ -77,7 +77,8 @@ def judge(
     except UserError as error:
         reason = f"{winner['model']} passes the gate, and the champion ({name}) cannot be asked: {error}"
         return Verdict(REGISTERED, reason, winner, champion.version)
-    challenger = models.load(winner["model_uri"], step.folder, winner["code_digest"]).probabilities(holdout.X)
+    recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
+    challenger = models.load(winner["model_uri"], step.folder, **recorded).probabilities(holdout.X)
     comparison = _compare(problem, holdout, challenger, todays)
     gained = comparison.challenger - comparison.champion
     figures = (
@@ -97,10 +98,10 @@ def _champion_probabilities(
 ) -> np.ndarray:
     """Today's champion on today's holdout; UserError where it has another schema or cannot be loaded."""
     name = f"{champion.name} version {champion.version}"
-    code = champion.tags.get("tabular.code_digest")
-    if code is None:
+    code, learnt = champion.tags.get("tabular.code_digest"), champion.tags.get("tabular.model_digest")
+    if code is None or learnt is None:
         raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.code_digest")
-    model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, code)
+    model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, code=code, learnt=learnt)
     if model.description["classes"] != list(holdout.schema.classes):
         raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
     if model.description["columns"] != [asdict(column) for column in holdout.schema.columns]:

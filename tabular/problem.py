@@ -227,7 +227,10 @@ class Problem(Section):
     def _defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             raise ValueError("a problem is a mapping of sections (name, data, split, models, search, gate, registry)")
-        return {"models": DEFAULT_MODELS, "registry": {"name": f"{values.get('name')}_classifier"}, **values}
+        filled = {"models": DEFAULT_MODELS, "registry": {}, **values}
+        if isinstance(filled["registry"], dict):
+            filled["registry"] = {"name": f"{values.get('name')}_classifier", **filled["registry"]}
+        return filled
 
     @model_validator(mode="after")
     def _positive_is_a_class(self) -> Self:
@@ -295,7 +298,9 @@ def build(values: Any, origin: str) -> Problem:
 
 def slug(text: str) -> str:
     """A name for a problem made of a file's name: `My table (2).csv` gives `My_table_2`."""
-    return re.sub(r"[^\w.-]+", "_", text).strip("_.") or "table"
+    # pydantic's \w has letters and decimal digits, and not all that Python's has (the fraction ¼, for one)
+    kept = "".join(c if c.isalpha() or c.isdecimal() or c in "_.-" else " " for c in text)
+    return re.sub(r"[ _]+", "_", kept).strip("_.") or "table"
 
 
 def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:

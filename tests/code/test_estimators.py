@@ -1,0 +1,216 @@
+"""Estimators: any classifier by its import path, and preprocessing that takes whatever rows bring."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabular.datasets import Column
+from tabular.errors import UserError
+from tabular.estimators import build, load_class, preprocessor, resolve
+from tabular.problem import DEFAULT_MODELS, Model, Preprocessing
+
+LOGISTIC, FOREST, LIGHTGBM = (DEFAULT_MODELS[name]["estimator"] for name in DEFAULT_MODELS)
+COLUMNS = (
+    Column("amount", "double", "number"),
+    Column("member", "boolean", "number"),
+    Column("town", "string", "category"),
+    Column("agent", "double", "category"),
+)
+
+
+def made(estimator: str, params: Mapping[str, Any] | None = None, **over: Any) -> Any:
+    return build(Model(estimator=estimator, params=dict(params or {})), over, where="models.a", seed=7, threads=2)
+
+
+def dense(found: Any) -> np.ndarray:
+    return found.toarray() if hasattr(found, "toarray") else found
+
+
+def refused(estimator: str, **params: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        made(estimator, params)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, FOREST, LIGHTGBM, "sklearn.ensemble.HistGradientBoostingClassifier"])
+def test_an_estimator_is_an_instance_of_the_class_that_its_path_names(estimator: str) -> None:
+    assert type(made(estimator)).__name__ == estimator.rpartition(".")[2]
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, FOREST, LIGHTGBM])
+def test_the_problems_seed_is_the_estimators(estimator: str) -> None:
+    assert made(estimator).random_state == 7
+
+
+def test_a_seed_that_the_model_names_stays() -> None:
+    assert made(FOREST, {"random_state": 1}).random_state == 1
+
+
+@pytest.mark.parametrize("estimator", [FOREST, LIGHTGBM])
+def test_an_estimator_gets_the_threads(estimator: str) -> None:
+    assert made(estimator).n_jobs == 2
+
+
+def test_an_estimator_without_a_seed_is_built() -> None:
+    assert made("sklearn.naive_bayes.GaussianNB").get_params()["priors"] is None
+
+
+def test_found_parameters_go_over_the_models_own() -> None:
+    estimator = made(FOREST, {"n_estimators": 5, "max_depth": 3}, n_estimators=9)
+    assert (estimator.n_estimators, estimator.max_depth) == (9, 3)
+
+
+def test_lightgbm_takes_the_names_of_its_own_that_are_no_arguments() -> None:
+    assert made(LIGHTGBM, {"max_bin": 15}).get_params()["max_bin"] == 15
+
+
+def test_an_unknown_parameter_is_told_with_the_nearest_name() -> None:
+    message = refused(FOREST, n_estimator=3)
+    assert message.startswith("models.a.params: ")
+    assert "'n_estimator', did you mean 'n_estimators'" in message
+
+
+def test_a_class_that_the_module_lacks_is_told_with_the_nearest_name() -> None:
+    message = refused("sklearn.ensemble.RandomForestClasifier")
+    assert message.startswith("models.a.estimator: ")
+    assert "'RandomForestClassifier'" in message
+
+
+@pytest.mark.parametrize("path", ["nowhere.Classifier", "sklearn.nowhere.Classifier"])
+def test_a_module_that_is_not_installed_is_told(path: str) -> None:
+    assert "spelt right and installed" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["sklearn.linear_model.LinearRegression", "sklearn.datasets.load_iris", "json.JSONDecoder"]
+)
+def test_what_is_no_classifier_is_told(path: str) -> None:
+    assert f"{path} is no classifier" in refused(path)
+
+
+def test_a_class_that_needs_arguments_is_told() -> None:
+    assert "cannot be made without arguments" in refused("sklearn.ensemble.VotingClassifier")
+
+
+@pytest.mark.parametrize("path", ["sklearn.svm.SVC", "sklearn.linear_model.SGDClassifier"])
+def test_a_class_that_gives_no_probabilities_by_default_is_told(path: str) -> None:
+    assert refused(path) == f"models.a.params: {path} gives no probabilities with these parameters"
+
+
+def test_a_class_that_gives_probabilities_with_a_parameter_is_built_with_it() -> None:
+    assert made("sklearn.linear_model.SGDClassifier", {"loss": "log_loss"}).loss == "log_loss"
+
+
+def test_load_class_names_the_key_that_asked() -> None:
+    with pytest.raises(UserError, match=r"^models\.mine\.estimator: "):
+        load_class("no.Such", "models.mine.estimator")
+
+
+@pytest.mark.parametrize(
+    ("estimator", "expected"),
+    [
+        (LOGISTIC, ("onehot", "standardize", "impute")),
+        (FOREST, ("ordinal", "as_is", "keep")),
+        (LIGHTGBM, ("ordinal", "as_is", "keep")),
+        ("sklearn.ensemble.GradientBoostingClassifier", ("ordinal", "as_is", "impute")),
+        ("sklearn.svm.SVC", ("onehot", "standardize", "impute")),
+    ],
+)
+def test_preprocessing_follows_the_kind_of_estimator(estimator: str, expected: tuple[str, ...]) -> None:
+    how = resolve(Model(estimator=estimator))
+    assert (how.categories, how.numbers, how.missing) == expected
+
+
+def test_preprocessing_that_the_problem_asks_for_stays() -> None:
+    chosen = Preprocessing(categories="onehot", numbers="standardize", missing="impute")
+    assert resolve(Model(estimator=LIGHTGBM, preprocessing=chosen)) == chosen
+
+
+numbers = st.one_of(st.just(np.nan), st.floats(-1e6, 1e6))
+texts = st.one_of(st.just(np.nan), st.sampled_from(["Évora", "Porto", "Lisboa", "new", "", " "]), st.text(max_size=3))
+
+
+@st.composite
+def frames(draw: st.DrawFn, least: int = 1) -> pd.DataFrame:
+    rows = draw(st.integers(least, 12))
+    drawn = {
+        column.name: draw(st.lists(texts if column.dtype == "string" else numbers, min_size=rows, max_size=rows))
+        for column in COLUMNS
+    }
+    types = {column.name: object if column.dtype == "string" else float for column in COLUMNS}
+    return pd.DataFrame(drawn).astype(types)
+
+
+ways = st.builds(
+    Preprocessing,
+    categories=st.sampled_from(["onehot", "ordinal"]),
+    numbers=st.sampled_from(["standardize", "as_is"]),
+    missing=st.sampled_from(["impute", "keep"]),
+)
+
+
+@given(frames(), frames(), ways)
+@settings(max_examples=120, deadline=None)
+def test_rows_with_values_never_seen_have_as_many_features_as_those_fitted(
+    fitted: pd.DataFrame, rows: pd.DataFrame, how: Preprocessing
+) -> None:
+    features = preprocessor(COLUMNS, how).fit(fitted)
+    assert features.transform(rows).shape == (len(rows), len(features.get_feature_names_out()))
+
+
+@given(frames(), frames(), ways.filter(lambda how: how.missing == "impute"))
+@settings(max_examples=80, deadline=None)
+def test_imputed_features_are_never_missing(fitted: pd.DataFrame, rows: pd.DataFrame, how: Preprocessing) -> None:
+    assert np.isfinite(dense(preprocessor(COLUMNS, how).fit(fitted).transform(rows))).all()
+
+
+@given(frames(least=3), ways)
+@settings(max_examples=60, deadline=None)
+def test_a_rows_features_do_not_depend_on_the_rows_beside_it(fitted: pd.DataFrame, how: Preprocessing) -> None:
+    features = preprocessor(COLUMNS, how).fit(fitted)
+    alone = [dense(features.transform(fitted.iloc[[row]])) for row in range(len(fitted))]
+    assert np.array_equal(dense(features.transform(fitted)), np.vstack(alone), equal_nan=True)
+
+
+@given(frames(), frames(), st.sampled_from(["number", "category"]), ways)
+@settings(max_examples=60, deadline=None)
+def test_columns_may_all_be_of_one_kind(
+    fitted: pd.DataFrame, rows: pd.DataFrame, kind: str, how: Preprocessing
+) -> None:
+    columns = [column for column in COLUMNS if column.kind == kind]
+    features = preprocessor(columns, how).fit(fitted)
+    assert features.transform(rows).shape[0] == len(rows)
+
+
+def test_preprocessing_takes_columns_by_name_and_passes_over_others() -> None:
+    frame = pd.DataFrame({"amount": [1.0, 2.0], "member": [0.0, 1.0], "town": ["a", "b"], "agent": [1.0, 2.0]})
+    frame["town"] = frame["town"].astype(object)
+    features = preprocessor(COLUMNS, Preprocessing(categories="ordinal", numbers="as_is", missing="keep")).fit(frame)
+    other = frame.assign(more=1)[["agent", "more", "town", "member", "amount"]]
+    assert np.array_equal(features.transform(frame), features.transform(other))
+
+
+def test_rare_categories_share_a_column_beyond_a_hundred() -> None:
+    frame = pd.DataFrame({"town": [f"t{row // 2}" for row in range(600)]}, dtype=object)
+    features = preprocessor([COLUMNS[2]], Preprocessing(categories="onehot")).fit(frame)
+    assert len(features.get_feature_names_out()) == 100
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_features_of_many_categories_are_sparse_where_the_estimator_takes_it(sparse: bool) -> None:
+    frame = pd.DataFrame({"town": [f"t{row % 50}" for row in range(200)]}, dtype=object)
+    found = preprocessor([COLUMNS[2]], Preprocessing(categories="onehot"), sparse=sparse).fit_transform(frame)
+    assert hasattr(found, "toarray") == sparse
+
+
+def test_missing_and_never_seen_are_told_apart_where_they_are_codes() -> None:
+    fitted = pd.DataFrame({"town": ["a", "b", np.nan]}, dtype=object)
+    features = preprocessor([COLUMNS[2]], Preprocessing(categories="ordinal", missing="impute")).fit(fitted)
+    asked = pd.DataFrame({"town": ["a", np.nan, "z"]}, dtype=object)
+    assert features.transform(asked).ravel().tolist() == [0, -2, -1]

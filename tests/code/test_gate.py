@@ -1,0 +1,106 @@
+"""The gate: what passes its bounds, and when a challenger is better."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabular.gate import Comparison, check, compare
+from tabular.metrics import METRICS, classification_metrics
+from tabular.problem import Bound
+
+Array = np.ndarray
+
+
+def truth(n: int = 400, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).integers(0, 2, n)
+
+
+def guesses(y: Array, noise: float, seed: int = 1) -> Array:
+    """Probabilities that follow the truth as far as the noise lets them."""
+    score = (y - 0.5) * 2 + np.random.default_rng(seed).normal(0, noise, len(y))
+    positive = 1 / (1 + np.exp(-score))
+    return np.column_stack([1 - positive, positive])
+
+
+def compared(challenger: Array, champion: Array, y: Array, metric: str = "roc_auc", seed: int = 0) -> Comparison:
+    def measure(y: Array, probabilities: Array) -> float:
+        return classification_metrics(y, probabilities, classes=[0, 1], positive=1, names=[metric])[metric]
+
+    better = METRICS[metric].greater_is_better
+    about = {"metric": metric, "greater_is_better": better, "confidence": 0.95, "seed": seed, "resamples": 100}
+    return compare(challenger, champion, y, measure, **about)  # type: ignore[arg-type]
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+@settings(deadline=None)
+def test_a_min_lets_pass_what_is_not_below_it(found: float, least: float) -> None:
+    assert check({"roc_auc": Bound(min=least)}, {"roc_auc": found})[0].passed == (found >= least)
+
+
+@given(st.floats(0, 5), st.floats(0, 5))
+@settings(deadline=None)
+def test_a_max_lets_pass_what_is_not_above_it(found: float, most: float) -> None:
+    assert check({"log_loss": Bound(max=most)}, {"log_loss": found})[0].passed == (found <= most)
+
+
+@pytest.mark.parametrize("bound", [Bound(min=-1e9), Bound(max=1e9)])
+def test_a_metric_that_is_nan_passes_no_bound(bound: Bound) -> None:
+    assert not check({"roc_auc": bound}, {"roc_auc": float("nan")})[0].passed
+
+
+def test_min_and_max_are_two_checks() -> None:
+    checks = check({"recall": Bound(min=0.2, max=0.8)}, {"recall": 0.9})
+    assert [one.passed for one in checks] == [True, False]
+
+
+def test_a_check_reads_as_a_line() -> None:
+    line = check({"roc_auc": Bound(min=0.95)}, {"roc_auc": 0.9})[0].line()
+    assert line == "roc_auc at least 0.95: 0.9000 not met"
+
+
+def test_no_requirement_is_no_check() -> None:
+    assert check({}, {"roc_auc": 0.1}) == []
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "accuracy"])
+def test_an_equal_model_is_not_better(metric: str) -> None:
+    y = truth()
+    assert not compared(guesses(y, 1), guesses(y, 1), y, metric).better
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_a_clearly_better_model_is_better_in_every_metric(metric: str) -> None:
+    y = truth()
+    assert compared(guesses(y, 0.3), guesses(y, 4), y, metric).better
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_a_clearly_worse_model_is_better_in_no_metric(metric: str) -> None:
+    y = truth()
+    assert not compared(guesses(y, 4), guesses(y, 0.3), y, metric).better
+
+
+def test_a_model_better_by_luck_on_few_rows_is_not_better() -> None:
+    y = truth(30)
+    found = compared(guesses(y, 2, seed=1), guesses(y, 2, seed=5), y)
+    assert found.challenger > found.champion
+    assert not found.better
+
+
+def test_the_same_seed_draws_the_same_resamples() -> None:
+    y = truth()
+    assert compared(guesses(y, 1), guesses(y, 2), y) == compared(guesses(y, 1), guesses(y, 2), y)
+
+
+def test_the_figures_are_those_of_the_rows_themselves() -> None:
+    y = truth()
+    found = compared(guesses(y, 1), guesses(y, 2), y)
+    exact = classification_metrics(y, guesses(y, 1), classes=[0, 1], positive=1)["roc_auc"]
+    assert found.challenger == exact
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_where_no_resample_has_two_classes_nothing_is_better() -> None:
+    y = np.zeros(20, dtype=int)
+    assert not compared(guesses(y, 0.1), guesses(y, 3), y).better

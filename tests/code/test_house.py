@@ -1,0 +1,131 @@
+"""The house's own rules: who imports what, and what the environment is made of."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from steps import models
+from tabular import training
+
+PROJECT = Path(__file__).resolve().parents[2]
+TABULAR = sorted((PROJECT / "tabular").rglob("*.py"))
+STANDARD = sys.stdlib_module_names
+PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Each module that a file imports, those inside functions too, by its full name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield "." * node.level + (node.module or "")
+
+
+def tops(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imported(path)}
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package: version, of the lines of a requirements file."""
+    lines = (PROJECT / name).read_text(encoding="utf-8").splitlines()
+    return {found[1].lower().replace("_", "-"): found[2] for line in lines if (found := PINNED.match(line))}
+
+
+def tracked() -> list[Path]:
+    """The files that the repository holds; in an archive without git, all."""
+    try:
+        words = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is no git tree")
+    return [path for name in listed.split("\0") if name and (path := PROJECT / name).is_file()]
+
+
+@pytest.mark.parametrize("path", TABULAR, ids=lambda path: path.name)
+def test_nothing_in_tabular_imports_mlflow_or_steps(path: Path) -> None:
+    assert not tops(path) & {"mlflow", "steps", ""}
+
+
+def test_only_steps_and_tests_and_benchmarks_import_mlflow() -> None:
+    outside = [path for path in tracked() if path.suffix == ".py" and "mlflow" in tops(path)]
+    assert {path.relative_to(PROJECT).parts[0] for path in outside} <= {"steps", "tests", "benchmarks"}
+
+
+@pytest.mark.parametrize("module", ["lightgbm.sklearn", "sklearn.linear_model"])
+def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(module: str) -> None:
+    classifier = type("Classifier", (), {"__module__": module})()
+    wanted = models.requirements(SimpleNamespace(classifier=classifier))  # type: ignore[arg-type]
+    held = {line.partition("==")[0] for line in wanted}
+    needed = tops(PROJECT / "steps" / "served.py") - STANDARD - {"lightgbm"}
+    distributions = packages_distributions()
+    assert all(held & set(distributions[name]) for name in needed)
+
+
+def test_the_code_that_a_model_carries_imports_nothing_of_this_repository() -> None:
+    assert not tops(PROJECT / "steps" / "served.py") & {"steps", "tabular", ""}
+
+
+def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
+    lock = pins("requirements.txt")
+    classifier = type("Classifier", (), {"__module__": "lightgbm.sklearn"})()
+    found = dict(line.split("==") for line in models.requirements(training.Fitted(None, classifier, 2, {})))
+    assert found == {name: version(name) for name in found}
+    assert set(found) <= set(lock)
+    assert not {"hyperopt", "matplotlib", "pytest"} & set(found)
+
+
+def test_every_chosen_pin_is_in_the_lock() -> None:
+    chosen = pins("requirements.in")
+    assert chosen
+    assert chosen.items() <= pins("requirements.txt").items()
+
+
+def test_every_chosen_requirement_is_pinned_and_has_a_reason() -> None:
+    for line in (PROJECT / "requirements.in").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            assert PINNED.match(line), line
+            assert re.search(r"\s# .{10,}", line), line
+
+
+def test_every_line_of_the_lock_has_a_hash() -> None:
+    text = (PROJECT / "requirements.txt").read_text(encoding="utf-8").replace("\\\n", " ")
+    entries = [line for line in text.splitlines() if PINNED.match(line)]
+    assert len(entries) > 50
+    assert all("--hash=sha256:" in line for line in entries)
+
+
+def test_the_lock_of_the_tests_holds_the_lock_of_the_steps() -> None:
+    assert pins("requirements.txt").items() <= pins("requirements-dev.txt").items()
+
+
+def test_python_env_installs_the_lock() -> None:
+    found = yaml.safe_load((PROJECT / "python_env.yaml").read_text(encoding="utf-8"))
+    assert (found["python"], found["dependencies"]) == ("3.11.7", ["-r requirements.txt"])
+
+
+def test_conda_installs_the_same_python_and_lock() -> None:
+    found = yaml.safe_load((PROJECT / "conda.yaml").read_text(encoding="utf-8"))["dependencies"]
+    assert found == ["python=3.11.7", "pip", {"pip": ["-r requirements.txt"]}]
+
+
+def test_mlproject_names_an_environment_that_is_there() -> None:
+    found = yaml.safe_load((PROJECT / "MLproject").read_text(encoding="utf-8"))
+    assert (PROJECT / found["python_env"]).is_file()
+
+
+def test_no_file_holds_the_path_of_somebodys_home() -> None:
+    home = re.compile(rb"[/](home|Users)/[a-z][\w.-]*/|[/]root/|[A-Z][:]\\Users\\")
+    assert [path.name for path in tracked() if home.search(path.read_bytes())] == []
+
+
+def test_no_file_is_a_pickle() -> None:
+    assert [path.name for path in tracked() if path.suffix in {".pkl", ".pickle", ".joblib"}] == []

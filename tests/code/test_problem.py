@@ -1,0 +1,282 @@
+"""Problems: what is written is what is read, and what is wrong is one line that names file, key and value."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabular import problem as problems
+from tabular.errors import UserError
+from tabular.metrics import METRICS
+from tabular.problem import Problem, build, parse, read
+
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "problems").glob("*.yaml"))
+SMALLEST: dict[str, Any] = {"name": "small", "data": {"source": "a.csv", "target": "y"}}
+REGISTRY = {"registry": {"name": "small_classifier"}}
+
+names = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), min_size=1, max_size=12)
+identifiers = st.from_regex(r"\A[A-Za-z][A-Za-z0-9_]{0,8}\Z")
+finite = st.floats(-1e6, 1e6, allow_nan=False)
+labels = st.booleans() | st.integers(-1000, 1000) | finite | names
+scalars = st.none() | labels
+ranges = st.builds(
+    lambda kind, low, width, log: {"type": kind, "low": low, "high": low + width, "log": log},
+    st.sampled_from(["int", "float"]),
+    st.floats(0.5, 1e3),
+    st.floats(1, 1e3),
+    st.booleans(),
+)
+choices = st.builds(lambda options: {"type": "choice", "options": options}, st.lists(scalars, min_size=2, max_size=4))
+models = st.fixed_dictionaries(
+    {"estimator": st.sampled_from(["lightgbm.LGBMClassifier", "sklearn.svm.SVC", "a.b.C"])},
+    optional={
+        "params": st.dictionaries(identifiers, scalars, max_size=3),
+        "space": st.dictionaries(identifiers, ranges | choices, max_size=3),
+        "preprocessing": st.fixed_dictionaries({}, optional={"missing": st.sampled_from(["impute", "keep", None])}),
+    },
+)
+splits = st.one_of(
+    st.just({}),
+    st.builds(lambda by, column: {"by": by, "column": column}, st.sampled_from(["time", "group"]), names),
+    st.builds(lambda a, b, c: {"by": "time", "column": {"year": a, "month": b, "day": c}}, names, names, names),
+)
+bounds = st.one_of(st.builds(lambda x: {"min": x}, finite), st.builds(lambda x: {"max": x}, finite))
+drawn = st.fixed_dictionaries(
+    {
+        "name": identifiers,
+        "data": st.fixed_dictionaries(
+            {"source": names, "target": names},
+            optional={
+                "positive": labels,
+                "drop": st.dictionaries(names, names, max_size=3),
+                "duplicates": st.sampled_from(["keep", "drop"]),
+                "types": st.dictionaries(names, st.sampled_from(["number", "category", "date", "boolean"]), max_size=3),
+                "columns": st.lists(names, max_size=3),
+                "missing": st.lists(names, max_size=2),
+            },
+        ),
+    },
+    optional={
+        "description": names,
+        "seed": st.integers(0, 2**31 - 1),
+        "split": splits,
+        "models": st.dictionaries(identifiers, models, min_size=1, max_size=3),
+        "search": st.fixed_dictionaries({}, optional={"metric": st.sampled_from(list(METRICS)), "timeout": st.none()}),
+        "gate": st.fixed_dictionaries({"require": st.dictionaries(st.sampled_from(list(METRICS)), bounds, max_size=3)}),
+        "tags": st.dictionaries(identifiers, names, max_size=3),
+    },
+)
+
+
+def refused(values: Any, path: str = "mine.yaml", **overrides: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(values if isinstance(values, str) else yaml.safe_dump(values), path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}:")
+    return message
+
+
+def with_(path: str, value: Any) -> dict[str, Any]:
+    """The smallest problem with one value set in it."""
+    values = yaml.safe_load(yaml.safe_dump(SMALLEST))
+    *sections, key = path.split(".")
+    place = values
+    for section in sections:
+        place = place.setdefault(section, {})
+    place[key] = value
+    return values
+
+
+@given(drawn)
+@settings(max_examples=150, deadline=None)
+def test_a_problem_is_what_its_own_yaml_describes(values: dict[str, Any]) -> None:
+    problem = build(values, "drawn")
+    assert parse(problem.to_yaml(), "again") == problem
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_shipped_problem_is_what_its_own_yaml_describes(path: Path) -> None:
+    problem = read(path)
+    assert parse(problem.to_yaml(), "again") == problem
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_each_shipped_problem_is_named_as_its_file(path: Path) -> None:
+    assert read(path).name == path.stem
+
+
+def test_name_and_data_are_enough() -> None:
+    problem = build(SMALLEST, "here")
+    assert list(problem.models) == ["logistic_regression", "random_forest", "lightgbm"]
+    assert problem.registry.name == "small_classifier"
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("dta", "data"),
+        ("data.targt", "target"),
+        ("split.colum", "column"),
+        ("search.trails", "trials"),
+        ("gate.requires", "require"),
+        ("gate.beat_champion.confidense", "confidence"),
+        ("registry.alais", "alias"),
+        ("models.a.estimater", "estimator"),
+        ("models.a.preprocessing.categorys", "categories"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_one(path: str, near: str) -> None:
+    message = refused(with_(path, 1))
+    assert repr(path) in message
+    assert f"{near!r}" in message.partition("did you mean")[2]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        ("data.target", 3, "3"),
+        ("data.sha256", "abc", "abc"),
+        ("data.positive", [1], "[1]"),
+        ("data.duplicates", "remove", "remove"),
+        ("data.types", {"age": "float"}, "float"),
+        ("data.drop", ["age"], "age"),
+        ("split.holdout", 0, "0"),
+        ("split.holdout", 1.5, "1.5"),
+        ("split.by", "row", "row"),
+        ("search.trials", 0, "0"),
+        ("search.trials", "10", "'10'"),
+        ("search.trials", 2.5, "2.5"),
+        ("search.trials", True, "True"),
+        ("search.folds", 1, "1"),
+        ("search.timeout", 0, "0"),
+        ("search.timeout", -3.0, "-3"),
+        ("search.metric", "auc", "auc"),
+        ("gate.beat_champion.confidence", 1.0, "1.0"),
+        ("gate.beat_champion.metric", "auc", "auc"),
+        ("registry.name", "a/b", "a/b"),
+        ("registry.alias", "1st", "1st"),
+        ("seed", -1, "-1"),
+        ("seed", "7", "'7'"),
+        ("name", "a b", "a b"),
+        ("tags", {"team": 3}, "3"),
+        ("models", {}, "models"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key(path: str, value: Any, says: str) -> None:
+    values = with_(path, value)
+    values["registry"] = {**REGISTRY["registry"], **values.get("registry", {})}
+    message = refused(values)
+    assert f" {path}" in message
+    assert says in message
+
+
+def test_an_unknown_metric_is_told_with_the_nearest_one() -> None:
+    assert "did you mean 'roc_auc'" in refused(with_("search.metric", "rocauc"))
+
+
+def test_an_unknown_metric_of_the_gate_is_told() -> None:
+    assert "rocauc" in refused(with_("gate.require", {"rocauc": {"min": 0.5}}))
+
+
+@pytest.mark.parametrize(
+    ("dimension", "says"),
+    [
+        ({"type": "int", "low": 5, "high": 5}, "below high"),
+        ({"type": "float", "low": 0, "high": 5, "log": True}, "above 0"),
+        ({"type": "integer", "low": 0, "high": 5}, "integer"),
+        ({"type": "float", "low": "0", "high": 5}, "'0'"),
+        ({"type": "choice", "options": [1]}, "options"),
+        ({"low": 0, "high": 5}, "type"),
+    ],
+)
+def test_a_dimension_that_cannot_be_searched_is_named(dimension: dict[str, Any], says: str) -> None:
+    message = refused(with_("models.a", {"estimator": "a.B", "space": {"depth": dimension}}))
+    assert "models.a.space.depth" in message
+    assert says in message
+
+
+def test_a_bound_without_ends_is_an_error() -> None:
+    assert "gate.require.roc_auc" in refused(with_("gate.require", {"roc_auc": {}}))
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [
+        ({"by": "time"}, "needs a column"),
+        ({"by": "random", "column": "when"}, "takes no column"),
+        ({"by": "group", "column": {"year": "a", "month": "b", "day": "c"}}, "one column"),
+    ],
+)
+def test_a_split_needs_the_column_that_it_is_cut_by(split: dict[str, Any], says: str) -> None:
+    message = refused(with_("split", split))
+    assert " split: " in message
+    assert says in message
+
+
+def test_the_positive_class_must_be_one_of_the_classes() -> None:
+    values = with_("data.classes", {"no": [0], "yes": [1]})
+    values["data"]["positive"] = "maybe"
+    assert "'maybe'" in refused(values)
+
+
+@pytest.mark.parametrize("missing", ["data", "data.source", "data.target"])
+def test_what_is_missing_is_named(missing: str) -> None:
+    values = yaml.safe_load(yaml.safe_dump(SMALLEST))
+    section, _, key = missing.rpartition(".")
+    del (values[section] if section else values)[key]
+    assert f"{missing} is missing" in refused(values)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just words", "3"])
+def test_a_yaml_that_is_no_mapping_is_told(text: str) -> None:
+    assert "mapping" in refused(text)
+
+
+def test_a_yaml_that_does_not_parse_is_told_with_its_line() -> None:
+    assert "line 2" in refused("name: a\ndata: ]\n")
+
+
+def test_yaml_that_would_make_an_object_is_refused() -> None:
+    assert "YAML" in refused("name: !!python/object/apply:os.system ['true']\n")
+
+
+def test_a_problem_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such problem file"):
+        read(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_no_text_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "binary.yaml"
+    path.write_bytes(b"\x89PNG\xff\x00")
+    with pytest.raises(UserError, match="cannot be read") as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_override_goes_over_the_file() -> None:
+    problem = parse(yaml.safe_dump(SMALLEST), "here", {"search.trials": 3, "data.target": "other"})
+    assert (problem.search.trials, problem.data.target) == (3, "other")
+
+
+def test_an_override_may_set_what_the_file_leaves_out() -> None:
+    problem = parse("{}", "command line", {"name": "x", "data.source": "a.csv", "data.target": "y"})
+    assert problem.data.source == "a.csv"
+
+
+def test_an_override_is_checked_like_the_file() -> None:
+    assert "search.trials" in refused(SMALLEST, **{"search.trials": 0})
+
+
+def test_a_problem_cannot_be_changed_once_read() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        build(SMALLEST, "here").seed = 3  # type: ignore[misc]
+
+
+@given(st.text(st.characters(categories=("L", "Nd", "P", "S", "Z")), max_size=12))
+@settings(deadline=None)
+def test_a_slug_is_a_name_that_a_problem_may_have(text: str) -> None:
+    assert Problem.model_validate({**SMALLEST, "name": problems.slug(text)}).name

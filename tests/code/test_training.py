@@ -1,0 +1,278 @@
+"""Training: fits that do not depend on threads, cross-validation, curves and importances."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import threadpool_limits
+
+from tabular.datasets import Column
+from tabular.errors import UserError
+from tabular.folds import Fold, cut
+from tabular.metrics import METRICS, classification_metrics
+from tabular.problem import Model
+from tabular.training import (
+    Candidate,
+    booster_text,
+    cross_validate,
+    fit,
+    hyperparameters,
+    importances,
+    permutation_importances,
+    score,
+)
+
+LOGISTIC = "sklearn.linear_model.LogisticRegression"
+FOREST = "sklearn.ensemble.RandomForestClassifier"
+LIGHTGBM = "lightgbm.LGBMClassifier"
+BOOSTING = "sklearn.ensemble.GradientBoostingClassifier"
+KINDS = [LOGISTIC, FOREST, LIGHTGBM, BOOSTING]
+COLUMNS = (
+    Column("noise", "double", "number"),
+    Column("signal", "double", "number"),
+    Column("town", "string", "category"),
+)
+FEW: dict[str, dict[str, Any]] = {
+    FOREST: {"n_estimators": 10},
+    LIGHTGBM: {"n_estimators": 12},
+    BOOSTING: {"n_estimators": 6},
+}
+
+
+def rows(n: int = 300, classes: int = 2, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    signal = generator.normal(0, 1, n)
+    X = pd.DataFrame({"noise": generator.normal(0, 1, n), "signal": signal})
+    X["town"] = generator.choice(np.array(["a", "b", "c"], dtype=object), n)
+    X.loc[::17, "noise"] = np.nan
+    y = np.searchsorted(np.quantile(signal, np.arange(1, classes) / classes), signal + generator.normal(0, 0.3, n))
+    return X, y
+
+
+def candidate(estimator: str, classes: int = 2, params: Mapping[str, Any] | None = None) -> Candidate:
+    model = Model(estimator=estimator, params=FEW.get(estimator, {}))
+    return Candidate("mine", model, params or {}, COLUMNS, classes, classes - 1, seed=3)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("estimator", KINDS)
+def test_a_fit_does_not_depend_on_threads(estimator: str, classes: int) -> None:
+    X, y = rows(classes=classes)
+    one, two = (fit(candidate(estimator, classes), X, y, threads=threads) for threads in (1, 2))
+    assert np.array_equal(one.probabilities(X), two.probabilities(X))
+    assert booster_text(one.classifier) == booster_text(two.classifier)
+
+
+def test_a_fit_does_not_depend_on_the_threads_that_linear_algebra_may_use() -> None:
+    generator = np.random.default_rng(0)
+    X = pd.DataFrame(generator.normal(0, 1, (20000, 60)), columns=[f"c{place}" for place in range(60)])
+    y = (X.sum(axis=1).to_numpy() + generator.normal(0, 3, len(X)) > 0).astype(int)
+    columns = tuple(Column(name, "double", "number") for name in X)
+    wide = Candidate("mine", Model(estimator=LOGISTIC), {"max_iter": 200}, columns, 2, 1, seed=3)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(fit(wide, X, y, threads=1).classifier.coef_)
+    assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("estimator", KINDS)
+def test_the_same_rows_in_the_same_order_give_the_same_fit(estimator: str) -> None:
+    X, y = rows()
+    first, again = (fit(candidate(estimator), X, y, threads=1).probabilities(X) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
+def test_the_text_of_a_booster_names_no_number_of_threads() -> None:
+    X, y = rows()
+    text = booster_text(fit(candidate(LIGHTGBM), X, y, threads=2).classifier)
+    assert text is not None
+    assert "[num_threads: 0]" in text
+
+
+def test_other_estimators_have_no_booster() -> None:
+    X, y = rows()
+    assert booster_text(fit(candidate(LOGISTIC), X, y, threads=1).classifier) is None
+
+
+@pytest.mark.parametrize("estimator", KINDS)
+def test_probabilities_of_a_row_sum_to_one(estimator: str) -> None:
+    X, y = rows(classes=3)
+    found = fit(candidate(estimator, 3), X, y, threads=1).probabilities(X)
+    assert found.shape == (len(X), 3)
+    assert found.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("estimator", KINDS)
+def test_a_class_that_the_rows_lack_has_probability_0(estimator: str) -> None:
+    X, y = rows(classes=3)
+    fitted = fit(candidate(estimator, 3), X[y != 1], y[y != 1], threads=1)
+    found = fitted.probabilities(X)
+    assert np.all(found[:, 1] == 0)
+    assert found.sum(axis=1) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("estimator", KINDS)
+def test_a_fold_whose_fitted_rows_lack_a_class_is_scored(estimator: str) -> None:
+    X, y = rows(classes=3)
+    folds = [Fold(np.flatnonzero(y != 1), np.arange(100)), Fold(np.arange(100, 300), np.arange(100))]
+    result = cross_validate(candidate(estimator, 3), X, y, folds, threads=1)
+    assert np.isfinite(result.summary()["cv_log_loss_mean"])
+
+
+@pytest.mark.parametrize("estimator", KINDS)
+def test_a_fold_whose_scored_rows_lack_a_class_is_scored(estimator: str) -> None:
+    X, y = rows(classes=3)
+    folds = [Fold(np.arange(100, 300), np.flatnonzero((y != 1) & (np.arange(300) < 100)))]
+    result = cross_validate(candidate(estimator, 3), X, y, folds, threads=1)
+    assert np.isfinite(result.summary()["cv_accuracy_mean"])
+
+
+def test_cross_validation_scores_rows_that_the_model_has_not_seen() -> None:
+    X, y = rows()
+    shuffled = np.random.default_rng(0).permutation(y)
+    folds = cut(shuffled, None, by="random", folds=3, seed=0)
+    result = cross_validate(candidate(FOREST), X, shuffled, folds, threads=1)
+    assert result.summary()["cv_roc_auc_mean"] < 0.65
+
+
+def test_the_summary_is_mean_and_deviation_of_the_folds() -> None:
+    X, y = rows()
+    result = cross_validate(candidate(LOGISTIC), X, y, cut(y, None, by="random", folds=4, seed=0), threads=1)
+    values = [fold["roc_auc"] for fold in result.scores]
+    assert len(values) == 4
+    assert result.summary()["cv_roc_auc_mean"] == pytest.approx(np.mean(values))
+    assert result.summary()["cv_roc_auc_std"] == pytest.approx(np.std(values))
+
+
+def test_all_metrics_are_summed_up_by_default() -> None:
+    X, y = rows()
+    result = cross_validate(candidate(LOGISTIC), X, y, cut(y, None, by="random", folds=2, seed=0), threads=1)
+    assert set(result.summary()) == {f"cv_{name}_{what}" for name in METRICS for what in ("mean", "std")}
+
+
+def test_only_the_metrics_that_were_asked_for_are_computed() -> None:
+    X, y = rows()
+    folds = cut(y, None, by="random", folds=2, seed=0)
+    result = cross_validate(candidate(LOGISTIC), X, y, folds, threads=1, names=["accuracy"])
+    assert set(result.summary()) == {"cv_accuracy_mean", "cv_accuracy_std"}
+
+
+@pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
+def test_a_model_with_iterations_leaves_a_curve_of_each_side(estimator: str) -> None:
+    X, y = rows()
+    result = cross_validate(candidate(estimator), X, y, cut(y, None, by="random", folds=2, seed=0), threads=1)
+    assert list(result.curves) == ["training", "validation"]
+    assert {len(curve) for curve in result.curves.values()} == {FEW[estimator]["n_estimators"]}
+
+
+@pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_end_of_a_curve_is_the_log_loss_of_the_fitted_model(estimator: str, classes: int) -> None:
+    X, y = rows(classes=classes)
+    held = X[:100], y[:100]
+    fitted = fit(candidate(estimator, classes), X[100:], y[100:], threads=1, validation=held)
+    about = {"classes": range(classes), "names": ["log_loss"]}
+    found = classification_metrics(held[1], fitted.probabilities(held[0]), **about)["log_loss"]  # type: ignore[arg-type]
+    assert fitted.curves["validation"][-1] == pytest.approx(found, rel=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [LOGISTIC, FOREST])
+def test_a_model_without_iterations_leaves_no_curve(estimator: str) -> None:
+    X, y = rows()
+    assert fit(candidate(estimator), X, y, threads=1).curves == {}
+
+
+def test_rows_that_are_followed_change_nothing() -> None:
+    X, y = rows()
+    alone = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1)
+    followed = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1, validation=(X[:100], y[:100]))
+    assert booster_text(alone.classifier) == booster_text(followed.classifier)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "sklearn.naive_bayes.GaussianNB",
+        "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        "sklearn.neighbors.KNeighborsClassifier",
+    ],
+)
+def test_any_scikit_learn_classifier_is_fitted_on_many_categories(estimator: str) -> None:
+    X, y = rows()
+    X["town"] = np.array([f"t{row % 60}" for row in range(len(X))], dtype=object)
+    assert np.isfinite(fit(candidate(estimator), X, y, threads=1).probabilities(X)).all()
+
+
+def test_what_the_estimator_refuses_is_one_line_with_the_models_name() -> None:
+    X, y = rows()
+    with pytest.raises(UserError, match=r"^models\.mine: sklearn.* refuses to fit: ") as caught:
+        fit(candidate(FOREST, params={"max_depth": -3}), X, y, threads=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_lightgbm_refuses_is_one_line_too() -> None:
+    X, y = rows()
+    with pytest.raises(UserError, match=r"^models\.mine: lightgbm") as caught:
+        fit(candidate(LIGHTGBM, params={"num_leaves": 1}), X, y, threads=1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("estimator", KINDS)
+def test_hyperparameters_hold_defaults_and_preprocessing_and_no_conduct(estimator: str) -> None:
+    found = hyperparameters(candidate(estimator))
+    assert {"random_state", "preprocessing_categories", "preprocessing_numbers"} <= set(found)
+    assert not {"n_jobs", "verbose"} & set(found)
+
+
+def test_found_hyperparameters_go_over_the_models_own() -> None:
+    assert hyperparameters(candidate(LIGHTGBM, params={"num_leaves": 5}))["num_leaves"] == 5
+
+
+@pytest.mark.parametrize("estimator", [FOREST, LIGHTGBM, BOOSTING])
+def test_the_informative_column_is_the_most_important(estimator: str) -> None:
+    X, y = rows()
+    fitted = fit(candidate(estimator), X, y, threads=1)
+    found = importances(fitted.features, fitted.classifier)
+    assert found is not None
+    assert max(found[1], key=found[1].__getitem__) == "signal"
+
+
+def test_a_model_that_tells_no_importance_is_asked_by_permutation() -> None:
+    X, y = rows()
+    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+    assert importances(fitted.features, fitted.classifier) is None
+
+
+def test_permuting_the_informative_column_costs_the_most() -> None:
+    X, y = rows()
+    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+
+    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
+        return score(candidate(LOGISTIC), y, probabilities, ["roc_auc"])["roc_auc"]
+
+    drops = permutation_importances(fitted.probabilities, X, y, measure, seed=0)
+    assert set(drops) == set(X.columns)
+    assert drops["signal"] > 0.3 > abs(drops["noise"])
+
+
+def test_permutations_of_the_same_seed_are_the_same() -> None:
+    X, y = rows()
+    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+
+    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
+        return score(candidate(LOGISTIC), y, probabilities, ["roc_auc"])["roc_auc"]
+
+    first, again = (permutation_importances(fitted.probabilities, X, y, measure, seed=1) for _ in range(2))
+    assert first == again
+
+
+def test_permuting_leaves_the_rows_as_they_were() -> None:
+    X, y = rows()
+    before = X.copy()
+    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+    permutation_importances(fitted.probabilities, X, y, lambda y, p: float(p.mean()), seed=0)
+    pd.testing.assert_frame_equal(X, before)

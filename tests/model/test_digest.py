@@ -1,0 +1,96 @@
+"""What a model has learnt, as a digest: equal for equal fits, other for anything else."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import made
+import numpy as np
+import pytest
+
+from steps import served
+from tabular import problem, training
+
+PROJECT = Path(__file__).resolve().parents[2]
+KINDS = list(made.ESTIMATORS)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_fits_with_one_seed_have_one_digest(kind: str, classes: int, data: dict, tmp_path: Path) -> None:
+    found = {made.digest(made.fit(data[classes], kind), data[classes], tmp_path / name) for name in ("a", "b")}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_digest_does_not_depend_on_threads(kind: str, classes: int, data: dict, tmp_path: Path) -> None:
+    rows = data[classes]
+    found = {made.digest(made.fit(rows, kind, threads=n), rows, tmp_path / str(n)) for n in (1, 2, 4)}
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("kind", ["random_forest", "lightgbm"])
+def test_another_seed_has_another_digest(kind: str, data: dict, tmp_path: Path) -> None:
+    found = {made.digest(made.fit(data[2], kind, seed=seed), data[2], tmp_path / str(seed)) for seed in (0, 1)}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_row_less_has_another_digest(kind: str, data: dict, tmp_path: Path) -> None:
+    whole = data[2]
+    less = made.Data(whole.schema, whole.frame[1:], whole.X[1:], whole.y[1:])
+    found = {made.digest(made.fit(rows, kind), whole, tmp_path / str(len(rows.y))) for rows in (whole, less)}
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "changed"),
+    [
+        ("logistic_regression", {"C": 0.5}),
+        ("random_forest", {"max_depth": 2}),
+        ("lightgbm", {"num_leaves": 5}),
+    ],
+)
+def test_another_hyperparameter_has_another_digest(kind: str, changed: dict, data: dict, tmp_path: Path) -> None:
+    first = made.digest(made.fit(data[2], kind), data[2], tmp_path / "a")
+    assert made.digest(made.fit(data[2], kind, **changed), data[2], tmp_path / "b") != first
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        "sklearn.naive_bayes.GaussianNB",
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        "sklearn.ensemble.GradientBoostingClassifier",
+        "sklearn.ensemble.AdaBoostClassifier",
+        "sklearn.neighbors.KNeighborsClassifier",
+        "sklearn.neural_network.MLPClassifier",
+        "sklearn.calibration.CalibratedClassifierCV",
+    ],
+)
+def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(estimator: str, data: dict, tmp_path: Path) -> None:
+    rows = data[3]
+    candidate = dataclasses.replace(made.candidate(rows, "random_forest"), model=problem.Model(estimator=estimator))
+    fits = [training.fit(candidate, rows.X, rows.y, threads=1) for _ in range(2)]
+    folders = [tmp_path / "a", tmp_path / "b"]
+    assert len({made.digest(one, rows, folder) for one, folder in zip(fits, folders, strict=True)}) == 1
+    model = served.TabularModel()
+    model.load_context(SimpleNamespace(artifacts={"model": str(folders[0] / "model")}))
+    assert np.array_equal(model.probabilities(rows.X), fits[0].probabilities(rows.X))
+
+
+def test_another_process_finds_the_same_digests(data: dict, tmp_path: Path) -> None:
+    here = [made.digest(made.fit(data[2], kind), data[2], tmp_path / kind) for kind in KINDS]
+    code = (
+        "import sys; from pathlib import Path; import made\n"
+        "folder = Path(sys.argv[1]); data = made.prepare(made.table(), folder)\n"
+        "for kind in made.ESTIMATORS:\n"
+        "    print(made.digest(made.fit(data, kind, threads=2), data, folder / 'parts' / kind))\n"
+    )
+    path = f"import sys; sys.path[:0] = [{str(PROJECT)!r}, {str(Path(made.__file__).parent)!r}]\n"
+    words = [sys.executable, "-c", path + code, str(tmp_path / "other")]
+    there = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path).stdout.split()
+    assert there == here

@@ -1,0 +1,129 @@
+"""A model served for real: what `mlflow models serve` answers over HTTP, and what it refuses."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from steps.served import as_features
+
+ROW = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
+
+
+class Server:
+    """A scoring server under way."""
+
+    def __init__(self, port: int) -> None:
+        self.address = f"http://127.0.0.1:{port}"
+
+    def up(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.address}/ping", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def ask(self, body: dict[str, Any]) -> tuple[int, Any]:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.address}/invocations", json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)["predictions"]
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)["message"]
+
+    def records(self, *rows: dict[str, Any], **more: Any) -> tuple[int, Any]:
+        return self.ask({"dataframe_records": list(rows), **more})
+
+
+@pytest.fixture(scope="module")
+def server(shelf: dict, tracking: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The random forest of two classes, served; all its processes are gone afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "mlflow", "models", "serve", "-m", shelf["random_forest", 2].uri]
+    words += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    folder = tmp_path_factory.mktemp("served")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["MLFLOW_TRACKING_URI"] = tracking
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            words, env=environment, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        made = Server(port)
+        end = time.monotonic() + 90
+        while not made.up():
+            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
+            time.sleep(0.2)
+        yield made
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(server: Server, shelf: dict) -> None:
+    """One server, since it takes its seconds to start; each case below is one request."""
+    one = shelf["random_forest", 2]
+    frame = one.data.frame.head(5)
+    expected = one.fitted.probabilities(one.data.X.head(5))[:, 1].tolist()
+    split = json.loads(frame.to_json(orient="split", date_format="iso", index=False, double_precision=15))
+    status, answers = server.ask({"dataframe_split": split})
+    assert (status, [answer["probability_yes"] for answer in answers]) == (200, expected)
+    assert set(answers[0]) == {"label", "probability_no", "probability_yes"}
+    records = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
+    assert server.records(*records) == (200, answers)
+
+    probability = server.records(ROW)[1][0]["probability_yes"]
+    for threshold, label in ((probability - 0.01, "yes"), (probability + 0.01, "no")):
+        assert server.records(ROW, params={"threshold": threshold})[1][0]["label"] == label
+
+    answered: dict[str, dict[str, Any]] = {
+        "an unseen category": {"town": "Braga"},
+        "an unseen number of a category": {"agent": 999},
+        "a whole number where numbers are doubles": {"amount": 50},
+        "a whole number of 64 bits": {"visits": 2**60},
+        "a date without its time": {"since": "2021-03-04"},
+        "a date with its zone": {"since": "2021-03-04T00:00:00Z"},
+        "a column that it does not know": {"more": [1, 2]},
+        **{f"a null in {name}": {name: None} for name in ROW},
+        "nulls in all columns": dict.fromkeys(ROW),
+    }
+    for case, change in answered.items():
+        for beside in ([], [ROW]):  # a column of nulls only has another type than one with nulls in it
+            status, found = server.records(*beside, {**ROW, **change})
+            assert status == 200, f"{case}: {found}"
+            assert len(found) == len(beside) + 1, case
+            known = {name: value for name, value in {**ROW, **change}.items() if name in ROW}
+            features = as_features(pd.DataFrame([known]), [vars(column) for column in one.data.schema.columns])
+            assert found[-1]["probability_yes"] == one.fitted.probabilities(features)[0, 1], case
+    a_null = server.records({**ROW, "member": None})[1][0]["probability_yes"]
+    assert a_null < probability, "MLflow's own cast makes true out of a null"
+
+    for name in ROW:
+        status, message = server.records({other: value for other, value in ROW.items() if other != name})
+        assert (status, f"missing inputs ['{name}']" in message) == (400, True), message
+    refused = [("amount", "much"), ("agent", "me"), ("town", 3), ("town", {"a": 1}), ("member", "maybe")]
+    refused += [("member", 7), ("since", "soon"), ("since", 5), ("amount", [1])]
+    for name, value in refused:
+        for beside in ([], [ROW]):
+            status, message = server.records(*beside, {**ROW, name: value})
+            assert status == 400, f"{name} = {value!r}: {message}"
+            assert f"column '{name}'" in message or f"column {name}" in message, message
+
+    assert server.ask({"dataframe_split": {"columns": list(ROW), "data": []}}) == (200, [])
