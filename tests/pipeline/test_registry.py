@@ -1,0 +1,211 @@
+"""Who becomes the champion, who does not, and what the chain says of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+N = 200
+SIGNAL = pd.DataFrame({"x": range(N), "z": [i * 7 % 13 for i in range(N)], "y": [int(i % 5 > 1) for i in range(N)]})
+SIGNAL["x"] = SIGNAL["y"] * 3 + SIGNAL["z"] % 3
+YAML = """
+name: {name}
+description: Which rows are of class 1?
+data: {{source: {source}, target: y}}
+models:
+  constant: {{estimator: sklearn.dummy.DummyClassifier}}
+  logistic: {{estimator: sklearn.linear_model.LogisticRegression}}
+search: {{metric: roc_auc, folds: 3}}
+gate: {{require: {{roc_auc: {{min: {least}}}}}}}
+tags: {{team: data-science}}
+"""
+
+
+def problem(folder, name, *, least=0.0, models=None):
+    """A problem's file on the table with a signal."""
+    SIGNAL.to_csv(folder / "signal.csv", index=False)
+    text = YAML.format(name=name, source=folder / "signal.csv", least=least)
+    if models == "logistic":
+        text = "\n".join(line for line in text.splitlines() if "constant" not in line)
+    path = folder / f"{name}-{least}.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+class Duel:
+    """A data set, and candidates that are trained, evaluated and registered one by one."""
+
+    def __init__(self, store, folder, name, *, least=0.0):
+        self.store, self.registry = store, f"{name}_classifier"
+        self.etl = store.step("etl", problem=problem(folder, name, least=least))
+        assert self.etl.status == 0, self.etl.stderr
+
+    def train(self, model):
+        return self.store.step("train", dataset=self.etl.id, model=model)
+
+    def register(self, trained):
+        evaluation = self.store.step("evaluate", dataset=self.etl.id, models=trained.id)
+        return self.store.step("register", evaluation=evaluation.id)
+
+    def champion(self):
+        return self.store.client.get_model_version_by_alias(self.registry, "champion")
+
+
+@pytest.fixture
+def duel(store, tmp_path, request):
+    """A duel under a name of its own in the registry."""
+    return Duel(store, tmp_path, f"duel_{abs(hash(request.node.name)) % 10**8}")
+
+
+def test_the_first_to_pass_the_gate_becomes_the_champion(duel):
+    trained = duel.train("logistic")
+    ended = duel.register(trained)
+    assert ended.tags["tabular.outcome"] == "registered"
+    assert duel.champion().run_id == trained.id
+
+
+def test_a_better_challenger_replaces_the_champion(duel):
+    duel.register(duel.train("constant"))
+    trained = duel.train("logistic")
+    ended = duel.register(trained)
+    assert ended.tags["tabular.outcome"] == "registered"
+    assert "logistic beats the champion: roc_auc 1.0000 against 0.5000" in ended.tags["tabular.verdict"]
+    assert duel.champion().run_id == trained.id
+    assert len(duel.store.versions(duel.registry)) == 2
+
+
+def test_a_worse_challenger_leaves_the_registry_as_it_is(duel):
+    duel.register(duel.train("logistic"))
+    before = duel.champion()
+    ended = duel.register(duel.train("constant"))
+    assert ended.status == 0
+    assert ended.tags["tabular.outcome"] == "kept_champion"
+    assert "constant is not better" in ended.tags["tabular.verdict"]
+    assert duel.champion().version == before.version
+    assert len(duel.store.versions(duel.registry)) == 1
+
+
+def test_the_champion_trained_once_more_is_recognised(duel):
+    duel.register(duel.train("logistic"))
+    ended = duel.register(duel.train("logistic"))
+    assert ended.tags["tabular.outcome"] == "kept_champion"
+    assert "is the champion already" in ended.tags["tabular.verdict"]
+    assert len(duel.store.versions(duel.registry)) == 1
+
+
+def test_a_champion_whose_files_are_gone_is_reported_and_replaced(duel):
+    first = duel.train("constant")
+    duel.register(first)
+    logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
+    shutil.rmtree(Path(logged.artifact_location.removeprefix("file://")))
+    ended = duel.register(duel.train("logistic"))
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.outcome"] == "registered"
+    assert "the champion (version 1) cannot be asked" in ended.tags["tabular.verdict"]
+
+
+def test_a_champion_that_tabular_did_not_register_is_reported(duel):
+    client = duel.store.client
+    client.create_registered_model(duel.registry)
+    version = client.create_model_version(duel.registry, str(duel.store.folder / "nothing"))
+    client.set_registered_model_alias(duel.registry, "champion", version.version)
+    ended = duel.register(duel.train("logistic"))
+    assert ended.status == 0, ended.stderr
+    assert "was not registered by Tabular" in ended.tags["tabular.verdict"]
+
+
+def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
+    first = duel.train("constant")
+    duel.register(first)
+    logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
+    place = Path(logged.artifact_location.removeprefix("file://"))
+    (place / "served.py").write_text("raise SystemExit('run')\n")
+    ended = duel.register(duel.train("logistic"))
+    assert ended.status == 0, ended.stderr
+    assert "not loaded" in ended.tags["tabular.verdict"]
+
+
+def test_a_champion_of_other_columns_is_reported(store, tmp_path, duel):
+    duel.register(duel.train("logistic"))
+    wider = tmp_path / "wider.csv"
+    SIGNAL.assign(w=range(N)).to_csv(wider, index=False)
+    etl = store.step("etl", problem=duel.etl.id, data=str(wider))
+    trained = store.step("train", dataset=etl.id, model="logistic")
+    evaluation = store.step("evaluate", dataset=etl.id, models=trained.id)
+    ended = store.step("register", evaluation=evaluation.id)
+    assert ended.status == 0, ended.stderr
+    assert "was trained on other columns" in ended.tags["tabular.verdict"]
+
+
+def test_a_winner_that_does_not_meet_the_gate_is_refused(store, tmp_path):
+    duel = Duel(store, tmp_path, "gated", least=0.9)
+    ended = duel.register(duel.train("constant"))
+    assert ended.status == 0
+    assert ended.tags["tabular.outcome"] == "refused"
+    assert "roc_auc at least 0.9: 0.5000 not met" in ended.tags["tabular.verdict"]
+    assert not store.versions(duel.registry)
+
+
+def test_of_two_candidates_the_one_that_passes_the_gate_wins(store, tmp_path):
+    duel = Duel(store, tmp_path, "of_two", least=0.9)
+    models = f"{duel.train('constant').id},{duel.train('logistic').id}"
+    ended = store.step("evaluate", dataset=duel.etl.id, models=models)
+    assert ended.tags["tabular.winner"] == "logistic"
+
+
+@pytest.fixture(scope="module")
+def refused(store, tmp_path_factory):
+    """A chain whose gate nobody can pass."""
+    folder = tmp_path_factory.mktemp("refused")
+    return store.process("main", problem=problem(folder, "high_gate", least=1.1, models="logistic"))
+
+
+@pytest.fixture(scope="module")
+def required(store, tmp_path_factory):
+    """The same chain once more, typed with `-P require=registered`."""
+    folder = tmp_path_factory.mktemp("required")
+    return store.project(problem=problem(folder, "high_gate", least=1.1, models="logistic"), require="registered")
+
+
+@pytest.mark.slow
+def test_a_chain_without_a_new_champion_ends_well_and_says_so(store, refused):
+    assert refused.status == 0, refused.stderr
+    assert refused.run.info.status == "FINISHED"
+    assert refused.tags["tabular.outcome"] == "refused"
+    assert "logistic does not pass the gate: roc_auc at least 1.1" in refused.stdout
+    assert not store.versions("high_gate_classifier")
+
+
+@pytest.mark.slow
+def test_a_chain_that_must_register_fails_where_it_does_not(store, required):
+    assert required.status == 1
+    assert required.run.info.status == "FAILED"
+    assert required.tags["tabular.outcome"] == "refused"
+    assert len(required.lines) == 1
+    assert "require: nothing was registered (refused)" in required.lines[0]
+    assert required.tags["tabular.reason"] == required.lines[0].removeprefix("tabular: ")
+    assert not store.versions("high_gate_classifier")
+
+
+@pytest.mark.slow
+def test_two_chains_of_one_seed_train_the_same_model(store, refused, required):
+    first, second = (store.children(ended.id)["train logistic"].data for ended in (refused, required))
+    assert first.tags["tabular.model_digest"] == second.tags["tabular.model_digest"]
+    names = [name for name in first.metrics if not name.endswith("seconds")]
+    assert {name: first.metrics[name] for name in names} == {name: second.metrics[name] for name in names}
+
+
+@pytest.mark.slow
+def test_two_chains_of_one_seed_give_the_same_predictions(store, refused, required):
+    runs = [store.children(ended.id)["evaluate"] for ended in (refused, required)]
+    first, second = (pd.read_parquet(store.artifact(run, "predictions/logistic.parquet")) for run in runs)
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_the_verdict_is_an_artifact_too(store, duel):
+    ended = duel.register(duel.train("logistic"))
+    verdict = json.loads(store.artifact(ended.run, "verdict.json").read_text())
+    assert verdict["outcome"] == "registered"
+    assert verdict["winner"]["model"] == "logistic"
