@@ -381,7 +381,11 @@ def _write(
             start += len(batch)
             target = pa.array([None if code < 0 else labels[code] for code in codes[rows]])
             arrays = [*batch.columns, target] + ([] if keys is None else [pa.array(keys[rows])])
-            typed = [array.cast(field.type) for array, field in zip(arrays, arrow, strict=True)]
+            # a whole number beyond 2**53 is rounded, as it would be when served
+            typed = [
+                array.cast(field.type, safe=not pa.types.is_floating(field.type))
+                for array, field in zip(arrays, arrow, strict=True)
+            ]
             whole = pa.RecordBatch.from_arrays(typed, schema=arrow)
             profile.add(whole.filter(pa.array(kept[rows])))
             train.write_batch(whole.filter(pa.array(kept[rows] & ~in_holdout[rows])))

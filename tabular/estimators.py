@@ -58,10 +58,7 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         known = kind().get_params()
     except TypeError as error:
         raise UserError(f"{where}.estimator: {model.estimator} cannot be made without arguments ({error})") from None
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind).parameters.values())
-    for name in given:
-        if name not in known and not open_ended:
-            raise UserError(f"{where}.params: {model.estimator} has no parameter {name!r}{nearest(name, known)}")
+    _check_names(model.estimator, kind, known, {"params": given, "space": model.space}, where)
     conduct: dict[str, Any] = {}
     if "random_state" in known:
         conduct["random_state"] = seed
@@ -74,6 +71,24 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     if not hasattr(estimator, "predict_proba"):  # SVC and SGDClassifier have it with some parameters only
         raise UserError(f"{where}.params: {model.estimator} gives no probabilities with these parameters")
     return estimator
+
+
+def _check_names(
+    path: str, kind: Any, known: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]], where: str
+) -> None:
+    """UserError for a hyperparameter that the class does not have."""
+    names = set(known)
+    if path.startswith("lightgbm."):
+        # it takes any name, and says on stdout that it passes over what it does not know; this is its own list
+        from lightgbm.basic import _ConfigAliases
+
+        names.update(*_ConfigAliases._get_all_param_aliases().values())
+    elif any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind).parameters.values()):
+        return
+    for key, given in named.items():
+        for name in given:
+            if name not in names:
+                raise UserError(f"{where}.{key}: {path} has no parameter {name!r}{nearest(name, sorted(names))}")
 
 
 def check(models: Mapping[str, Model]) -> None:
@@ -134,7 +149,7 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool 
         parts.append(("numbers", _numbers(how), numbers))
     if categories:
         parts.append(("categories", _categories(how), categories))
-    return ColumnTransformer(parts, verbose_feature_names_out=False, sparse_threshold=0.3 if sparse else 0)
+    return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
 
 
 def _numbers(how: Preprocessing) -> Any:

@@ -94,6 +94,8 @@ class Profile:
             present = column.rows - column.missing
             if column.dtype == "string" and len(column.values) == present > 20:
                 hints.append(f"{column.name!r} has another value in every row: if it is a name or an id, drop it")
+            elif column.dtype == "double" and present and max(-column.low, column.high) > 2**53:
+                hints.append(f"{column.name!r} has numbers of more than 15 digits, which are rounded: an id? drop it")
             elif present and (len(column.values) == 1 or (column.low is not None and column.low == column.high)):
                 hints.append(f"{column.name!r} has one value only: it says nothing")
         return tuple(hints)

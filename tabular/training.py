@@ -152,7 +152,7 @@ def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] 
 
     `features` and `classifier` are the fitted parts of a model; LightGBM's classifier may be its bare booster.
     """
-    names = [str(name) for name in features.get_feature_names_out()]
+    names = _feature_names(features)
     if hasattr(classifier, "feature_importance"):
         gains = classifier.feature_importance(importance_type="gain")
         return "gain", dict(zip(names, map(float, gains), strict=True))
@@ -160,6 +160,13 @@ def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] 
     if shares is not None:
         return "mean decrease in impurity", dict(zip(names, map(float, shares), strict=True))
     return None
+
+
+def _feature_names(features: Any) -> list[str]:
+    """The prepared columns' names without `numbers__` and `categories__`, where they are told apart without it."""
+    names = [str(name) for name in features.get_feature_names_out()]
+    short = [name.partition("__")[2] for name in names]
+    return short if len(set(short)) == len(short) else names
 
 
 def permutation_importances(
