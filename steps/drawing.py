@@ -10,9 +10,9 @@ from mlflow.entities import Run
 from steps import store, tracked
 from steps.candidates import Judged
 from steps.dataset import DataSet
+from steps.etl import CLASSES
 from steps.train import CURVES
 from tabular import pictures, training
-from tabular.datasets import Schema
 from tabular.metrics import METRICS
 from tabular.problem import Problem
 
@@ -29,8 +29,8 @@ def draw(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Ju
     metrics = {candidate.name: candidate.metrics for candidate in ranked}
     whole = pictures.metrics_of_candidates(metrics, title=f"{problem.name}: candidates on the holdout")
     pictures.save(whole, folder / "metrics_of_candidates.png")
-    tally = {side: _tally(holdout.source, side, holdout.schema) for side in ("train", "holdout")}
-    pictures.save(pictures.class_balance(tally, title=f"{problem.name}: classes"), folder / "class_balance.png")
+    balance = pictures.class_balance(_tally(step, holdout.source), title=f"{problem.name}: classes")
+    pictures.save(balance, folder / "class_balance.png")
     mlflow.log_artifacts(str(folder), "pictures")
 
 
@@ -97,7 +97,11 @@ def _draw_learning(step: tracked.Step, problem: Problem, candidate: Judged, fold
         pictures.save(drawn, folder / "search_history.png")
 
 
-def _tally(source: Run, side: str, schema: Schema) -> dict[str, int]:
-    """Rows of each class, as etl counted them."""
-    metrics = source.data.metrics
-    return {str(label): int(metrics.get(f"rows_{side}_{label}", 0)) for label in schema.classes}
+def _tally(step: tracked.Step, source: Run) -> dict[str, dict[str, int]]:
+    """Part of the data: the rows of each class in it, as etl counted them."""
+    table = json.loads(store.artifact(source, CLASSES, step.folder).read_text(encoding="utf-8"))
+    names, *counts = zip(*table["data"], strict=True)
+    return {
+        part: {str(name): count for name, count in zip(names, found, strict=True)}
+        for part, found in zip(table["columns"][1:], counts, strict=True)
+    }

@@ -19,14 +19,21 @@ DATASET = "dataset"
 
 
 def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
-    """A run by the id that a parameter gave, of the step that it should be of."""
+    """A run by the id that a parameter gave; where `step` is given, one of that step that has FINISHED."""
+    if not run_id:
+        raise UserError(f"{parameter}: the id of a run{f' of {step}' if step else ''} is needed, and none was given")
     try:
         found = client.get_run(run_id)
     except MlflowException:
         raise UserError(f"{parameter}: there is no run {run_id!r} in {mlflow.get_tracking_uri()}") from None
+    if step is None:
+        return found
     entry_point = found.data.tags.get("mlflow.project.entryPoint")
-    if step is not None and entry_point != step:
-        raise UserError(f"{parameter}: run {run_id} is a run of {entry_point!r}, and one of {step!r} is needed")
+    if entry_point != step:
+        what = f"a run of {entry_point!r}" if entry_point else "no run of ours"
+        raise UserError(f"{parameter}: run {run_id} is {what}, and one of {step!r} is needed")
+    if found.info.status != "FINISHED":
+        raise UserError(f"{parameter}: run {run_id} of {step} is {found.info.status}, and a FINISHED one is needed")
     return found
 
 

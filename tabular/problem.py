@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tabular.errors import UserError
 from tabular.metrics import METRICS
@@ -72,6 +81,16 @@ class Data(Section):
     missing: list[str] = []
     separator: str | None = None
     encoding: str = "utf-8"
+
+    @field_validator("source")
+    @classmethod
+    def _no_password(cls, source: str) -> str:
+        user = source.partition("://")[2].partition("/")[0].rpartition("@")[0]
+        if "://" in source and user and "${" not in user:
+            raise ValueError(
+                "a password in a URL would be logged: name a variable, as in https://${USER}:${PASSWORD}@host/…"
+            )
+        return source
 
 
 class DateParts(Section):
@@ -274,10 +293,23 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
     return parse(text, str(path), overrides)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which would silently take the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Refuse a key that stands twice."""
+        keys = [key.value for key, _ in node.value]
+        for key, _ in reversed(node.value):
+            if keys.count(key.value) > 1 and key.tag != "tag:yaml.org,2002:merge":
+                twice = f"the key {key.value!r} stands twice"
+                raise yaml.constructor.ConstructorError(problem=twice, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def parse(text: str, origin: str, overrides: Mapping[str, Any] | None = None) -> Problem:
     """As `read`, of YAML text; `origin` is the name that errors give it."""
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -20,7 +21,8 @@ def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progres
     Parameters
     ----------
     source : str
-        A path (``~`` is expanded), an http(s) URL, or ``sklearn:NAME`` for a data set that scikit-learn carries.
+        A path (``~`` is expanded), an http(s) URL, or ``sklearn:NAME`` for a data set that scikit-learn carries. In a
+        URL ``${NAME}`` stands for a variable of the environment: a secret is named, and never logged.
     sha256 : str or None
         The hexadecimal digest that the file must have. A URL with one is downloaded once and kept in `cache`; without
         one it is downloaded every time, since what it serves may have changed.
@@ -49,6 +51,7 @@ def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progres
     if scheme == "sklearn":
         path = _write_sklearn_set(source.partition(":")[2], folder)
     elif source.lower().startswith(("http://", "https://")):
+        source = _with_secrets(source)
         # The download checks the digest by itself, before the file takes its place in the cache.
         return _download(source, sha256, cache / sha256 if sha256 else folder, progress, timeout)
     elif "://" in source:
@@ -71,6 +74,14 @@ def digest(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _with_secrets(url: str) -> str:
+    """The URL with the environment's variables in the place of their names."""
+    missing = [name for name in re.findall(r"\$\{(\w+)\}", url) if name not in os.environ]
+    if missing:
+        raise UserError(f"{_shown(url)}: the environment has no variable {missing[0]}, which the URL names")
+    return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], url)
 
 
 def _checked_form(sha256: str | None) -> str | None:

@@ -9,10 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests"
+# how long an example takes says nothing here: other tests and their chains run beside it
+hypothesis.settings.register_profile("tabular", deadline=None)
+hypothesis.settings.load_profile("tabular")
 
 
 @dataclass(frozen=True)

@@ -280,3 +280,20 @@ def test_a_problem_cannot_be_changed_once_read() -> None:
 @settings(deadline=None)
 def test_a_slug_is_a_name_that_a_problem_may_have(text: str) -> None:
     assert Problem.model_validate({**SMALLEST, "name": problems.slug(text)}).name
+
+
+@pytest.mark.parametrize("source", ["https://me:secret@host/t.csv", "http://me@host/t.csv"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(source):
+    with pytest.raises(UserError, match="would be logged") as caught:
+        build({"name": "a", "data": {"source": source, "target": "y"}}, "here")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_named_as_a_variable_is_taken():
+    source = "https://${USER}:${PASSWORD}@host/t.csv"
+    assert build({"name": "a", "data": {"source": source, "target": "y"}}, "here").data.source == source
+
+
+def test_a_key_that_stands_twice_is_an_error_with_its_line():
+    with pytest.raises(UserError, match=r"line 3: .*'name' stands twice"):
+        parse("name: a\ndata: {source: x, target: y}\nname: b\n", "p.yaml")

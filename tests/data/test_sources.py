@@ -232,3 +232,13 @@ def test_another_scheme_is_told_what_is_supported(source):
 
 def test_a_digest_that_is_none_is_refused_before_anything_is_fetched():
     assert "64 hexadecimal digits" in refusal(local, "http://no-such-host.invalid/x.csv", "abc")
+
+
+def test_a_variable_named_in_a_url_takes_its_value_from_the_environment(get, monkeypatch):
+    monkeypatch.setenv("TABULAR_TEST_PATH", "table.csv")
+    assert get("${TABULAR_TEST_PATH}").read_bytes() == BODY
+
+
+def test_a_variable_that_the_environment_lacks_is_named(tmp_path):
+    with pytest.raises(UserError, match="no variable TABULAR_NOWHERE"):
+        fetch("https://localhost/${TABULAR_NOWHERE}", sha256=None, cache=tmp_path, folder=tmp_path, progress=False)

@@ -237,12 +237,17 @@ def test_bad_input_is_one_line_and_a_failed_run_with_its_reason(store, place, st
     assert store.client.search_registered_models() == models
 
 
-UNFIXED = pytest.mark.xfail(strict=True, reason="LightGBM takes any name; tabular/estimators.py lets it")
 FITS = {
     "an unknown module": ("models.m.estimator", "sklearn.linear_modl.LogisticRegression", {}, {}, "cannot be imported"),
     "an unknown class": ("models.m.estimator", "sklearn.linear_model.Logistic", {}, {}, "did you mean"),
     "no classifier": ("models.m.estimator", "sklearn.linear_model.LinearRegression", {}, {}, "is no classifier"),
-    "an unknown hyperparameter": ("models.m.params", "lightgbm.LGBMClassifier", {"num_leafs": 3}, {}, "'num_leafs'"),
+    "an unknown hyperparameter": (
+        "models.m.params",
+        "lightgbm.LGBMClassifier",
+        {"num_leafs": 3},
+        {},
+        "did you mean 'num_leaf",
+    ),
     "a hyperparameter of another name": (
         "models.m.params",
         "sklearn.linear_model.LogisticRegression",
@@ -281,8 +286,6 @@ FITS = {
     ),
 }
 
-OF_LIGHTGBM = ("an unknown hyperparameter",)
-
 
 @pytest.fixture(scope="module")
 def churn(store, tmp_path_factory):
@@ -294,7 +297,7 @@ def churn(store, tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("where", "estimator", "params", "space", "says"),
-    [pytest.param(*case, id=name, marks=[UNFIXED] if name in OF_LIGHTGBM else []) for name, case in FITS.items()],
+    [pytest.param(*case, id=name) for name, case in FITS.items()],
 )
 def test_an_estimator_that_cannot_be_fitted_is_one_line(store, place, churn, where, estimator, params, space, says):
     import yaml as yaml_

@@ -284,7 +284,6 @@ def test_labels_of_mixed_numbers_are_read_alike_in_every_part_of_a_long_file(sto
     assert ended.status == 0, ended.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="tabular/training.py asks for feature names that need not be unique")
 def test_a_column_named_as_the_category_of_another_does_not_stop_the_evaluation(store, stand):
     table = MIXED.assign(city_Paris=(MIXED["city"] == "Paris").astype(int))
     table.to_csv(stand / "t.csv", index=False)
