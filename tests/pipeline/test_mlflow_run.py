@@ -5,7 +5,8 @@ import subprocess
 
 import pandas as pd
 import pytest
-from conftest import PROJECT, Store
+
+from tests.running import PROJECT, Store
 
 MLPROJECT = """
 name: guard

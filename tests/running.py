@@ -1,0 +1,156 @@
+"""What the tests of real runs share: a store in a temporary folder, and ways to run a step in it as people do."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXPERIMENT = "tests"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A step or a chain that has ended: its exit status, what it wrote, and its run where there is one."""
+
+    status: int
+    stdout: str
+    stderr: str
+    run: object = None
+
+    @property
+    def lines(self) -> list[str]:
+        """Our own lines on stderr."""
+        return [line for line in self.stderr.splitlines() if line.startswith("tabular: ")]
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.run.info.run_id
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run's tags."""
+        return self.run.data.tags
+
+
+@dataclass
+class Store:
+    """A tracking store of MLflow in a folder, and the three ways to start a step in it."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None  # where `step` and `project` stand; the store's folder
+
+    def __post_init__(self) -> None:
+        self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.client = self._client()
+        # without a location of its own, artifacts would go to the folder that the tests run in
+        artifacts = str(self.folder / "artifacts")
+        self.experiment = self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))},
+            "MLFLOW_TRACKING_URI": self.uri,
+            "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
+            # the steps are started as `python`, which must be the one that runs the tests
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def _client(self):
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.uri, self.uri)
+
+    def project(self, entry_point: str = "main", *, uri: str = str(PROJECT), cwd: Path | None = None, **parameters):
+        """`mlflow run`, typed in a folder that is not the project's: what a user does."""
+        words = [sys.executable, "-m", "mlflow", "run", uri, "-e", entry_point, "--env-manager", "local"]
+        words += [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
+        return self._call(words, cwd or self.folder)
+
+    def process(self, step: str, *, env: Mapping[str, str] | None = None, **parameters) -> Ended:
+        """`python -m steps.<step>`: the step in a process of its own, without `mlflow run` around it."""
+        words = [sys.executable, "-m", f"steps.{step}", *self._words(parameters)]
+        return self._call(words, PROJECT, env)
+
+    def step(self, step: str, **parameters) -> Ended:
+        """The step as in `process`, in this process: the fast way, since importing MLflow takes seconds."""
+        import importlib
+
+        import mlflow
+
+        from steps import tracked
+
+        body = getattr(importlib.import_module(f"steps.{step}"), step)
+        stdout, stderr = io.StringIO(), io.StringIO()
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(stdout),
+            contextlib.redirect_stderr(stderr),
+            contextlib.chdir(self.cwd or self.folder),
+        ):
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", [f"steps.{step}", *self._words(parameters)])
+            mlflow.set_tracking_uri(self.uri)
+            with pytest.raises(SystemExit) as exit_:
+                tracked.run(step, body)
+            mlflow.set_tracking_uri(None)
+        return Ended(exit_.value.code, stdout.getvalue(), stderr.getvalue(), self.newest())
+
+    def newest(self):
+        """The run that was started last and is nobody's child; None in an empty store."""
+        runs = self.client.search_runs([self.experiment], order_by=["attributes.start_time DESC"])
+        return next((run for run in runs if "mlflow.parentRunId" not in run.data.tags), None)
+
+    def children(self, run_id: str) -> dict[str, object]:
+        """The children of a run by their names in the chain, such as `train lightgbm`."""
+        found = self.client.search_runs(
+            [self.experiment], f"tags.`mlflow.parentRunId` = '{run_id}'", order_by=["attributes.start_time ASC"]
+        )
+        return {_title(run): run for run in found}
+
+    def artifacts(self, run) -> set[str]:
+        """The paths of all artifacts of a run."""
+        root = Path(run.info.artifact_uri.removeprefix("file://"))
+        return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+    def artifact(self, run, path: str) -> Path:
+        """An artifact of a run."""
+        return Path(run.info.artifact_uri.removeprefix("file://")) / path
+
+    def versions(self, name: str) -> list:
+        """The versions of a registered model; none where there is no such model."""
+        return list(self.client.search_model_versions(f"name = '{name}'"))
+
+    @staticmethod
+    def _words(parameters: Mapping[str, object]) -> list[str]:
+        return [f"--{name}={value}" for name, value in parameters.items()]
+
+    def _call(self, words: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
+        before = self.newest()
+        done = subprocess.run(
+            words,
+            check=False,
+            cwd=cwd,
+            env={**self.environment, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        run = self.newest()
+        is_new = run is not None and (before is None or run.info.run_id != before.info.run_id)
+        return Ended(done.returncode, done.stdout, done.stderr, run if is_new else None)
+
+
+def _title(run) -> str:
+    """A child's name in the chain; a trial's is its run's name."""
+    tags = run.data.tags
+    step = tags.get("mlflow.project.entryPoint")
+    if step is None:
+        return run.info.run_name
+    model = run.data.params.get("model")
+    return f"{step} {model}" if model else step
