@@ -16,6 +16,8 @@ from tabular.metrics import classification_metrics
 from tabular.problem import Problem
 from tabular.training import Candidate
 
+# The digest of the training rows: what tells whether two runs are about the same data set.
+TRAINED_ON = "tabular.digest.train"
 CONTEXT = {"train": "training", "holdout": "evaluation"}
 # Below so many cells a fit takes less time than its threads take to meet; beside another busy process, far less.
 CELLS_A_THREAD_IS_WORTH = 500_000
@@ -49,6 +51,11 @@ class DataSet:
             seed=problem.seed,
         )
 
+    def fingerprints(self, names: list[str]) -> np.ndarray:
+        """A hash of each row's class and these columns, (n,) uint64: equal rows have equal ones in any data set."""
+        labels = [str(self.schema.classes[code]) for code in self.y]
+        return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
+
     def metrics(
         self, y: np.ndarray, probabilities: np.ndarray, names: Collection[str] | None = None
     ) -> dict[str, float]:
@@ -57,20 +64,29 @@ class DataSet:
         return classification_metrics(y, probabilities, **about, names=names)
 
 
-def load(step: tracked.Step, problem: Problem, run_id: str, part: Literal["train", "holdout"]) -> DataSet:
-    """Load one part of the data set of a run of etl, and log it as an input of the step's run."""
+def load(
+    step: tracked.Step, problem: Problem, run_id: str, part: Literal["train", "holdout"], *, log: bool = True
+) -> DataSet:
+    """Load one part of the data set of a run of etl; `log` makes it an input of the step's run."""
     source = store.run(step.client, run_id, "dataset", "etl")
     schema = store.schema(source, step.folder)
     rows = store.rows(source, part, schema, step.folder)
+    features = as_features(rows.frame, [vars(column) for column in schema.columns])
+    found = DataSet(source, schema, rows.frame, features, rows.y, rows.key)
+    if log:
+        _log(step, problem, found, part)
+    return found
+
+
+def _log(step: tracked.Step, problem: Problem, found: DataSet, part: str) -> None:
+    tags = found.source.data.tags
     inputs.log(
         step,
         name=problem.name,
-        digest=source.data.tags[f"tabular.digest.{part}"],
-        source=f"{source.info.artifact_uri}/{store.DATASET}/{part}.parquet",
+        digest=tags[f"tabular.digest.{part}"],
+        source=f"{found.source.info.artifact_uri}/{store.DATASET}/{part}.parquet",
         context=CONTEXT[part],
-        rows=len(rows.y),
-        schema=schema,
+        rows=len(found.y),
+        schema=found.schema,
     )
-    step.log(tags={"tabular.data_digest": source.data.tags["tabular.data_digest"]})
-    features = as_features(rows.frame, [vars(column) for column in schema.columns])
-    return DataSet(source, schema, rows.frame, features, rows.y, rows.key)
+    step.log(tags={name: tags[name] for name in ("tabular.data_digest", TRAINED_ON)})

@@ -10,8 +10,6 @@ from mlflow.entities import Run
 from steps import store, tracked
 from steps.candidates import Judged
 from steps.dataset import DataSet
-from steps.etl import CLASSES
-from steps.train import CURVES
 from tabular import pictures, training
 from tabular.metrics import METRICS
 from tabular.problem import Problem
@@ -80,13 +78,13 @@ def _draw_learning(step: tracked.Step, problem: Problem, candidate: Judged, fold
     """The curves that train and hpo left, where they did."""
     run = candidate.run
     if any(name.endswith("_loss_by_iteration") for name in run.data.metrics):
-        curves = json.loads(store.artifact(run, CURVES, step.folder).read_text(encoding="utf-8"))
+        curves = json.loads(store.artifact(run, store.CURVES, step.folder).read_text(encoding="utf-8"))
         title = f"{candidate.name}: loss by iteration, mean of the folds"
         pictures.save(pictures.learning_curve(curves, metric="log_loss", title=title), folder / "loss_by_iteration.png")
     search = run.data.tags.get("tabular.search")
     if search:
         trials = store.run(step.client, search, "models", "hpo")
-        table = json.loads(store.artifact(trials, "trials.json", step.folder).read_text(encoding="utf-8"))
+        table = json.loads(store.artifact(trials, store.TRIALS, step.folder).read_text(encoding="utf-8"))
         metric = table["columns"][1]
         scores = [row[1] for row in table["data"]]
         better = METRICS[metric].greater_is_better
@@ -99,7 +97,7 @@ def _draw_learning(step: tracked.Step, problem: Problem, candidate: Judged, fold
 
 def _tally(step: tracked.Step, source: Run) -> dict[str, dict[str, int]]:
     """Part of the data: the rows of each class in it, as etl counted them."""
-    table = json.loads(store.artifact(source, CLASSES, step.folder).read_text(encoding="utf-8"))
+    table = json.loads(store.artifact(source, store.CLASSES, step.folder).read_text(encoding="utf-8"))
     names, *counts = zip(*table["data"], strict=True)
     return {
         part: {str(name): count for name, count in zip(names, found, strict=True)}

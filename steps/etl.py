@@ -12,8 +12,6 @@ from steps import inputs, store, tracked
 from tabular import datasets, sources, tables
 from tabular.problem import Problem
 
-CLASSES = "classes.json"
-
 
 def etl(step: tracked.Step) -> None:
     """Fetch the table, read it as a stream, cut the holdout, log the data set."""
@@ -29,7 +27,7 @@ def etl(step: tracked.Step) -> None:
     step.table(prepared.profile.table(), "profile.json")
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
-    step.table(counts, CLASSES)
+    step.table(counts, store.CLASSES)
     inputs.log(step, name=problem.name, digest=digest, source=data.source, context="source", rows=prepared.rows)
     _log(step, problem, prepared, digest, target)
 
@@ -80,8 +78,8 @@ def _log(step: tracked.Step, problem: Problem, prepared: datasets.Prepared, dige
     if prepared.without_target:
         notes.append(f"{prepared.without_target:,} rows without a target dropped.")
     notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
-    notes += [f"Look at this: {hint}." for hint in prepared.hints]
-    for hint in prepared.hints:
+    notes += [f"Look at this: {hint}." for hint in prepared.profile.hints()]
+    for hint in prepared.profile.hints():
         print(f"  hint: {hint}", flush=True)
     summary = (
         f"{train:,} train and {holdout:,} holdout rows, {len(schema.columns)} columns, {len(schema.classes)} classes"

@@ -14,13 +14,11 @@ from mlflow.entities import Metric
 
 from steps import dataset, drawing, models, store, tracked
 from steps.candidates import Judged
-from steps.dataset import DataSet
+from steps.dataset import TRAINED_ON, DataSet
 from tabular import gate
 from tabular.errors import UserError
 from tabular.metrics import METRICS
 from tabular.problem import Problem
-
-EVALUATION = "evaluation.json"
 
 
 def evaluate(step: tracked.Step) -> None:
@@ -28,6 +26,7 @@ def evaluate(step: tracked.Step) -> None:
     problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
     holdout = dataset.load(step, problem, step.arguments["dataset"], "holdout")
     candidates = [_judge(step, problem, holdout, run_id) for run_id in step.arguments["models"].split(",")]
+    _check_names([candidate.name for candidate in candidates])
     ranked = rank(candidates, problem.search.metric)
     _log(step, problem, ranked)
     _log_predictions(step, holdout, ranked)
@@ -45,11 +44,24 @@ def rank(candidates: list[Judged], metric: str) -> list[Judged]:
     return sorted(candidates, key=place)
 
 
+def _check_names(names: list[str]) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"models: two of the runs are of {twice[0]!r}, and their results go by the model's name: give one"
+        )
+
+
 def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run_id: str) -> Judged:
     run = store.run(step.client, run_id, "models", "train")
     tags = run.data.tags
     if "tabular.model_uri" not in tags:
         raise UserError(f"models: run {run_id} of train holds no model: it is {run.info.status}")
+    if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
+        raise UserError(
+            f"models: run {run_id} was trained on another data set than run {holdout.source.info.run_id} holds, and "
+            "may have learnt from these holdout rows: give runs of one data set"
+        )
     model = models.load(
         tags["tabular.model_uri"],
         step.folder,
@@ -68,8 +80,8 @@ def _log(step: tracked.Step, problem: Problem, ranked: list[Judged]) -> None:
     best = ranked[0]
     step.client.log_batch(step.run_id, metrics=_metrics(step, ranked))
     rows = [_row(candidate, problem.search.metric) for candidate in ranked]
-    step.table({name: [row[name] for row in rows] for name in rows[0]}, "leaderboard.json")
-    mlflow.log_dict({"candidates": [_entry(candidate) for candidate in ranked]}, EVALUATION)
+    step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
+    mlflow.log_dict({"candidates": [_entry(candidate) for candidate in ranked]}, store.EVALUATION)
     step.log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),

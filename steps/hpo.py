@@ -9,16 +9,13 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
-from steps import dataset, terminal, tracked
-from steps.launch import identity
+from steps import dataset, store, terminal, tracked
 from steps.terminal import describe
 from tabular import folds, training
 from tabular.errors import UserError
 from tabular.metrics import METRICS
 from tabular.problem import Problem
 from tabular.search import Trial, best, search
-
-BEST = "best_params.json"
 
 
 def hpo(step: tracked.Step) -> None:
@@ -40,7 +37,7 @@ def hpo(step: tracked.Step) -> None:
             candidate = rows.candidate(problem, name, params)
             result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names)
             summary = result.summary()
-            _log_trial(step, name, number, params, {**summary, "cv_seconds": result.seconds}, begun)
+            _log_trial(step, problem, name, number, params, {**summary, "cv_seconds": result.seconds}, begun)
             score = summary[f"cv_{metric.name}_mean"]
             bar.score(score, greater_is_better=metric.greater_is_better)
             return score
@@ -57,10 +54,23 @@ def hpo(step: tracked.Step) -> None:
 
 
 def _log_trial(
-    step: tracked.Step, model: str, number: int, params: dict[str, Any], metrics: dict[str, float], begun: float
+    step: tracked.Step,
+    problem: Problem,
+    model: str,
+    number: int,
+    params: dict[str, Any],
+    metrics: dict[str, float],
+    begun: float,
 ) -> None:
     """A trial as a nested run: one create, one batch, one end."""
-    tags = {"mlflow.parentRunId": step.run_id, "tabular.trial": str(number), **identity()}
+    tags = {
+        **tracked.identity(),
+        **problem.tags,
+        **tracked.model_tags(problem, model),
+        "tabular.problem": problem.name,
+        "tabular.trial": str(number),
+        tracked.PARENT: step.run_id,
+    }
     title = f"trial {number} {describe(params)}"
     run = step.client.create_run(step.experiment_id, start_time=int(begun * 1000), tags=tags, run_name=title[:250])
     now = int(time.time() * 1000)
@@ -76,12 +86,13 @@ def _log_trial(
 def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], seconds: float) -> None:
     metric = METRICS[problem.search.metric]
     winner = best(trials, greater_is_better=metric.greater_is_better)
-    mlflow.log_dict({"params": dict(winner.params), "trial": winner.number, metric.name: winner.score}, BEST)
+    found = {"params": dict(winner.params), "trial": winner.number, metric.name: winner.score}
+    mlflow.log_dict(found, store.BEST_PARAMS)
     columns: dict[str, list[Any]] = {"trial": [trial.number for trial in trials]}
     columns[metric.name] = [trial.score for trial in trials]
     for name in problem.models[model].space:
         columns[name] = [trial.params[name] for trial in trials]
-    step.table(columns, "trials.json")
+    step.table(columns, store.TRIALS)
     step.log(
         params={"model_type": model, "search_metric": metric.name, "folds": problem.search.folds, "seed": problem.seed,
                 "trials": problem.search.trials, "timeout": problem.search.timeout,

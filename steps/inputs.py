@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.utils.uri import is_local_uri
 
 from steps import tracked
 from tabular.datasets import Schema
@@ -53,7 +54,7 @@ def _source(source: str) -> tuple[str, Mapping[str, str]]:
         return "http", {"url": source}
     if source.startswith("sklearn:"):
         return "code", {"tags": {"scikit-learn": source.removeprefix("sklearn:")}}
-    return "local", {"uri": source}
+    return ("local" if is_local_uri(source) else "mlflow-artifacts"), {"uri": source}
 
 
 def _schema(schema: Schema) -> dict[str, list[dict[str, object]]]:

@@ -4,9 +4,6 @@ MLflow's own way of nesting (`mlflow.run` in an active run) takes the parent fro
 name; here the child's run is made first, with all that it should say, and handed to `mlflow.run(run_id=…)`.
 """
 
-import getpass
-import os
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +16,8 @@ from mlflow.utils.time import get_current_time_millis
 
 from steps import place
 from steps.pipeline import Task
-from steps.tracked import REASON, SUMMARY
-from tabular.errors import UserError
+from steps.tracked import PARENT, REASON, SUMMARY, identity
+from tabular.errors import UserError, first_line
 
 
 @dataclass(frozen=True)
@@ -52,25 +49,12 @@ def parent(client: MlflowClient, run_id: str, folder: Path) -> Parent:
     return Parent(run_id, run.info.experiment_id, tags, manager, folder)
 
 
-def identity() -> dict[str, str]:
-    """Whose run it is: the user, and the process that answers for it, so that a later one can tell if it is alive."""
-    import psutil
-
-    started = psutil.Process().create_time()
-    return {
-        "mlflow.user": getpass.getuser(),
-        "tabular.owner.host": socket.gethostname(),
-        "tabular.owner.pid": str(os.getpid()),
-        "tabular.owner.started": f"{started:.2f}",
-    }
-
-
 def create(client: MlflowClient, task: Task, main: Parent, parameters: Mapping[str, str]) -> str:
     """Make the run of a task: its parent, name, source and owner, and its parameters as they are, not as quoted."""
     tags = {
         **main.tags,
         **identity(),
-        "mlflow.parentRunId": main.run_id,
+        PARENT: main.run_id,
         "mlflow.source.type": "PROJECT",
         "mlflow.project.entryPoint": task.step.name,
         "mlflow.project.backend": "local",
@@ -85,8 +69,8 @@ def start(client: MlflowClient, task: Task, run_id: str, main: Parent, parameter
 
     Raises
     ------
-    UserError
-        Where it ended FAILED, with the reason that it left in its run.
+    StepFailed
+        Where it did not end well, with the reason that it left in its run; the run is FAILED then.
     """
     try:
         mlflow.run(
@@ -99,14 +83,19 @@ def start(client: MlflowClient, task: Task, run_id: str, main: Parent, parameter
             storage_dir=str(main.folder),
         )
     except ExecutionException:
-        reason = client.get_run(run_id).data.tags.get(REASON)
-        if reason is None:  # it died before it could say
-            reason = f"its process ended without a word; its run is {run_id}"
-            client.log_batch(run_id, tags=[RunTag(REASON, reason)])
-        raise StepFailed(task.name, reason) from None
+        silent = f"its process ended without a word; its run is {run_id}"
+        raise _failed(client, task, run_id, client.get_run(run_id).data.tags.get(REASON, silent)) from None
+    except Exception as error:  # before its process began: an environment that cannot be built, a store out of reach
+        raise _failed(client, task, run_id, f"it could not be started: {first_line(error)}") from error
     run = client.get_run(run_id)
     ended = run.info.end_time or get_current_time_millis()
     return Ended(run_id, (ended - run.info.start_time) / 1000, run.data.tags.get(SUMMARY, ""))
+
+
+def _failed(client: MlflowClient, task: Task, run_id: str, reason: str) -> "StepFailed":
+    client.log_batch(run_id, tags=[RunTag(REASON, reason)])
+    client.set_terminated(run_id, "FAILED")
+    return StepFailed(task.name, reason)
 
 
 class StepFailed(UserError):

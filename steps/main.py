@@ -15,12 +15,12 @@ from mlflow.entities import LoggedModelOutput, Run
 
 from steps import environment, launch, place, store, tracked
 from steps.pipeline import plan
-from steps.terminal import describe, say, table
+from steps.terminal import cell, describe, say, table
+from steps.tracked import OUTCOME
 from tabular import estimators
 from tabular.errors import UserError
 from tabular.problem import Problem
 
-OUTCOME = "tabular.outcome"
 # Without it MLflow's UI opens the experiment as one of language models, and shows no runs.
 EXPERIMENT_KIND = "mlflow.experimentKind"
 
@@ -74,12 +74,12 @@ def _introduce(step: tracked.Step, problem: Problem) -> None:
         step.client.set_experiment_tag(step.experiment_id, EXPERIMENT_KIND, "custom_model_development")
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
-    patch = place.changes()
+    patch = place.changes(step.folder)
     tags = {"tabular.lock": environment.lock_digest(), "tabular.tree": "changed" if patch else "clean"}
     if patch:
-        mlflow.log_text(patch, "changes.patch")
+        mlflow.log_artifact(str(patch))
     mlflow.log_dict(environment.describe(), "environment.json")
-    step.log(tags={**tags, **launch.identity(), "mlflow.runName": f"main {problem.name}"})
+    step.log(tags={**tags, "mlflow.runName": f"main {problem.name}"})
 
 
 def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], seconds: float) -> None:
@@ -88,7 +88,7 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], second
     verdict = step.client.get_run(runs["register"])
     tags = verdict.data.tags
     rows = leaderboard(evaluation, step.folder)
-    step.table({name: [row[name] for row in rows] for name in rows[0]}, "leaderboard.json")
+    step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
     outcome = tags[OUTCOME]
     kept = ("tabular.verdict", "tabular.champion", "tabular.champion.version", "tabular.winner")
     step.log(
@@ -108,7 +108,7 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], second
 
 def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
     """The rows of the leaderboard that evaluate left, the best candidate first."""
-    found = json.loads(store.artifact(evaluation, "leaderboard.json", folder).read_text(encoding="utf-8"))
+    found = json.loads(store.artifact(evaluation, store.LEADERBOARD, folder).read_text(encoding="utf-8"))
     return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
 
 
@@ -155,13 +155,9 @@ def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], se
     header = list(shown[0])
     lines = [f"**{tags[OUTCOME]}**: {tags['tabular.verdict']}.", "", "| " + " | ".join(header) + " |"]
     lines.append("|" + "---|" * len(header))
-    lines += ["| " + " | ".join(_cell(value) for value in row.values()) + " |" for row in shown]
+    lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in shown]
     lines += ["", f"{describe({'seed': problem.seed})}, {seconds:.0f} s."]
     return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

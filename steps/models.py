@@ -19,7 +19,7 @@ from mlflow.types.schema import AnyType
 
 from steps import served
 from tabular import datasets
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line
 from tabular.training import Fitted, booster_text
 
 # Where MLflow puts the parts in a model's folder.
@@ -88,7 +88,7 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
         found = {"code": hashlib.sha256(carried.read_bytes()).hexdigest(), "parts": digest(local / PARTS)}
         flavor = Model.load(local).flavors.get("python_function", {})
     except (MlflowException, OSError) as error:
-        raise UserError(f"model {uri} cannot be read ({_first_line(error)})") from None
+        raise UserError(f"model {uri} cannot be read ({first_line(error)})") from None
     for what, recorded in (("code", code), ("parts", learnt)):
         if found[what] != recorded:
             raise UserError(
@@ -101,16 +101,12 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     try:
         return mlflow.pyfunc.load_model(str(local)).unwrap_python_model()
     except Exception as error:  # whatever a model of another day may raise
-        raise UserError(f"model {uri} cannot be loaded ({_first_line(error)})") from None
+        raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
 
 
 def code_digest() -> str:
     """sha256 of the code file that models logged now carry."""
     return hashlib.sha256(Path(served.__file__).read_bytes()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from tabular import problem as problems
-from tabular.errors import UserError
+from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_PROBLEM = "breast_cancer"
+MOST_OF_A_PATCH = 5_000_000
 # Asked when this module is imported: mlflow.start_run takes the variable away.
 UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
 # The parameters of main that set something over the problem's file, and how their text is read.
@@ -97,7 +98,7 @@ def _problem_file(named: str) -> Path:
     path = _find(named)
     if path is not None:
         return path
-    hint = problems.nearest(named, shipped)
+    hint = nearest(named, shipped)
     raise UserError(f"problem: {named!r} is neither a YAML file nor a problem of ours ({', '.join(shipped)}){hint}")
 
 
@@ -109,7 +110,8 @@ def _absolute(found: Problem, named: str, given: str) -> Problem:
     source = found.data.source
     if "://" in source or source.startswith("sklearn:"):
         return found
-    beside = [_problem_file(named).parent] if named else []
+    # what a file names lies beside it; what the command line names, where it was typed
+    beside = [] if given or not named else [_problem_file(named).parent]
     path = _find(source, *beside)
     if path is None:
         where = "data" if given else f"{_problem_file(named)}: data.source"
@@ -121,7 +123,7 @@ def _absolute(found: Problem, named: str, given: str) -> Problem:
 
 
 def _find(name: str, *beside: Path) -> Path | None:
-    for folder in (caller_folder(), *beside, PROJECT):
+    for folder in (*beside, caller_folder(), PROJECT):
         try:
             path = folder / Path(name).expanduser()
             if path.exists():
@@ -146,19 +148,38 @@ def _read(name: str, text: str, as_: type) -> Any:
     return value
 
 
-def commit() -> str | None:
-    """The commit that this project is at, or None outside git."""
-    return _git("rev-parse", "HEAD")
+def changes(folder: Path) -> Path | None:
+    """What the tree has over its commit, untracked files included, as a patch in `folder`; None where it has nothing.
+
+    Left out: what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of their own.
+    """
+    if not _git("status", "--porcelain"):
+        return None
+    # an index and a store of objects of our own: the caller's stay as they are
+    objects = (_git("rev-parse", "--git-path", "objects") or b"").decode().strip()
+    apart = {
+        "GIT_INDEX_FILE": str(folder / "index"),
+        "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((PROJECT / objects).resolve()),
+    }
+    (folder / "objects").mkdir()
+    _git("read-tree", "HEAD", **apart)
+    _git("add", "--update", **apart)
+    untracked = (_git("ls-files", "--others", "--exclude-standard", "-z") or b"").decode(errors="surrogateescape")
+    small = [name for name in untracked.split("\0") if name and (PROJECT / name).stat().st_size <= MOST_OF_A_PATCH]
+    if small:
+        _git("add", "--", *small, **apart)
+    patch = folder / "changes.patch"
+    patch.write_bytes(_git("diff", "--binary", "--cached", "HEAD", **apart) or b"")
+    return patch
 
 
-def changes() -> str:
-    """What the tree has over its commit, as a patch; empty where it has nothing or is no git tree."""
-    return _git("diff", "--binary", "HEAD", strip=False) or ""
-
-
-def _git(*words: str, strip: bool = True) -> str | None:
+def _git(*words: str, **environment: str) -> bytes | None:
+    """What git says of this project, or None outside git."""
     try:
-        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", *words], cwd=PROJECT, capture_output=True, check=True, env={**os.environ, **environment}
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip() if strip else done.stdout
+    return done.stdout

@@ -10,18 +10,21 @@ from typing import Any
 
 import mlflow
 import numpy as np
+from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from steps import dataset, models, store, tracked
 from steps.dataset import DataSet
-from steps.evaluate import EVALUATION
+from steps.served import TabularModel
+from steps.tracked import OUTCOME
 from tabular import gate
-from tabular.errors import UserError
+from tabular.errors import UserError, listed
 from tabular.metrics import METRICS
 from tabular.problem import Problem
 
-OUTCOME = "tabular.outcome"
+# Below so many rows a comparison says nothing.
+FEWEST_ROWS = 30
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
 
 
@@ -40,13 +43,13 @@ def register(step: tracked.Step) -> None:
     """Judge the winner, and register it where the gate lets it."""
     evaluation = store.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
     problem = tracked.frozen_problem(step, otherwise=step.arguments["evaluation"])
-    found = json.loads(store.artifact(evaluation, EVALUATION, step.folder).read_text(encoding="utf-8"))
+    found = json.loads(store.artifact(evaluation, store.EVALUATION, step.folder).read_text(encoding="utf-8"))
     winner = found["candidates"][0]
     champion = current_champion(step, problem)
     verdict = judge(step, problem, evaluation.data.tags["tabular.dataset"], winner, champion)
     version = champion
     if verdict.outcome == REGISTERED:
-        version = _add_version(step, problem, evaluation.info.run_id, verdict)
+        version = _add_version(step, problem, evaluation, verdict)
     _log(step, problem, verdict, version)
 
 
@@ -68,35 +71,72 @@ def judge(
         return Verdict(REFUSED, f"{winner['model']} does not pass the gate: {'; '.join(winner['unmet'])}", winner)
     if champion is None:
         return Verdict(REGISTERED, f"{winner['model']} passes the gate, and there is no champion yet", winner)
-    name = f"version {champion.version}"
+    name = f"the champion (version {champion.version})"
     if champion.tags.get("tabular.model_digest") == winner["model_digest"]:
-        return Verdict(KEPT, f"{winner['model']} is the champion already ({name})", winner, champion.version)
-    holdout = dataset.load(step, problem, evaluated_on, "holdout")
+        if champion.tags.get("tabular.code_digest") == winner["code_digest"]:
+            return Verdict(KEPT, f"{winner['model']} is {name} already", winner, champion.version)
+        return Verdict(REGISTERED, f"{winner['model']} is {name} with other code around it", winner, champion.version)
     try:
-        todays = _champion_probabilities(step, problem, champion, holdout)
+        comparison, rows = _meet(step, problem, evaluated_on, winner, champion)
     except UserError as error:
-        reason = f"{winner['model']} passes the gate, and the champion ({name}) cannot be asked: {error}"
-        return Verdict(REGISTERED, reason, winner, champion.version)
-    recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
-    challenger = models.load(winner["model_uri"], step.folder, **recorded).probabilities(holdout.X)
-    comparison = _compare(problem, holdout, challenger, todays)
-    gained = comparison.challenger - comparison.champion
+        reason = (
+            f"{winner['model']} cannot be compared with {name}: {error}. What cannot be compared replaces nothing; to "
+            f"start anew, delete the alias {problem.registry.alias!r} of {problem.registry.name}"
+        )
+        return Verdict(KEPT, reason, winner, champion.version)
     figures = (
-        f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of the champion ({name}), "
-        f"{gained:+.4f}"
+        f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of {name}, "
+        f"{comparison.challenger - comparison.champion:+.4f}, on {rows}"
     )
     if comparison.better:
-        reason, outcome = f"{winner['model']} beats the champion: {figures}", REGISTERED
+        outcome, reason = REGISTERED, f"{winner['model']} beats {name}: {figures}"
     else:
-        reason = f"{winner['model']} is not better with {comparison.confidence:.0%} confidence: {figures}"
         outcome = KEPT
+        reason = f"{winner['model']} is not better with {comparison.confidence:.0%} confidence: {figures}"
     return Verdict(outcome, reason, winner, champion.version, comparison.as_dict())
 
 
-def _champion_probabilities(
-    step: tracked.Step, problem: Problem, champion: ModelVersion, holdout: DataSet
-) -> np.ndarray:
-    """Today's champion on today's holdout; UserError where it has another schema or cannot be loaded."""
+def _meet(
+    step: tracked.Step, problem: Problem, evaluated_on: str, winner: dict[str, Any], champion: ModelVersion
+) -> tuple[gate.Comparison, str]:
+    """Winner and champion on the holdout rows that favour neither, and which rows these were.
+
+    Raises
+    ------
+    UserError
+        Where the champion cannot be asked about these rows, or there are too few of them.
+    """
+    holdout = dataset.load(step, problem, evaluated_on, "holdout")
+    asked = _load_champion(step, champion, holdout)
+    new = _new_to(step, problem, champion, asked, holdout)
+    rows = f"{len(holdout.y):,} holdout rows"
+    if not new.all():
+        rows = f"the {new.sum():,} of {rows} that the champion has not learnt from before"
+    if new.sum() < FEWEST_ROWS or len(np.unique(holdout.y[new])) < 2:
+        raise UserError(f"{rows} are too few to compare on")
+    recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
+    challenger = models.load(winner["model_uri"], step.folder, **recorded)
+    X = holdout.X[new]
+    rule = problem.gate.beat_champion
+
+    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
+        return holdout.metrics(y, probabilities, [rule.metric])[rule.metric]
+
+    comparison = gate.compare(
+        challenger.probabilities(X),
+        asked.probabilities(X),
+        holdout.y[new],
+        measure,
+        metric=rule.metric,
+        greater_is_better=METRICS[rule.metric].greater_is_better,
+        confidence=rule.confidence,
+        seed=problem.seed,
+    )
+    return comparison, rows
+
+
+def _load_champion(step: tracked.Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
+    """Today's champion, if it can be asked about today's rows: the same classes, and no column that they lack."""
     name = f"{champion.name} version {champion.version}"
     code, learnt = champion.tags.get("tabular.code_digest"), champion.tags.get("tabular.model_digest")
     if code is None or learnt is None:
@@ -104,30 +144,31 @@ def _champion_probabilities(
     model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, code=code, learnt=learnt)
     if model.description["classes"] != list(holdout.schema.classes):
         raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
-    if model.description["columns"] != [asdict(column) for column in holdout.schema.columns]:
-        raise UserError(f"{name} was trained on other columns")
-    return model.probabilities(holdout.X)
+    today = [asdict(column) for column in holdout.schema.columns]
+    lacking = [column["name"] for column in model.description["columns"] if column not in today]
+    if lacking:
+        raise UserError(f"{name} reads columns that today's data set lacks or has as another type: {listed(lacking)}")
+    return model
 
 
-def _compare(problem: Problem, holdout: DataSet, challenger: np.ndarray, champion: np.ndarray) -> gate.Comparison:
-    rule = problem.gate.beat_champion
+def _new_to(
+    step: tracked.Step, problem: Problem, champion: ModelVersion, asked: TabularModel, holdout: DataSet
+) -> np.ndarray:
+    """Which holdout rows do not favour the champion, (n,) bool: all, where it was trained on this data set.
 
-    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
-        return holdout.metrics(y, probabilities, [rule.metric])[rule.metric]
-
-    return gate.compare(
-        challenger,
-        champion,
-        holdout.y,
-        measure,
-        metric=rule.metric,
-        greater_is_better=METRICS[rule.metric].greater_is_better,
-        confidence=rule.confidence,
-        seed=problem.seed,
-    )
+    With another seed, or a table that has grown, most of today's holdout may have been among its training rows. A row
+    whose like is in the winner's training rows too favours neither: tables of few categories repeat their rows.
+    """
+    if champion.tags.get(dataset.TRAINED_ON) == holdout.source.data.tags[dataset.TRAINED_ON]:
+        return np.ones(len(holdout.y), dtype=bool)
+    before = dataset.load(step, problem, champion.tags.get("tabular.dataset", ""), "train", log=False)
+    names = [column["name"] for column in asked.description["columns"]]
+    today = dataset.load(step, problem, holdout.source.info.run_id, "train", log=False)
+    rows = holdout.fingerprints(names)
+    return ~np.isin(rows, before.fingerprints(names)) | np.isin(rows, today.fingerprints(names))
 
 
-def _add_version(step: tracked.Step, problem: Problem, evaluation: str, verdict: Verdict) -> ModelVersion:
+def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict: Verdict) -> ModelVersion:
     """A version with its description and tags first, the alias last: half a registration is never served."""
     registry, winner = problem.registry, verdict.winner
     try:
@@ -143,7 +184,10 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: str, verdict:
         "tabular.model_digest": winner["model_digest"],
         "tabular.code_digest": winner["code_digest"],
         "tabular.run": winner["run_id"],
-        "tabular.evaluation": evaluation,
+        "tabular.evaluation": evaluation.info.run_id,
+        "tabular.dataset": evaluation.data.tags["tabular.dataset"],
+        "tabular.data_digest": evaluation.data.tags["tabular.data_digest"],
+        dataset.TRAINED_ON: evaluation.data.tags[dataset.TRAINED_ON],
         "tabular.verdict": verdict.reason,
         **metrics,
     }

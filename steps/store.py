@@ -11,11 +11,18 @@ from mlflow.utils.uri import is_local_uri
 
 from tabular import problem as problems
 from tabular.datasets import Rows, Schema, load
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line
 from tabular.problem import Problem
 
+# The artifacts that one step leaves and another reads.
 PROBLEM = "problem.yaml"
 DATASET = "dataset"
+CLASSES = "classes.json"
+TRIALS = "trials.json"
+BEST_PARAMS = "best_params.json"
+CURVES = "loss_by_iteration.json"
+LEADERBOARD = "leaderboard.json"
+EVALUATION = "evaluation.json"
 
 
 def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
@@ -49,8 +56,9 @@ def artifact(found: Run, path: str, folder: Path) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place and str(place)))
     except (MlflowException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"run {found.info.run_id} has no artifact {path!r} that can be read ({reason})") from None
+        raise UserError(
+            f"run {found.info.run_id} has no artifact {path!r} that can be read ({first_line(error)})"
+        ) from None
 
 
 def problem(client: MlflowClient, reference: str, folder: Path, parameter: str = "problem") -> Problem:

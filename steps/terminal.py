@@ -19,7 +19,7 @@ def describe(params: Mapping[str, Any]) -> str:
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same keys as aligned text, numbers to four places."""
     header = list(rows[0])
-    cells = [[_cell(row[name]) for name in header] for row in rows]
+    cells = [[cell(row[name]) for name in header] for row in rows]
     widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(header)]
     numeric = [isinstance(rows[0][name], int | float) for name in header]
 
@@ -75,7 +75,8 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a table shows it."""
     if isinstance(value, float):
         return f"{value:.4f}"
     return "" if value is None else str(value)

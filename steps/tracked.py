@@ -1,7 +1,9 @@
 """The shell around every step: its command line, its run, its errors, its end."""
 
 import argparse
+import getpass
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -24,14 +26,16 @@ from mlflow.exceptions import MlflowException
 
 from steps import place, store
 from steps.pipeline import STEPS
-from tabular import problem as problems
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line, nearest
 from tabular.problem import Problem
 
 REASON = "tabular.reason"
 SUMMARY = "tabular.summary"
+OUTCOME = "tabular.outcome"
 NOTE = "mlflow.note.content"
+PARENT = "mlflow.parentRunId"
 STARTED = time.perf_counter()
+MOST_A_BATCH = 100
 MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "require")
 
 
@@ -73,14 +77,30 @@ def log(
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> None:
-    """Log parameters, metrics and tags to a run; MLflow takes 100 parameters and 1000 metrics a batch."""
+    """Log parameters, metrics and tags to a run, in batches of as many as a tracking server takes of each."""
     now = mlflow.utils.time.get_current_time_millis()
     pending = [Param(name, str(value)) for name, value in (params or {}).items()]
     measured = [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]
     tagged = [RunTag(name, str(value)) for name, value in (tags or {}).items()]
-    client.log_batch(run_id, metrics=measured, params=pending[:100], tags=tagged)
-    for start in range(100, len(pending), 100):
-        client.log_batch(run_id, params=pending[start : start + 100])
+    for start in range(0, max(len(pending), len(measured), len(tagged)), MOST_A_BATCH):
+        part = slice(start, start + MOST_A_BATCH)
+        client.log_batch(run_id, metrics=measured[part], params=pending[part], tags=tagged[part])
+
+
+def identity() -> dict[str, str]:
+    """Whose run it is: the user, and the process that answers for it, so that a later one can tell if it is alive."""
+    import psutil
+
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number and no name
+        user = str(os.getuid())
+    return {
+        "mlflow.user": user,
+        "tabular.owner.host": socket.gethostname(),
+        "tabular.owner.pid": str(os.getpid()),
+        "tabular.owner.started": f"{psutil.Process().create_time():.2f}",
+    }
 
 
 def run(name: str, body: Callable[[Step], None]) -> NoReturn:
@@ -93,7 +113,7 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
     try:
         _check_store()
         # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
-        active = mlflow.start_run(tags={"mlflow.project.entryPoint": name})
+        active = mlflow.start_run(tags={"mlflow.project.entryPoint": name, **identity()})
     except Exception as error:
         fail(_store_reason(error), error)
         sys.exit(1)
@@ -103,6 +123,7 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
         with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
             arguments = parse(name, sys.argv[1:])
             body(Step(name, arguments, run_id, active.info.experiment_id, Path(folder), client))
+        _say_summary(name, client, run_id)
         client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
     except Exception as error:
         reason = explain(error)
@@ -111,6 +132,13 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
         sys.exit(1)
     mlflow.end_run()
     sys.exit(0)
+
+
+def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:
+    """What a step started by hand did; in a chain, main says it."""
+    tags = client.get_run(run_id).data.tags
+    if PARENT not in tags and name != "main":
+        print(f"tabular  {name} {run_id}: {tags[SUMMARY]}", flush=True)
 
 
 def parse(name: str, argv: list[str]) -> dict[str, str]:
@@ -122,23 +150,34 @@ def parse(name: str, argv: list[str]) -> dict[str, str]:
     arguments, unknown = parser.parse_known_args(argv)
     if unknown:
         word = unknown[0].removeprefix("--").partition("=")[0]
-        hint = problems.nearest(word, known)
+        hint = nearest(word, known)
         raise UserError(f"{name} has no parameter {word!r}{hint or ''} (its parameters: {', '.join(known)})")
     return vars(arguments)
 
 
 def frozen_problem(step: Step, *, otherwise: str = "") -> Problem:
-    """The problem of a step: of the run that its parameter names, or a file; else of the run `otherwise`.
+    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run `otherwise`.
 
     It is logged with the step's own run, so that each run says by itself what it was asked.
+
+    Raises
+    ------
+    UserError
+        Where the problem given cuts its data in another way than the earlier run, on whose data set the step works.
     """
     given = step.arguments["problem"]
-    if not given and otherwise:
-        given = otherwise
-    if store.is_run_id(given):
+    earlier = store.problem(step.client, otherwise, step.folder) if otherwise else None
+    if earlier is not None and not given:
+        found = earlier
+    elif store.is_run_id(given):
         found = place.set_over(store.problem(step.client, given, step.folder), step.arguments)
     else:
         found = place.effective_problem(step.arguments)
+    if earlier is not None and (found.data, found.split) != (earlier.data, earlier.split):
+        raise UserError(
+            f"problem: the data or split of {found.name!r} is not that of run {otherwise}, which this step works on: "
+            "leave the parameter problem out, or run etl for it"
+        )
     mlflow.log_text(found.to_yaml(), store.PROBLEM)
     step.log(tags={"tabular.problem": found.name, **found.tags})
     return found
@@ -175,8 +214,7 @@ def explain(error: BaseException) -> str:
     """What went wrong, in one line."""
     if isinstance(error, UserError):
         return " ".join(str(error).splitlines())  # a name in it may hold a line's end
-    lines = str(error).strip().splitlines() or [""]
-    return f"unexpected {type(error).__name__}: {lines[0]} (TABULAR_DEBUG=1 shows where)"
+    return f"unexpected {type(error).__name__}: {first_line(error)} (TABULAR_DEBUG=1 shows where)"
 
 
 def fail(reason: str, error: BaseException) -> None:

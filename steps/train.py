@@ -12,7 +12,6 @@ import mlflow
 from mlflow.entities import Metric
 
 from steps import dataset, environment, models, store, tracked
-from steps.hpo import BEST
 from steps.terminal import describe
 from tabular import folds, training
 from tabular.errors import UserError
@@ -20,7 +19,6 @@ from tabular.problem import Problem
 
 # A curve of more points than this is thinned: MLflow draws no more, and each is a row in its store.
 MOST_POINTS = 200
-CURVES = "loss_by_iteration.json"
 
 
 def train(step: tracked.Step) -> None:
@@ -31,7 +29,7 @@ def train(step: tracked.Step) -> None:
     params = _best_params(step, name)
     candidate = rows.candidate(problem, name, params)
     cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
-    result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads)
+    result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, curves=True)
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
     seconds = time.perf_counter() - started
@@ -60,16 +58,17 @@ def _best_params(step: tracked.Step, name: str) -> dict[str, Any]:
     searched = found.data.tags.get("tabular.model")
     if searched != name:
         raise UserError(f"params: run {given} searched for {searched!r}, and the model is {name!r}")
-    return json.loads(store.artifact(found, BEST, step.folder).read_text(encoding="utf-8"))["params"]
+    return json.loads(store.artifact(found, store.BEST_PARAMS, step.folder).read_text(encoding="utf-8"))["params"]
 
 
 def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
     of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns", "classes")}
     step.log(
         params={
+            # first, since some estimators have a hyperparameter `estimator` of their own
+            **training.hyperparameters(candidate),
             "model_type": candidate.name,
             "estimator": candidate.model.estimator,
-            **training.hyperparameters(candidate),
             **of_data,
             "seed": problem.seed,
             "folds": problem.search.folds,
@@ -85,11 +84,11 @@ def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
     points = []
     for name, losses in curves.items():
         stride = -(-len(losses) // MOST_POINTS)
-        kept = [*range(0, len(losses), stride)]
+        kept = sorted({*range(0, len(losses), stride), len(losses) - 1})
         points += [Metric(f"{name}_loss_by_iteration", losses[i], now, i + 1) for i in kept]
     if points:
         step.client.log_batch(step.run_id, metrics=points)
-        mlflow.log_dict(curves, CURVES)
+        mlflow.log_dict(curves, store.CURVES)
 
 
 def _log_model(step: tracked.Step, problem: Problem, name: str, rows: dataset.DataSet, fitted: training.Fitted) -> None:

@@ -5,8 +5,10 @@ duplicates are dropped, a hash of eight bytes a row.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -14,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.errors import UserError
-from tabular.problem import Data, DateParts, Label, Problem, Split, nearest
+from tabular.errors import UserError, first_line, listed, nearest
+from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, Problem, Split
 from tabular.profiles import Profile
 from tabular.tables import Table
 
@@ -77,7 +79,6 @@ class Prepared:
     train: dict[str, int]  # class: rows
     holdout: dict[str, int]
     profile: Profile
-    hints: tuple[str, ...]
 
 
 def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
@@ -98,12 +99,12 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
         Where a named column is not in the table, the target is no target, or a part of the split would be empty.
     """
     data, split = problem.data, problem.split
-    columns = _features(table, data)
+    columns = _features(table, data, split)
     labels, keys, hashes = _collect(table, data, split)
     classes, codes = _classes(labels, data)
     kept = _kept(codes, hashes)
-    _enough_rows(codes[kept], classes, problem)
     schema = Schema(columns, data.target, classes, _positive(classes, data), split.by)
+    _enough_rows(codes[kept], schema, 2, "rows")
     in_holdout = np.zeros(len(codes), dtype=bool)
     in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
     _check_sides(codes, kept & ~in_holdout, kept & in_holdout, schema, problem)
@@ -117,7 +118,6 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
         train=_counts(codes[kept & ~in_holdout], classes),
         holdout=_counts(codes[kept & in_holdout], classes),
         profile=profile,
-        hints=profile.hints(),
     )
 
 
@@ -136,26 +136,45 @@ def load(path: Path, schema: Schema) -> Rows:
 def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
     """Which rows are held out: (n,) bool.
 
-    By time it is the latest rows, cut between two points in time, never within one; by group, whole groups; at random,
-    with the classes in proportion.
+    By time it is the latest rows, cut between two points in time, never within one; by group, whole groups, and at
+    random, both with the classes in proportion.
     """
-    n = len(codes)
     if split.by == "time":
-        assert keys is not None
-        return _latest(keys, split.holdout)
-    from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
-
-    kind = StratifiedShuffleSplit if split.by == "random" else GroupShuffleSplit
-    splitter = kind(n_splits=1, test_size=split.holdout, random_state=seed)
+        return _latest(np.asarray(keys), split.holdout)
     try:
-        _, held_out = next(splitter.split(np.zeros(n), codes, keys))
+        if split.by == "group":
+            held_out = _some_groups(codes, np.asarray(keys), split.holdout, seed)
+        else:
+            held_out = _some_rows(codes, split.holdout, seed)
     except ValueError as error:
         raise UserError(
-            f"split.holdout: {split.holdout:g} of {n} rows cannot be held out by a {split.by} split: {error}"
+            f"split.holdout: {split.holdout:g} of {len(codes)} rows cannot be held out by a {split.by} split: "
+            f"{first_line(error)}"
         ) from None
-    mask = np.zeros(n, dtype=bool)
+    mask = np.zeros(len(codes), dtype=bool)
     mask[held_out] = True
     return mask
+
+
+def _some_rows(codes: Array, share: float, seed: int) -> Array:
+    from sklearn.model_selection import StratifiedShuffleSplit
+
+    splitter = StratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+    _, held_out = next(splitter.split(np.zeros(len(codes)), codes))
+    return np.asarray(held_out)
+
+
+def _some_groups(codes: Array, groups: Array, share: float, seed: int) -> Array:
+    """Whole groups with about a share of the rows: as many folds as it takes, cut by the rule that cuts the others."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    part = Fraction(share).limit_denominator(max(10, round(1 / min(share, 1 - share))))  # 0.2 is one of 5 folds
+    found = len(np.unique(groups))
+    if found < part.denominator:
+        raise ValueError(f"there are {found} groups, and {part.denominator} are needed")
+    splitter = StratifiedGroupKFold(n_splits=part.denominator, shuffle=True, random_state=seed)
+    folds = islice(splitter.split(np.zeros(len(codes)), codes, groups), part.numerator)
+    return np.concatenate([held_out for _, held_out in folds])
 
 
 def _latest(times: Array, share: float) -> Array:
@@ -165,29 +184,27 @@ def _latest(times: Array, share: float) -> Array:
     return np.asarray(times >= cut)
 
 
-def _features(table: Table, data: Data) -> tuple[Column, ...]:
+def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     """The columns that a model may see, in the table's order."""
-    for where, names in _named_columns(data):
-        for name in names:
-            if name not in table.schema.names:
-                raise UserError(
-                    f"{where}: {table.path.name} has no column {name!r}{nearest(name, table.schema.names) or ';'}"
-                    f" its columns: {_shorten(table.schema.names)}"
-                )
-    columns = []
-    for field in table.schema:
-        if field.name == data.target or field.name in data.drop:
-            continue
-        columns.append(_column(field.name, field.type, data))
+    _check_columns(table, "target", [data.target])
+    _check_columns(table, "data.drop", data.drop)
+    _check_columns(table, "data.types", data.types)
+    _check_columns(table, "split.column", _split_columns(split))
+    # a group that is asked about later is none of those learnt from: its name says nothing
+    hidden = {data.target, *data.drop, *(_split_columns(split) if split.by == "group" else [])}
+    columns = [_column(field.name, field.type, data) for field in table.schema if field.name not in hidden]
     if not columns:
         raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
     return tuple(columns)
 
 
-def _named_columns(data: Data) -> Iterator[tuple[str, Sequence[str]]]:
-    yield "target", [data.target]
-    yield "data.drop", list(data.drop)
-    yield "data.types", list(data.types)
+def _check_columns(table: Table, where: str, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in table.schema.names:
+            raise UserError(
+                f"{where}: {table.path.name} has no column {name!r}{nearest(name, table.schema.names) or ';'}"
+                f" its columns: {listed(table.schema.names)}"
+            )
 
 
 def _column(name: str, type_: pa.DataType, data: Data) -> Column:
@@ -212,25 +229,31 @@ def _column(name: str, type_: pa.DataType, data: Data) -> Column:
 
 def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None]:
     """For all rows: the target as objects (None where missing), the split's key, and a hash of the row."""
-    parts = _split_columns(split)
-    for name in parts:
-        if name not in table.schema.names:
-            raise UserError(
-                f"split.column: {table.path.name} has no column {name!r}{nearest(name, table.schema.names) or ';'}"
-                f" its columns: {_shorten(table.schema.names)}"
-            )
     whole_rows = data.duplicates == "drop"
     labels, keys, hashes = [], [], []
-    for batch in table.batches(None if whole_rows else list(dict.fromkeys([data.target, *parts]))):
+    for batch in table.batches(None if whole_rows else list({data.target, *_split_columns(split)})):
         labels.append(_labels(batch[data.target], data))
         if split.column is not None:
             keys.append(_keys(batch, split, table.path.name))
         if whole_rows:
-            from pandas.util import hash_pandas_object
-
-            hashes.append(hash_pandas_object(batch.to_pandas(), index=False).to_numpy())
+            hashes.append(_hashes(batch))
     whole = _whole_numbers(np.concatenate(labels))
     return whole, np.concatenate(keys) if keys else None, np.concatenate(hashes) if hashes else None
+
+
+def _hashes(batch: pa.RecordBatch) -> Array:
+    """A number for each row that depends on its values only: (n,) uint64.
+
+    What is missing goes apart from the values, since pandas makes floats of whole numbers of which some are missing:
+    a row would have another hash beside such a row.
+    """
+    import pandas as pd
+
+    columns = {}
+    for place, values in enumerate(batch.columns):
+        columns[f"{place} is there"] = values.is_valid().to_numpy(zero_copy_only=False)
+        columns[f"{place}"] = values.fill_null(pa.scalar(0).cast(values.type)).to_numpy(zero_copy_only=False)
+    return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False))
 
 
 def _split_columns(split: Split) -> list[str]:
@@ -298,7 +321,11 @@ def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
         meaning = {_key(label): name for name, group in data.classes.items() for label in group}
         unknown = [label for label in present if _key(label) not in meaning]
         if unknown:
-            raise UserError(f"data.classes: the value {unknown[0]!r} of {data.target!r} belongs to no class")
+            booleans = any(isinstance(label, bool) for group in data.classes.values() for label in group)
+            raise UserError(
+                f"data.classes: the value {unknown[0]!r} of {data.target!r} belongs to no class"
+                f"{YAML_BOOLEANS if booleans else ''}"
+            )
         used = {meaning[_key(label)] for label in present}
         classes: tuple[Label, ...] = tuple(name for name in data.classes if name in used)
         code = {_key(label): classes.index(meaning[_key(label)]) for label in present}
@@ -326,8 +353,10 @@ def _positive(classes: tuple[Label, ...], data: Data) -> int:
         return len(classes) - 1
     keys = [_key(label) for label in classes]
     if _key(data.positive) not in keys:
-        names = ", ".join(repr(label) for label in classes)
-        raise UserError(f"data.positive: {data.positive!r} is no class of {data.target!r}; its classes: {names}")
+        hint = YAML_BOOLEANS if isinstance(data.positive, bool) else ""
+        raise UserError(
+            f"data.positive: {data.positive!r} is no class of {data.target!r}; its classes: {listed(classes)}{hint}"
+        )
     return keys.index(_key(data.positive))
 
 
@@ -340,19 +369,20 @@ def _kept(codes: Array, hashes: Array | None) -> Array:
     return kept
 
 
-def _enough_rows(codes: Array, classes: tuple[Label, ...], problem: Problem) -> None:
-    rows = np.bincount(codes, minlength=len(classes))
+def _enough_rows(codes: Array, schema: Schema, need: int, what: str) -> None:
+    rows = np.bincount(codes, minlength=len(schema.classes))
     rarest = int(rows.argmin())
-    # each fold needs a row of each class, and so does the holdout
-    need = problem.search.folds + 1 if problem.split.by == "random" else 2
     if rows[rarest] < need:
         raise UserError(
-            f"target: class {classes[rarest]!r} of {problem.data.target!r} has {rows[rarest]} rows, and {need} are "
-            f"needed for {problem.search.folds} folds and a holdout: lower search.folds, or group or drop the class"
+            f"target: class {schema.classes[rarest]!r} of {schema.target!r} has {rows[rarest]} {what}, and {need} are "
+            "needed: lower search.folds, change split.holdout, or group or drop the class"
         )
 
 
 def _check_sides(codes: Array, train: Array, holdout: Array, schema: Schema, problem: Problem) -> None:
+    if schema.split_by == "random":  # each fold takes a row of each class, and so does the holdout
+        _enough_rows(codes[train], schema, problem.search.folds, f"training rows for {problem.search.folds} folds")
+        _enough_rows(codes[holdout], schema, 1, "rows in the holdout")
     for name, side in (("training rows", train), ("holdout", holdout)):
         present = len(np.unique(codes[side]))
         if present < 2:
@@ -408,8 +438,3 @@ def _arrow_schema(schema: Schema, table: Table, keys: Array | None) -> pa.Schema
 def _counts(codes: Array, classes: tuple[Label, ...]) -> dict[str, int]:
     rows = np.bincount(codes, minlength=len(classes))
     return {str(label): int(count) for label, count in zip(classes, rows, strict=True)}
-
-
-def _shorten(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
-    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

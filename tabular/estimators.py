@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabular.datasets import Column
-from tabular.errors import UserError
-from tabular.problem import Model, Preprocessing, nearest
+from tabular.errors import UserError, nearest
+from tabular.problem import Model, Preprocessing
 
 # Families that split on a column's order: they need neither scaling nor a column a category.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
@@ -58,7 +58,10 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         known = kind().get_params()
     except TypeError as error:
         raise UserError(f"{where}.estimator: {model.estimator} cannot be made without arguments ({error})") from None
-    _check_names(model.estimator, kind, known, {"params": given, "space": model.space}, where)
+    named = {"params": given, "space": model.space}
+    _check_names(model.estimator, kind, known, named, where)
+    if model.estimator.startswith("lightgbm."):
+        _check_early_stopping(named, where)
     conduct: dict[str, Any] = {}
     if "random_state" in known:
         conduct["random_state"] = seed
@@ -89,6 +92,20 @@ def _check_names(
         for name in given:
             if name not in names:
                 raise UserError(f"{where}.{key}: {path} has no parameter {name!r}{nearest(name, sorted(names))}")
+
+
+def _check_early_stopping(named: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    """UserError for LightGBM's early stopping, which would choose the iterations by the fold that is then scored."""
+    from lightgbm.basic import _ConfigAliases
+
+    aliases = _ConfigAliases.get("early_stopping_round")
+    for key, given in named.items():
+        for name in given:
+            if name in aliases:
+                raise UserError(
+                    f"{where}.{key}: {name} would learn from the rows that score it: leave it out, and give or search "
+                    "n_estimators"
+                )
 
 
 def check(models: Mapping[str, Model]) -> None:

@@ -66,6 +66,7 @@ def compare(
     greater_is_better: bool,
     confidence: float,
     seed: int,
+    groups: Array | None = None,
     resamples: int = 300,
 ) -> Comparison:
     """Compare two models on the same rows by a paired bootstrap (Efron and Tibshirani 1993, chapter 13: percentiles).
@@ -82,14 +83,20 @@ def compare(
         Its name, and which way is better.
     confidence
         One-sided: 0.95 asks that the advantage be above 0 in 95 % of the resamples.
+    groups
+        (n,) the groups of rows that are alike, such as those of one customer: they are drawn whole, since rows of which
+        one tells the other count for less than as many strangers. None where each row stands for itself.
     seed, resamples
         Of the bootstrap. Resamples that hold one class only, where a rank metric is undefined, do not count.
     """
     sign = 1.0 if greater_is_better else -1.0
+    unit = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    units = int(unit.max()) + 1
     generator = np.random.default_rng(seed)
     differences = []
     for _ in range(resamples):
-        rows = generator.integers(0, len(y), len(y))
+        times = np.bincount(generator.integers(0, units, units), minlength=units)
+        rows = np.repeat(np.arange(len(y)), times[unit])
         differences.append(sign * (measure(y[rows], challenger[rows]) - measure(y[rows], champion[rows])))
     lower = float(np.nanquantile(differences, 1 - confidence))
     return Comparison(metric, measure(y, challenger), measure(y, champion), lower, confidence)

@@ -4,7 +4,6 @@ Unknown keys are errors, defaults are filled in, and what is left is plain data:
 that it would be read from again.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,11 +21,13 @@ from pydantic import (
     model_validator,
 )
 
-from tabular.errors import UserError
+from tabular.errors import UserError, nearest
 from tabular.metrics import METRICS
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
+# The end of an error about True or False where a text was meant.
+YAML_BOOLEANS = "; YAML reads yes, no, on and off as true and false: put them in quotes if words are meant"
 
 
 def _metric_name(value: str) -> str:
@@ -132,6 +133,8 @@ class Range(Section):
             raise ValueError(f"low ({self.low:g}) must be below high ({self.high:g})")
         if self.log and self.low <= 0:
             raise ValueError(f"a log range must start above 0, not at {self.low:g}")
+        if self.type == "int" and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(f"an int range needs whole numbers as its ends, not {self.low:g} and {self.high:g}")
         return self
 
 
@@ -187,7 +190,7 @@ class Bound(Section):
 class BeatChampion(Section):
     """The challenger must be better than today's champion, on the same holdout rows, with this confidence."""
 
-    metric: MetricName = "roc_auc"
+    metric: MetricName = Field(description="left out: the metric of the search")
     confidence: float = Field(default=0.95, gt=0, lt=1)
 
 
@@ -195,7 +198,7 @@ class Gate(Section):
     """What a model must show before it becomes the champion."""
 
     require: dict[MetricName, Bound] = {}
-    beat_champion: BeatChampion = BeatChampion()
+    beat_champion: BeatChampion
 
 
 class Registry(Section):
@@ -237,7 +240,7 @@ class Problem(Section):
     split: Split = Split()
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)
     search: Search = Search()
-    gate: Gate = Gate()
+    gate: Gate
     registry: Registry
     tags: dict[TagName, str] = {}
 
@@ -249,13 +252,15 @@ class Problem(Section):
         filled = {"models": DEFAULT_MODELS, "registry": {}, **values}
         if isinstance(filled["registry"], dict):
             filled["registry"] = {"name": f"{values.get('name')}_classifier", **filled["registry"]}
+        filled["gate"] = _gate(filled.get("gate", {}), filled.get("search"))
         return filled
 
     @model_validator(mode="after")
     def _positive_is_a_class(self) -> Self:
         classes, positive = self.data.classes, self.data.positive
         if classes is not None and positive is not None and positive not in classes:
-            raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)})")
+            hint = YAML_BOOLEANS if isinstance(positive, bool) else ""
+            raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)}){hint}")
         return self
 
     def to_yaml(self) -> str:
@@ -263,10 +268,15 @@ class Problem(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
-def nearest(name: str, names: Sequence[str] | Mapping[str, Any]) -> str:
-    """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or nothing where none is near."""
-    close = difflib.get_close_matches(str(name), [str(known) for known in names], n=3, cutoff=0.5)
-    return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+def _gate(gate: Any, search: Any) -> Any:
+    """The gate with the metric of the search where it names none; what is no mapping is left to the validation."""
+    rule = gate.get("beat_champion", {}) if isinstance(gate, dict) else None
+    if not isinstance(rule, dict):
+        return gate
+    metric = rule.get("metric")
+    if metric is None:
+        metric = search.get("metric", Search().metric) if isinstance(search, dict) else Search().metric
+    return {**gate, "beat_champion": {**rule, "metric": metric}}
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
@@ -373,6 +383,8 @@ def _first_fault(error: ValidationError) -> str:
     if len(faults) > 1 and fault["loc"][-1] == "bool":  # the first of the scalars that it could have been
         message = "must be a number, a text, true or false"
     message = message[0].lower() + message[1:]
+    if fault["type"] == "string_type" and isinstance(fault["input"], bool):
+        return f"{prefix}{message}, not {fault['input']!r}{YAML_BOOLEANS}"
     shown = repr(fault["input"])
     if fault["type"] == "value_error" or len(shown) > 100:
         return f"{prefix}{message}"

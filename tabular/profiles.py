@@ -1,5 +1,6 @@
 """A profile of a table's columns, made batch by batch."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Above this many different texts in a column, the count is "at least": a profile must not hold a table in memory.
+# Of a column's different texts so many are counted, and the rest is said to be there: a profile must not hold a table
+# in memory.
 MOST_VALUES = 20_000
+# Texts that another program's settings made of numbers and dates.
+DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}([. ]\d{3})+),\d+|[+-]?\d+"
+OTHER_DATE = r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)( .*)?|\d{4}([./])\d{1,2}\4\d{1,2}( .*)?"
 
 
 @dataclass
@@ -21,6 +26,8 @@ class _Column:
     low: Any = None
     high: Any = None
     values: Counter[str] = field(default_factory=Counter)
+    more_values: bool = False  # than are counted
+    repeated: bool = False  # a value of more than one row was seen
 
     def add(self, array: pa.Array) -> None:
         self.rows += len(array)
@@ -28,15 +35,28 @@ class _Column:
         if array.null_count == len(array):
             return
         if pa.types.is_string(array.type):
-            if len(self.values) < MOST_VALUES:
-                for pair in pc.value_counts(array.drop_null()).to_pylist():
-                    self.values[pair["values"]] += pair["counts"]
+            found = pc.value_counts(array.drop_null())
+            for value, count in zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True):
+                self._count(value, count)
             return
         ends = pc.min_max(array).as_py()
         self.low = ends["min"] if self.low is None else min(self.low, ends["min"])
         self.high = ends["max"] if self.high is None else max(self.high, ends["max"])
         if not pa.types.is_temporal(array.type):
             self.total += pc.sum(array).as_py()
+
+    def _count(self, value: str, count: int) -> None:
+        known = value in self.values
+        self.repeated |= known or count > 1
+        if known or len(self.values) < MOST_VALUES:
+            self.values[value] += count  # exact: what is counted at all is counted from its first row on
+        else:
+            self.more_values = True
+
+    def looks_like(self, pattern: str) -> bool:
+        """Whether nearly all of the different texts match a pattern."""
+        matching = sum(re.fullmatch(pattern, value.strip()) is not None for value in self.values)
+        return matching > 0.9 * len(self.values)
 
     def row(self) -> list[Any]:
         present = self.rows - self.missing
@@ -50,6 +70,7 @@ class _Column:
             self.missing,
             round(self.missing / self.rows, 4) if self.rows else None,
             len(self.values) or None,
+            self.more_values,
             *ends,
             self.total / present if numeric else None,
             common[0][0] if common else None,
@@ -58,7 +79,10 @@ class _Column:
 
 
 class Profile:
-    """Counts, ends, means and commonest values of each column of a data set's rows, train and holdout together."""
+    """Counts, ends, means and commonest values of each column of a data set's rows, train and holdout together.
+
+    Where `more_values` is true, `values` is "at least" and `commonest` is the commonest of those that were counted.
+    """
 
     HEADER = (
         "column",
@@ -67,6 +91,7 @@ class Profile:
         "missing",
         "missing_share",
         "values",
+        "more_values",
         "min",
         "max",
         "mean",
@@ -92,7 +117,12 @@ class Profile:
         hints = []
         for column in self._columns:
             present = column.rows - column.missing
-            if column.dtype == "string" and len(column.values) == present > 20:
+            example = repr(next(iter(column.values), ""))
+            if any("," in value for value in column.values) and column.looks_like(DECIMAL_COMMA):
+                hints.append(f"{column.name!r} has texts such as {example}: numbers? write them with a decimal point")
+            elif column.values and column.looks_like(OTHER_DATE):
+                hints.append(f"{column.name!r} has texts such as {example}: dates? write them as 2024-12-31")
+            elif column.dtype == "string" and present > 20 and not column.repeated:
                 hints.append(f"{column.name!r} has another value in every row: if it is a name or an id, drop it")
             elif column.dtype == "double" and present and max(-column.low, column.high) > 2**53:
                 hints.append(f"{column.name!r} has numbers of more than 15 digits, which are rounded: an id? drop it")

@@ -5,11 +5,10 @@ import logging
 import os
 import re
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from tabular.errors import UserError
+from tabular.errors import UserError, nearest
 
 SKLEARN_SETS = ("breast_cancer", "digits", "iris", "wine")
 SUPPORTED = "a path, an http(s) URL, or sklearn:NAME"
@@ -115,9 +114,8 @@ def _existing_file(source: str) -> Path:
 def _write_sklearn_set(name: str, folder: Path) -> Path:
     """Write a data set of scikit-learn as Parquet: its features, then its integer `target`."""
     if name not in SKLEARN_SETS:
-        near = get_close_matches(name, SKLEARN_SETS, n=1)
-        hint = f"did you mean sklearn:{near[0]}?" if near else f"known are {', '.join(SKLEARN_SETS)}"
-        raise UserError(f"sklearn:{name}: no such data set; {hint}")
+        hint = nearest(name, SKLEARN_SETS) or f"; known are {', '.join(SKLEARN_SETS)}"
+        raise UserError(f"sklearn:{name}: no such data set{hint}")
     import pyarrow as pa
     import pyarrow.parquet as pq
     from sklearn import datasets

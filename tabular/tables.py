@@ -10,17 +10,16 @@ import io
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import pyarrow as pa
 
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line, listed, nearest
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 256 << 20  # a very wide table yields fewer rows at a time
@@ -125,14 +124,15 @@ class Table:
         try:
             yield from _regrouped(typed)
         except pa.ArrowInvalid as error:
-            raise UserError(f"{self.path}: changed while it was being read; start again ({_line(error)})") from error
+            raise UserError(
+                f"{self.path}: changed while it was being read; start again ({first_line(error)})"
+            ) from error
 
     def _selected(self, columns: Sequence[str]) -> pa.Schema:
         for name in columns:
             if name not in self.schema.names:
-                near = get_close_matches(name, self.schema.names, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {_listed(self.schema.names)}"
-                raise UserError(f"{self.path}: no column {name!r}; {hint}")
+                hint = nearest(name, self.schema.names) or f"; it has {listed(self.schema.names)}"
+                raise UserError(f"{self.path}: no column {name!r}{hint}")
         return pa.schema([column for column in self.schema if column.name in set(columns)])
 
 
@@ -140,7 +140,6 @@ def scan(
     path: Path,
     reading: Reading = AS_USUAL,
     *,
-    strings: Collection[str] = (),
     progress: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Table:
@@ -154,8 +153,6 @@ def scan(
         The file.
     reading : Reading
         What is known of it beforehand.
-    strings : collection of str
-        Columns that stay strings whatever they hold. A name that the table does not have is passed over.
     progress : bool
         Whether a scan that lasts draws a bar on stderr.
     block_bytes : int
@@ -174,8 +171,8 @@ def scan(
 
     """
     if _form(path) == "parquet":
-        return _scan_parquet(path, reading, strings, progress)
-    return _scan_text(path, reading, strings, progress, block_bytes)
+        return _scan_parquet(path, reading, progress)
+    return _scan_text(path, reading, progress, block_bytes)
 
 
 # --- text -----------------------------------------------------------------------------------------------------------
@@ -221,9 +218,9 @@ class _Narrowing:
         return kind
 
 
-def _scan_text(path: Path, reading: Reading, strings: Collection[str], progress: bool, block_bytes: int) -> Table:
+def _scan_text(path: Path, reading: Reading, progress: bool, block_bytes: int) -> Table:
     reading, names = _layout(path, reading)
-    columns = [_Narrowing(name, [] if name in strings else list(PATTERNS)) for name in names]
+    columns = [_Narrowing(name) for name in names]
     rows = 0
     for block in _text_blocks(path, reading, len(names), progress=progress, block_bytes=block_bytes):
         rows += len(block)
@@ -437,7 +434,7 @@ def _check_names(path: Path, names: Sequence[str], hint: str = "") -> None:
         raise UserError(f"{path}: column {position} of {len(names)} has no name{hint or '; give it one'}")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise UserError(f"{path}: column names must differ, more than one is {_listed(twice)}{hint}")
+        raise UserError(f"{path}: column names must differ, more than one is {listed(twice)}{hint}")
 
 
 def _check_encoding(encoding: str) -> None:
@@ -491,7 +488,7 @@ class _Utf8(io.RawIOBase):
         try:
             return self._file.read(size)
         except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
-            raise UserError(f"{self._path}: is damaged and cannot be read to its end ({_line(error)})") from error
+            raise UserError(f"{self._path}: is damaged and cannot be read to its end ({first_line(error)})") from error
 
     def pieces(self, size: int) -> Iterator[str]:
         """Yield the text in pieces made of about `size` bytes."""
@@ -557,9 +554,9 @@ def _zip_member(file: IO[bytes], path: Path) -> IO[bytes]:
         archive = zipfile.ZipFile(file)
         return archive.open(_only_table([entry.filename for entry in archive.infolist() if not entry.is_dir()], path))
     except (zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path}: is a damaged zip archive ({_line(error)}); fetch it again") from error
+        raise UserError(f"{path}: is a damaged zip archive ({first_line(error)}); fetch it again") from error
     except RuntimeError as error:  # a password, or a way of packing that Python lacks
-        raise UserError(f"{path}: cannot be unpacked ({_line(error)}); unpack it by hand") from error
+        raise UserError(f"{path}: cannot be unpacked ({first_line(error)}); unpack it by hand") from error
 
 
 def _only_table(members: list[str], path: Path) -> str:
@@ -574,7 +571,7 @@ def _only_table(members: list[str], path: Path) -> str:
         return tables[0]
     if not kept:
         raise UserError(f"{path}: the archive holds no file")
-    raise UserError(f"{path}: the archive must hold one table, it holds {_listed(kept)}; unpack it and give one")
+    raise UserError(f"{path}: the archive must hold one table, it holds {listed(kept)}; unpack it and give one")
 
 
 def _form(path: Path) -> str:
@@ -599,7 +596,7 @@ def _form(path: Path) -> str:
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def _scan_parquet(path: Path, reading: Reading, strings: Collection[str], progress: bool) -> Table:
+def _scan_parquet(path: Path, reading: Reading, progress: bool) -> Table:
     import pyarrow.compute as pc
 
     if reading.columns is not None:
@@ -607,7 +604,7 @@ def _scan_parquet(path: Path, reading: Reading, strings: Collection[str], progre
     with _opened_parquet(path) as file:
         rows, columns = file.metadata.num_rows, _plain_columns(file.schema_arrow)
         _check_names(path, [column.name for column in columns])
-        kinds = {column.name: STRING if column.name in strings else _plain_type(path, column) for column in columns}
+        kinds = {column.name: _plain_type(path, column) for column in columns}
     if rows == 0:
         raise UserError(f"{path}: has columns and no rows")
     seen = set()
@@ -655,7 +652,7 @@ def _opened_parquet(path: Path) -> Iterator[Any]:
         with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
             yield file
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{path}: is a damaged Parquet file ({_line(error)}); fetch it again") from error
+        raise UserError(f"{path}: is a damaged Parquet file ({first_line(error)}); fetch it again") from error
 
 
 def _plain_columns(schema: pa.Schema) -> list[pa.Field]:
@@ -736,13 +733,3 @@ def _infinity(path: Path, name: str, text: str) -> UserError:
     return UserError(
         f"{path}: column {name!r} holds an infinite number ({text}): leave the field empty, or drop the row"
     )
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(repr(name) for name in names[:most]) + more
-
-
-def _line(error: BaseException) -> str:
-    """Return an error's text as one short line."""
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tabular.datasets import Column
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line
 from tabular.estimators import build, preprocessor, resolve, takes_sparse
 from tabular.folds import Fold
 from tabular.metrics import classification_metrics
@@ -34,7 +34,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted preprocessor and classifier, and the classifier's log loss by iteration where it has iterations."""
+    """A fitted preprocessor and classifier, and the classifier's log loss by iteration where it was followed."""
 
     features: Any
     classifier: Any
@@ -78,7 +78,8 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     threads
         That the classifier may use. The result does not depend on them.
     validation
-        Rows whose loss is followed as well, by iteration; nothing is learnt from them.
+        Rows whose loss is followed by iteration, beside that of the rows fitted on, where the classifier has
+        iterations; nothing is learnt from them.
 
     Raises
     ------
@@ -93,12 +94,11 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     # BLAS sums in another order with other threads: one thread gives the same bits on every machine
     with threadpool_limits(limits=1, user_api="blas"):
         Z = features.fit_transform(X)
-        followed = [(Z, y)] if validation is None else [(Z, y), (features.transform(validation[0]), validation[1])]
+        followed = [] if validation is None else [(Z, y), (features.transform(validation[0]), validation[1])]
         try:
             curves = _fit(classifier, Z, y, followed, candidate.classes)
         except Exception as error:  # libraries raise errors of their own, such as LightGBMError
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"{where}: {candidate.model.estimator} refuses to fit: {reason}") from error
+            raise UserError(f"{where}: {candidate.model.estimator} refuses to fit: {first_line(error)}") from error
     if classifier.get_params().get("n_jobs") is not None:
         # a forest that predicts in threads sums its trees in the order in which they end
         classifier.set_params(n_jobs=1)
@@ -106,18 +106,28 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
 
 
 def cross_validate(
-    candidate: Candidate, X: Any, y: Array, folds: Sequence[Fold], *, threads: int, names: Sequence[str] | None = None
+    candidate: Candidate,
+    X: Any,
+    y: Array,
+    folds: Sequence[Fold],
+    *,
+    threads: int,
+    names: Sequence[str] | None = None,
+    curves: bool = False,
 ) -> CrossValidation:
-    """Fit on each fold's rows and score on its others; `names` are the metrics (all by default)."""
+    """Fit on each fold's rows and score on its others.
+
+    `names` are the metrics (all by default); `curves` asks for the losses by iteration, which take time.
+    """
     started = time.perf_counter()
-    scores, curves = [], []
+    scores, followed = [], []
     for fold in folds:
-        validation = (X.iloc[fold.score], y[fold.score])
+        scored = (X.iloc[fold.score], y[fold.score])
+        validation = scored if curves else None
         fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], threads=threads, validation=validation)
-        probabilities = fitted.probabilities(validation[0])
-        scores.append(score(candidate, validation[1], probabilities, names))
-        curves.append(fitted.curves)
-    return CrossValidation(tuple(scores), _mean_curves(curves), time.perf_counter() - started)
+        scores.append(score(candidate, scored[1], fitted.probabilities(scored[0]), names))
+        followed.append(fitted.curves)
+    return CrossValidation(tuple(scores), _mean_curves(followed), time.perf_counter() - started)
 
 
 def score(
@@ -201,14 +211,16 @@ def permutation_importances(
 
 def _fit(classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]], classes: int) -> Curves:
     """Fit, and give the log loss by iteration on the rows that are followed."""
-    names = ("training", "validation")[: len(followed)]
-    if type(classifier).__module__.startswith("lightgbm"):
+    names = ("training", "validation")
+    if followed and type(classifier).__module__.startswith("lightgbm"):
         # a class that the rows lack cannot be scored, and LightGBM refuses it
         X, b = zip(*((A, labels) for A, labels in followed if np.isin(labels, y).all()), strict=True)
         classifier.fit(Z, y, eval_X=X, eval_y=b, eval_names=list(names[: len(X)]))
-        return {name: list(next(iter(losses.values()))) for name, losses in classifier.evals_result_.items()}
+        # the problem's own `metric` may come first, or alone
+        found = classifier.evals_result_.items()
+        return {name: list(losses[metric]) for name, losses in found for metric in losses if metric.endswith("logloss")}
     classifier.fit(Z, y)
-    if not hasattr(classifier, "staged_predict_proba"):
+    if not (followed and hasattr(classifier, "staged_predict_proba")):
         return {}
     return {name: _staged(classifier, A, b, classes) for name, (A, b) in zip(names, followed, strict=True)}
 

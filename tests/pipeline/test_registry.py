@@ -1,6 +1,7 @@
 """Who becomes the champion, who does not, and what the chain says of it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Duel:
     """A data set, and candidates that are trained, evaluated and registered one by one."""
 
     def __init__(self, store, folder, name, *, least=0.0):
-        self.store, self.registry = store, f"{name}_classifier"
+        self.store, self.name, self.registry = store, name, f"{name}_classifier"
         self.etl = store.step("etl", problem=problem(folder, name, least=least))
         assert self.etl.status == 0, self.etl.stderr
 
@@ -71,7 +72,7 @@ def test_a_better_challenger_replaces_the_champion(duel):
     trained = duel.train("logistic")
     ended = duel.register(trained)
     assert ended.tags["tabular.outcome"] == "registered"
-    assert "logistic beats the champion: roc_auc 1.0000 against 0.5000" in ended.tags["tabular.verdict"]
+    assert "logistic beats the champion (version 1): roc_auc 1.0000 against 0.5000" in ended.tags["tabular.verdict"]
     assert duel.champion().run_id == trained.id
     assert len(duel.store.versions(duel.registry)) == 2
 
@@ -91,19 +92,20 @@ def test_the_champion_trained_once_more_is_recognised(duel):
     duel.register(duel.train("logistic"))
     ended = duel.register(duel.train("logistic"))
     assert ended.tags["tabular.outcome"] == "kept_champion"
-    assert "is the champion already" in ended.tags["tabular.verdict"]
+    assert "is the champion (version 1) already" in ended.tags["tabular.verdict"]
     assert len(duel.store.versions(duel.registry)) == 1
 
 
-def test_a_champion_whose_files_are_gone_is_reported_and_replaced(duel):
+def test_a_champion_whose_files_are_gone_is_reported_and_stays(duel):
     first = duel.train("constant")
     duel.register(first)
     logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
     shutil.rmtree(Path(logged.artifact_location.removeprefix("file://")))
     ended = duel.register(duel.train("logistic"))
     assert ended.status == 0, ended.stderr
-    assert ended.tags["tabular.outcome"] == "registered"
-    assert "the champion (version 1) cannot be asked" in ended.tags["tabular.verdict"]
+    assert ended.tags["tabular.outcome"] == "kept_champion"
+    assert "cannot be compared with the champion (version 1)" in ended.tags["tabular.verdict"]
+    assert "delete the alias 'champion'" in ended.tags["tabular.verdict"]
 
 
 def test_a_champion_that_tabular_did_not_register_is_reported(duel):
@@ -127,16 +129,55 @@ def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
     assert "not loaded" in ended.tags["tabular.verdict"]
 
 
-def test_a_champion_of_other_columns_is_reported(store, tmp_path, duel):
-    duel.register(duel.train("logistic"))
-    wider = tmp_path / "wider.csv"
-    SIGNAL.assign(w=range(N)).to_csv(wider, index=False)
-    etl = store.step("etl", problem=duel.etl.id, data=str(wider))
+def challenge(store, duel, table, folder, *, seed=0):
+    """Train, evaluate and register logistic regression for the duel's problem on another table or another split."""
+    table.to_csv(folder / "other.csv", index=False)
+    path = folder / "other.yaml"
+    path.write_text(Path(problem(folder, duel.name)).read_text().replace("signal.csv", "other.csv") + f"seed: {seed}\n")
+    etl = store.step("etl", problem=str(path))
     trained = store.step("train", dataset=etl.id, model="logistic")
     evaluation = store.step("evaluate", dataset=etl.id, models=trained.id)
     ended = store.step("register", evaluation=evaluation.id)
     assert ended.status == 0, ended.stderr
-    assert "was trained on other columns" in ended.tags["tabular.verdict"]
+    return ended.tags
+
+
+def test_a_champion_that_reads_fewer_columns_is_compared(store, tmp_path, duel):
+    duel.register(duel.train("logistic"))
+    tags = challenge(store, duel, SIGNAL.assign(w=range(N)), tmp_path)
+    assert tags["tabular.outcome"] == "kept_champion"
+    assert "is not better" in tags["tabular.verdict"]
+
+
+def test_a_champion_that_reads_columns_which_are_gone_is_reported_and_stays(store, tmp_path, duel):
+    duel.register(duel.train("logistic"))
+    tags = challenge(store, duel, SIGNAL.drop(columns="z"), tmp_path)
+    assert tags["tabular.outcome"] == "kept_champion"
+    assert "reads columns that today's data set lacks or has as another type: 'z'" in tags["tabular.verdict"]
+
+
+def test_a_champion_is_not_scored_on_rows_that_it_has_learnt_from(store, tmp_path, duel):
+    unique = SIGNAL.assign(z=range(N))
+    challenge(store, duel, unique, tmp_path)
+    grown = pd.concat([unique, unique.assign(z=unique["z"] + N)])
+    verdict = challenge(store, duel, grown, tmp_path)["tabular.verdict"]
+    found = re.search(r"on the (\d+) of 80 holdout rows that the champion has not learnt from", verdict)
+    assert 30 <= int(found[1]) < 65, verdict
+
+
+def test_too_few_rows_that_the_champion_has_not_learnt_from_are_no_evidence(store, tmp_path, duel):
+    unique = SIGNAL.assign(z=range(N))
+    challenge(store, duel, unique, tmp_path)
+    tags = challenge(store, duel, unique, tmp_path, seed=1)
+    assert tags["tabular.outcome"] == "kept_champion"
+    assert "too few to compare on" in tags["tabular.verdict"]
+
+
+def test_rows_that_both_have_learnt_from_are_compared_on(store, tmp_path, duel):
+    few = SIGNAL.assign(z=SIGNAL["z"] % 2)
+    challenge(store, duel, few, tmp_path)
+    verdict = challenge(store, duel, few, tmp_path, seed=1)["tabular.verdict"]
+    assert "is not better" in verdict
 
 
 def test_a_winner_that_does_not_meet_the_gate_is_refused(store, tmp_path):
