@@ -131,6 +131,7 @@ def _meet(
         greater_is_better=METRICS[rule.metric].greater_is_better,
         confidence=rule.confidence,
         seed=problem.seed,
+        groups=holdout.key[new] if holdout.schema.split_by == "group" else None,
     )
     return comparison, rows
 

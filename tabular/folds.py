@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -50,7 +50,10 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
             raise UserError(f"search.folds: {groups} groups cannot be cut into {folds} folds")
         kind = StratifiedKFold if by == "random" else StratifiedGroupKFold
         splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
-        made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), y, key)]
+        try:
+            made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), y, key)]
+        except ValueError as error:  # no class has a row for each fold
+            raise UserError(f"search.folds: {len(y)} rows cannot be cut by {by}: {first_line(error)}") from None
     for number, fold in enumerate(made, start=1):
         for what, rows in (("fitted", fold.fit), ("scored", fold.score)):
             if len(np.unique(y[rows])) < 2:

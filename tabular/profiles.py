@@ -117,11 +117,14 @@ class Profile:
         hints = []
         for column in self._columns:
             present = column.rows - column.missing
-            example = repr(next(iter(column.values), ""))
-            if any("," in value for value in column.values) and column.looks_like(DECIMAL_COMMA):
-                hints.append(f"{column.name!r} has texts such as {example}: numbers? write them with a decimal point")
-            elif column.values and column.looks_like(OTHER_DATE):
-                hints.append(f"{column.name!r} has texts such as {example}: dates? write them as 2024-12-31")
+            first = next(iter(column.values), "")
+            with_comma = next((value for value in column.values if "," in value), "")
+            if with_comma and column.looks_like(DECIMAL_COMMA):
+                hints.append(
+                    f"{column.name!r} has texts such as {with_comma!r}: numbers? write them with a decimal point"
+                )
+            elif first and column.looks_like(OTHER_DATE):
+                hints.append(f"{column.name!r} has texts such as {first!r}: dates? write them as 2024-12-31")
             elif column.dtype == "string" and present > 20 and not column.repeated:
                 hints.append(f"{column.name!r} has another value in every row: if it is a name or an id, drop it")
             elif column.dtype == "double" and present and max(-column.low, column.high) > 2**53:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tabular.datasets import Column
 from tabular.errors import UserError
 from tabular.estimators import build, load_class, preprocessor, resolve
-from tabular.problem import DEFAULT_MODELS, Model, Preprocessing
+from tabular.problem import DEFAULT_MODELS, Model, Preprocessing, Range
 
 LOGISTIC, FOREST, LIGHTGBM = (DEFAULT_MODELS[name]["estimator"] for name in DEFAULT_MODELS)
 COLUMNS = (
@@ -74,6 +74,21 @@ def test_an_unknown_parameter_is_told_with_the_nearest_name() -> None:
     message = refused(FOREST, n_estimator=3)
     assert message.startswith("models.a.params: ")
     assert "'n_estimator', did you mean 'n_estimators'" in message
+
+
+@pytest.mark.parametrize("name", ["early_stopping_round", "early_stopping_rounds", "n_iter_no_change"])
+def test_early_stopping_by_the_scored_rows_is_refused(name: str) -> None:
+    assert refused(LIGHTGBM, **{name: 5}).startswith(f"models.a.params: {name} would learn from the rows that score it")
+
+
+def test_early_stopping_cannot_be_searched_either() -> None:
+    space = {"early_stopping": Range(type="int", low=1, high=9)}
+    with pytest.raises(UserError, match=r"^models\.a\.space: early_stopping would learn"):
+        build(Model(estimator=LIGHTGBM, space=space), {}, where="models.a", seed=0, threads=1)
+
+
+def test_scikit_learns_own_early_stopping_may_stay() -> None:
+    assert made("sklearn.ensemble.GradientBoostingClassifier", {"n_iter_no_change": 5}).n_iter_no_change == 5
 
 
 def test_a_class_that_the_module_lacks_is_told_with_the_nearest_name() -> None:

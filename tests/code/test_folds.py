@@ -124,6 +124,13 @@ def test_too_few_groups_or_points_in_time_are_told(by: str, what: str) -> None:
         cut(y, key, by=by, folds=5, seed=0)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("by", ["random", "group"])
+def test_classes_with_fewer_rows_than_folds_are_told(by: str) -> None:
+    y = np.array([0, 1] * 3)
+    with pytest.raises(UserError, match=rf"^search\.folds: 6 rows cannot be cut by {by}: "):
+        cut(y, np.arange(6), by=by, folds=5, seed=0)  # type: ignore[arg-type]
+
+
 def test_a_fold_of_one_class_is_told_with_its_number() -> None:
     y = np.array([0, 1] * 40 + [1] * 20)
     with pytest.raises(UserError, match="fold 4 of 5, cut by time, would be scored on 10 rows of one class"):

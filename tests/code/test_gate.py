@@ -23,13 +23,20 @@ def guesses(y: Array, noise: float, seed: int = 1) -> Array:
     return np.column_stack([1 - positive, positive])
 
 
-def compared(challenger: Array, champion: Array, y: Array, metric: str = "roc_auc", seed: int = 0) -> Comparison:
+def compared(
+    challenger: Array,
+    champion: Array,
+    y: Array,
+    metric: str = "roc_auc",
+    seed: int = 0,
+    groups: Array | None = None,
+) -> Comparison:
     def measure(y: Array, probabilities: Array) -> float:
         return classification_metrics(y, probabilities, classes=[0, 1], positive=1, names=[metric])[metric]
 
     better = METRICS[metric].greater_is_better
     about = {"metric": metric, "greater_is_better": better, "confidence": 0.95, "seed": seed, "resamples": 100}
-    return compare(challenger, champion, y, measure, **about)  # type: ignore[arg-type]
+    return compare(challenger, champion, y, measure, groups=groups, **about)  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -91,6 +98,21 @@ def test_a_model_better_by_luck_on_few_rows_is_not_better() -> None:
 def test_the_same_seed_draws_the_same_resamples() -> None:
     y = truth()
     assert compared(guesses(y, 1), guesses(y, 2), y) == compared(guesses(y, 1), guesses(y, 2), y)
+
+
+def test_rows_of_a_group_count_for_less_than_strangers() -> None:
+    y, copies = truth(60), 10
+    alike = [np.repeat(values, copies, axis=0) for values in (guesses(y, 1), guesses(y, 2, seed=3), y)]
+    strangers = compared(*alike)
+    grouped = compared(*alike, groups=np.repeat(np.arange(60), copies))
+    gained = strangers.challenger - strangers.champion
+    assert gained - grouped.lower > 2 * (gained - strangers.lower)
+
+
+def test_groups_of_one_row_are_as_no_groups() -> None:
+    y = truth()
+    names = np.array([f"guest {row:03}" for row in range(len(y))])
+    assert compared(guesses(y, 1), guesses(y, 2), y, groups=names) == compared(guesses(y, 1), guesses(y, 2), y)
 
 
 def test_the_figures_are_those_of_the_rows_themselves() -> None:

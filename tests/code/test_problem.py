@@ -11,7 +11,20 @@ from hypothesis import strategies as st
 from tabular import problem as problems
 from tabular.errors import UserError
 from tabular.metrics import METRICS
-from tabular.problem import Problem, build, parse, read
+from tabular.problem import (
+    BeatChampion,
+    Data,
+    Gate,
+    Model,
+    Problem,
+    Registry,
+    Search,
+    Section,
+    Split,
+    build,
+    parse,
+    read,
+)
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "problems").glob("*.yaml"))
 SMALLEST: dict[str, Any] = {"name": "small", "data": {"source": "a.csv", "target": "y"}}
@@ -23,9 +36,9 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
 labels = st.booleans() | st.integers(-1000, 1000) | finite | names
 scalars = st.none() | labels
 ranges = st.builds(
-    lambda kind, low, width, log: {"type": kind, "low": low, "high": low + width, "log": log},
-    st.sampled_from(["int", "float"]),
-    st.floats(0.5, 1e3),
+    lambda kind, low, width, log: {"type": kind.__name__, "low": kind(low), "high": kind(low + width), "log": log},
+    st.sampled_from([int, float]),
+    st.floats(1, 1e3),
     st.floats(1, 1e3),
     st.booleans(),
 )
@@ -191,6 +204,7 @@ def test_an_unknown_metric_of_the_gate_is_told() -> None:
         ({"type": "float", "low": "0", "high": 5}, "'0'"),
         ({"type": "choice", "options": [1]}, "options"),
         ({"low": 0, "high": 5}, "type"),
+        ({"type": "int", "low": 1, "high": 7.5}, "whole numbers as its ends, not 1 and 7.5"),
     ],
 )
 def test_a_dimension_that_cannot_be_searched_is_named(dimension: dict[str, Any], says: str) -> None:
@@ -221,6 +235,54 @@ def test_the_positive_class_must_be_one_of_the_classes() -> None:
     values = with_("data.classes", {"no": [0], "yes": [1]})
     values["data"]["positive"] = "maybe"
     assert "'maybe'" in refused(values)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        "{source: a.csv, target: y, classes: {no: [0], yes: [1]}}",
+        "{source: a.csv, target: y, classes: {'no': [0], 'yes': [1]}, positive: yes}",
+        "{source: a.csv, target: yes}",
+    ],
+)
+def test_a_word_that_yaml_reads_as_true_is_told_to_be_quoted(data: str) -> None:
+    assert "put them in quotes" in refused(f"name: a\ndata: {data}\n")
+
+
+def test_the_gate_compares_by_the_metric_of_the_search() -> None:
+    assert build(with_("search.metric", "log_loss"), "here").gate.beat_champion.metric == "log_loss"
+
+
+@pytest.mark.parametrize("rule", [{"metric": None}, {"confidence": 0.9}, {}])
+def test_a_gate_that_names_no_metric_is_written_with_that_of_the_search(rule: dict[str, Any]) -> None:
+    problem = build({**with_("search.metric", "accuracy"), "gate": {"beat_champion": rule}}, "here")
+    assert yaml.safe_load(problem.to_yaml())["gate"]["beat_champion"]["metric"] == "accuracy"
+
+
+def test_a_metric_that_the_gate_names_stays() -> None:
+    values = {**with_("search.metric", "accuracy"), "gate": {"beat_champion": {"metric": "roc_auc"}}}
+    assert build(values, "here").gate.beat_champion.metric == "roc_auc"
+
+
+@pytest.mark.parametrize(("path", "value"), [("gate", 3), ("gate.beat_champion", None), ("search", [])])
+def test_a_section_that_is_no_mapping_is_told(path: str, value: Any) -> None:
+    assert f"{path}: must be a mapping" in refused(with_(path, value))
+
+
+def documented() -> str:
+    """The YAML that docs/problems.md shows."""
+    text = (SHIPPED[0].parents[1] / "docs" / "problems.md").read_text(encoding="utf-8")
+    return text.partition("```yaml\n")[2].partition("```")[0]
+
+
+def test_the_problem_that_the_docs_show_is_one() -> None:
+    problem = parse(documented(), "docs/problems.md")
+    assert parse(problem.to_yaml(), "again") == problem
+
+
+@pytest.mark.parametrize("section", [Problem, Data, Split, Model, Search, Gate, BeatChampion, Registry])
+def test_the_docs_show_each_key_of_a_problem(section: type[Section]) -> None:
+    assert [key for key in section.model_fields if f"{key}:" not in documented()] == []
 
 
 @pytest.mark.parametrize("missing", ["data", "data.source", "data.target"])

@@ -163,9 +163,40 @@ def test_only_the_metrics_that_were_asked_for_are_computed() -> None:
 @pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
 def test_a_model_with_iterations_leaves_a_curve_of_each_side(estimator: str) -> None:
     X, y = rows()
-    result = cross_validate(candidate(estimator), X, y, cut(y, None, by="random", folds=2, seed=0), threads=1)
+    folds = cut(y, None, by="random", folds=2, seed=0)
+    result = cross_validate(candidate(estimator), X, y, folds, threads=1, curves=True)
     assert list(result.curves) == ["training", "validation"]
     assert {len(curve) for curve in result.curves.values()} == {FEW[estimator]["n_estimators"]}
+
+
+@pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
+def test_losses_are_followed_only_where_they_are_asked_for(estimator: str) -> None:
+    X, y = rows()
+    folds = cut(y, None, by="random", folds=2, seed=0)
+    assert cross_validate(candidate(estimator), X, y, folds, threads=1).curves == {}
+
+
+@pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
+def test_scores_are_the_same_whether_losses_are_followed_or_not(estimator: str) -> None:
+    X, y = rows()
+    folds = cut(y, None, by="random", folds=2, seed=0)
+    with_, without = (cross_validate(candidate(estimator), X, y, folds, threads=1, curves=on) for on in (True, False))
+    assert with_.scores == without.scores
+
+
+def test_a_curve_is_of_the_loss_whatever_metric_lightgbm_is_given_first() -> None:
+    X, y = rows()
+    validation = X[:100], y[:100]
+    plain = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1, validation=validation)
+    metrics = {"metric": "auc,binary_logloss"}
+    both = fit(candidate(LIGHTGBM, params=metrics), X[100:], y[100:], threads=1, validation=validation)
+    assert both.curves == plain.curves != {}
+
+
+def test_a_lightgbm_that_is_told_another_metric_leaves_no_curve() -> None:
+    X, y = rows()
+    auc = candidate(LIGHTGBM, params={"metric": "auc"})
+    assert fit(auc, X[100:], y[100:], threads=1, validation=(X[:100], y[:100])).curves == {}
 
 
 @pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
@@ -182,7 +213,7 @@ def test_the_end_of_a_curve_is_the_log_loss_of_the_fitted_model(estimator: str, 
 @pytest.mark.parametrize("estimator", [LOGISTIC, FOREST])
 def test_a_model_without_iterations_leaves_no_curve(estimator: str) -> None:
     X, y = rows()
-    assert fit(candidate(estimator), X, y, threads=1).curves == {}
+    assert fit(candidate(estimator), X, y, threads=1, validation=(X, y)).curves == {}
 
 
 def test_rows_that_are_followed_change_nothing() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tabular import datasets, tables
 from tabular.datasets import SPLIT_KEY, Prepared, Schema
 from tabular.errors import UserError
+from tabular.folds import cut
 from tabular.problem import build
 from tabular.tables import scan
 
@@ -105,6 +106,8 @@ def test_train_and_holdout_together_are_the_rows_that_have_a_target(table: pa.Ta
         problem = build({"name": "made", "data": data, "split": split}, "made")
         prepared = datasets.prepare(scan(folder / "t.parquet"), problem, folder)
         parts = [pq.read_table(folder / f"{side}.parquet") for side in ("train", "holdout")]
+    if by == "group":
+        table = table.rename_columns({"g": SPLIT_KEY})
     found = pa.concat_tables(parts).select(table.column_names).to_pylist()
     expected = [row for row in table.to_pylist() if row["y"] is not None]
     assert sorted(map(repr, found)) == sorted(repr({**row, "whole": float(row["whole"])}) for row in expected)
@@ -139,16 +142,43 @@ def test_a_holdout_by_group_shares_no_group_with_training_rows(tmp_path: Path) -
     table = frame()
     table["guest"] = np.arange(len(table)) // 4
     made = Made(table, tmp_path, split={"by": "group", "column": "guest"})
-    assert not set(made.side("train")["guest"]) & set(made.side("holdout")["guest"])
+    assert set(made.both[SPLIT_KEY]) == set(table["guest"])
+    assert not set(made.side("train")[SPLIT_KEY]) & set(made.side("holdout")[SPLIT_KEY])
+
+
+def test_the_column_of_the_group_is_no_feature(tmp_path: Path) -> None:
+    table = frame().assign(guest=np.arange(120) // 4)
+    made = Made(table, tmp_path, split={"by": "group", "column": "guest"})
+    assert [column.name for column in made.schema.columns] == ["row", "amount", "town", "member", "when"]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.5, 0.75])
+def test_a_holdout_by_group_is_about_the_share_of_the_rows_however_large_the_groups(
+    tmp_path: Path, share: float
+) -> None:
+    guests = np.repeat(np.arange(100), [37] * 20 + [1] * 80)
+    table = frame(len(guests)).assign(guest=guests)
+    made = Made(table, tmp_path, split={"by": "group", "column": "guest", "holdout": share})
+    assert sum(made.prepared.holdout.values()) / len(table) == pytest.approx(share, abs=0.05)
+
+
+def test_a_holdout_by_group_has_the_classes_in_proportion_as_far_as_groups_allow(tmp_path: Path) -> None:
+    guests = np.arange(600) // 4
+    table = frame(600).assign(guest=guests, y=np.where(guests % 10 == 0, "rare", "usual"))
+    made = Made(table, tmp_path, split={"by": "group", "column": "guest"})
+    assert made.prepared.holdout == {"rare": 12, "usual": 108}
+
+
+def test_too_few_groups_for_the_holdout_are_told(tmp_path: Path) -> None:
+    message = refused(frame(), tmp_path, split={"by": "group", "column": "town"})
+    assert message.startswith("split.holdout: 0.2 of 120 rows cannot be held out by a group split: there are 3 groups")
 
 
 def test_a_column_that_splits_may_be_hidden_from_models(tmp_path: Path) -> None:
-    table = frame()
-    table["guest"] = np.arange(len(table)) // 4
-    split = {"by": "group", "column": "guest"}
-    made = Made(table, tmp_path, data={"drop": {"guest": "an id"}}, split=split)
-    assert "guest" not in [column.name for column in made.schema.columns]
-    assert not set(made.side("train")[SPLIT_KEY]) & set(made.side("holdout")[SPLIT_KEY])
+    split = {"by": "time", "column": "when"}
+    made = Made(frame(), tmp_path, data={"drop": {"when": "the days to come are later"}}, split=split)
+    assert "when" not in [column.name for column in made.schema.columns]
+    assert made.side("train")[SPLIT_KEY].max() < made.side("holdout")[SPLIT_KEY].min()
 
 
 def test_a_random_holdout_has_each_class_in_proportion(tmp_path: Path) -> None:
@@ -174,6 +204,33 @@ def test_of_duplicates_the_first_stays(tmp_path: Path) -> None:
     made = Made(pd.concat([table, table.iloc[:10]]), tmp_path, data={"duplicates": "drop"})
     assert sorted(made.both["row"]) == list(range(60))
     assert made.prepared.duplicates == 10
+
+
+@pytest.mark.parametrize(("kind", "value"), [("Int64", 2**53 + 1), ("boolean", True), ("Float64", 0.1)])
+def test_a_duplicate_is_found_in_another_batch_where_values_are_missing(tmp_path: Path, kind: str, value: Any) -> None:
+    table = pd.DataFrame({"row": np.arange(tables.BATCH_ROWS + 2)})
+    table["x"] = pd.array([value] * len(table), dtype=kind)
+    table.loc[len(table) - 1, "x"] = None  # in the second batch only
+    table.loc[len(table) - 2, "row"] = 0
+    made = Made(table.assign(y=table["row"] % 2), tmp_path, parquet=True, data={"duplicates": "drop"})
+    assert made.prepared.duplicates == 1
+
+
+def test_whole_numbers_that_differ_in_their_last_digit_are_no_duplicates(tmp_path: Path) -> None:
+    ids = pd.array([2**53 + row for row in range(119)] + [None], dtype="Int64")
+    table = pd.DataFrame({"id": ids, "y": "a"}).assign(y=["a"] * 60 + ["b"] * 60)
+    assert Made(table, tmp_path, data={"duplicates": "drop"}).prepared.duplicates == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("amount", 0.0), ("member", False), ("town", "0"), ("when", "1970-01-01")]
+)
+def test_a_missing_value_is_no_duplicate_of_a_value(tmp_path: Path, column: str, value: Any) -> None:
+    table = frame(60).astype({column: object})
+    table = pd.concat([table, table.iloc[:1], table.iloc[:1]], ignore_index=True)
+    table.loc[60:, "row"] = 60
+    table.loc[60, column], table.loc[61, column] = value, None
+    assert Made(table, tmp_path, data={"duplicates": "drop"}).prepared.duplicates == 0
 
 
 def test_rows_that_differ_in_the_target_only_are_no_duplicates(tmp_path: Path) -> None:
@@ -294,19 +351,6 @@ def test_the_profile_counts_what_is_missing(tmp_path: Path) -> None:
     assert (profile["missing"][place], profile["missing_share"][place]) == (30, 0.25)
 
 
-def test_a_column_that_says_nothing_is_hinted_at(tmp_path: Path) -> None:
-    assert any("'town' has one value only" in hint for hint in Made(frame().assign(town="x"), tmp_path).prepared.hints)
-
-
-def test_a_text_that_differs_in_every_row_is_hinted_at(tmp_path: Path) -> None:
-    table = frame().assign(town=[f"guest {row}" for row in range(120)])
-    assert any("'town' has another value in every row" in hint for hint in Made(table, tmp_path).prepared.hints)
-
-
-def test_ordinary_columns_are_not_hinted_at(tmp_path: Path) -> None:
-    assert Made(frame(), tmp_path).prepared.hints == ()
-
-
 def test_a_target_that_is_not_there_is_told_with_the_nearest_name(tmp_path: Path) -> None:
     message = refused(frame().rename(columns={"y": "churned"}), tmp_path, data={"target": "churn"})
     assert message.startswith("target: table.csv has no column 'churn', did you mean 'churned'?")
@@ -323,7 +367,11 @@ def test_a_named_column_that_is_not_there_is_told_with_its_key(tmp_path: Path, k
     [
         ({"y": 1}, {}, "only the class 1"),
         ({"y": np.arange(120)}, {}, "120 different values"),
-        ({"y": [0] * 118 + [1, 1]}, {}, "class 1 of 'y' has 2 rows, and 6 are needed"),
+        ({"y": [0] * 118 + [1, 1]}, {}, "class 1 of 'y' has 2 training rows for 5 folds, and 5 are needed"),
+        ({"y": [0] * 119 + [1]}, {}, "class 1 of 'y' has 1 rows, and 2 are needed"),
+        ({"y": [0] * 117 + [1] * 3}, {"search": {"folds": 2}, "split": {"holdout": 0.1}}, "has 0 rows in the holdout"),
+        ({"y": ["yes", "no"] * 60}, {"data": {"positive": True}}, "is no class of 'y'; its classes: 'no', 'yes'; YAML"),
+        ({"y": ["yes", "no"] * 60}, {"data": {"classes": {"a": [True], "b": [False]}}}, "to no class; YAML reads yes"),
         ({}, {"data": {"positive": 2}}, "data.positive: 2 is no class of 'y'; its classes: 0, 1"),
         ({}, {"data": {"classes": {"a": [0], "b": [2]}}}, "data.classes: the value 1 of 'y' belongs to no class"),
         ({}, {"data": {"target": "when"}}, "holds dates"),
@@ -340,6 +388,25 @@ def test_what_is_no_target_or_no_split_is_told(
     tmp_path: Path, changes: dict[str, Any], sections: dict[str, Any], says: str
 ) -> None:
     assert says in refused(frame().assign(**changes), tmp_path, **sections)
+
+
+def test_rows_that_suffice_before_the_holdout_is_cut_and_not_after_are_told(tmp_path: Path) -> None:
+    message = refused(frame(12), tmp_path, split={"holdout": 0.5})
+    assert message.startswith("target: class 0 of 'y' has 3 training rows for 5 folds, and 5 are needed")
+
+
+@given(st.integers(4, 40), st.floats(0.05, 0.9), st.integers(2, 6), st.floats(0.1, 0.9))
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_rows_that_are_not_refused_can_be_cut_into_folds(
+    tmp_path: Path, rows: int, holdout: float, folds: int, share: float
+) -> None:
+    table = frame(rows).assign(y=np.where(np.arange(rows) < share * rows, "a", "b"))
+    try:
+        made = Made(table, tmp_path, split={"holdout": holdout}, search={"folds": folds})
+    except UserError:
+        return
+    y = datasets.load(tmp_path / "train.parquet", made.schema).y
+    assert len(cut(y, None, by="random", folds=folds, seed=0)) == folds
 
 
 def test_dropping_all_columns_is_told(tmp_path: Path) -> None:

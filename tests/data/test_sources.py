@@ -196,7 +196,7 @@ def local(source: str, sha256: str | None = None) -> Path:
 
 
 def test_a_misspelt_scikit_learn_set_is_told_its_nearest_name():
-    assert "sklearn:breast_cancer" in refusal(local, "sklearn:brest_cancer")
+    assert "did you mean 'breast_cancer'" in refusal(local, "sklearn:brest_cancer")
     assert "wine" in refusal(local, "sklearn:xyz")
 
 

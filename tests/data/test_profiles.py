@@ -1,0 +1,100 @@
+"""Profiles: what is counted batch by batch is what the column holds, and what looks wrong is hinted at."""
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabular import profiles
+from tabular.datasets import Column, Schema
+from tabular.profiles import Profile
+
+
+def profile(*batches: list[Any]) -> Profile:
+    """A profile of one column, `x`, that comes in batches."""
+    kind = pa.array([value for batch in batches for value in batch]).type
+    dtype = "string" if kind == pa.string() else "double"
+    made = Profile(Schema((Column("x", dtype, "number"),), "y", ("a", "b"), 1, "random"))  # type: ignore[arg-type]
+    for batch in batches:
+        made.add(pa.record_batch([pa.array(batch, kind)], names=["x"]))
+    return made
+
+
+def row(*batches: list[Any]) -> dict[str, Any]:
+    return {name: values[0] for name, values in profile(*batches).table().items()}
+
+
+def hint(*batches: list[Any]) -> str:
+    """The hint at the column, or nothing."""
+    (*found,) = profile(*batches).hints()
+    assert len(found) <= 1
+    return found[0] if found else ""
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_texts_are_counted_over_all_batches(batches: list[list[str]]) -> None:
+    counted = Counter(text for batch in batches for text in batch)
+    found = row(*batches)
+    assert (found["values"], found["more_values"]) == (len(counted), False)
+    assert counted[found["commonest"]] == max(counted.values())
+    assert found["share"] == pytest.approx(max(counted.values()) / counted.total(), abs=1e-4)
+
+
+def test_past_the_most_values_the_count_is_said_to_be_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "MOST_VALUES", 3)
+    found = row(["a", "b"], ["c", "d", "e"], ["f"])
+    assert (found["values"], found["more_values"]) == (3, True)
+
+
+def test_past_the_most_values_the_share_of_the_commonest_stays_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "MOST_VALUES", 2)
+    found = row(["a", "b"], ["c", "d", "b"], ["b", "e", "f"])
+    assert (found["commonest"], found["share"]) == ("b", 0.375)
+
+
+def test_texts_that_differ_in_every_row_are_hinted_at_whatever_their_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiles, "MOST_VALUES", 30)
+    batches = [[f"guest {place}-{row}" for row in range(20)] for place in range(4)]
+    assert "'x' has another value in every row" in hint(*batches)
+
+
+@pytest.mark.parametrize("again", ["guest 3", "guest 150"])
+def test_texts_of_which_one_comes_again_are_not_taken_for_ids(again: str) -> None:
+    batches = [f"guest {row}" for row in range(100)], [f"guest {row}" for row in range(100, 200)]
+    assert hint(*batches, [again]) == ""
+
+
+@pytest.mark.parametrize("texts", [["12", "3,5", "1,25"], ["1.250,50", "-0,5"], ["1 250,5", "7"]])
+def test_numbers_with_a_decimal_comma_are_hinted_at(texts: list[str]) -> None:
+    shown = next(text for text in texts if "," in text)
+    assert hint(texts * 5) == f"'x' has texts such as {shown!r}: numbers? write them with a decimal point"
+
+
+@pytest.mark.parametrize("text", ["31/12/2024", "1.2.24", "31-12-2024 10:30", "2024/12/31"])
+def test_dates_in_another_form_are_hinted_at(text: str) -> None:
+    assert hint([text] * 5) == f"'x' has texts such as {text!r}: dates? write them as 2024-12-31"
+
+
+@pytest.mark.parametrize(
+    "texts", [["00123", "00124"], ["a,b", "c"], ["1,2,3", "4"], ["1.2.3", "1.2.4"], ["1/2", "3/4"]]
+)
+def test_codes_and_lists_are_taken_neither_for_numbers_nor_for_dates(texts: list[str]) -> None:
+    assert hint(texts * 5) == ""
+
+
+@pytest.mark.parametrize("value", ["town", 3.0])
+def test_a_column_of_one_value_is_hinted_at(value: Any) -> None:
+    assert hint([value] * 5, [value] * 30) == "'x' has one value only: it says nothing"
+
+
+def test_numbers_that_are_rounded_are_hinted_at() -> None:
+    assert "more than 15 digits" in hint([1.0, 2.0**60])
+
+
+@pytest.mark.parametrize("values", [["a", "b"] * 15, [1.0, 2.0]])
+def test_ordinary_columns_are_not_hinted_at(values: list[Any]) -> None:
+    assert hint(values) == ""
