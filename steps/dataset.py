@@ -64,11 +64,15 @@ class DataSet:
         return classification_metrics(y, probabilities, **about, names=names)
 
 
+def source(step: tracked.Step, run_id: str) -> Run:
+    """The run of etl that holds a data set."""
+    return store.run(step.client, run_id, "dataset", "etl")
+
+
 def load(
-    step: tracked.Step, problem: Problem, run_id: str, part: Literal["train", "holdout"], *, log: bool = True
+    step: tracked.Step, problem: Problem, source: Run, part: Literal["train", "holdout"], *, log: bool = True
 ) -> DataSet:
     """Load one part of the data set of a run of etl; `log` makes it an input of the step's run."""
-    source = store.run(step.client, run_id, "dataset", "etl")
     schema = store.schema(source, step.folder)
     rows = store.rows(source, part, schema, step.folder)
     features = as_features(rows.frame, [vars(column) for column in schema.columns])

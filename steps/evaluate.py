@@ -23,8 +23,9 @@ from tabular.problem import Problem
 
 def evaluate(step: tracked.Step) -> None:
     """Score every candidate on the holdout, rank them, draw them."""
-    problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
-    holdout = dataset.load(step, problem, step.arguments["dataset"], "holdout")
+    source = dataset.source(step, step.arguments["dataset"])
+    problem = tracked.frozen_problem(step, source)
+    holdout = dataset.load(step, problem, source, "holdout")
     candidates = [_judge(step, problem, holdout, run_id) for run_id in step.arguments["models"].split(",")]
     _check_names([candidate.name for candidate in candidates])
     ranked = rank(candidates, problem.search.metric)

@@ -20,11 +20,12 @@ from tabular.search import Trial, best, search
 
 def hpo(step: tracked.Step) -> None:
     """Run the search and log what it found."""
-    problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
+    source = dataset.source(step, step.arguments["dataset"])
+    problem = tracked.frozen_problem(step, source)
     name = tracked.model_of(step, problem)
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
-    rows = dataset.load(step, problem, step.arguments["dataset"], "train")
+    rows = dataset.load(step, problem, source, "train")
     cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
     metric = METRICS[problem.search.metric]
     names = list(dict.fromkeys([metric.name, "accuracy"]))

@@ -42,11 +42,11 @@ class Verdict:
 def register(step: tracked.Step) -> None:
     """Judge the winner, and register it where the gate lets it."""
     evaluation = store.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
-    problem = tracked.frozen_problem(step, otherwise=step.arguments["evaluation"])
+    problem = tracked.frozen_problem(step, evaluation)
     found = json.loads(store.artifact(evaluation, store.EVALUATION, step.folder).read_text(encoding="utf-8"))
     winner = found["candidates"][0]
     champion = current_champion(step, problem)
-    verdict = judge(step, problem, evaluation.data.tags["tabular.dataset"], winner, champion)
+    verdict = judge(step, problem, evaluation, winner, champion)
     version = champion
     if verdict.outcome == REGISTERED:
         version = _add_version(step, problem, evaluation, verdict)
@@ -64,7 +64,7 @@ def current_champion(step: tracked.Step, problem: Problem) -> ModelVersion | Non
 
 
 def judge(
-    step: tracked.Step, problem: Problem, evaluated_on: str, winner: dict[str, Any], champion: ModelVersion | None
+    step: tracked.Step, problem: Problem, evaluation: Run, winner: dict[str, Any], champion: ModelVersion | None
 ) -> Verdict:
     """What the gate says of the winner; reads the registry and changes nothing."""
     if winner["unmet"]:
@@ -77,7 +77,7 @@ def judge(
             return Verdict(KEPT, f"{winner['model']} is {name} already", winner, champion.version)
         return Verdict(REGISTERED, f"{winner['model']} is {name} with other code around it", winner, champion.version)
     try:
-        comparison, rows = _meet(step, problem, evaluated_on, winner, champion)
+        comparison, rows = _meet(step, problem, evaluation, winner, champion)
     except UserError as error:
         reason = (
             f"{winner['model']} cannot be compared with {name}: {error}. What cannot be compared replaces nothing; to "
@@ -97,7 +97,7 @@ def judge(
 
 
 def _meet(
-    step: tracked.Step, problem: Problem, evaluated_on: str, winner: dict[str, Any], champion: ModelVersion
+    step: tracked.Step, problem: Problem, evaluation: Run, winner: dict[str, Any], champion: ModelVersion
 ) -> tuple[gate.Comparison, str]:
     """Winner and champion on the holdout rows that favour neither, and which rows these were.
 
@@ -106,7 +106,8 @@ def _meet(
     UserError
         Where the champion cannot be asked about these rows, or there are too few of them.
     """
-    holdout = dataset.load(step, problem, evaluated_on, "holdout")
+    source = dataset.source(step, evaluation.data.tags["tabular.dataset"])
+    holdout = dataset.load(step, problem, source, "holdout")
     asked = _load_champion(step, champion, holdout)
     new = _new_to(step, problem, champion, asked, holdout)
     rows = f"{len(holdout.y):,} holdout rows"
@@ -162,9 +163,10 @@ def _new_to(
     """
     if champion.tags.get(dataset.TRAINED_ON) == holdout.source.data.tags[dataset.TRAINED_ON]:
         return np.ones(len(holdout.y), dtype=bool)
-    before = dataset.load(step, problem, champion.tags.get("tabular.dataset", ""), "train", log=False)
+    learnt_from = dataset.source(step, champion.tags.get("tabular.dataset", ""))
+    before = dataset.load(step, problem, learnt_from, "train", log=False)
     names = [column["name"] for column in asked.description["columns"]]
-    today = dataset.load(step, problem, holdout.source.info.run_id, "train", log=False)
+    today = dataset.load(step, problem, holdout.source, "train", log=False)
     rows = holdout.fingerprints(names)
     return ~np.isin(rows, before.fingerprints(names)) | np.isin(rows, today.fingerprints(names))
 

@@ -61,11 +61,10 @@ def artifact(found: Run, path: str, folder: Path) -> Path:
         ) from None
 
 
-def problem(client: MlflowClient, reference: str, folder: Path, parameter: str = "problem") -> Problem:
-    """The frozen problem of the run that `reference` names."""
-    found = run(client, reference, parameter)
+def problem(found: Run, folder: Path) -> Problem:
+    """The frozen problem that a run holds."""
     path = artifact(found, PROBLEM, folder)
-    return problems.parse(path.read_text(encoding="utf-8"), f"{PROBLEM} of run {reference}")
+    return problems.parse(path.read_text(encoding="utf-8"), f"{PROBLEM} of run {found.info.run_id}")
 
 
 def is_run_id(text: str) -> bool:

@@ -21,7 +21,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from steps import place, store
@@ -155,32 +155,38 @@ def parse(name: str, argv: list[str]) -> dict[str, str]:
     return vars(arguments)
 
 
-def frozen_problem(step: Step, *, otherwise: str = "") -> Problem:
-    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run `otherwise`.
+def frozen_problem(step: Step, earlier: Run | None = None) -> Problem:
+    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run that it works on.
 
     It is logged with the step's own run, so that each run says by itself what it was asked.
 
     Raises
     ------
     UserError
-        Where the problem given cuts its data in another way than the earlier run, on whose data set the step works.
+        Where the problem given makes another data set of its table than that of the earlier run.
     """
     given = step.arguments["problem"]
-    earlier = store.problem(step.client, otherwise, step.folder) if otherwise else None
-    if earlier is not None and not given:
-        found = earlier
+    before = store.problem(earlier, step.folder) if earlier is not None else None
+    if before is not None and not given:
+        found = before
     elif store.is_run_id(given):
-        found = place.set_over(store.problem(step.client, given, step.folder), step.arguments)
+        asked = store.run(step.client, given, "problem")
+        found = place.set_over(store.problem(asked, step.folder), step.arguments)
     else:
         found = place.effective_problem(step.arguments)
-    if earlier is not None and (found.data, found.split) != (earlier.data, earlier.split):
+    if before is not None and _made_of_table(found) != _made_of_table(before):
         raise UserError(
-            f"problem: the data or split of {found.name!r} is not that of run {otherwise}, which this step works on: "
-            "leave the parameter problem out, or run etl for it"
+            f"problem: the data or split section of {found.name!r} is not that of the earlier run, on which this step "
+            "works: leave the parameter problem out, or run etl for it"
         )
     mlflow.log_text(found.to_yaml(), store.PROBLEM)
     step.log(tags={"tabular.problem": found.name, **found.tags})
     return found
+
+
+def _made_of_table(problem: Problem) -> tuple[dict, dict]:
+    """What a problem makes of a table, wherever the table lies."""
+    return problem.data.model_dump(exclude={"source", "sha256"}), problem.split.model_dump()
 
 
 def model_of(step: Step, problem: Problem) -> str:

@@ -23,9 +23,10 @@ MOST_POINTS = 200
 
 def train(step: tracked.Step) -> None:
     """Cross-validate, fit, log the model."""
-    problem = tracked.frozen_problem(step, otherwise=step.arguments["dataset"])
+    source = dataset.source(step, step.arguments["dataset"])
+    problem = tracked.frozen_problem(step, source)
     name = tracked.model_of(step, problem)
-    rows = dataset.load(step, problem, step.arguments["dataset"], "train")
+    rows = dataset.load(step, problem, source, "train")
     params = _best_params(step, name)
     candidate = rows.candidate(problem, name, params)
     cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)

@@ -58,12 +58,14 @@ TABLES = {
     "a line's end in the name": typed(("data:", r"a\nb.csv"), data="a\nb.csv", target="churn"),
     "nobody's home": typed(("data:", "~nosuchuser"), data="~nosuchuser/t.csv", target="churn"),
     "another protocol": typed(("ftp:// is not supported",), data="ftp://h/t.csv", target="churn"),
-    "an unknown data set of scikit-learn": typed(("sklearn:irs", "sklearn:iris"), data="sklearn:irs", target="target"),
+    "an unknown data set of scikit-learn": typed(
+        ("sklearn:irs", "did you mean 'iris'"), data="sklearn:irs", target="target"
+    ),
     "an empty file": table("", "t.csv", "is empty"),
     "blank lines only": table("\n\n\n", "t.csv", "is empty"),
     "a header and no rows": table("age,churn\n", "t.csv", "has a header and no rows"),
     "a misspelt target": table(CHURN, "target:", "no column 'chrun'", "did you mean 'churn'", target="chrun"),
-    "a target unlike any column": table(CHURN, "target:", "age, city, churn", target="zzz"),
+    "a target unlike any column": table(CHURN, "target:", "'age', 'city', 'churn'", target="zzz"),
     "one class": table("age,churn\n" + "1,no\n2,no\n" * 20, "'churn'", "only the class 'no'", "two classes"),
     "a target without values": table("age,churn\n" + "1,\n2,\n" * 20, "column 'churn' has no values"),
     "a target of 500 numbers": table(
@@ -80,7 +82,9 @@ TABLES = {
         "target:",
         "'churn' holds dates",
     ),
-    "a class with fewer rows than folds": table(CHURN + "1,X,maybe\n" * 3, "class 'maybe'", "has 3 rows", "6 are"),
+    "a class with fewer rows than folds": table(
+        CHURN + "1,X,maybe\n" * 3, "class 'maybe'", "has 2 training rows", "5 are"
+    ),
     "no column beside the target": table("churn\n" + "no\nyes\n" * 30, "no column is left", "'churn'"),
     "a column without values": table(CHURN.replace("X", "").replace("Y", "").replace("Z", ""), "'city' has no values"),
     "columns of one name": table("age,age,churn\n" + "1,2,no\n3,4,yes\n" * 30, "names must differ", "'age'"),

@@ -302,7 +302,7 @@ def test_registering_the_same_evaluation_again_changes_nothing(store, children):
     again = store.step("register", evaluation=children["evaluate"].info.run_id)
     assert again.status == 0
     assert again.tags["tabular.outcome"] == "kept_champion"
-    assert "is the champion already" in again.tags["tabular.verdict"]
+    assert "is the champion (version 1) already" in again.tags["tabular.verdict"]
     assert len(store.versions("breast_cancer_classifier")) == len(before)
 
 
