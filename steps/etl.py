@@ -8,14 +8,14 @@ from pathlib import Path
 
 import mlflow
 
-from steps import inputs, store, tracked
+from steps import frozen, inputs, store, tracked
 from tabular import datasets, sources, tables
 from tabular.problem import Problem
 
 
 def etl(step: tracked.Step) -> None:
     """Fetch the table, read it as a stream, cut the holdout, log the data set."""
-    problem = tracked.frozen_problem(step)
+    problem = frozen.problem_of(step)
     data = problem.data
     path = sources.fetch(data.source, sha256=data.sha256, cache=_cache(), folder=step.folder, progress=True)
     digest = sources.digest(path)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Metric
 
-from steps import dataset, drawing, models, store, tracked
+from steps import dataset, drawing, frozen, models, store, tracked
 from steps.candidates import Judged
 from steps.dataset import TRAINED_ON, DataSet
 from tabular import gate
@@ -24,7 +24,7 @@ from tabular.problem import Problem
 def evaluate(step: tracked.Step) -> None:
     """Score every candidate on the holdout, rank them, draw them."""
     source = dataset.source(step, step.arguments["dataset"])
-    problem = tracked.frozen_problem(step, source)
+    problem = frozen.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
     candidates = [_judge(step, problem, holdout, run_id) for run_id in step.arguments["models"].split(",")]
     _check_names([candidate.name for candidate in candidates])

@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
-from steps import dataset, store, terminal, tracked
+from steps import dataset, frozen, store, terminal, tracked
 from steps.terminal import describe
 from tabular import folds, training
 from tabular.errors import UserError
@@ -21,8 +21,8 @@ from tabular.search import Trial, best, search
 def hpo(step: tracked.Step) -> None:
     """Run the search and log what it found."""
     source = dataset.source(step, step.arguments["dataset"])
-    problem = tracked.frozen_problem(step, source)
-    name = tracked.model_of(step, problem)
+    problem = frozen.problem_of(step, source)
+    name = frozen.model_of(step, problem)
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     rows = dataset.load(step, problem, source, "train")
@@ -67,7 +67,7 @@ def _log_trial(
     tags = {
         **tracked.identity(),
         **problem.tags,
-        **tracked.model_tags(problem, model),
+        **frozen.model_tags(problem, model),
         "tabular.problem": problem.name,
         "tabular.trial": str(number),
         tracked.PARENT: step.run_id,
@@ -99,7 +99,7 @@ def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], 
                 "trials": problem.search.trials, "timeout": problem.search.timeout,
                 **{f"best_{name}": value for name, value in winner.params.items()}},
         metrics={"trials_ended": len(trials), f"best_cv_{metric.name}": winner.score, "search_seconds": seconds},
-        tags=tracked.model_tags(problem, model),
+        tags=frozen.model_tags(problem, model),
     )  # fmt: skip
     ended = f"{len(trials)} trials"
     if len(trials) < problem.search.trials:

@@ -13,7 +13,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import LoggedModelOutput, Run
 
-from steps import environment, launch, place, store, tracked
+from steps import environment, frozen, launch, place, store, tracked
 from steps.pipeline import plan
 from steps.terminal import cell, describe, say, table
 from steps.tracked import OUTCOME
@@ -29,7 +29,7 @@ def main(step: tracked.Step) -> None:
     """Run the chain."""
     started = time.perf_counter()
     _check_require(step)
-    problem = tracked.frozen_problem(step)
+    problem = frozen.problem_of(step)
     _introduce(step, problem)
     with ThreadPoolExecutor(max_workers=1) as beside:
         # while etl runs, main would only wait: what the estimators need to be imported is found missing at no cost

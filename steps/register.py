@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import dataset, models, store, tracked
+from steps import dataset, frozen, models, store, tracked
 from steps.dataset import DataSet
 from steps.served import TabularModel
 from steps.tracked import OUTCOME
@@ -42,7 +42,7 @@ class Verdict:
 def register(step: tracked.Step) -> None:
     """Judge the winner, and register it where the gate lets it."""
     evaluation = store.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
-    problem = tracked.frozen_problem(step, evaluation)
+    problem = frozen.problem_of(step, evaluation)
     found = json.loads(store.artifact(evaluation, store.EVALUATION, step.folder).read_text(encoding="utf-8"))
     winner = found["candidates"][0]
     champion = current_champion(step, problem)
@@ -183,7 +183,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
     tags = {
         **problem.tags,
         "tabular.problem": problem.name,
-        **tracked.model_tags(problem, winner["model"]),
+        **frozen.model_tags(problem, winner["model"]),
         "tabular.model_digest": winner["model_digest"],
         "tabular.code_digest": winner["code_digest"],
         "tabular.run": winner["run_id"],

@@ -1,6 +1,5 @@
 """The shell around every step: its command line, its run, its errors, its end."""
 
-import argparse
 import getpass
 import os
 import socket
@@ -21,13 +20,11 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from steps import place, store
-from steps.pipeline import STEPS
-from tabular.errors import UserError, first_line, nearest
-from tabular.problem import Problem
+from steps import commandline, place
+from tabular.errors import UserError, first_line
 
 REASON = "tabular.reason"
 SUMMARY = "tabular.summary"
@@ -36,7 +33,6 @@ NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
 STARTED = time.perf_counter()
 MOST_A_BATCH = 100
-MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "require")
 
 
 @dataclass(frozen=True)
@@ -121,7 +117,7 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
     run_id = active.info.run_id
     try:
         with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
-            arguments = parse(name, sys.argv[1:])
+            arguments = commandline.parse(name, sys.argv[1:])
             body(Step(name, arguments, run_id, active.info.experiment_id, Path(folder), client))
         _say_summary(name, client, run_id)
         client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
@@ -139,68 +135,6 @@ def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:
     tags = client.get_run(run_id).data.tags
     if PARENT not in tags and name != "main":
         print(f"tabular  {name} {run_id}: {tags[SUMMARY]}", flush=True)
-
-
-def parse(name: str, argv: list[str]) -> dict[str, str]:
-    """The parameters of an entry point from `--name=value` words; UserError for one that it does not have."""
-    known = MAIN if name == "main" else tuple(STEPS[name].parameters)
-    parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
-    for parameter in known:
-        parser.add_argument(f"--{parameter}", default="")
-    arguments, unknown = parser.parse_known_args(argv)
-    if unknown:
-        word = unknown[0].removeprefix("--").partition("=")[0]
-        hint = nearest(word, known)
-        raise UserError(f"{name} has no parameter {word!r}{hint or ''} (its parameters: {', '.join(known)})")
-    return vars(arguments)
-
-
-def frozen_problem(step: Step, earlier: Run | None = None) -> Problem:
-    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run that it works on.
-
-    It is logged with the step's own run, so that each run says by itself what it was asked.
-
-    Raises
-    ------
-    UserError
-        Where the problem given makes another data set of its table than that of the earlier run.
-    """
-    given = step.arguments["problem"]
-    before = store.problem(earlier, step.folder) if earlier is not None else None
-    if before is not None and not given:
-        found = before
-    elif store.is_run_id(given):
-        asked = store.run(step.client, given, "problem")
-        found = place.set_over(store.problem(asked, step.folder), step.arguments)
-    else:
-        found = place.effective_problem(step.arguments)
-    if before is not None and _made_of_table(found) != _made_of_table(before):
-        raise UserError(
-            f"problem: the data or split section of {found.name!r} is not that of the earlier run, on which this step "
-            "works: leave the parameter problem out, or run etl for it"
-        )
-    mlflow.log_text(found.to_yaml(), store.PROBLEM)
-    step.log(tags={"tabular.problem": found.name, **found.tags})
-    return found
-
-
-def _made_of_table(problem: Problem) -> tuple[dict, dict]:
-    """What a problem makes of a table, wherever the table lies."""
-    return problem.data.model_dump(exclude={"source", "sha256"}), problem.split.model_dump()
-
-
-def model_of(step: Step, problem: Problem) -> str:
-    """The name of the problem's model that the parameter `model` asks for."""
-    name = step.arguments["model"]
-    if name not in problem.models:
-        known = ", ".join(problem.models)
-        raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
-    return name
-
-
-def model_tags(problem: Problem, name: str) -> dict[str, str]:
-    """Which of the problem's models a run is about, and its family: the estimator's class."""
-    return {"tabular.model": name, "tabular.model_family": problem.models[name].estimator.rpartition(".")[2]}
 
 
 def quiet() -> None:
@@ -264,8 +198,3 @@ def _store_reason(error: Exception) -> str:
             f"upgrade a copy of it with `mlflow db upgrade {uri}`, or use another store (MLFLOW_TRACKING_URI)"
         )
     return f"the tracking store {uri} gives no run to work in: {explain(error)}"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{self.prog.removeprefix('steps.')}: {message}")

@@ -11,7 +11,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import Metric
 
-from steps import dataset, environment, models, store, tracked
+from steps import dataset, environment, frozen, models, store, tracked
 from steps.terminal import describe
 from tabular import folds, training
 from tabular.errors import UserError
@@ -24,8 +24,8 @@ MOST_POINTS = 200
 def train(step: tracked.Step) -> None:
     """Cross-validate, fit, log the model."""
     source = dataset.source(step, step.arguments["dataset"])
-    problem = tracked.frozen_problem(step, source)
-    name = tracked.model_of(step, problem)
+    problem = frozen.problem_of(step, source)
+    name = frozen.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train")
     params = _best_params(step, name)
     candidate = rows.candidate(problem, name, params)
@@ -75,7 +75,7 @@ def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, can
             "folds": problem.search.folds,
             "split_by": rows.schema.split_by,
         },
-        tags=tracked.model_tags(problem, candidate.name),
+        tags=frozen.model_tags(problem, candidate.name),
     )
 
 

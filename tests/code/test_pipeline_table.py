@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steps import tracked
+from steps import commandline
 from steps.pipeline import CHAIN, STEPS, Kind, Step, Task, plan
 from tabular.problem import Model, Problem, Section, build
 
@@ -36,7 +36,7 @@ def test_a_steps_parameters_are_those_of_its_entry_point(step: Step) -> None:
 
 
 def test_mains_parameters_are_those_of_its_entry_point() -> None:
-    assert list(tracked.MAIN) == list(DOORS["main"]["parameters"])
+    assert list(commandline.MAIN) == list(DOORS["main"]["parameters"])
 
 
 @pytest.mark.parametrize("name", DOORS)

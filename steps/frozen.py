@@ -1,0 +1,57 @@
+"""The problem that a step is asked about: frozen by main, or by the first step that is started by hand."""
+
+import mlflow
+from mlflow.entities import Run
+
+from steps import place, store
+from steps.tracked import Step
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+
+def problem_of(step: Step, earlier: Run | None = None) -> Problem:
+    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run that it works on.
+
+    It is logged with the step's own run, so that each run says by itself what it was asked.
+
+    Raises
+    ------
+    UserError
+        Where the problem given makes another data set of its table than that of the earlier run.
+    """
+    given = step.arguments["problem"]
+    before = store.problem(earlier, step.folder) if earlier is not None else None
+    if before is not None and not given:
+        found = before
+    elif store.is_run_id(given):
+        asked = store.run(step.client, given, "problem")
+        found = place.set_over(store.problem(asked, step.folder), step.arguments)
+    else:
+        found = place.effective_problem(step.arguments)
+    if before is not None and _made_of_table(found) != _made_of_table(before):
+        raise UserError(
+            f"problem: the data or split section of {found.name!r} is not that of the earlier run, on which this step "
+            "works: leave the parameter problem out, or run etl for it"
+        )
+    mlflow.log_text(found.to_yaml(), store.PROBLEM)
+    step.log(tags={"tabular.problem": found.name, **found.tags})
+    return found
+
+
+def _made_of_table(problem: Problem) -> tuple[dict, dict]:
+    """What a problem makes of a table, wherever the table lies."""
+    return problem.data.model_dump(exclude={"source", "sha256"}), problem.split.model_dump()
+
+
+def model_of(step: Step, problem: Problem) -> str:
+    """The name of the problem's model that the parameter `model` asks for."""
+    name = step.arguments["model"]
+    if name not in problem.models:
+        known = ", ".join(problem.models)
+        raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
+    return name
+
+
+def model_tags(problem: Problem, name: str) -> dict[str, str]:
+    """Which of the problem's models a run is about, and its family: the estimator's class."""
+    return {"tabular.model": name, "tabular.model_family": problem.models[name].estimator.rpartition(".")[2]}
