@@ -311,7 +311,7 @@ def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
     if dates.isna().any():
         row = frame[dates.isna()].iloc[0].to_dict()
         raise UserError(f"split.column: rows of {file} have no date: {row}")
-    return dates.to_numpy().astype("datetime64[D]")
+    return np.asarray(dates.to_numpy(), dtype="datetime64[D]")
 
 
 def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
