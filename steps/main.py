@@ -21,7 +21,7 @@ from tabular import estimators
 from tabular.errors import UserError
 from tabular.problem import Problem
 
-# Without it MLflow's UI opens the experiment as one of language models, and shows no runs.
+# MLflow's UI guesses what kind of experiment it is where nobody says so.
 EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
