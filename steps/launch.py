@@ -83,8 +83,10 @@ def start(client: MlflowClient, task: Task, run_id: str, main: Parent, parameter
             storage_dir=str(main.folder),
         )
     except ExecutionException:
-        silent = f"its process ended without a word; its run is {run_id}"
-        raise _failed(client, task, run_id, client.get_run(run_id).data.tags.get(REASON, silent)) from None
+        reason = client.get_run(run_id).data.tags.get(REASON)
+        if reason is not None:
+            raise _failed(client, task, run_id, reason, said=True) from None
+        raise _failed(client, task, run_id, f"its process ended without a word; its run is {run_id}") from None
     except Exception as error:  # before its process began: an environment that cannot be built, a store out of reach
         raise _failed(client, task, run_id, f"it could not be started: {first_line(error)}") from error
     run = client.get_run(run_id)
@@ -92,16 +94,16 @@ def start(client: MlflowClient, task: Task, run_id: str, main: Parent, parameter
     return Ended(run_id, (ended - run.info.start_time) / 1000, run.data.tags.get(SUMMARY, ""))
 
 
-def _failed(client: MlflowClient, task: Task, run_id: str, reason: str) -> "StepFailed":
+def _failed(client: MlflowClient, task: Task, run_id: str, reason: str, *, said: bool = False) -> "StepFailed":
     client.log_batch(run_id, tags=[RunTag(REASON, reason)])
     client.set_terminated(run_id, "FAILED")
-    return StepFailed(task.name, reason)
+    return StepFailed(task.name, reason, said=said)
 
 
 class StepFailed(UserError):
-    """A step that ended FAILED; it has said so itself on the terminal."""
+    """A step that ended FAILED; `said` where its own process has written the reason on the terminal."""
 
-    def __init__(self, step: str, reason: str) -> None:
+    def __init__(self, step: str, reason: str, *, said: bool) -> None:
         super().__init__(f"{step}: {reason}")
         self.step = step
-        self.reason = reason
+        self.said = said

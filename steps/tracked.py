@@ -123,7 +123,8 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
         client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
     except Exception as error:
         reason = explain(error)
-        fail(reason, error)
+        if not getattr(error, "said", False):  # a step of the chain may have said it on this terminal
+            fail(reason, error)
         _end_failed(client, run_id, reason)
         sys.exit(1)
     mlflow.end_run()

@@ -414,6 +414,11 @@ def test_a_step_that_fails_fails_the_chain(broken_chain):
     assert ended.run.info.status == "FAILED"
 
 
+def test_a_chain_does_not_repeat_the_line_of_its_step(broken_chain):
+    _, ended = broken_chain
+    assert len(ended.lines) == 1
+
+
 def test_the_reason_of_a_step_is_the_reason_of_the_chain(store, broken_chain):
     _, ended = broken_chain
     etl = store.children(ended.id)["etl"]
