@@ -12,6 +12,7 @@ from mlflow.entities import Run
 from steps import inputs, store, tracked
 from steps.served import as_features
 from tabular.datasets import Schema
+from tabular.folds import Fold, cut
 from tabular.metrics import classification_metrics
 from tabular.problem import Problem
 from tabular.training import Candidate
@@ -50,6 +51,10 @@ class DataSet:
             positive=self.schema.positive,
             seed=problem.seed,
         )
+
+    def folds(self, problem: Problem) -> list[Fold]:
+        """The folds that hpo and train both score on, cut as the holdout was."""
+        return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=problem.seed)
 
     def fingerprints(self, names: list[str]) -> np.ndarray:
         """A hash of each row's class and these columns, (n,) uint64: equal rows have equal ones in any data set."""

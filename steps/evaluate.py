@@ -56,8 +56,6 @@ def _check_names(names: list[str]) -> None:
 def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run_id: str) -> Judged:
     run = store.run(step.client, run_id, "models", "train")
     tags = run.data.tags
-    if "tabular.model_uri" not in tags:
-        raise UserError(f"models: run {run_id} of train holds no model: it is {run.info.status}")
     if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
         raise UserError(
             f"models: run {run_id} was trained on another data set than run {holdout.source.info.run_id} holds, and "

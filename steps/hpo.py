@@ -11,7 +11,7 @@ from mlflow.entities import Metric, Param, RunTag
 
 from steps import dataset, frozen, store, terminal, tracked
 from steps.terminal import describe
-from tabular import folds, training
+from tabular import training
 from tabular.errors import UserError
 from tabular.metrics import METRICS
 from tabular.problem import Problem
@@ -26,7 +26,7 @@ def hpo(step: tracked.Step) -> None:
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     rows = dataset.load(step, problem, source, "train")
-    cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
+    cuts = rows.folds(problem)
     metric = METRICS[problem.search.metric]
     names = list(dict.fromkeys([metric.name, "accuracy"]))
     started = time.perf_counter()

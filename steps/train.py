@@ -13,7 +13,7 @@ from mlflow.entities import Metric
 
 from steps import dataset, environment, frozen, models, store, tracked
 from steps.terminal import describe
-from tabular import folds, training
+from tabular import training
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -29,7 +29,7 @@ def train(step: tracked.Step) -> None:
     rows = dataset.load(step, problem, source, "train")
     params = _best_params(step, name)
     candidate = rows.candidate(problem, name, params)
-    cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=problem.search.folds, seed=problem.seed)
+    cuts = rows.folds(problem)
     result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, curves=True)
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
