@@ -1,4 +1,4 @@
-"""The words after `python -m steps.<name>`, as MLproject writes them."""
+"""The words after `python -m steps <name>`, as MLproject writes them."""
 
 import argparse
 from typing import NoReturn
@@ -6,12 +6,15 @@ from typing import NoReturn
 from steps.pipeline import STEPS
 from tabular.errors import UserError, nearest
 
-MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "require")
+MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
+
+REPRODUCE = ("run", "data", "jobs")
 
 
 def parse(name: str, argv: list[str]) -> dict[str, str]:
     """The parameters of an entry point from `--name=value` words; UserError for one that it does not have."""
-    known = MAIN if name == "main" else tuple(STEPS[name].parameters)
+    doors = {"main": MAIN, "reproduce": REPRODUCE}
+    known = doors[name] if name in doors else tuple(STEPS[name].parameters)
     parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
     for parameter in known:
         parser.add_argument(f"--{parameter}", default="")

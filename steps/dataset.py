@@ -4,7 +4,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import joblib
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
@@ -34,11 +33,12 @@ class DataSet:
     X: pd.DataFrame  # features
     y: np.ndarray
     key: np.ndarray | None
+    share: str  # the file in which main says how many threads there are; "" where nobody does
 
     @property
     def threads(self) -> int:
-        """How many threads a fit on these rows is given."""
-        return joblib.cpu_count() if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
+        """How many threads a fit on these rows is given now: main may give more as other steps end."""
+        return tracked.threads(self.share) if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
 
     def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
         """A model of the problem with these hyperparameters over its own, to be fitted on such rows."""
@@ -81,7 +81,7 @@ def load(
     schema = store.schema(source, step.folder)
     rows = store.rows(source, part, schema, step.folder)
     features = as_features(rows.frame, [vars(column) for column in schema.columns])
-    found = DataSet(source, schema, rows.frame, features, rows.y, rows.key)
+    found = DataSet(source, schema, rows.frame, features, rows.y, rows.key, step.arguments["share"])
     if log:
         _log(step, problem, found, part)
     return found

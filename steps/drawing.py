@@ -1,13 +1,17 @@
 """The pictures of an evaluation: of each candidate, of all beside each other, of the data."""
 
 import json
+import multiprocessing
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-import mlflow
 import numpy as np
 from mlflow.entities import Run
 
-from steps import store, tracked
+from steps import guard, store, tracked
 from steps.candidates import Judged
 from steps.dataset import DataSet
 from tabular import pictures, training
@@ -16,43 +20,68 @@ from tabular.problem import Problem
 
 # Rows that permutation importance shuffles: enough for its second digit.
 IMPORTANCE_ROWS = 2000
+Drawing = Callable[[], "pictures.Figure"]
 
 
-def draw(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
-    """Draw each candidate, all of them beside each other, and the data; log `pictures/`."""
-    folder = step.folder / "pictures"
-    folder.mkdir()
+def draw(
+    step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged], searches: Mapping[str, Run]
+) -> None:
+    """Draw each candidate with its search, all of them beside each other, and the data; leaves `pictures/`."""
+    drawings: dict[str, Drawing] = {}
     for candidate in ranked:
-        _draw_candidate(step, problem, holdout, candidate, folder / candidate.name)
+        of_candidate = {
+            **_answers(problem, holdout, candidate),
+            **_importance(step, problem, holdout, candidate),
+            **_learning(step, candidate, searches.get(candidate.name)),
+        }
+        drawings |= {f"{candidate.name}/{name}": drawing for name, drawing in of_candidate.items()}
     metrics = {candidate.name: candidate.metrics for candidate in ranked}
-    whole = pictures.metrics_of_candidates(metrics, title=f"{problem.name}: candidates on the holdout")
-    pictures.save(whole, folder / "metrics_of_candidates.png")
-    balance = pictures.class_balance(_tally(step, holdout.source), title=f"{problem.name}: classes")
-    pictures.save(balance, folder / "class_balance.png")
-    mlflow.log_artifacts(str(folder), "pictures")
+    title = f"{problem.name}: candidates on the holdout"
+    drawings["metrics_of_candidates"] = partial(pictures.metrics_of_candidates, metrics, title=title)
+    tally = _tally(step, holdout.source)
+    drawings["class_balance"] = partial(pictures.class_balance, tally, title=f"{problem.name}: classes")
+    _save(drawings, step.artifacts / "pictures", tracked.threads(step.arguments["share"]))
 
 
-def _draw_candidate(step: tracked.Step, problem: Problem, holdout: DataSet, candidate: Judged, folder: Path) -> None:
-    folder.mkdir()
-    y, probabilities = holdout.y, candidate.probabilities
+def _save(drawings: Mapping[str, Drawing], folder: Path, workers: int) -> None:
+    """Write each drawing as a PNG of its name, several at a time: drawing holds Python's lock, so in processes."""
+    paths = [folder / f"{name}.png" for name in drawings]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    if workers == 1 or sys.platform != "linux":  # elsewhere a fork is not safe, and a fresh process imports for seconds
+        for drawing, path in zip(drawings.values(), paths, strict=True):
+            _draw(drawing, path)
+        return
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(workers, mp_context=fork, initializer=guard.leave) as pool:
+        list(pool.map(_draw, drawings.values(), paths))
+
+
+def _draw(drawing: Drawing, path: Path) -> None:
+    pictures.save(drawing(), path)
+
+
+def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+    """What the candidate answered on the holdout."""
     about = {"classes": holdout.schema.classes, "positive": holdout.schema.positive}
     title = f"{candidate.name} on the holdout of {problem.name}"
-    for picture in (
+    drawn = (
         pictures.roc_curve,
         pictures.precision_recall_curve,
         pictures.confusion_matrix,
         pictures.calibration_curve,
-    ):
-        pictures.save(picture(y, probabilities, **about, title=title), folder / f"{picture.__name__}.png")
-    kind, importances = _importances(problem, holdout, candidate)
-    step_title = f"{candidate.name}: what it looks at"
-    pictures.save(
-        pictures.feature_importance(importances, kind=kind, title=step_title), folder / "feature_importance.png"
     )
-    step.table(
-        {"column": list(importances), kind: list(importances.values())}, f"feature_importance/{candidate.name}.json"
-    )
-    _draw_learning(step, problem, candidate, folder)
+    return {
+        picture.__name__: partial(picture, holdout.y, candidate.probabilities, **about, title=title)
+        for picture in drawn
+    }
+
+
+def _importance(step: tracked.Step, problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+    kind, found = _importances(problem, holdout, candidate)
+    step.table({"column": list(found), kind: list(found.values())}, f"feature_importance/{candidate.name}.json")
+    title = f"{candidate.name}: what it looks at"
+    return {"feature_importance": partial(pictures.feature_importance, found, kind=kind, title=title)}
 
 
 def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> tuple[str, dict[str, float]]:
@@ -74,25 +103,25 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> tuple
     return kind, dict(sorted(importances.items(), key=lambda item: -item[1]))
 
 
-def _draw_learning(step: tracked.Step, problem: Problem, candidate: Judged, folder: Path) -> None:
+def _learning(step: tracked.Step, candidate: Judged, search: Run | None) -> dict[str, Drawing]:
     """The curves that train and hpo left, where they did."""
+    found: dict[str, Drawing] = {}
     run = candidate.run
     if any(name.endswith("_loss_by_iteration") for name in run.data.metrics):
         curves = json.loads(store.artifact(run, store.CURVES, step.folder).read_text(encoding="utf-8"))
         title = f"{candidate.name}: loss by iteration, mean of the folds"
-        pictures.save(pictures.learning_curve(curves, metric="log_loss", title=title), folder / "loss_by_iteration.png")
-    search = run.data.tags.get("tabular.search")
-    if search:
-        trials = store.run(step.client, search, "models", "hpo")
-        table = json.loads(store.artifact(trials, store.TRIALS, step.folder).read_text(encoding="utf-8"))
+        found["loss_by_iteration"] = partial(pictures.learning_curve, curves, metric="log_loss", title=title)
+    if search is not None:
+        table = json.loads(store.artifact(search, store.TRIALS, step.folder).read_text(encoding="utf-8"))
         metric = table["columns"][1]
-        scores = [row[1] for row in table["data"]]
-        better = METRICS[metric].greater_is_better
-        title = f"{candidate.name}: the search"
-        drawn = pictures.search_history(
-            scores, metric=f"cross-validated {metric}", greater_is_better=better, title=title
+        found["search_history"] = partial(
+            pictures.search_history,
+            [row[1] for row in table["data"]],
+            metric=f"cross-validated {metric}",
+            greater_is_better=METRICS[metric].greater_is_better,
+            title=f"{candidate.name}: the search",
         )
-        pictures.save(drawn, folder / "search_history.png")
+    return found
 
 
 def _tally(step: tracked.Step, source: Run) -> dict[str, dict[str, int]]:

@@ -4,10 +4,13 @@ import hashlib
 import os
 import platform
 import sys
-from importlib.metadata import distributions
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distributions, version
 from typing import Any
 
-from steps import place
+from packaging.requirements import Requirement
+
+from steps import PROJECT
 
 
 def describe() -> dict[str, Any]:
@@ -26,4 +29,25 @@ def describe() -> dict[str, Any]:
 
 def lock_digest() -> str:
     """sha256 of requirements.txt."""
-    return hashlib.sha256((place.PROJECT / "requirements.txt").read_bytes()).hexdigest()
+    return hashlib.sha256((PROJECT / "requirements.txt").read_bytes()).hexdigest()
+
+
+@cache
+def beside_the_lock() -> dict[str, str | None]:
+    """Package: its version here, of those of the lock that are installed in another version or not at all.
+
+    Empty in an environment that `mlflow run` has built; with `--env-manager local` anything can be installed.
+    """
+    found = {}
+    for line in (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        if not line or line[0] in "# ":
+            continue
+        wanted = Requirement(line.rstrip(" \\"))
+        if wanted.marker is None or wanted.marker.evaluate():
+            try:
+                here = version(wanted.name)
+            except PackageNotFoundError:
+                here = None
+            if here is None or not wanted.specifier.contains(here, prereleases=True):
+                found[wanted.name] = here
+    return found

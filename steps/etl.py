@@ -4,32 +4,30 @@ Takes a table by path, URL or name; leaves `dataset/` (train and holdout Parquet
 the input with its digest.
 """
 
-from pathlib import Path
-
-import mlflow
-
-from steps import frozen, inputs, store, tracked
+from steps import frozen, inputs, place, records, store, tracked
 from tabular import datasets, sources, tables
 from tabular.problem import Problem
+
+# The files of a data set, by the parts that other steps depend on.
+FILES = {"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"}
 
 
 def etl(step: tracked.Step) -> None:
     """Fetch the table, read it as a stream, cut the holdout, log the data set."""
     problem = frozen.problem_of(step)
     data = problem.data
-    path = sources.fetch(data.source, sha256=data.sha256, cache=_cache(), folder=step.folder, progress=True)
-    digest = sources.digest(path)
+    path = sources.fetch(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
+    digest = data.sha256 or sources.digest(path)
     table = tables.scan(path, reading(problem), progress=True)
-    target = step.folder / store.DATASET
+    target = step.artifacts / store.DATASET
     target.mkdir()
     prepared = datasets.prepare(table, problem, target)
-    mlflow.log_artifacts(str(target), store.DATASET)
     step.table(prepared.profile.table(), "profile.json")
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
     step.table(counts, store.CLASSES)
     inputs.log(step, name=problem.name, digest=digest, source=data.source, context="source", rows=prepared.rows)
-    _log(step, problem, prepared, digest, target)
+    _log(step, problem, prepared, digest, counts)
 
 
 def reading(problem: Problem) -> tables.Reading:
@@ -39,14 +37,11 @@ def reading(problem: Problem) -> tables.Reading:
     return tables.Reading(columns, tuple(data.missing), data.separator, data.encoding)
 
 
-def _cache() -> Path:
-    import pooch
-
-    return Path(pooch.os_cache("tabular"))
-
-
-def _log(step: tracked.Step, problem: Problem, prepared: datasets.Prepared, digest: str, folder: Path) -> None:
+def _log(
+    step: tracked.Step, problem: Problem, prepared: datasets.Prepared, digest: str, counts: dict[str, list]
+) -> None:
     schema = prepared.schema
+    folder = step.artifacts / store.DATASET
     train, holdout = sum(prepared.train.values()), sum(prepared.holdout.values())
     step.log(
         params={
@@ -64,8 +59,8 @@ def _log(step: tracked.Step, problem: Problem, prepared: datasets.Prepared, dige
         metrics={f"rows_{side}_{name}": count for side, counts in _sides(prepared) for name, count in counts},
         tags={
             "tabular.data_digest": digest,
-            "tabular.digest.train": sources.digest(folder / "train.parquet"),
-            "tabular.digest.holdout": sources.digest(folder / "holdout.parquet"),
+            **{f"tabular.digest.{part}": sources.digest(folder / name) for part, name in FILES.items()},
+            "tabular.digest.counts": records.digest(counts),
         },
     )
     notes = [
@@ -95,7 +90,3 @@ def _sides(prepared: datasets.Prepared):
 def _metric(name: str) -> str:
     """A class's name as part of a metric's, in which MLflow allows 250 letters, digits and `_-. /`."""
     return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in name[:200])
-
-
-if __name__ == "__main__":
-    tracked.run("etl", etl)

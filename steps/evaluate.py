@@ -7,12 +7,11 @@ reads nothing of the registry.
 import time
 from typing import Any
 
-import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 
-from steps import dataset, drawing, frozen, models, store, tracked
+from steps import dataset, drawing, frozen, models, records, store, tracked
 from steps.candidates import Judged
 from steps.dataset import TRAINED_ON, DataSet
 from tabular import gate
@@ -26,12 +25,13 @@ def evaluate(step: tracked.Step) -> None:
     source = dataset.source(step, step.arguments["dataset"])
     problem = frozen.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
-    candidates = [_judge(step, problem, holdout, run_id) for run_id in step.arguments["models"].split(",")]
-    _check_names([candidate.name for candidate in candidates])
+    trained = [store.run(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    _check_names([run.data.tags["tabular.model"] for run in trained])
+    candidates = [_judge(step, problem, holdout, run) for run in trained]
     ranked = rank(candidates, problem.search.metric)
-    _log(step, problem, ranked)
+    _log(step, problem, holdout, ranked)
     _log_predictions(step, holdout, ranked)
-    drawing.draw(step, problem, holdout, ranked)
+    drawing.draw(step, problem, holdout, ranked, _searches(step, trained))
 
 
 def rank(candidates: list[Judged], metric: str) -> list[Judged]:
@@ -53,20 +53,23 @@ def _check_names(names: list[str]) -> None:
         )
 
 
-def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run_id: str) -> Judged:
-    run = store.run(step.client, run_id, "models", "train")
+def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
     tags = run.data.tags
     if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
         raise UserError(
-            f"models: run {run_id} was trained on another data set than run {holdout.source.info.run_id} holds, and "
-            "may have learnt from these holdout rows: give runs of one data set"
+            f"models: run {run.info.run_id} was trained on another data set than run {holdout.source.info.run_id} "
+            "holds, and may have learnt from these holdout rows: give runs of one data set"
         )
-    model = models.load(
-        tags["tabular.model_uri"],
-        step.folder,
-        code=tags["tabular.code_digest"],
-        learnt=tags["tabular.model_digest"],
-    )
+    try:
+        model = models.load(
+            tags["tabular.model_uri"],
+            step.folder,
+            code=tags["tabular.digest.code"],
+            learnt=tags["tabular.digest.model"],
+        )
+    except UserError:
+        records.disown(run)  # the next chain trains it anew
+        raise
     started = time.perf_counter()
     probabilities = model.probabilities(holdout.X)
     seconds = time.perf_counter() - started
@@ -75,18 +78,31 @@ def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run_id: str) 
     return Judged(run, tags["tabular.model"], model, probabilities, metrics, seconds, checks)
 
 
-def _log(step: tracked.Step, problem: Problem, ranked: list[Judged]) -> None:
+def _searches(step: tracked.Step, trained: list[Run]) -> dict[str, Run]:
+    """The runs of hpo by their models: those given, else those that the models were trained with."""
+    given = step.arguments["searches"].split(",")
+    asked = given if any(given) else [run.data.tags.get("tabular.search", "") for run in trained]
+    runs = [store.run(step.client, run_id, "searches", "hpo") for run_id in asked if run_id]
+    return {run.data.tags["tabular.model"]: run for run in runs}
+
+
+def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
     best = ranked[0]
     step.client.log_batch(step.run_id, metrics=_metrics(step, ranked))
     rows = [_row(candidate, problem.search.metric) for candidate in ranked]
     step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
-    mlflow.log_dict({"candidates": [_entry(candidate) for candidate in ranked]}, store.EVALUATION)
+    entries = [_entry(candidate) for candidate in ranked]
+    step.json({"candidates": entries}, store.EVALUATION)
     step.log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),
             "rows_holdout": len(best.probabilities),
         },
-        tags={"tabular.winner": best.name, "tabular.dataset": step.arguments["dataset"]},
+        tags={
+            "tabular.winner": best.name,
+            "tabular.dataset": step.arguments["dataset"],
+            "tabular.digest.evaluation": records.digest([_content(holdout), *map(_lasting, entries)]),
+        },
     )
     metric = problem.search.metric
     lines = [f"- {candidate.name}: {metric} {candidate.metrics[metric]:.4f}" for candidate in ranked]
@@ -144,8 +160,8 @@ def _entry(candidate: Judged) -> dict[str, Any]:
         "model": candidate.name,
         "run_id": candidate.run.info.run_id,
         "model_uri": tags["tabular.model_uri"],
-        "model_digest": tags["tabular.model_digest"],
-        "code_digest": tags["tabular.code_digest"],
+        "model_digest": tags["tabular.digest.model"],
+        "code_digest": tags["tabular.digest.code"],
         "metrics": {name: None if np.isnan(value) else value for name, value in candidate.metrics.items()},
         "trained": dict(candidate.run.data.metrics),
         "unmet": [check.line() for check in candidate.checks if not check.passed],
@@ -153,9 +169,20 @@ def _entry(candidate: Judged) -> dict[str, Any]:
     }
 
 
+def _content(holdout: DataSet) -> list[str]:
+    """The digests of the data set that register compares on."""
+    return [holdout.source.data.tags[f"tabular.digest.{part}"] for part in ("train", "holdout", "schema")]
+
+
+def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
+    """What of an entry is the same whichever runs hold the models, and however long they took."""
+    kept = {name: value for name, value in entry.items() if name not in ("run_id", "model_uri")}
+    return {**kept, "trained": {k: v for k, v in entry["trained"].items() if not k.endswith("_seconds")}}
+
+
 def _log_predictions(step: tracked.Step, holdout: DataSet, ranked: list[Judged]) -> None:
     """Each candidate's answers on the holdout, beside the truth, in the data set's row order."""
-    folder = step.folder / "predictions"
+    folder = step.artifacts / store.PREDICTIONS
     folder.mkdir()
     classes = np.array([str(label) for label in holdout.schema.classes])
     for candidate in ranked:
@@ -163,8 +190,3 @@ def _log_predictions(step: tracked.Step, holdout: DataSet, ranked: list[Judged])
         for code, label in enumerate(classes):
             frame[f"probability_{label}"] = candidate.probabilities[:, code]
         frame.to_parquet(folder / f"{candidate.name}.parquet")
-    mlflow.log_artifacts(str(folder), "predictions")
-
-
-if __name__ == "__main__":
-    tracked.run("evaluate", evaluate)

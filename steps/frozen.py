@@ -19,23 +19,34 @@ def problem_of(step: Step, earlier: Run | None = None) -> Problem:
     UserError
         Where the problem given makes another data set of its table than that of the earlier run.
     """
-    given = step.arguments["problem"]
     before = store.problem(earlier, step.folder) if earlier is not None else None
-    if before is not None and not given:
-        found = before
-    elif store.is_run_id(given):
-        asked = store.run(step.client, given, "problem")
-        found = place.set_over(store.problem(asked, step.folder), step.arguments)
+    if before is not None and not step.arguments["problem"]:
+        found = place.set_over(before, step.arguments)
     else:
-        found = place.effective_problem(step.arguments)
+        found = asked(step)
     if before is not None and _made_of_table(found) != _made_of_table(before):
         raise UserError(
             f"problem: the data or split section of {found.name!r} is not that of the earlier run, on which this step "
             "works: leave the parameter problem out, or run etl for it"
         )
-    mlflow.log_text(found.to_yaml(), store.PROBLEM)
-    step.log(tags={"tabular.problem": found.name, **found.tags})
+    freeze(step, found)
     return found
+
+
+def asked(step: Step) -> Problem:
+    """The problem that a step's command line names: that of a run, a file, or defaults, with what is set over it."""
+    given = step.arguments["problem"]
+    if store.is_run_id(given):
+        run = store.run(step.client, given, "problem")
+        return place.set_over(store.problem(run, step.folder), step.arguments)
+    return place.effective_problem(step.arguments)
+
+
+def freeze(step: Step, problem: Problem) -> None:
+    """Keep the problem with the step's run, at once: other steps read it, and a run that fails has it too."""
+    mlflow.log_text(problem.to_yaml(), store.PROBLEM)
+    step.text(problem.to_yaml(), store.PROBLEM)
+    step.log(tags={"tabular.problem": problem.name, **problem.tags})
 
 
 def _made_of_table(problem: Problem) -> tuple[dict, dict]:

@@ -6,10 +6,9 @@ Leaves one nested run a trial, the trials as a table, and `best_params.json` for
 import time
 from typing import Any
 
-import mlflow
 from mlflow.entities import Metric, Param, RunTag
 
-from steps import dataset, frozen, store, terminal, tracked
+from steps import dataset, frozen, guard, records, store, terminal, tracked
 from steps.terminal import describe
 from tabular import training
 from tabular.errors import UserError
@@ -29,9 +28,10 @@ def hpo(step: tracked.Step) -> None:
     cuts = rows.folds(problem)
     metric = METRICS[problem.search.metric]
     names = list(dict.fromkeys([metric.name, "accuracy"]))
+    most, seconds = _limits(step, problem)
     started = time.perf_counter()
 
-    with terminal.progress(problem.search.trials, f"hpo {name}", metric.name) as bar:
+    with terminal.progress(most, f"hpo {name}", metric.name) as bar:
 
         def objective(number: int, params: dict[str, Any]) -> float:
             begun = time.time()
@@ -47,11 +47,23 @@ def hpo(step: tracked.Step) -> None:
             objective,
             problem.models[name].space,
             greater_is_better=metric.greater_is_better,
-            trials=problem.search.trials,
-            timeout=problem.search.timeout,
+            trials=most,
+            timeout=seconds,
             seed=problem.seed,
         )
     _log(step, problem, name, trials, time.perf_counter() - started)
+
+
+def _limits(step: tracked.Step, problem: Problem) -> tuple[int, float | None]:
+    """After how many trials and seconds the search ends.
+
+    One that repeats another ends after as many trials as that one had, however fast this machine is today.
+    """
+    replayed = step.arguments["replays"]
+    if not replayed:
+        return problem.search.trials, problem.search.timeout
+    run = store.run(step.client, replayed, "replays", "hpo")
+    return int(run.data.metrics["trials_ended"]), None
 
 
 def _log_trial(
@@ -73,22 +85,23 @@ def _log_trial(
         tracked.PARENT: step.run_id,
     }
     title = f"trial {number} {describe(params)}"
-    run = step.client.create_run(step.experiment_id, start_time=int(begun * 1000), tags=tags, run_name=title[:250])
     now = int(time.time() * 1000)
-    step.client.log_batch(
-        run.info.run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
-        params=[Param(name, str(value)) for name, value in {**params, "model_type": model}.items()],
-        tags=[RunTag(tracked.NOTE, f"Trial {number} of the search for {model}.")],
-    )
-    step.client.set_terminated(run.info.run_id)
+    with guard.undisturbed():
+        run = step.client.create_run(step.experiment_id, start_time=int(begun * 1000), tags=tags, run_name=title[:250])
+        step.client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in {**params, "model_type": model}.items()],
+            tags=[RunTag(tracked.NOTE, f"Trial {number} of the search for {model}.")],
+        )
+        step.client.set_terminated(run.info.run_id)
 
 
 def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], seconds: float) -> None:
     metric = METRICS[problem.search.metric]
     winner = best(trials, greater_is_better=metric.greater_is_better)
     found = {"params": dict(winner.params), "trial": winner.number, metric.name: winner.score}
-    mlflow.log_dict(found, store.BEST_PARAMS)
+    step.json(found, store.BEST_PARAMS)
     columns: dict[str, list[Any]] = {"trial": [trial.number for trial in trials]}
     columns[metric.name] = [trial.score for trial in trials]
     for name in problem.models[model].space:
@@ -96,10 +109,14 @@ def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], 
     step.table(columns, store.TRIALS)
     step.log(
         params={"model_type": model, "search_metric": metric.name, "folds": problem.search.folds, "seed": problem.seed,
-                "trials": problem.search.trials, "timeout": problem.search.timeout,
+                "search_trials": problem.search.trials, "search_timeout": problem.search.timeout,
                 **{f"best_{name}": value for name, value in winner.params.items()}},
         metrics={"trials_ended": len(trials), f"best_cv_{metric.name}": winner.score, "search_seconds": seconds},
-        tags=frozen.model_tags(problem, model),
+        tags={
+            **frozen.model_tags(problem, model),
+            "tabular.digest.params": records.digest(found["params"]),
+            "tabular.digest.trials": records.digest(columns),
+        },
     )  # fmt: skip
     ended = f"{len(trials)} trials"
     if len(trials) < problem.search.trials:
@@ -107,7 +124,3 @@ def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], 
     summary = f"{ended}, best cross-validated {metric.name} {winner.score:.4f}"
     note = f"{ended} of Hyperopt's TPE in {seconds:.1f} s. Best: trial {winner.number}, `{describe(winner.params)}`."
     step.finish(f"hpo {model}", summary, f"{note}\n\nCross-validated {metric.name}: {winner.score:.4f}.")
-
-
-if __name__ == "__main__":
-    tracked.run("hpo", hpo)

@@ -1,9 +1,10 @@
 """Data sets as inputs of runs: what MLflow's data set columns and searches read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import is_local_uri
 
 from steps import tracked
@@ -45,7 +46,21 @@ def log(
         schema=json.dumps(_schema(schema)) if schema else None,
         profile=json.dumps(profile),
     )
-    step.client.log_inputs(step.run_id, datasets=[DatasetInput(entry, [InputTag("mlflow.data.context", context)])])
+    log_again(step, [DatasetInput(entry, [InputTag("mlflow.data.context", context)])])
+
+
+def log_again(step: tracked.Step, entries: Sequence[DatasetInput]) -> None:
+    """Log inputs, once more where a step beside this one has just made the same entry of MLflow's table of data sets.
+
+    MLflow looks for the entry and then inserts it; what the database refuses is there at the next look.
+    """
+    for attempt in range(5):
+        try:
+            step.client.log_inputs(step.run_id, datasets=list(entries))
+            return
+        except MlflowException as error:
+            if "IntegrityError" not in str(error) or attempt == 4:
+                raise
 
 
 def _source(source: str) -> tuple[str, Mapping[str, str]]:

@@ -1,7 +1,8 @@
-"""A step of the chain as a child run: created, started, and its end read.
+"""A step of the chain as a child run: created, started, watched, and its end read.
 
 MLflow's own way of nesting (`mlflow.run` in an active run) takes the parent from the calling thread and knows no run
-name; here the child's run is made first, with all that it should say, and handed to `mlflow.run(run_id=…)`.
+name; here the child's run is made first, with all that it should say, and handed to `mlflow.run(run_id=…)`, which any
+thread may then call.
 """
 
 from collections.abc import Mapping
@@ -10,13 +11,13 @@ from pathlib import Path
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Param, RunTag
+from mlflow.entities import Param, Run, RunTag
 from mlflow.exceptions import ExecutionException
-from mlflow.utils.time import get_current_time_millis
 
-from steps import place
+from steps import PROJECT, guard, killed
+from steps.killed import REASON
 from steps.pipeline import Task
-from steps.tracked import PARENT, REASON, SUMMARY, identity
+from steps.tracked import PARENT, identity
 from tabular.errors import UserError, first_line
 
 
@@ -29,15 +30,6 @@ class Parent:
     tags: Mapping[str, str]
     env_manager: str
     folder: Path  # of main: MLflow puts the empty folder that it makes for each run there
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A child run that has FINISHED."""
-
-    run_id: str
-    seconds: float
-    summary: str
 
 
 def parent(client: MlflowClient, run_id: str, folder: Path) -> Parent:
@@ -59,45 +51,81 @@ def create(client: MlflowClient, task: Task, main: Parent, parameters: Mapping[s
         "mlflow.project.entryPoint": task.step.name,
         "mlflow.project.backend": "local",
     }
-    run = client.create_run(main.experiment_id, tags=tags, run_name=task.name)
+    if task.model is not None:
+        tags["tabular.model"] = task.model
+    with guard.undisturbed():
+        run = client.create_run(main.experiment_id, tags=tags, run_name=task.name)
     client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in parameters.items() if value])
     return run.info.run_id
 
 
-def start(client: MlflowClient, task: Task, run_id: str, main: Parent, parameters: Mapping[str, str]) -> Ended:
-    """Run a task's entry point in its run, and wait for it.
+def start(
+    client: MlflowClient,
+    name: str,
+    entry_point: str,
+    run_id: str,
+    main: Parent,
+    parameters: Mapping[str, str],
+    project: Path = PROJECT,
+) -> Run:
+    """Run an entry point in a run of ours, and wait for it.
+
+    Parameters
+    ----------
+    client
+        Of the store.
+    name
+        What it is called in errors, such as `hpo lightgbm`.
+    entry_point, parameters
+        Of MLproject.
+    run_id
+        Made beforehand.
+    main
+        What the child is started for, and how.
+    project
+        This one, or another tree of it.
 
     Raises
     ------
     StepFailed
         Where it did not end well, with the reason that it left in its run; the run is FAILED then.
+    StepStopped
+        Where this process is stopping what it has started; the run is KILLED then.
     """
-    try:
-        mlflow.run(
-            str(place.PROJECT),
-            entry_point=task.step.name,
-            parameters=dict(parameters),
-            experiment_id=main.experiment_id,
-            run_id=run_id,
-            env_manager=main.env_manager,
-            storage_dir=str(main.folder),
-        )
-    except ExecutionException:
-        reason = client.get_run(run_id).data.tags.get(REASON)
-        if reason is not None:
-            raise _failed(client, task, run_id, reason, said=True) from None
-        raise _failed(client, task, run_id, f"its process ended without a word; its run is {run_id}") from None
-    except Exception as error:  # before its process began: an environment that cannot be built, a store out of reach
-        raise _failed(client, task, run_id, f"it could not be started: {first_line(error)}") from error
+    error: Exception | None = None
+    with guard.call(run_id):
+        try:
+            if not guard.is_stopping():
+                mlflow.run(
+                    str(project),
+                    entry_point=entry_point,
+                    parameters=dict(parameters),
+                    experiment_id=main.experiment_id,
+                    run_id=run_id,
+                    env_manager=main.env_manager,
+                    storage_dir=str(main.folder),
+                )
+        except Exception as caught:
+            error = caught
+        if guard.is_stopping():  # only now, since mlflow.run writes FAILED when it returns
+            killed.mark(run_id, "stopped with the chain that it belongs to")
+            raise StepStopped(name)
     run = client.get_run(run_id)
-    ended = run.info.end_time or get_current_time_millis()
-    return Ended(run_id, (ended - run.info.start_time) / 1000, run.data.tags.get(SUMMARY, ""))
+    if error is None:
+        return run
+    reason = run.data.tags.get(REASON)
+    if reason is not None:
+        raise _failed(client, name, run_id, reason, said=True) from None
+    if isinstance(error, ExecutionException):
+        raise _failed(client, name, run_id, f"its process ended without a word; its run is {run_id}") from None
+    # before its process began: an environment that cannot be built, a store out of reach
+    raise _failed(client, name, run_id, f"it could not be started: {first_line(error)}") from error
 
 
-def _failed(client: MlflowClient, task: Task, run_id: str, reason: str, *, said: bool = False) -> "StepFailed":
+def _failed(client: MlflowClient, name: str, run_id: str, reason: str, *, said: bool = False) -> "StepFailed":
     client.log_batch(run_id, tags=[RunTag(REASON, reason)])
     client.set_terminated(run_id, "FAILED")
-    return StepFailed(task.name, reason, said=said)
+    return StepFailed(name, reason, said=said)
 
 
 class StepFailed(UserError):
@@ -107,3 +135,7 @@ class StepFailed(UserError):
         super().__init__(f"{step}: {reason}")
         self.step = step
         self.said = said
+
+
+class StepStopped(Exception):
+    """A step that was stopped since another one failed, or the chain was ended."""

@@ -5,19 +5,20 @@ came of it.
 """
 
 import json
+import os
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.entities import LoggedModelOutput, Run
 
-from steps import environment, frozen, launch, place, store, tracked
-from steps.pipeline import plan
+from steps import frozen, inputs, launch, place, replay, store, sweep, tracked
+from steps.chain import Chain, Orders
 from steps.terminal import cell, describe, say, table
 from steps.tracked import OUTCOME
-from tabular import estimators
+from tabular import sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -29,40 +30,48 @@ def main(step: tracked.Step) -> None:
     """Run the chain."""
     started = time.perf_counter()
     _check_require(step)
-    problem = frozen.problem_of(step)
+    replayed = replay.of(step)
+    orders = _orders(step, replayed)
+    problem = _pinned(step, frozen.asked(step))
+    frozen.freeze(step, problem)
     _introduce(step, problem)
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        # while etl runs, main would only wait: what the estimators need to be imported is found missing at no cost
-        checked = beside.submit(estimators.check, problem.models)
-        runs = _run_tasks(step, problem, checked)
-    _conclude(step, problem, runs, time.perf_counter() - started)
-
-
-def _run_tasks(step: tracked.Step, problem: Problem, checked: Future[None]) -> dict[str, str]:
-    """Run the tasks in the order of the plan; the ids of their runs by the tasks' names."""
+    sweep.sweep(step)
     parent = launch.parent(step.client, step.run_id, step.folder)
-    tasks = plan(problem)
-    width = max(len(task.name) for task in tasks)
-    runs: dict[str, str] = {}
-    for task in tasks:
-        parameters = task.parameters(step.run_id, runs)
-        runs[task.name] = launch.create(step.client, task, parent, parameters)
-        say(f"  {task.name} …")
-        try:
-            ended = launch.start(step.client, task, runs[task.name], parent, parameters)
-        except launch.StepFailed as failed:
-            step.log(tags={"step.failed": failed.step})
-            say(f"  {task.name:<{width}}  FAILED  run {runs[task.name]}")
-            raise
-        say(f"  {task.name:<{width}}  {ended.seconds:6.1f} s  {ended.summary}")
-        checked.result()
-    return runs
+    try:
+        runs = Chain(step.client, problem, parent, orders).run()
+    except launch.StepFailed as failed:
+        step.log(tags={"step.failed": failed.step})
+        raise
+    _conclude(step, problem, runs, time.perf_counter() - started)
 
 
 def _check_require(step: tracked.Step) -> None:
     wanted = step.arguments["require"]
     if wanted not in ("", "registered"):
         raise UserError(f"require: {wanted!r} is not known; 'registered' makes a run without a new champion FAILED")
+
+
+def _orders(step: tracked.Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:
+    """How the chain is to be run; a replay does all of it again."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    text = step.arguments["jobs"] or str(cores)
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"jobs: {text!r} is not a whole number above 0; it says how many steps work at the same time")
+    wanted = step.arguments["reuse"].lower() or "true"
+    if wanted not in ("true", "false"):
+        raise UserError(f"reuse: {wanted!r} is neither 'true' nor 'false'; 'false' runs every step again")
+    jobs = min(int(text), cores)  # each step needs a core of its own
+    return Orders(jobs, cores, wanted == "true" and replayed is None, replayed or {})
+
+
+def _pinned(step: tracked.Step, problem: Problem) -> Problem:
+    """The problem with the digest of its data: what the steps read is what was there when the chain began."""
+    data = problem.data
+    if data.source.startswith("sklearn:"):
+        return problem
+    path = sources.fetch(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
+    digest = data.sha256 or sources.digest(path)
+    return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 
 def _introduce(step: tracked.Step, problem: Problem) -> None:
@@ -74,20 +83,15 @@ def _introduce(step: tracked.Step, problem: Problem) -> None:
         step.client.set_experiment_tag(step.experiment_id, EXPERIMENT_KIND, "custom_model_development")
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
-    patch = place.changes(step.folder)
-    tags = {"tabular.lock": environment.lock_digest(), "tabular.tree": "changed" if patch else "clean"}
-    if patch:
-        mlflow.log_artifact(str(patch))
-    mlflow.log_dict(environment.describe(), "environment.json")
-    step.log(tags={**tags, "mlflow.runName": f"main {problem.name}"})
+    step.log(tags={"mlflow.runName": f"main {problem.name}"})
 
 
 def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], seconds: float) -> None:
     """The table of candidates, the verdict, and what to type next."""
-    evaluation = step.client.get_run(runs["evaluate"])
-    verdict = step.client.get_run(runs["register"])
-    tags = verdict.data.tags
-    rows = leaderboard(evaluation, step.folder)
+    evaluation = runs["evaluate"]
+    tags = runs["register"].data.tags
+    step.json({name: run.info.run_id for name, run in runs.items()}, store.CHAIN)
+    rows = _in_hand(leaderboard(evaluation, step.folder), runs)
     step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
     outcome = tags[OUTCOME]
     kept = ("tabular.verdict", "tabular.champion", "tabular.champion.version", "tabular.winner")
@@ -99,10 +103,11 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], second
     say(table([_shown(row, problem) for row in rows]))
     say()
     say(f"  {tags['tabular.verdict']}")
-    _log_ends(step, step.client.get_run(runs["etl"]), rows[0])
+    _log_ends(step, runs["etl"], rows[0])
     _say_next(step, tags, seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
+        step.hand_in()  # the chain has done its work, and its run is to show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags['tabular.verdict']}")
 
 
@@ -110,6 +115,11 @@ def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
     """The rows of the leaderboard that evaluate left, the best candidate first."""
     found = json.loads(store.artifact(evaluation, store.LEADERBOARD, folder).read_text(encoding="utf-8"))
     return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+
+
+def _in_hand(rows: list[dict[str, Any]], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
+    """The rows with the runs of this chain: an evaluation that was not run again names those that it judged then."""
+    return [{**row, "run": runs[f"train {row['model']}"].info.run_id} for row in rows]
 
 
 def _plain(evaluation: Run) -> dict[str, float]:
@@ -126,14 +136,15 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
 
 def _log_ends(step: tracked.Step, etl: Run, winner: dict[str, Any]) -> None:
     """What the chain began with and what came of it, on main's own page: the data set and the winner's model."""
-    step.client.log_inputs(step.run_id, datasets=etl.inputs.dataset_inputs)
+    inputs.log_again(step, etl.inputs.dataset_inputs)
     model = step.client.get_run(winner["run"]).data.tags["tabular.model_uri"].removeprefix("models:/")
     step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
 
 
 def _say_next(step: tracked.Step, tags: dict[str, str], seconds: float) -> None:
     uri = tags.get("tabular.champion")
-    say(f"  {tags[OUTCOME]} after {seconds:.1f} s")
+    replayed = ", decided once more: nothing is written to the registry" if step.arguments["replays"] else ""
+    say(f"  {tags[OUTCOME]} after {seconds:.1f} s{replayed}")
     if uri is None:
         return
     say()
@@ -158,7 +169,3 @@ def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], se
     lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in shown]
     lines += ["", f"{describe({'seed': problem.seed})}, {seconds:.0f} s."]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    tracked.run("main", main)

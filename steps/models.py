@@ -99,7 +99,8 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     if named != ("mlflow.pyfunc.loaders.code_model", carried.name, None):
         raise UserError(f"model {uri} names other code than {carried.name}, whose digest was recorded: not loaded")
     try:
-        return mlflow.pyfunc.load_model(str(local)).unwrap_python_model()
+        # its warnings are of other versions than it was logged with, and cost a second
+        return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
     except Exception as error:  # whatever a model of another day may raise
         raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
 

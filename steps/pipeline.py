@@ -11,48 +11,87 @@ Kind = Literal["value", "reference", "conduct"]
 
 
 @dataclass(frozen=True)
+class Input:
+    """What a step reads of the runs of another one: by the digests that those left as `tabular.digest.<part>`."""
+
+    step: str
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Step:
     """A row: an entry point of MLproject and what it depends on."""
 
     name: str
     parameters: Mapping[str, Kind]
-    inputs: Mapping[str, str]  # parameter: the step whose run id fills it
+    inputs: Mapping[str, Input]  # parameter: what the run ids that fill it are read for
     reads: tuple[str, ...]  # paths of the problem; {model} stands for the name of the one in hand
     each_model: bool = False
     pure: bool = True  # False: an effect on the world, which the registry remembers
 
 
+# main tells each step by a file how many threads it may use, and when it may begin.
+CONDUCT: dict[str, Kind] = {"share": "conduct"}
+
 CHAIN = (
     Step(
         name="etl",
-        parameters={"problem": "reference", "data": "reference", "target": "value"},
+        parameters={"problem": "reference", "data": "reference", "target": "value", **CONDUCT},
         inputs={},
         reads=("name", "seed", "data", "split", "search.folds"),
     ),
     Step(
         name="hpo",
-        parameters={"problem": "reference", "dataset": "reference", "model": "value"},
-        inputs={"dataset": "etl"},
-        reads=("seed", "search", "models.{model}"),
+        parameters={
+            "problem": "reference",
+            "dataset": "reference",
+            "model": "value",
+            "trials": "value",
+            "replays": "conduct",
+            **CONDUCT,
+        },
+        inputs={"dataset": Input("etl", ("train", "schema"))},
+        reads=("name", "seed", "search", "models.{model}"),
         each_model=True,
     ),
     Step(
         name="train",
-        parameters={"problem": "reference", "dataset": "reference", "model": "value", "params": "reference"},
-        inputs={"dataset": "etl", "params": "hpo"},
+        parameters={"problem": "reference", "dataset": "reference", "model": "value", "params": "reference", **CONDUCT},
+        inputs={"dataset": Input("etl", ("train", "schema", "counts")), "params": Input("hpo", ("params",))},
         reads=("name", "seed", "search.metric", "search.folds", "models.{model}"),
         each_model=True,
     ),
     Step(
         name="evaluate",
-        parameters={"problem": "reference", "dataset": "reference", "models": "reference"},
-        inputs={"dataset": "etl", "models": "train"},
+        parameters={
+            "problem": "reference",
+            "dataset": "reference",
+            "models": "reference",
+            "searches": "reference",
+            **CONDUCT,
+        },
+        inputs={
+            "dataset": Input("etl", ("train", "holdout", "schema", "counts")),
+            "models": Input("train", ("model", "code", "scores", "curves")),
+            "searches": Input("hpo", ("trials",)),
+        },
         reads=("name", "seed", "search.metric", "gate.require"),
     ),
     Step(
         name="register",
-        parameters={"problem": "reference", "evaluation": "reference"},
-        inputs={"evaluation": "evaluate"},
+        parameters={
+            "problem": "reference",
+            "evaluation": "reference",
+            "dataset": "reference",
+            "models": "reference",
+            "replays": "conduct",
+            **CONDUCT,
+        },
+        inputs={
+            "evaluation": Input("evaluate", ("evaluation",)),
+            "dataset": Input("etl", ("train", "holdout", "schema")),
+            "models": Input("train", ("model", "code")),
+        },
         reads=("name", "description", "seed", "search.metric", "gate", "registry", "tags"),
         pure=False,
     ),
@@ -73,6 +112,10 @@ class Task:
         """Such as `etl` or `hpo lightgbm`."""
         return f"{self.step.name} {self.model}" if self.model else self.step.name
 
+    def inputs(self) -> set[str]:
+        """The names of the tasks that it needs."""
+        return {name for names in self.needs.values() for name in names}
+
     def parameters(self, problem: str, runs: Mapping[str, str]) -> dict[str, str]:
         """The entry point's parameters, given the run that holds the problem and those of the tasks that are done."""
         values = {"problem": problem}
@@ -90,7 +133,7 @@ def plan(problem: Problem) -> list[Task]:
         for model in list(problem.models) if step.each_model else [None]:
             if step.name == "hpo" and not problem.models[str(model)].space:
                 continue  # nothing to search: train takes the problem's own parameters
-            needs = {parameter: tuple(_sources(source, model, made)) for parameter, source in step.inputs.items()}
+            needs = {parameter: tuple(_sources(read.step, model, made)) for parameter, read in step.inputs.items()}
             made.append(Task(step, model, needs))
     return made
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from steps import PROJECT, guard
 from tabular import problem as problems
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
-PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_PROBLEM = "breast_cancer"
+PATCH = "changes.patch"
 MOST_OF_A_PATCH = 5_000_000
 # Asked when this module is imported: mlflow.start_run takes the variable away.
 UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
@@ -32,11 +33,9 @@ def caller_folder() -> Path:
     """
     import psutil
 
+    called_by = guard.calling()
     try:
-        parent = psutil.Process().parent()
-        while parent is not None and parent.cmdline()[:2] == ["bash", "-c"]:
-            parent = parent.parent()
-        return Path(parent.cwd()) if parent is not None and UNDER_MLFLOW else Path.cwd()
+        return Path(called_by.cwd()) if called_by is not None and UNDER_MLFLOW else Path.cwd()
     except psutil.Error:
         return Path.cwd()
 
@@ -148,6 +147,13 @@ def _read(name: str, text: str, as_: type) -> Any:
     return value
 
 
+def cache() -> Path:
+    """Where downloads that have a digest are kept, for all runs."""
+    import pooch
+
+    return Path(pooch.os_cache("tabular"))
+
+
 def changes(folder: Path) -> Path | None:
     """What the tree has over its commit, untracked files included, as a patch in `folder`; None where it has nothing.
 
@@ -169,8 +175,9 @@ def changes(folder: Path) -> Path | None:
     small = [name for name in untracked.split("\0") if name and (PROJECT / name).stat().st_size <= MOST_OF_A_PATCH]
     if small:
         _git("add", "--", *small, **apart)
-    patch = folder / "changes.patch"
-    patch.write_bytes(_git("diff", "--binary", "--cached", "HEAD", **apart) or b"")
+    patch = folder / PATCH
+    # not `git diff`, which writes as the user has set it up: without prefixes, through a converter of their own
+    patch.write_bytes(_git("diff-index", "--patch", "--binary", "--cached", "HEAD", **apart) or b"")
     return patch
 
 

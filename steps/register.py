@@ -4,20 +4,18 @@ The winner of an evaluation becomes the champion if it meets what the gate requi
 same holdout. Otherwise nothing is written but the verdict, in this step's own run.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import mlflow
 import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import dataset, frozen, models, store, tracked
+from steps import dataset, frozen, guard, models, registry, store, tracked
 from steps.dataset import DataSet
+from steps.registry import KEPT, REFUSED, REGISTERED
 from steps.served import TabularModel
-from steps.tracked import OUTCOME
 from tabular import gate
 from tabular.errors import UserError, listed
 from tabular.metrics import METRICS
@@ -25,7 +23,6 @@ from tabular.problem import Problem
 
 # Below so many rows a comparison says nothing.
 FEWEST_ROWS = 30
-REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
 
 
 @dataclass(frozen=True)
@@ -42,25 +39,39 @@ class Verdict:
 def register(step: tracked.Step) -> None:
     """Judge the winner, and register it where the gate lets it."""
     evaluation = store.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
-    problem = frozen.problem_of(step, evaluation)
-    found = json.loads(store.artifact(evaluation, store.EVALUATION, step.folder).read_text(encoding="utf-8"))
-    winner = found["candidates"][0]
-    champion = current_champion(step, problem)
-    verdict = judge(step, problem, evaluation, winner, champion)
-    version = champion
-    if verdict.outcome == REGISTERED:
-        version = _add_version(step, problem, evaluation, verdict)
+    problem = frozen.problem_of(step, _data_set(step) or evaluation)
+    given = filter(None, step.arguments["models"].split(","))
+    trained = [store.run(step.client, run_id, "models", "train") for run_id in given]
+    winner = registry.winner(evaluation, trained, step.folder)
+    replayed = step.arguments["replays"]
+    if replayed:
+        champion = registry.named(step.client, step.client.get_run(replayed).data.tags[store.MET])
+        verdict, version = judge(step, problem, evaluation, winner, champion), None
+    else:
+        champion, verdict, version = _decide(step, problem, evaluation, winner)
+    step.log(tags={store.MET: registry.identity(champion)})
     _log(step, problem, verdict, version)
 
 
-def current_champion(step: tracked.Step, problem: Problem) -> ModelVersion | None:
-    """The version that the registry's alias names today, or None."""
-    try:
-        return step.client.get_model_version_by_alias(problem.registry.name, problem.registry.alias)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None  # no such model, or no such alias
-        raise
+def _data_set(step: tracked.Step) -> Run | None:
+    """The data set of this chain, where it is given: an evaluation that was not run again may name an earlier one."""
+    given = step.arguments["dataset"]
+    return dataset.source(step, given) if given else None
+
+
+def _decide(
+    step: tracked.Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
+) -> tuple[ModelVersion | None, Verdict, ModelVersion | None]:
+    """The champion that the winner met, the verdict, and the champion that there is now."""
+    while True:
+        met = registry.champion(step.client, problem)
+        verdict = judge(step, problem, evaluation, winner, met)
+        if verdict.outcome != REGISTERED:
+            return met, verdict, met
+        with guard.undisturbed():
+            # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
+            if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
+                return met, verdict, _add_version(step, problem, evaluation, verdict)
 
 
 def judge(
@@ -72,10 +83,12 @@ def judge(
     if champion is None:
         return Verdict(REGISTERED, f"{winner['model']} passes the gate, and there is no champion yet", winner)
     name = f"the champion (version {champion.version})"
-    if champion.tags.get("tabular.model_digest") == winner["model_digest"]:
-        if champion.tags.get("tabular.code_digest") == winner["code_digest"]:
-            return Verdict(KEPT, f"{winner['model']} is {name} already", winner, champion.version)
-        return Verdict(REGISTERED, f"{winner['model']} is {name} with other code around it", winner, champion.version)
+    if registry.is_winner(step.client, champion, winner, step.folder):
+        return Verdict(KEPT, f"{winner['model']} is {name} already", winner, champion.version)
+    if champion.tags.get("tabular.digest.model") == winner["model_digest"]:
+        changed = champion.tags.get("tabular.digest.code") != winner["code_digest"]
+        how = "with other code around it" if changed else "whose files are damaged"
+        return Verdict(REGISTERED, f"{winner['model']} is {name} {how}", winner, champion.version)
     try:
         comparison, rows = _meet(step, problem, evaluation, winner, champion)
     except UserError as error:
@@ -106,7 +119,7 @@ def _meet(
     UserError
         Where the champion cannot be asked about these rows, or there are too few of them.
     """
-    source = dataset.source(step, evaluation.data.tags["tabular.dataset"])
+    source = dataset.source(step, step.arguments["dataset"] or evaluation.data.tags["tabular.dataset"])
     holdout = dataset.load(step, problem, source, "holdout")
     asked = _load_champion(step, champion, holdout)
     new = _new_to(step, problem, champion, asked, holdout)
@@ -140,9 +153,9 @@ def _meet(
 def _load_champion(step: tracked.Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
     """Today's champion, if it can be asked about today's rows: the same classes, and no column that they lack."""
     name = f"{champion.name} version {champion.version}"
-    code, learnt = champion.tags.get("tabular.code_digest"), champion.tags.get("tabular.model_digest")
+    code, learnt = champion.tags.get("tabular.digest.code"), champion.tags.get("tabular.digest.model")
     if code is None or learnt is None:
-        raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.code_digest")
+        raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.digest.code")
     model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, code=code, learnt=learnt)
     if model.description["classes"] != list(holdout.schema.classes):
         raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
@@ -173,9 +186,9 @@ def _new_to(
 
 def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict: Verdict) -> ModelVersion:
     """A version with its description and tags first, the alias last: half a registration is never served."""
-    registry, winner = problem.registry, verdict.winner
+    place, winner = problem.registry, verdict.winner
     try:
-        step.client.create_registered_model(registry.name, description=problem.description or None)
+        step.client.create_registered_model(place.name, description=problem.description or None)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -184,27 +197,35 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
         **problem.tags,
         "tabular.problem": problem.name,
         **frozen.model_tags(problem, winner["model"]),
-        "tabular.model_digest": winner["model_digest"],
-        "tabular.code_digest": winner["code_digest"],
+        "tabular.digest.model": winner["model_digest"],
+        "tabular.digest.code": winner["code_digest"],
         "tabular.run": winner["run_id"],
         "tabular.evaluation": evaluation.info.run_id,
-        "tabular.dataset": evaluation.data.tags["tabular.dataset"],
+        "tabular.dataset": step.arguments["dataset"] or evaluation.data.tags["tabular.dataset"],
         "tabular.data_digest": evaluation.data.tags["tabular.data_digest"],
         dataset.TRAINED_ON: evaluation.data.tags[dataset.TRAINED_ON],
         "tabular.verdict": verdict.reason,
         **metrics,
     }
-    model_id = winner["model_uri"].removeprefix("models:/")
-    version = step.client.create_model_version(
-        name=registry.name,
+    version = _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
+        name=place.name,
         source=winner["model_uri"],
         run_id=winner["run_id"],
         tags={name: value[:5000] for name, value in tags.items()},
         description=_describe(problem, verdict),
-        model_id=model_id,
+        model_id=winner["model_uri"].removeprefix("models:/"),
     )
-    step.client.set_registered_model_alias(registry.name, registry.alias, version.version)
+    step.client.set_registered_model_alias(place.name, place.alias, version.version)
     return version
+
+
+def _left_without_alias(step: tracked.Step, name: str, verdict: Verdict) -> ModelVersion | None:
+    """The version that an earlier register made of this very model, and did not live to give the alias."""
+    winner = verdict.winner
+    versions = step.client.search_model_versions(f"name = '{name}' and run_id = '{winner['run_id']}'")
+    after = int(verdict.champion or 0)
+    whole = (version for version in versions if int(version.version) > after)
+    return next((v for v in whole if registry.is_winner(step.client, v, winner, step.folder)), None)
 
 
 def _describe(problem: Problem, verdict: Verdict) -> str:
@@ -216,22 +237,14 @@ def _describe(problem: Problem, verdict: Verdict) -> str:
 
 
 def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelVersion | None) -> None:
-    registry = problem.registry
-    mlflow.log_dict(asdict(verdict), "verdict.json")
-    tags = {OUTCOME: verdict.outcome, "tabular.verdict": verdict.reason, "tabular.winner": verdict.winner["model"]}
-    if version is not None:
-        tags |= {
-            "tabular.champion": f"models:/{registry.name}@{registry.alias}",
-            "tabular.champion.version": version.version,
-        }
+    step.json(asdict(verdict), store.VERDICT)
+    tags = registry.verdict_tags(problem, verdict.outcome, verdict.reason, verdict.winner["model"], version)
     comparison = verdict.comparison or {}
     metrics = {f"{who}_{comparison['metric']}": comparison[who] for who in ("challenger", "champion") if comparison}
     step.log(tags=tags, metrics=metrics)
     done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused"}[verdict.outcome]
     if verdict.outcome == REGISTERED and version is not None:
-        done += f" {registry.name} version {version.version}"
+        done += f" {problem.registry.name} version {version.version}"
+    if step.arguments["replays"]:
+        done += ", decided once more: nothing is written to the registry"
     step.finish(f"register {problem.name}", done, f"{done}.\n\n{verdict.reason}.")
-
-
-if __name__ == "__main__":
-    tracked.run("register", register)

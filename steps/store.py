@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow import MlflowClient
@@ -9,10 +10,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import is_local_uri
 
+from steps import records
 from tabular import problem as problems
-from tabular.datasets import Rows, Schema, load
 from tabular.errors import UserError, first_line
 from tabular.problem import Problem
+
+if TYPE_CHECKING:
+    from tabular.datasets import Rows, Schema
 
 # The artifacts that one step leaves and another reads.
 PROBLEM = "problem.yaml"
@@ -23,6 +27,14 @@ BEST_PARAMS = "best_params.json"
 CURVES = "loss_by_iteration.json"
 LEADERBOARD = "leaderboard.json"
 EVALUATION = "evaluation.json"
+ENVIRONMENT = "environment.json"
+CHAIN = "chain.json"
+PREDICTIONS = "predictions"
+VERDICT = "verdict.json"
+# On the small child by which main shows that a step was not run again: the run whose work it is.
+REUSED_FROM = "tabular.reused_from"
+# The champion that a run of register found: what was decided can be decided again against that one.
+MET = "tabular.met"
 
 
 def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
@@ -35,6 +47,9 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
         raise UserError(f"{parameter}: there is no run {run_id!r} in {mlflow.get_tracking_uri()}") from None
     if step is None:
         return found
+    reused = found.data.tags.get(REUSED_FROM)
+    if reused is not None:
+        return run(client, reused, parameter, step)
     entry_point = found.data.tags.get("mlflow.project.entryPoint")
     if entry_point != step:
         what = f"a run of {entry_point!r}" if entry_point else "no run of ours"
@@ -45,13 +60,25 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
 
 
 def artifact(found: Run, path: str, folder: Path) -> Path:
-    """An artifact of a run as a local path: in place on a local store, else downloaded below `folder`.
+    """An artifact of a run as a local path, checked to be what the run recorded: in place on a local store.
+
+    From a remote one it is downloaded below `folder`.
+    """
+    local = fetch(found, path, folder)
+    records.verify(found, path, local, folder)
+    return local
+
+
+def fetch(found: Run, path: str, folder: Path) -> Path:
+    """As `artifact`, unchecked.
 
     By absolute artifact URI, since MLflow copies what is asked for as `runs:/…` into a folder that nobody removes.
     """
     uri = f"{found.info.artifact_uri}/{path}"
     place = None if is_local_uri(found.info.artifact_uri) else folder / found.info.run_id
     if place is not None:
+        if (place / path).exists():
+            return place / path
         place.mkdir(parents=True, exist_ok=True)
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place and str(place)))
@@ -72,11 +99,15 @@ def is_run_id(text: str) -> bool:
     return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
-def schema(found: Run, folder: Path) -> Schema:
+def schema(found: Run, folder: Path) -> "Schema":
     """The schema of the data set that a run of etl holds."""
+    from tabular.datasets import Schema
+
     return Schema.from_json(artifact(found, f"{DATASET}/schema.json", folder).read_text(encoding="utf-8"))
 
 
-def rows(found: Run, part: str, of: Schema, folder: Path) -> Rows:
+def rows(found: Run, part: str, of: "Schema", folder: Path) -> "Rows":
     """The `train` or `holdout` rows of the data set that a run of etl holds."""
+    from tabular.datasets import load
+
     return load(artifact(found, f"{DATASET}/{part}.parquet", folder), of)

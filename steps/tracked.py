@@ -1,17 +1,18 @@
 """The shell around every step: its command line, its run, its errors, its end."""
 
 import getpass
+import json
 import os
-import socket
+import shutil
 import sys
-import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 # What MLflow says of its own on stdout and stderr would drown what the steps say; its warnings stay.
@@ -22,15 +23,20 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
-from steps import commandline, place
+from steps import closure, commandline, disk, guard, place
+from steps.killed import REASON
 from tabular.errors import UserError, first_line
 
-REASON = "tabular.reason"
 SUMMARY = "tabular.summary"
 OUTCOME = "tabular.outcome"
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
+# The parameters that a step was given, as JSON: MLflow logs them as the shell quotes them, or not at all.
+ARGUMENTS = "tabular.arguments"
+# On what `reproduce` starts: the run that it repeats.
+REPLAY_OF = "tabular.replay_of"
 STARTED = time.perf_counter()
 MOST_A_BATCH = 100
 
@@ -45,6 +51,14 @@ class Step:
     experiment_id: str
     folder: Path
     client: MlflowClient
+    tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the step puts what its run is to hold; it is logged when the step has done its work."""
+        place = self.folder / "artifacts"
+        place.mkdir(exist_ok=True)
+        return place
 
     def log(
         self,
@@ -56,13 +70,44 @@ class Step:
         """Log to the step's run in one batch."""
         log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
 
+    def text(self, content: str, name: str) -> None:
+        """Leave a text as an artifact."""
+        path = self.artifacts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+    def json(self, content: Any, name: str) -> None:
+        """Leave plain values as an artifact."""
+        self.text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain), name)
+
     def table(self, columns: Mapping[str, list], name: str) -> None:
-        """Log a table, which MLflow's UI shows as one; `columns` are name: values."""
-        mlflow.log_table(dict(columns), name)
+        """Leave a table, which MLflow's UI shows as one; `columns` are name: values.
+
+        As `mlflow.log_table` writes it, which imports pandas and asks the store what is there already.
+        """
+        rows = [[_finite(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        self.json({"columns": list(columns), "data": rows}, name)
+        self.tables.append(name)
 
     def finish(self, title: str, summary: str, note: str) -> None:
         """Give the run its name, the line that main prints of it, and the note that says what it did."""
         self.log(tags={"mlflow.runName": title[:250], SUMMARY: summary, NOTE: note})
+
+    def hand_in(self) -> None:
+        """Log all that the step has left in `artifacts`."""
+        mlflow.log_artifacts(str(self.artifacts))
+        tables = [{"path": name, "type": "table"} for name in self.tables]
+        self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)} if tables else {})
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of numpy as JSON can hold it."""
+    return _finite(value.item())
+
+
+def _finite(value: Any) -> Any:
+    """A number as JSON can hold it: what is none is null."""
+    return None if isinstance(value, float) and not -float("inf") < value < float("inf") else value
 
 
 def log(
@@ -85,43 +130,58 @@ def log(
 
 def identity() -> dict[str, str]:
     """Whose run it is: the user, and the process that answers for it, so that a later one can tell if it is alive."""
-    import psutil
-
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have a number and no name
         user = str(os.getuid())
+    me = guard.me()
     return {
         "mlflow.user": user,
-        "tabular.owner.host": socket.gethostname(),
-        "tabular.owner.pid": str(os.getpid()),
-        "tabular.owner.started": f"{psutil.Process().create_time():.2f}",
+        "tabular.owner.host": guard.host(),
+        "tabular.owner.pid": str(me.pid),
+        "tabular.owner.started": f"{me.started:.2f}",
     }
 
 
-def run(name: str, body: Callable[[Step], None]) -> NoReturn:
+def run(name: str, body: Callable[[Step], None], source: Mapping[str, str] | None = None) -> NoReturn:
     """Run a step as a process of its own: adopt or start its run, do its work, end it, exit with 0 or 1.
 
     A `UserError` is one line on stderr, the run's reason and its end as FAILED; so is anything else that goes wrong,
     with the traceback where TABULAR_DEBUG=1.
+
+    Parameters
+    ----------
+    name
+        The entry point.
+    body
+        Its work.
+    source
+        The digests of the modules that it can load, taken before they were loaded.
     """
     quiet()
+    source = source if source is not None else closure.digests(name)
     try:
         _check_store()
         # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
-        active = mlflow.start_run(tags={"mlflow.project.entryPoint": name, **identity()})
+        with guard.undisturbed():
+            active = mlflow.start_run(tags={"mlflow.project.entryPoint": name, **identity()})
+            guard.answer_for(active.info.run_id)
     except Exception as error:
         fail(_store_reason(error), error)
         sys.exit(1)
     client = MlflowClient()
     run_id = active.info.run_id
     try:
-        with tempfile.TemporaryDirectory(prefix="tabular-") as folder:
+        with guard.folder() as folder:
             arguments = commandline.parse(name, sys.argv[1:])
-            body(Step(name, arguments, run_id, active.info.experiment_id, Path(folder), client))
+            step = Step(name, arguments, run_id, active.info.experiment_id, folder, client)
+            _wait_for_share(arguments)
+            work(step, body, source)
         _say_summary(name, client, run_id)
         client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
+        guard.settle()
     except Exception as error:
+        guard.settle()
         reason = explain(error)
         if not getattr(error, "said", False):  # a step of the chain may have said it on this terminal
             fail(reason, error)
@@ -129,6 +189,53 @@ def run(name: str, body: Callable[[Step], None]) -> NoReturn:
         sys.exit(1)
     mlflow.end_run()
     sys.exit(0)
+
+
+def work(step: Step, body: Callable[[Step], None], source: Mapping[str, str]) -> None:
+    """The step's own work, and what its run then says of it: tree, artifacts, key."""
+    from steps import keys, records
+
+    _log_tree(step)
+    body(step)
+    key = keys.of_step(step, source)
+    if key is not None:
+        step.json(key.parts, keys.PARTS)
+    tags = records.record(step)
+    step.hand_in()
+    given = {name: value for name, value in step.arguments.items() if value}
+    step.log(tags={**tags, ARGUMENTS: json.dumps(given), **(key.tags if key is not None else {})})
+
+
+def _log_tree(step: Step) -> None:
+    """Which tree ran: its commit's, or the changes over it as a patch; and in what, on which machine.
+
+    Main says it for the steps that it starts.
+    """
+    from steps import environment, store
+
+    if step.name != "main" and PARENT in step.client.get_run(step.run_id).data.tags:
+        return
+    step.json(environment.describe(), store.ENVIRONMENT)
+    patch = place.changes(step.folder)
+    if patch is not None:
+        shutil.copy(patch, step.artifacts)
+        mlflow.log_artifact(str(patch))  # at once: the run may not live to hand it in
+    tree = {"tabular.tree": "clean" if patch is None else "changed"}
+    step.log(tags={**tree, "tabular.lock": environment.lock_digest()})
+
+
+def threads(share: str) -> int:
+    """How many threads a step may use at this moment: what main's file says, else as many as there are cores."""
+    import joblib
+
+    return int(Path(share).read_text()) if share else joblib.cpu_count()
+
+
+def _wait_for_share(arguments: Mapping[str, str]) -> None:
+    """Main starts steps before their time, so that they import while they wait for what they work on."""
+    share = arguments.get("share")
+    while share and not Path(share).exists():
+        time.sleep(0.02)
 
 
 def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:
@@ -148,6 +255,8 @@ def quiet() -> None:
     # it warns for each model logged that uv's environments hold no pip to pin
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     if os.environ.get("TABULAR_DEBUG") != "1":
+        # it logs a traceback of each error of the database, and then raises it; `explain` has a line for that
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore")
 
 
@@ -155,6 +264,9 @@ def explain(error: BaseException) -> str:
     """What went wrong, in one line."""
     if isinstance(error, UserError):
         return " ".join(str(error).splitlines())  # a name in it may hold a line's end
+    trouble = disk.trouble(error)
+    if trouble is not None:
+        return trouble
     return f"unexpected {type(error).__name__}: {first_line(error)} (TABULAR_DEBUG=1 shows where)"
 
 
@@ -167,11 +279,12 @@ def fail(reason: str, error: BaseException) -> None:
 
 
 def _end_failed(client: MlflowClient, run_id: str, reason: str) -> None:
-    try:
+    """Leave the reason in the run, and end it; where the store takes neither, that is no second error to report."""
+    with suppress(Exception):
         client.set_tag(run_id, REASON, reason[:5000])
         if not client.get_run(run_id).data.tags.get(NOTE):
             client.set_tag(run_id, NOTE, f"Failed: {reason}")
-    finally:
+    with suppress(Exception):
         mlflow.end_run("FAILED")
 
 
@@ -198,4 +311,4 @@ def _store_reason(error: Exception) -> str:
             f"the store {uri} was made by another version of MLflow than {mlflow.__version__}, which the steps run: "
             f"upgrade a copy of it with `mlflow db upgrade {uri}`, or use another store (MLFLOW_TRACKING_URI)"
         )
-    return f"the tracking store {uri} gives no run to work in: {explain(error)}"
+    return disk.trouble(error) or f"the tracking store {uri} gives no run to work in: {explain(error)}"

@@ -8,10 +8,9 @@ import math
 import time
 from typing import Any
 
-import mlflow
 from mlflow.entities import Metric
 
-from steps import dataset, environment, frozen, models, store, tracked
+from steps import dataset, environment, frozen, models, records, store, tracked
 from steps.terminal import describe
 from tabular import training
 from tabular.errors import UserError
@@ -42,10 +41,13 @@ def train(step: tracked.Step) -> None:
         "fit_seconds": seconds,
     }
     _log_params(step, problem, rows, candidate)
-    step.log(metrics={key: value for key, value in metrics.items() if not math.isnan(value)})
+    kept = {key: value for key, value in metrics.items() if not math.isnan(value)}
+    scores = {key: value for key, value in kept.items() if not key.endswith("_seconds")}
+    digests = {"tabular.digest.scores": records.digest(scores), "tabular.digest.curves": records.digest(result.curves)}
+    step.log(metrics=kept, tags=digests)
     _log_curves(step, result.curves)
-    mlflow.log_dict([column.name for column in rows.schema.columns], "feature_names.json")
-    mlflow.log_dict(environment.describe(), "environment.json")
+    step.json([column.name for column in rows.schema.columns], "feature_names.json")
+    step.json(environment.describe(), store.ENVIRONMENT)
     _log_model(step, problem, name, rows, fitted)
     _finish(step, problem, name, params, metrics)
 
@@ -89,7 +91,7 @@ def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
         points += [Metric(f"{name}_loss_by_iteration", losses[i], now, i + 1) for i in kept]
     if points:
         step.client.log_batch(step.run_id, metrics=points)
-        mlflow.log_dict(curves, store.CURVES)
+        step.json(curves, store.CURVES)
 
 
 def _log_model(step: tracked.Step, problem: Problem, name: str, rows: dataset.DataSet, fitted: training.Fitted) -> None:
@@ -105,8 +107,8 @@ def _log_model(step: tracked.Step, problem: Problem, name: str, rows: dataset.Da
     step.log(
         tags={
             "tabular.model_uri": info.model_uri,
-            "tabular.model_digest": models.digest(step.folder / "model"),
-            "tabular.code_digest": models.code_digest(),
+            "tabular.digest.model": models.digest(step.folder / "model"),
+            "tabular.digest.code": models.code_digest(),
             "tabular.search": step.arguments["params"],
         }
     )
@@ -124,7 +126,3 @@ def _finish(step: tracked.Step, problem: Problem, name: str, params: dict[str, A
         f"{metrics[f'training_{metric}']:.4f}."
     )
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
-
-
-if __name__ == "__main__":
-    tracked.run("train", train)

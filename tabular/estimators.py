@@ -7,7 +7,7 @@ from typing import Any
 
 from tabular.datasets import Column
 from tabular.errors import UserError, nearest
-from tabular.problem import Model, Preprocessing
+from tabular.problem import DEFAULT_MODELS, Model, Preprocessing
 
 # Families that split on a column's order: they need neither scaling nor a column a category.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
@@ -109,9 +109,21 @@ def _check_early_stopping(named: Mapping[str, Mapping[str, Any]], where: str) ->
 
 
 def check(models: Mapping[str, Model]) -> None:
-    """Build every estimator of a problem once; UserError for one that cannot be imported or made."""
+    """Build every estimator of a problem once; UserError for one that cannot be imported or made.
+
+    Those that differ from a default model in nothing but values are known to be there, and cost no import.
+    """
     for name, model in models.items():
-        build(model, {}, where=f"models.{name}", seed=0, threads=1)
+        if not _is_usual(model):
+            build(model, {}, where=f"models.{name}", seed=0, threads=1)
+
+
+def _is_usual(model: Model) -> bool:
+    """Whether it is the class of a default model with hyperparameters that this one has too."""
+    for usual in DEFAULT_MODELS.values():
+        if model.estimator == usual["estimator"]:
+            return {*model.params, *model.space} <= {*usual["params"], *usual.get("space", {})}
+    return False
 
 
 def resolve(model: Model) -> Preprocessing:

@@ -74,8 +74,8 @@ class Store:
         return self._call(words, cwd or self.folder)
 
     def process(self, step: str, *, env: Mapping[str, str] | None = None, **parameters) -> Ended:
-        """`python -m steps.<step>`: the step in a process of its own, without `mlflow run` around it."""
-        words = [sys.executable, "-m", f"steps.{step}", *self._words(parameters)]
+        """`python -m steps <step>`: the step in a process of its own, without `mlflow run` around it."""
+        words = [sys.executable, "-m", "steps", step, *self._words(parameters)]
         return self._call(words, PROJECT, env)
 
     def step(self, step: str, **parameters) -> Ended:

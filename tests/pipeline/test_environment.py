@@ -26,7 +26,7 @@ def place(tmp_path):
     (tmp_path / "requirements.txt").write_text(locked("threadpoolctl"))
     show = "import sys, threadpoolctl; print(sys.prefix)"
     project = (PROJECT / "MLproject").read_text()
-    (tmp_path / "MLproject").write_text(re.sub(r'python -m steps.etl[^"]*', f"python -c '{show}'", project))
+    (tmp_path / "MLproject").write_text(re.sub(r'python -m steps etl [^"]*', f"python -c '{show}'", project))
     return tmp_path
 
 

@@ -90,7 +90,7 @@ def test_a_step_that_dies_without_a_word_has_a_reason_all_the_same(store, guarde
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", "no number")  # Python refuses to start
         with pytest.raises(UserError, match="ended without a word"):
-            launch.start(store.client, task, run_id, main, {"problem": "breast_cancer"})
+            launch.start(store.client, task.name, "etl", run_id, main, {"problem": "breast_cancer"})
     run = store.client.get_run(run_id)
     assert run.info.status == "FAILED"
     assert "ended without a word" in run.data.tags["tabular.reason"]

@@ -205,9 +205,10 @@ def refused(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def required(store, tmp_path_factory):
-    """The same chain once more, typed with `-P require=registered`."""
+    """The same chain once more, every step of it, typed with `-P require=registered`."""
     folder = tmp_path_factory.mktemp("required")
-    return store.project(problem=problem(folder, "high_gate", least=1.1, models="logistic"), require="registered")
+    asked = problem(folder, "high_gate", least=1.1, models="logistic")
+    return store.project(problem=asked, require="registered", reuse="false")
 
 
 @pytest.mark.slow
@@ -231,9 +232,14 @@ def test_a_chain_that_must_register_fails_where_it_does_not(store, required):
 
 
 @pytest.mark.slow
+def test_a_chain_that_must_register_and_does_not_leaves_its_results_all_the_same(store, required):
+    assert {"leaderboard.json", "chain.json", "environment.json"} <= store.artifacts(required.run)
+
+
+@pytest.mark.slow
 def test_two_chains_of_one_seed_train_the_same_model(store, refused, required):
     first, second = (store.children(ended.id)["train logistic"].data for ended in (refused, required))
-    assert first.tags["tabular.model_digest"] == second.tags["tabular.model_digest"]
+    assert first.tags["tabular.digest.model"] == second.tags["tabular.digest.model"]
     names = [name for name in first.metrics if not name.endswith("seconds")]
     assert {name: first.metrics[name] for name in names} == {name: second.metrics[name] for name in names}
 

@@ -1,6 +1,7 @@
 """One run of the whole chain by its command line, and everything that a user then looks for by name."""
 
 import json
+import re
 
 import pandas as pd
 import pytest
@@ -282,12 +283,21 @@ def test_the_version_comes_from_the_run_that_trained_it(store, children):
     version = store.client.get_model_version_by_alias("breast_cancer_classifier", "champion")
     winner = children[f"train {version.tags['tabular.model']}"]
     assert version.run_id == winner.info.run_id
-    assert version.tags["tabular.model_digest"] == winner.data.tags["tabular.model_digest"]
+    assert version.tags["tabular.digest.model"] == winner.data.tags["tabular.digest.model"]
 
 
-def test_the_terminal_shows_each_step_and_the_candidates_and_what_to_type_next(main):
+@pytest.mark.xfail(reason="steps/chain.py says when a step ends, and no longer when it starts", strict=True)
+def test_the_terminal_shows_each_step_as_it_starts(main):
     for step in STEPS:
         assert f"  {step} …" in main.stdout
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_terminal_shows_each_step_as_it_ends_and_why_it_ran(main, step):
+    assert re.search(rf"^  {step} +\d+\.\d s  .+  \(ran: for the first time\)$", main.stdout, re.M)
+
+
+def test_the_terminal_shows_the_candidates_and_what_to_type_next(main):
     assert "models:/breast_cancer_classifier@champion (version 1)" in main.stdout
     assert "mlflow ui" in main.stdout
     assert "mlflow models serve -m models:/breast_cancer_classifier@champion" in main.stdout
@@ -318,6 +328,6 @@ def test_a_model_trained_again_is_the_same_model_to_the_last_bit(store, children
     again = store.step(
         "train", dataset=first.data.params["dataset"], model="lightgbm", params=first.data.params["params"]
     )
-    assert again.tags["tabular.model_digest"] == first.data.tags["tabular.model_digest"]
+    assert again.tags["tabular.digest.model"] == first.data.tags["tabular.digest.model"]
     kept = [name for name in first.data.metrics if not name.endswith("seconds")]
     assert {name: again.run.data.metrics[name] for name in kept} == {name: first.data.metrics[name] for name in kept}

@@ -1,0 +1,60 @@
+"""How long an unchanged chain takes once more, over a project whose main does nothing but start a run.
+
+    python benchmarks/rerun.py [--rounds 5]
+
+Both run by `mlflow run … --env-manager local` in the environment that runs this file, on one store, in turn; the best
+round of each counts. Ours is breast_cancer with 5 trials, run once before: no step computes anything then.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from chain import PROJECT, run, words
+
+NOTHING = """
+name: nothing
+entry_points:
+  main:
+    command: "python -c 'import mlflow; mlflow.start_run()'"
+"""
+
+
+def main() -> None:
+    """Time both in turn, and print the ratio of their best rounds."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        (folder / "nothing").mkdir()
+        (folder / "nothing" / "MLproject").write_text(NOTHING)
+        commands = {
+            "nothing": [str(folder / "nothing"), "--experiment-name", "rerun"],
+            "rerun": [str(PROJECT), "--experiment-name", "rerun", *words(trials=5)],
+        }
+        run(commands["rerun"], folder)  # does the work
+        seconds: dict[str, list[float]] = {name: [] for name in commands}
+        for number in range(options.rounds + 1):
+            for name, command in commands.items():
+                ended = run(command, folder)
+                if name == "rerun" and ended.output.count(" reused ") != 6:
+                    sys.exit(f"a step was run again:\n{ended.output}")
+                if number:  # the first fills the caches
+                    seconds[name].append(ended.seconds)
+                    print(f"{name:8} {ended.seconds:6.2f} s", flush=True)
+    for name, times in seconds.items():
+        spread = (max(times) - min(times)) / statistics.median(times)
+        print(f"{name:8} best {min(times):.2f} s, median {statistics.median(times):.2f} s, spread {spread:.0%}")
+    ratio = min(seconds["rerun"]) / min(seconds["nothing"])
+    print(f"ratio    {ratio:.2f} (an unchanged chain over nothing; {os.cpu_count()} cores, {platform.platform()})")
+
+
+if __name__ == "__main__":
+    main()

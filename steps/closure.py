@@ -1,0 +1,105 @@
+"""The source that a step can run: the static closure of its imports within this repository."""
+
+import ast
+import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+
+from steps import PROJECT
+
+# Every step comes in by this door, which imports the step's own module by its name.
+DOOR = "steps.__main__"
+# The table of the chain: of it a step depends on its own row alone, which stands in its key by itself.
+TABLE = "steps.pipeline"
+
+
+def files(*roots: str) -> list[Path]:
+    """The files of this repository that these modules import, directly or through each other, themselves included.
+
+    Imports inside functions count, and a package's `__init__.py` with each of its modules.
+
+    Parameters
+    ----------
+    roots
+        Modules by their full names, such as `steps.train`. Those that are not of this repository are passed over.
+
+    Returns
+    -------
+    list of Path
+        In order of their paths.
+    """
+    found: set[Path] = set()
+    pending = list(roots)
+    seen = set(pending)
+    while pending:
+        name = pending.pop()
+        for path in _files_of(name):
+            if path not in found:
+                found.add(path)
+                new = set(_imported(path)) - seen
+                seen |= new
+                pending += new
+    return sorted(found)
+
+
+def of_step(step: str) -> list[Path]:
+    """The files that a step's process can load, without the table of the chain."""
+    table = set(_files_of(TABLE)) - set(_files_of("steps"))
+    return [path for path in files(DOOR, f"steps.{step}") if path not in table]
+
+
+def digests(step: str) -> dict[str, str]:
+    """Module: sha256 of its file, of all that a step's process can load."""
+    return {str(path.relative_to(PROJECT)): _sha256(path) for path in of_step(step)}
+
+
+def is_unchanged(source: Mapping[str, str]) -> bool:
+    """Whether the files of `digests` are what they were."""
+    paths = {name: PROJECT / name for name in source}
+    return all(path.is_file() and _sha256(path) == source[name] for name, path in paths.items())
+
+
+def of_module(module: str) -> dict[str, str]:
+    """As `digests`, of one module and what it imports; empty where it is not of this repository."""
+    return {str(path.relative_to(PROJECT)): _sha256(path) for path in files(module)}
+
+
+def _files_of(module: str) -> list[Path]:
+    """A module's file and the `__init__.py` of the packages above it; none where it is not of this repository."""
+    parts = module.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return []
+    place_of = PROJECT.joinpath(*parts)
+    own = next((path for path in (place_of.with_suffix(".py"), place_of / "__init__.py") if path.is_file()), None)
+    if own is None and not place_of.is_dir():
+        return []
+    above = [PROJECT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts))]
+    return [path for path in [*above, own] if path is not None and path.is_file()]
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """The full names that a file imports; `from a import b` gives both `a` and `a.b`, which may be a module."""
+    package = path.relative_to(PROJECT).parent.parts
+    for level, module, name in _statements(path.read_bytes()):
+        above = package[: len(package) - level + 1] if level else ()
+        whole = ".".join([*above, *([module] if module else [])])
+        yield whole
+        if name:
+            yield f"{whole}.{name}"
+
+
+@cache  # the closures of the steps share most of their files
+def _statements(source: bytes) -> list[tuple[int, str, str]]:
+    """The level, module and name of each import of a source."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found += [(node.level, node.module or "", alias.name) for alias in node.names]
+    return found
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,47 @@
+"""A disk that is full, or a folder that may not be written: which one it is, and what to do."""
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
+AGAIN = "then type the same command again: it goes on where it stopped"
+
+
+def trouble(error: BaseException) -> str | None:
+    """What an error, or what caused it, says of a disk, in a line; None where it is about something else."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return f"no space is left on the disk of {_place(cause)}: make some, {AGAIN}"
+        if isinstance(cause, OSError) and cause.errno in CLOSED and cause.filename is not None:
+            return (
+                f"{_place(cause)} may not be written ({cause.strerror}): give this user the right to, or name another "
+                "place (for artifacts: mlflow experiments create -n NAME --artifact-location FOLDER)"
+            )
+    text = str(error)
+    store = mlflow.get_tracking_uri()
+    if "database or disk is full" in text:
+        return f"no space is left on the disk of the tracking store {store}: make some, {AGAIN}"
+    if "readonly database" in text or "unable to open database file" in text:
+        return (
+            f"the tracking store {store} may not be written: give this user the right to write the file and its "
+            "folder, or name another store in MLFLOW_TRACKING_URI"
+        )
+    if "No space left on device" in text:  # a tracking server's word
+        return f"no space is left on the disk of the tracking server {store}, or of its artifacts: make some, {AGAIN}"
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _place(error: OSError) -> str:
+    """What was written; what a write into an open file failed for has no name, and is among the temporary ones."""
+    return str(error.filename2 or error.filename or Path(tempfile.gettempdir()))

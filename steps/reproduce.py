@@ -1,0 +1,304 @@
+"""reproduce: a run of main or of a step once more, and the proof that the same came of it.
+
+Makes the run's tree again, runs that tree's entry point on the frozen problem and the same data, with nothing reused
+and the registry left alone, and compares all that both runs recorded. It ends well only where all is equal.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow.entities import Param, Run
+
+from steps import compare, launch, place, store, tracked, trees
+from steps.compare import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
+from steps.pipeline import STEPS, plan
+from steps.terminal import say
+from steps.tracked import ARGUMENTS, OUTCOME, PARENT, REPLAY_OF
+from tabular import sources
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+ENTRY_POINT = "mlflow.project.entryPoint"
+TABLE = "replay.json"
+PROBLEM = "replayed.yaml"
+# What the frozen problem holds already.
+IN_PROBLEM = ("problem", *place.OVERRIDES)
+MOST_DIFFERENCES = 5
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is to be repeated."""
+
+    then: Run
+    step: str  # main, or a row of the chain
+    task: str  # its name in a chain, such as `train lightgbm`
+    holder: Run  # of the frozen problem
+    problem: Problem
+    arguments: Mapping[str, str]  # of the entry point, but the problem and conduct
+
+
+def reproduce(step: tracked.Step) -> None:
+    """Run it again, compare, say what came of it."""
+    asked = _asked(step)
+    say(f"tabular  reproduce {asked.task} {asked.problem.name}, run {asked.then.info.run_id}")
+    step.log(tags={"tabular.problem": asked.problem.name, "mlflow.runName": f"reproduce {asked.task}"})
+    given = _problem(step, asked)
+    root = trees.root(step.client, asked.then)
+    project = trees.make(root, step.folder)
+    _say_tree(root)
+    now, failed = _again(step, asked, root, project, given)
+    found = list(_compared(step, asked, now, failed))
+    _conclude(step, asked, found)
+
+
+def _asked(step: tracked.Step) -> Replay:
+    """What the parameter `run` names; a child that was not run again stands for the run whose work it shows.
+
+    Raises
+    ------
+    UserError
+        Where there is nothing to repeat.
+    """
+    given = step.arguments["run"]
+    run = store.run(step.client, given, "run")
+    run = store.run(step.client, run.data.tags.get(store.REUSED_FROM, given), "run")
+    tags = run.data.tags
+    settled = ENTRY_POINT not in tags and store.MET in tags
+    name = "register" if settled else tags.get(ENTRY_POINT, "")
+    if name != MAIN and name not in STEPS:
+        what = f"of {name!r}" if name else "a trial of a search" if "tabular.trial" in tags else "not of ours"
+        raise UserError(f"run: {given} is {what}, and one of main or of a step ({', '.join(STEPS)}) is needed")
+    if run.info.status != "FINISHED":
+        raise UserError(f"run: {given} of {name} is {run.info.status}: what did not end well has no result to compare")
+    if settled:
+        holder = store.run(step.client, tags[PARENT], "run", MAIN)
+        arguments = _settled(step, holder)
+    elif ARGUMENTS in tags:
+        holder, arguments = run, json.loads(tags[ARGUMENTS])
+    else:
+        raise UserError(f"run: {given} does not say what it was given: it is older than reproduce")
+    task = f"{name} {arguments['model']}" if "model" in arguments else name
+    return Replay(run, name, task, holder, store.problem(holder, step.folder), arguments)
+
+
+def _settled(step: tracked.Step, main: Run) -> dict[str, str]:
+    """What register would have been given by a main that found nothing to do for it."""
+    runs = json.loads(store.artifact(main, store.CHAIN, step.folder).read_text(encoding="utf-8"))
+    task = next(task for task in plan(store.problem(main, step.folder)) if task.name == "register")
+    return task.parameters(main.info.run_id, runs)
+
+
+def _problem(step: tracked.Step, asked: Replay) -> str:
+    """What the entry point is given as its problem: the frozen one, with the place where its data lies now.
+
+    Raises
+    ------
+    UserError
+        Where the data is gone or is not what it was: nothing is run on it.
+    """
+    moved = step.arguments["data"]
+    if asked.step not in (MAIN, "etl"):
+        if moved:
+            raise UserError(f"data: {asked.step} reads the data set that a run of etl left, and no table: leave it out")
+        return asked.holder.info.run_id
+    problem = asked.problem
+    if not problem.data.source.startswith("sklearn:"):
+        recorded = problem.data.sha256 or asked.then.data.tags["tabular.data_digest"]
+        source = place.set_over(problem, {"data": moved}).data.source if moved else problem.data.source
+        _check_data(step, asked, source, recorded)
+        problem = problem.model_copy(
+            update={"data": problem.data.model_copy(update={"source": source, "sha256": recorded})}
+        )
+    elif moved:
+        raise UserError(
+            f"data: run {asked.then.info.run_id} read {problem.data.source}, which is part of the lock: leave it out"
+        )
+    path = step.folder / PROBLEM
+    path.write_text(problem.to_yaml(), encoding="utf-8")
+    return str(path)
+
+
+def _check_data(step: tracked.Step, asked: Replay, source: str, recorded: str) -> None:
+    told = "-P data=… says where it lies now"
+    if "://" in source:
+        try:
+            sources.fetch(source, sha256=recorded, cache=place.cache(), folder=step.folder, progress=True)
+        except UserError as error:
+            raise UserError(f"data: the table of run {asked.then.info.run_id} cannot be had: {error}; {told}") from None
+        return
+    if not Path(source).is_file():
+        raise UserError(f"data: {source}, which run {asked.then.info.run_id} read, is not there; {told}")
+    found = sources.digest(Path(source))
+    if found != recorded:
+        said = f"sha256: {recorded} then, {found} now"
+        _log_findings(step, [Finding(asked.task, "data", DIFFERENT, 1, (said,))])
+        step.hand_in()
+        raise UserError(
+            f"data: {source} is not what run {asked.then.info.run_id} read: its sha256 is {found[:12]}…, and was "
+            f"{recorded[:12]}…; nothing was run. {told[0].upper()}{told[1:]}"
+        )
+
+
+def _say_tree(root: Run) -> None:
+    tags = root.data.tags
+    over = f" with {place.PATCH} of run {root.info.run_id}" if tags.get("tabular.tree") == "changed" else ""
+    say(f"  the tree of commit {tags[trees.COMMIT][:12]}{over}, in a folder of its own")
+
+
+def _again(
+    step: tracked.Step, asked: Replay, root: Run, project: Path, problem: str
+) -> tuple[Run, launch.StepFailed | None]:
+    """Run it in a child of this run; gives the child, and why it failed."""
+    parameters = {name: value for name, value in asked.arguments.items() if name not in IN_PROBLEM}
+    row = STEPS.get(asked.step)
+    kinds: Mapping[str, Any] = row.parameters if row is not None else {}
+    parameters = {name: value for name, value in parameters.items() if kinds.get(name, "conduct") != "conduct"}
+    parameters["problem"] = problem
+    if asked.step == MAIN:
+        parameters |= {"jobs": step.arguments["jobs"]}
+    if asked.step == MAIN or "replays" in kinds:
+        _check_replays(project, asked.step, root)
+        parameters["replays"] = asked.then.info.run_id
+    parent = launch.parent(step.client, step.run_id, step.folder)
+    run_id = _create(step, asked, root, parent, parameters)
+    try:
+        now = launch.start(step.client, asked.task, asked.step, run_id, parent, parameters, project)
+        return now, None
+    except launch.StepFailed as error:
+        return step.client.get_run(run_id), error
+
+
+def _check_replays(project: Path, name: str, root: Run) -> None:
+    """A tree of before there were replays would use earlier work, and the registry."""
+    doors = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+    if "replays" not in doors.get(name, {}).get("parameters", {}):
+        commit = root.data.tags[trees.COMMIT][:12]
+        raise UserError(f"run: its commit {commit} is older than reproduce: its {name} cannot be told to repeat a run")
+
+
+def _create(step: tracked.Step, asked: Replay, root: Run, parent: launch.Parent, parameters: Mapping[str, str]) -> str:
+    """The child's run: its source is that of the run that it repeats, not of the tree that `reproduce` is in."""
+    source = {n: root.data.tags[n] for n in (trees.COMMIT, *trees.ADDRESSES) if n in root.data.tags}
+    tags = {
+        **parent.tags,
+        **source,
+        **tracked.identity(),
+        PARENT: step.run_id,
+        REPLAY_OF: asked.then.info.run_id,
+        "mlflow.source.type": "PROJECT",
+        "mlflow.project.backend": "local",
+        ENTRY_POINT: asked.step,
+    }
+    if "model" in asked.arguments:
+        tags["tabular.model"] = asked.arguments["model"]
+    run = step.client.create_run(step.experiment_id, tags=tags, run_name=f"{asked.task} (replay)")
+    logged = [Param(name, value) for name, value in parameters.items() if value]
+    step.client.log_batch(run.info.run_id, params=logged)
+    return run.info.run_id
+
+
+def _compared(step: tracked.Step, asked: Replay, now: Run, failed: launch.StepFailed | None):
+    """The findings: of a chain those of its tasks first, then main's own."""
+    if asked.step == MAIN:
+        then_runs = json.loads(store.artifact(asked.then, store.CHAIN, step.folder).read_text(encoding="utf-8"))
+        now_runs = _children(step, now)
+        for task, run_id in then_runs.items():
+            again = now_runs.pop(task, None)
+            if again is None or again.info.status != "FINISHED":
+                yield compare.absent(task, _why(again, failed))
+            else:
+                yield from compare.findings(Pair(step.client, task, step.client.get_run(run_id), again, step.folder))
+        for task in now_runs:
+            yield Finding(task, "run", DIFFERENT, 1, ("none then, one now",))
+    if failed is not None:
+        yield compare.absent(asked.task, _why(now, failed))
+    else:
+        yield from compare.findings(Pair(step.client, asked.task, asked.then, now, step.folder))
+
+
+def _children(step: tracked.Step, main: Run) -> dict[str, Run]:
+    """Task: its run, of the repetition."""
+    asked = f"tags.`{PARENT}` = '{main.info.run_id}'"
+    found = {}
+    for run in step.client.search_runs([main.info.experiment_id], asked, max_results=1000):
+        model = run.data.tags.get("tabular.model") if STEPS[run.data.tags[ENTRY_POINT]].each_model else None
+        found[f"{run.data.tags[ENTRY_POINT]} {model}" if model else run.data.tags[ENTRY_POINT]] = run
+    return found
+
+
+def _why(run: Run | None, failed: launch.StepFailed | None) -> str:
+    own = run.data.tags.get(tracked.REASON) if run is not None else None
+    return own or (f"not run: {failed}" if failed is not None else "not run")
+
+
+def _conclude(step: tracked.Step, asked: Replay, found: list[Finding]) -> None:
+    """The table, and the end: well only where all is the same."""
+    say()
+    for line in _lines(found):
+        say(line)
+    say()
+    _log_findings(step, found)
+    run_id = asked.then.info.run_id
+    wrong = _wrong(found)
+    values = f"{sum(one.count for one in found):,} values"
+    summary = f"the same: run {run_id} and its replay agree in {values}" if wrong is None else f"not the same: {wrong}"
+    note = "\n".join(["```", *_lines(found), "```"])
+    step.finish(f"reproduce {asked.task} {asked.problem.name}", summary, f"Of run {run_id}: {summary}.\n\n{note}")
+    if wrong is not None:
+        step.hand_in()  # the table is what this run is there for
+        raise UserError(f"run {run_id} is not the same again: {wrong}")
+
+
+def _log_findings(step: tracked.Step, found: list[Finding]) -> None:
+    step.table(
+        {
+            "task": [one.task for one in found],
+            "subject": [one.subject for one in found],
+            "result": [one.result for one in found],
+            "values": [one.count for one in found],
+            "said": ["; ".join(one.said) for one in found],
+        },
+        TABLE,
+    )
+    equal = all(one.result == SAME for one in found)
+    step.log(tags={OUTCOME: SAME if equal else DIFFERENT})
+
+
+def _wrong(found: list[Finding]) -> str | None:
+    """What differs and what was not compared, in a line; None where nothing."""
+    parts = []
+    for result in (DIFFERENT, NOT_COMPARED):
+        named: dict[str, list[str]] = {}
+        for one in found:
+            if one.result == result:
+                named.setdefault(one.task, []).append(one.subject)
+        if named:
+            tasks = ", ".join(f"{task} ({', '.join(subjects)})" for task, subjects in named.items())
+            parts.append(f"{result}: {tasks}")
+    return "; ".join(parts) or None
+
+
+def _lines(found: list[Finding]) -> list[str]:
+    """A line a task for what is the same, and one a subject, with its differences, for what is not."""
+    width = max(len(one.task) for one in found)
+    lines = []
+    for task in dict.fromkeys(one.task for one in found):
+        own = [one for one in found if one.task == task]
+        equal = [one for one in own if one.result == SAME and one.count]
+        if equal:
+            values = f"{sum(one.count for one in equal):>5,} values of {', '.join(one.subject for one in equal)}"
+            lines.append(f"  {task:<{width}}  {SAME:<12}  {values}")
+        for one in own:
+            if one.result != SAME:
+                lines.append(f"  {task:<{width}}  {one.result:<12}  {one.subject}: {_some(one.said)}")
+    return lines
+
+
+def _some(said: tuple[str, ...]) -> str:
+    more = len(said) - MOST_DIFFERENCES
+    return "; ".join(said[:MOST_DIFFERENCES]) + (f"; and {more} more ({TABLE})" if more > 0 else "")

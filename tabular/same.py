@@ -1,0 +1,70 @@
+"""Whether two results are the same, bit by bit, and where they are not, in words with both values."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+ABSENT = "none"
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What two mappings of plain values differ in: `accuracy: 0.9 then, 0.8 now`; what only one has counts.
+
+    Numbers are the same where all their bits are; NaN is the same as NaN.
+    """
+    names = dict.fromkeys([*then, *now])
+    return [
+        f"{name}: {_shown(then, name)} then, {_shown(now, name)} now"
+        for name in names
+        if name not in then or name not in now or not _same(then[name], now[name])
+    ]
+
+
+def leaves(nested: Any, path: str = "") -> dict[str, Any]:
+    """Nested mappings as one, by dotted paths; an empty mapping is a leaf."""
+    return dict(_leaves(nested, path))
+
+
+def frames(then: pd.DataFrame, now: pd.DataFrame) -> list[str]:
+    """In what two tables differ: their columns, their length, or the values of a column, numbers by their bits."""
+    if list(then.columns) != list(now.columns):
+        return [f"columns: {', '.join(then.columns)} then, {', '.join(now.columns)} now"]
+    if len(then) != len(now):
+        return [f"rows: {len(then):,} then, {len(now):,} now"]
+    return [line for name in then.columns for line in _column(str(name), then[name], now[name])]
+
+
+def _column(name: str, then: pd.Series, now: pd.Series) -> Iterator[str]:
+    if then.dtype != now.dtype:
+        yield f"{name}: {then.dtype} then, {now.dtype} now"
+        return
+    left, right = then.to_numpy(), now.to_numpy()
+    if then.dtype.kind == "f":
+        bits = f"u{then.dtype.itemsize}"
+        differ = left.view(bits) != right.view(bits)
+    else:
+        differ = ~np.array([_same(a, b) for a, b in zip(left, right, strict=True)], dtype=bool)
+    if differ.any():
+        first = int(differ.argmax())
+        at = f"row {first}: {left[first]} then, {right[first]} now"
+        yield f"{name}: {differ.sum():,} of {len(then):,} rows, first {at}"
+
+
+def _same(then: Any, now: Any) -> bool:
+    if isinstance(then, float) and isinstance(now, float) and np.isnan(then) and np.isnan(now):
+        return True
+    return bool(type(then) is type(now) and then == now)
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    return str(values[name]) if name in values else ABSENT
+
+
+def _leaves(nested: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(nested, Mapping) and nested:
+        for name, value in nested.items():
+            yield from _leaves(value, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, nested
