@@ -105,6 +105,7 @@ class Chain:
         if ready and not self._working:
             self._prepare(threads)
         for place, task in enumerate(ready):
+            say(f"  {task.name} …")
             self._create(task)
             free = self._orders.cores - sum(work.threads for work in self._begun())
             self._working[task.name].give(max(1, free // (len(ready) - place)))

@@ -1,12 +1,16 @@
 """What the tests of real runs share: a store in a temporary folder, and ways to run a step in it as people do."""
 
+import atexit
 import contextlib
 import io
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -40,6 +44,18 @@ class Ended:
         return self.run.data.tags
 
 
+@cache
+def _database() -> Path:
+    """An empty store of MLflow's, which takes seconds to make."""
+    from mlflow import MlflowClient
+
+    folder = Path(tempfile.mkdtemp(prefix="database-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    MlflowClient(uri, uri).search_experiments()
+    return folder / "mlflow.db"
+
+
 @dataclass
 class Store:
     """A tracking store of MLflow in a folder, and the three ways to start a step in it."""
@@ -49,6 +65,7 @@ class Store:
     cwd: Path | None = None  # where `step` and `project` stand; the store's folder
 
     def __post_init__(self) -> None:
+        shutil.copy(_database(), self.folder / "mlflow.db")
         self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.client = self._client()
         # without a location of its own, artifacts would go to the folder that the tests run in

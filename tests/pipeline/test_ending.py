@@ -1,18 +1,9 @@
 """However a chain is ended, it leaves no process, no run that says RUNNING, and no folder; and the next one goes on."""
 
-import contextlib
 import errno
-import os
-import random
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,228 +13,23 @@ from mlflow.exceptions import MlflowException
 
 from steps import guard, killed, sweep, tracked
 from steps.killed import REASON
-from tests.running import PROJECT, Store
+from tests.live import (
+    FIRST_LINE,
+    GONE_SECONDS,
+    PROBLEM,
+    begin,
+    check_killed,
+    family,
+    hang_up,
+    interrupt,
+    kill_outer,
+    terminate_main,
+    terminate_outer,
+    write_problem,
+)
+from tests.running import PROJECT
 
 slow = pytest.mark.slow
-
-# Within which a chain is gone; and until main's run is marked once more, by a process that has to import MLflow.
-GONE_SECONDS = 10.0
-MARKED_SECONDS = 20.0
-FIRST_LINE = "in the experiment"
-PROBLEM = """
-name: ending
-data: {source: ending.csv, target: y}
-models:
-  logistic: {estimator: sklearn.linear_model.LogisticRegression}
-  lightgbm:
-    estimator: lightgbm.LGBMClassifier
-    params: {n_estimators: 20}
-    space: {num_leaves: {type: int, low: 4, high: 16}}
-search: {metric: roc_auc, trials: 2, folds: 2}
-"""
-STEPS = ("etl", "hpo", "train", "evaluate", "register")
-
-
-def is_marker(process):
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()[1:3] == ["-m", "steps.killed"]
-    return True  # it has gone meanwhile
-
-
-def write_problem(folder, *, seed=7, rows=120):
-    """A small table with some signal, and the problem that it poses."""
-    draw = random.Random(seed)
-    lines = ["a,b,c,y"]
-    for row in range(rows):
-        y = row % 2
-        lines.append(f"{y * 0.8 + draw.gauss(0, 1):.4f},{draw.gauss(0, 1):.4f},{draw.choice('uvw')},{y}")
-    (folder / "ending.csv").write_text("\n".join(lines) + "\n")
-    (folder / "ending.yaml").write_text(PROBLEM)
-    return str(folder / "ending.yaml")
-
-
-@dataclass
-class Live:
-    """A `mlflow run` that is under way, as a group of processes of its own."""
-
-    outer: psutil.Popen
-    output: Path
-    place: "Place"
-
-    @property
-    def said(self):
-        return self.output.read_text(errors="replace")
-
-    @property
-    def run_id(self):
-        """Main's run, which its first lines name."""
-        return self.said.partition("  run ")[2].split()[0]
-
-    def wait_for(self, text, seconds=60.0):
-        """Wait until it has said something; whether it has, and has not ended before."""
-        until = time.monotonic() + seconds
-        while text not in self.said:
-            if self.outer.poll() is not None:
-                return text in self.said
-            assert time.monotonic() < until, f"no {text!r} after {seconds} s:\n{self.said}"
-            time.sleep(0.05)
-        return True
-
-    def main(self):
-        """Main's process: the one that the outer one, or the bash in between, has started."""
-        for process in self.outer.children(recursive=True):
-            words = process.cmdline()
-            if words[1:4] == ["-m", "steps", "main"] and process.parent().cmdline()[1:4] != words[1:4]:
-                return process
-        raise AssertionError(f"no main:\n{self.said}")
-
-    def steps(self):
-        """The steps' processes: those that `mlflow run` started, and the workers that were forked for them."""
-        main = self.main()
-        found = []
-        for process in main.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                words, parent = process.cmdline(), process.parent()
-                is_worker = words == main.cmdline() and parent.pid != main.pid
-                if is_worker or (words[1:3] == ["-m", "steps"] and words[3] in STEPS):
-                    found.append(process)
-        return found
-
-    def wait_until_gone(self, seconds=GONE_SECONDS):
-        """Wait until no process of it is left, and then for the one that marks main's run once more."""
-        until = time.monotonic() + seconds
-        while alive := self.place.processes():
-            self.outer.poll()
-            at_work = [process.cmdline() for process in alive if not is_marker(process)]
-            assert not at_work or time.monotonic() < until, f"still there: {at_work}\n{self.said}"
-            assert time.monotonic() < until + MARKED_SECONDS, f"still marks: {alive}"
-            time.sleep(0.05)
-
-    def lines(self):
-        """What it has said, without MLflow's own lines."""
-        return [line for line in self.said.splitlines() if " INFO mlflow" not in line and " ERROR mlflow" not in line]
-
-
-class Place:
-    """A store, a folder for temporary files and a problem of its own."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.temporary = folder / "t"
-        self.temporary.mkdir()
-        self.store = Store(folder)
-        self.problem = write_problem(folder)
-        self.started = 0
-
-    def start(self, *, between=(), **parameters):
-        """Type `mlflow run`."""
-        words = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "--env-manager", "local"]
-        for name, value in {"problem": self.problem, **parameters}.items():
-            words += ["-P", f"{name}={value}"]
-        self.started += 1
-        output = self.folder / f"output-{self.started}"
-        with output.open("wb") as file:
-            outer = psutil.Popen(
-                [*between, *words],
-                cwd=self.folder,
-                env={**self.store.environment, "TMPDIR": str(self.temporary)},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return Live(outer, output, self)
-
-    def processes(self):
-        """All processes that work on this store."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                is_ours = process.environ().get("MLFLOW_TRACKING_URI") == self.store.uri
-                if is_ours and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
-
-    def runs(self):
-        return self.store.client.search_runs([self.store.experiment], max_results=5000)
-
-    def running(self):
-        """The runs that say RUNNING."""
-        return [run for run in self.runs() if run.info.status == "RUNNING"]
-
-    def folders(self):
-        """What of ours is in the folder for temporary files."""
-        return sorted(path.name for path in self.temporary.iterdir() if path.name.startswith("tabular-"))
-
-    def champion(self):
-        """The digest of the champion, or None."""
-        try:
-            version = self.store.client.get_model_version_by_alias("ending_classifier", "champion")
-        except MlflowException:
-            return None
-        return version.tags["tabular.digest.model"]
-
-
-@pytest.fixture
-def place():
-    """A place whose path is short, as that of a person's temporary folder is."""
-    folder = Path(tempfile.mkdtemp(prefix="ending-"))
-    yield Place(folder)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def family(place, live):
-    """Main's run and those below it."""
-    runs = {run.info.run_id: run for run in place.runs()}
-    ids, size = {live.run_id}, 0
-    while len(ids) != size:
-        size = len(ids)
-        ids |= {name for name, run in runs.items() if run.data.tags.get("mlflow.parentRunId") in ids}
-    return [runs[name] for name in ids]
-
-
-def check_killed(place, live, reason):
-    """What holds after an end by a signal: no process, no folder, and every run that had not ended is KILLED."""
-    live.wait_until_gone()
-    assert place.folders() == []
-    left = {run.info.status for run in family(place, live)}
-    assert left <= {"KILLED", "FINISHED"}, left
-    main = place.store.client.get_run(live.run_id)
-    assert main.info.status == "KILLED"
-    assert reason in main.data.tags["tabular.reason"]
-    ours = [line for line in live.lines() if line.startswith("tabular: ")]
-    assert len(ours) == 1, live.said
-    assert reason in ours[0]
-    assert "Traceback" not in live.said
-
-
-def begin(place, moment, **options):
-    """A chain that is at some moment of its life."""
-    live = place.start(**options)
-    assert live.wait_for(moment), live.said
-    return live
-
-
-def interrupt(live):
-    """Ctrl-C: the signal goes to all processes of the terminal's foreground group."""
-    os.killpg(live.outer.pid, signal.SIGINT)
-
-
-def hang_up(live):
-    """The terminal is closed."""
-    os.killpg(live.outer.pid, signal.SIGHUP)
-
-
-def terminate_main(live):
-    live.main().terminate()
-
-
-def terminate_outer(live):
-    live.outer.terminate()
-
-
-def kill_outer(live):
-    live.outer.kill()
 
 
 @slow
@@ -309,108 +95,6 @@ def test_a_step_that_is_killed_fails_the_chain(place):
     assert [line for line in live.lines() if line.startswith("tabular: ")] == [f"tabular: {main.data.tags[REASON]}"]
     assert place.running() == []
     assert place.folders() == []
-
-
-@pytest.fixture(scope="module")
-def undisturbed():
-    """The champion of a chain that nobody disturbs, and the seconds from its first line to its end."""
-    folder = Path(tempfile.mkdtemp(prefix="ending-"))
-    calm = Place(folder)
-    live = begin(calm, FIRST_LINE)
-    started = time.monotonic()
-    live.outer.wait(120)
-    assert "registered after" in live.said
-    yield calm.champion(), time.monotonic() - started
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-# An end that is told to all is over when they are gone; what a SIGKILL leaves, the next main removes.
-TOLD = {
-    "SIGTERM to main": terminate_main,
-    "SIGTERM to mlflow run": terminate_outer,
-    "SIGKILL to mlflow run": kill_outer,
-}
-UNTOLD = ("SIGKILL to main", "SIGKILL to a step", "SIGKILL to all")
-MOMENTS = 20
-
-
-@slow
-def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
-    champion, seconds = undisturbed
-    draw = random.Random(20261121)
-    # each way at least three times, in some order
-    ways = [*TOLD, *UNTOLD] * 4
-    draw.shuffle(ways)
-    stale = set()
-    for way in ways[:MOMENTS]:
-        # half of them go on where the last one stopped; what is reused is over soon
-        live = begin(place, FIRST_LINE, jobs=draw.choice([1, 2]), reuse=draw.choice(["true", "false"]))
-        delay = draw.uniform(0, seconds)
-        with contextlib.suppress(psutil.TimeoutExpired):
-            live.outer.wait(delay)
-        where = f"{way} after {delay:.1f} s\n{live.said}"
-        if delay > 3:  # it has cleaned up after the one before
-            assert not stale & {run.info.run_id for run in place.running()}, where
-            assert len(place.folders()) <= 1, where
-            stale = set()
-        disturb(live, way, draw)
-        live.wait_until_gone()
-        left = {run.info.run_id for run in place.running()}
-        if way in TOLD:
-            assert left <= stale, where
-            status = place.store.client.get_run(live.run_id).info.status
-            assert status == "KILLED" or (status == "FINISHED" and "after" in live.said), where
-        stale |= left
-    last = place.start()
-    last.outer.wait(120)
-    assert last.outer.returncode == 0, last.said
-    assert place.running() == []
-    assert place.folders() == []
-    assert place.champion() == champion
-    # a run with a key is whole, whatever happened while it was made
-    again = place.start()
-    again.outer.wait(120)
-    assert "ran: " not in again.said
-
-
-def disturb(live, way, draw):
-    """End a chain in some way, if it is still there."""
-    with contextlib.suppress(psutil.NoSuchProcess, AssertionError):
-        if way in TOLD:
-            TOLD[way](live)
-        elif way == "SIGKILL to all":
-            for process in live.place.processes():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        else:
-            steps = live.steps() if way == "SIGKILL to a step" else []
-            (draw.choice(steps) if steps else live.main()).kill()
-            if steps:  # it may have been at its end: then the chain goes on
-                live.outer.wait(90)
-
-
-@slow
-def test_four_chains_at_once_on_one_store_end_well(place):
-    check_many(place, seeds=[1, 1, 2, 3])
-
-
-def check_many(place, seeds):
-    """Chains at once, of which some are the same, end well; and what they did is whole, and is reused."""
-    chains = [place.start(seed=seed, jobs=1) for seed in seeds]
-    for live in chains:
-        live.outer.wait(300)
-    for live in chains:
-        assert live.outer.returncode == 0, live.said
-        assert "Traceback" not in live.said
-    assert place.running() == []
-    assert place.folders() == []
-    again = place.start(seed=seeds[0], jobs=1)
-    again.outer.wait(120)
-    assert again.outer.returncode == 0, again.said
-    assert "has been altered" not in again.said
-    # what register says of its verdict depends on who became the champion last
-    steps = [line for line in again.said.splitlines() if "  reused " in line and not line.startswith("  register")]
-    assert len(steps) == 5, again.said
 
 
 @pytest.fixture
@@ -565,33 +249,3 @@ def test_an_artifact_folder_that_may_not_be_written_fails_the_run_in_one_line(st
     (run,) = store.client.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"
     assert "tabular.key" not in run.data.tags
-
-
-@pytest.fixture
-def served(place):
-    """A place whose store is a tracking server, which keeps the artifacts too."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
-    words += ["--backend-store-uri", place.store.uri, "--artifacts-destination", str(place.folder / "served")]
-    with (place.folder / "server").open("wb") as log:
-        server = psutil.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 90
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
-            break
-        assert time.monotonic() < until, (place.folder / "server").read_text()
-        time.sleep(0.3)
-    place.store.uri, place.store.client = uri, MlflowClient(uri, uri)
-    place.store.experiment = place.store.client.create_experiment("served")
-    place.store.environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "served"}
-    yield place
-    os.killpg(server.pid, signal.SIGTERM)
-    server.wait()
-
-
-@slow
-def test_chains_at_once_on_one_tracking_server_end_well(served):
-    check_many(served, seeds=[1, 1, 2])

@@ -35,29 +35,79 @@ def problem(folder, name, *, least=0.0, models=None):
     return str(path)
 
 
+class Arena:
+    """Data sets, candidates trained on them and evaluations: made once, and judged under as many names as there are."""
+
+    def __init__(self, store, folder):
+        self.store, self.folder, self._made = store, folder, {}
+
+    def etl(self, table=SIGNAL, seed=0):
+        """The run of etl on a table that is split by a seed."""
+        number = pd.util.hash_pandas_object(table).sum()
+        key = (tuple(table.columns), number, seed)
+        if key not in self._made:
+            place = self.folder / f"{number}_{seed}"
+            place.mkdir()
+            table.to_csv(place / "signal.csv", index=False)
+            path = place / "arena.yaml"
+            path.write_text(f"{YAML.format(name='arena', source=place / 'signal.csv', least=0.0)}seed: {seed}\n")
+            self._made[key] = self.store.step("etl", problem=str(path))
+        return self._made[key]
+
+    def trained(self, model, etl=None, *, anew=False):
+        """A run of train."""
+        dataset = (etl or self.etl()).id
+        if anew or (dataset, model) not in self._made:
+            made = self.store.step("train", dataset=dataset, model=model)
+            if anew:
+                return made
+            self._made[dataset, model] = made
+        return self._made[dataset, model]
+
+    def evaluation(self, trained, etl=None):
+        """A run of evaluate on a candidate alone."""
+        dataset = (etl or self.etl()).id
+        if trained.id not in self._made:
+            self._made[trained.id] = self.store.step("evaluate", dataset=dataset, models=trained.id)
+        return self._made[trained.id]
+
+
 class Duel:
-    """A data set, and candidates that are trained, evaluated and registered one by one."""
+    """A name in the registry, for which candidates are judged one by one."""
 
-    def __init__(self, store, folder, name, *, least=0.0):
-        self.store, self.name, self.registry = store, name, f"{name}_classifier"
-        self.etl = store.step("etl", problem=problem(folder, name, least=least))
-        assert self.etl.status == 0, self.etl.stderr
+    def __init__(self, arena, folder, name):
+        self.arena, self.store, self.folder = arena, arena.store, folder
+        self.name, self.registry = name, f"{name}_classifier"
 
-    def train(self, model):
-        return self.store.step("train", dataset=self.etl.id, model=model)
+    def train(self, model, *, anew=False):
+        return self.arena.trained(model, anew=anew)
 
-    def register(self, trained):
-        evaluation = self.store.step("evaluate", dataset=self.etl.id, models=trained.id)
-        return self.store.step("register", evaluation=evaluation.id)
+    def register(self, trained, etl=None):
+        evaluation = self.arena.evaluation(trained, etl)
+        asked = problem(self.folder, self.name)
+        return self.store.step("register", evaluation=evaluation.id, problem=asked)
+
+    def challenge(self, table, *, seed=0):
+        """Logistic regression on another table or another split: the tags of its register."""
+        etl = self.arena.etl(table, seed)
+        ended = self.register(self.arena.trained("logistic", etl), etl)
+        assert ended.status == 0, ended.stderr
+        return ended.tags
 
     def champion(self):
         return self.store.client.get_model_version_by_alias(self.registry, "champion")
 
 
+@pytest.fixture(scope="module")
+def arena(store, tmp_path_factory):
+    """What the duels are about."""
+    return Arena(store, tmp_path_factory.mktemp("arena"))
+
+
 @pytest.fixture
-def duel(store, tmp_path, request):
+def duel(arena, tmp_path, request):
     """A duel under a name of its own in the registry."""
-    return Duel(store, tmp_path, f"duel_{abs(hash(request.node.name)) % 10**8}")
+    return Duel(arena, tmp_path, f"duel_{abs(hash(request.node.name)) % 10**8}")
 
 
 def test_the_first_to_pass_the_gate_becomes_the_champion(duel):
@@ -90,14 +140,14 @@ def test_a_worse_challenger_leaves_the_registry_as_it_is(duel):
 
 def test_the_champion_trained_once_more_is_recognised(duel):
     duel.register(duel.train("logistic"))
-    ended = duel.register(duel.train("logistic"))
+    ended = duel.register(duel.train("logistic", anew=True))
     assert ended.tags["tabular.outcome"] == "kept_champion"
     assert "is the champion (version 1) already" in ended.tags["tabular.verdict"]
     assert len(duel.store.versions(duel.registry)) == 1
 
 
 def test_a_champion_whose_files_are_gone_is_reported_and_stays(duel):
-    first = duel.train("constant")
+    first = duel.train("constant", anew=True)
     duel.register(first)
     logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
     shutil.rmtree(Path(logged.artifact_location.removeprefix("file://")))
@@ -119,7 +169,7 @@ def test_a_champion_that_tabular_did_not_register_is_reported(duel):
 
 
 def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
-    first = duel.train("constant")
+    first = duel.train("constant", anew=True)
     duel.register(first)
     logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
     place = Path(logged.artifact_location.removeprefix("file://"))
@@ -129,70 +179,59 @@ def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
     assert "not loaded" in ended.tags["tabular.verdict"]
 
 
-def challenge(store, duel, table, folder, *, seed=0):
-    """Train, evaluate and register logistic regression for the duel's problem on another table or another split."""
-    table.to_csv(folder / "other.csv", index=False)
-    path = folder / "other.yaml"
-    path.write_text(Path(problem(folder, duel.name)).read_text().replace("signal.csv", "other.csv") + f"seed: {seed}\n")
-    etl = store.step("etl", problem=str(path))
-    trained = store.step("train", dataset=etl.id, model="logistic")
-    evaluation = store.step("evaluate", dataset=etl.id, models=trained.id)
-    ended = store.step("register", evaluation=evaluation.id)
-    assert ended.status == 0, ended.stderr
-    return ended.tags
-
-
-def test_a_champion_that_reads_fewer_columns_is_compared(store, tmp_path, duel):
+def test_a_champion_that_reads_fewer_columns_is_compared(duel):
     duel.register(duel.train("logistic"))
-    tags = challenge(store, duel, SIGNAL.assign(w=range(N)), tmp_path)
+    tags = duel.challenge(SIGNAL.assign(w=range(N)))
     assert tags["tabular.outcome"] == "kept_champion"
     assert "is not better" in tags["tabular.verdict"]
 
 
-def test_a_champion_that_reads_columns_which_are_gone_is_reported_and_stays(store, tmp_path, duel):
+def test_a_champion_that_reads_columns_which_are_gone_is_reported_and_stays(duel):
     duel.register(duel.train("logistic"))
-    tags = challenge(store, duel, SIGNAL.drop(columns="z"), tmp_path)
+    tags = duel.challenge(SIGNAL.drop(columns="z"))
     assert tags["tabular.outcome"] == "kept_champion"
     assert "reads columns that today's data set lacks or has as another type: 'z'" in tags["tabular.verdict"]
 
 
-def test_a_champion_is_not_scored_on_rows_that_it_has_learnt_from(store, tmp_path, duel):
+def test_a_champion_is_not_scored_on_rows_that_it_has_learnt_from(duel):
     unique = SIGNAL.assign(z=range(N))
-    challenge(store, duel, unique, tmp_path)
+    duel.challenge(unique)
     grown = pd.concat([unique, unique.assign(z=unique["z"] + N)])
-    verdict = challenge(store, duel, grown, tmp_path)["tabular.verdict"]
+    verdict = duel.challenge(grown)["tabular.verdict"]
     found = re.search(r"on the (\d+) of 80 holdout rows that the champion has not learnt from", verdict)
     assert 30 <= int(found[1]) < 65, verdict
 
 
-def test_too_few_rows_that_the_champion_has_not_learnt_from_are_no_evidence(store, tmp_path, duel):
+def test_too_few_rows_that_the_champion_has_not_learnt_from_are_no_evidence(duel):
     unique = SIGNAL.assign(z=range(N))
-    challenge(store, duel, unique, tmp_path)
-    tags = challenge(store, duel, unique, tmp_path, seed=1)
+    duel.challenge(unique)
+    tags = duel.challenge(unique, seed=1)
     assert tags["tabular.outcome"] == "kept_champion"
     assert "too few to compare on" in tags["tabular.verdict"]
 
 
-def test_rows_that_both_have_learnt_from_are_compared_on(store, tmp_path, duel):
+def test_rows_that_both_have_learnt_from_are_compared_on(duel):
     few = SIGNAL.assign(z=SIGNAL["z"] % 2)
-    challenge(store, duel, few, tmp_path)
-    verdict = challenge(store, duel, few, tmp_path, seed=1)["tabular.verdict"]
+    duel.challenge(few)
+    verdict = duel.challenge(few, seed=1)["tabular.verdict"]
     assert "is not better" in verdict
 
 
-def test_a_winner_that_does_not_meet_the_gate_is_refused(store, tmp_path):
-    duel = Duel(store, tmp_path, "gated", least=0.9)
-    ended = duel.register(duel.train("constant"))
+def test_a_winner_that_does_not_meet_the_gate_is_refused(store, arena, tmp_path):
+    asked = problem(tmp_path, "gated", least=0.9)
+    trained = arena.trained("constant").id
+    evaluation = store.step("evaluate", dataset=arena.etl().id, models=trained, problem=asked)
+    ended = store.step("register", evaluation=evaluation.id)
     assert ended.status == 0
     assert ended.tags["tabular.outcome"] == "refused"
     assert "roc_auc at least 0.9: 0.5000 not met" in ended.tags["tabular.verdict"]
-    assert not store.versions(duel.registry)
+    assert not store.versions("gated_classifier")
 
 
-def test_of_two_candidates_the_one_that_passes_the_gate_wins(store, tmp_path):
-    duel = Duel(store, tmp_path, "of_two", least=0.9)
-    models = f"{duel.train('constant').id},{duel.train('logistic').id}"
-    ended = store.step("evaluate", dataset=duel.etl.id, models=models)
+def test_of_two_candidates_the_one_that_passes_the_gate_wins(store, arena, tmp_path):
+    models = f"{arena.trained('constant').id},{arena.trained('logistic').id}"
+    asked = problem(tmp_path, "of_two", least=0.9)
+    ended = store.step("evaluate", dataset=arena.etl().id, models=models, problem=asked)
     assert ended.tags["tabular.winner"] == "logistic"
 
 

@@ -286,7 +286,6 @@ def test_the_version_comes_from_the_run_that_trained_it(store, children):
     assert version.tags["tabular.digest.model"] == winner.data.tags["tabular.digest.model"]
 
 
-@pytest.mark.xfail(reason="steps/chain.py says when a step ends, and no longer when it starts", strict=True)
 def test_the_terminal_shows_each_step_as_it_starts(main):
     for step in STEPS:
         assert f"  {step} …" in main.stdout

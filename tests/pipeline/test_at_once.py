@@ -1,0 +1,69 @@
+"""Chains at once on one store: all end well, and none is in the way of another's reuse."""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+slow = pytest.mark.slow
+
+
+@slow
+def test_four_chains_at_once_on_one_store_end_well(place):
+    check_many(place, seeds=[1, 1, 2, 3])
+
+
+def check_many(place, seeds):
+    """Chains at once, of which some are the same, end well; and what they did is whole, and is reused."""
+    chains = [place.start(seed=seed, jobs=1) for seed in seeds]
+    for live in chains:
+        live.outer.wait(300)
+    for live in chains:
+        assert live.outer.returncode == 0, live.said
+        assert "Traceback" not in live.said
+    assert place.running() == []
+    assert place.folders() == []
+    again = place.start(seed=seeds[0], jobs=1)
+    again.outer.wait(120)
+    assert again.outer.returncode == 0, again.said
+    assert "has been altered" not in again.said
+    # what register says of its verdict depends on who became the champion last
+    steps = [line for line in again.said.splitlines() if "  reused " in line and not line.startswith("  register")]
+    assert len(steps) == 5, again.said
+
+
+@pytest.fixture
+def served(place):
+    """A place whose store is a tracking server, which keeps the artifacts too."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
+    words += ["--backend-store-uri", place.store.uri, "--artifacts-destination", str(place.folder / "served")]
+    with (place.folder / "server").open("wb") as log:
+        server = psutil.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True)
+    uri = f"http://127.0.0.1:{port}"
+    until = time.monotonic() + 90
+    while True:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
+            break
+        assert time.monotonic() < until, (place.folder / "server").read_text()
+        time.sleep(0.3)
+    place.store.uri, place.store.client = uri, MlflowClient(uri, uri)
+    place.store.experiment = place.store.client.create_experiment("served")
+    place.store.environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "served"}
+    yield place
+    os.killpg(server.pid, signal.SIGTERM)
+    server.wait()
+
+
+@slow
+def test_four_chains_at_once_on_one_tracking_server_end_well(served):
+    check_many(served, seeds=[1, 1, 2, 3])

@@ -1,0 +1,93 @@
+"""A chain that is ended at any moment leaves nothing behind, and the same command ends as if nothing had been."""
+
+import contextlib
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.live import FIRST_LINE, Place, begin, kill_outer, terminate_main, terminate_outer
+
+slow = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    """The champion of a chain that nobody disturbs, and the seconds from its first line to its end."""
+    folder = Path(tempfile.mkdtemp(prefix="ending-"))
+    calm = Place(folder)
+    live = begin(calm, FIRST_LINE)
+    started = time.monotonic()
+    live.outer.wait(120)
+    assert "registered after" in live.said
+    yield calm.champion(), time.monotonic() - started
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+# An end that is told to all is over when they are gone; what a SIGKILL leaves, the next main removes.
+TOLD = {
+    "SIGTERM to main": terminate_main,
+    "SIGTERM to mlflow run": terminate_outer,
+    "SIGKILL to mlflow run": kill_outer,
+}
+UNTOLD = ("SIGKILL to main", "SIGKILL to a step", "SIGKILL to all")
+MOMENTS = 20
+
+
+@slow
+def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
+    champion, seconds = undisturbed
+    draw = random.Random(20261121)
+    # each way at least three times, in some order
+    ways = [*TOLD, *UNTOLD] * 4
+    draw.shuffle(ways)
+    stale = set()
+    for way in ways[:MOMENTS]:
+        # half of them go on where the last one stopped; what is reused is over soon
+        live = begin(place, FIRST_LINE, jobs=draw.choice([1, 2]), reuse=draw.choice(["true", "false"]))
+        delay = draw.uniform(0, seconds)
+        with contextlib.suppress(psutil.TimeoutExpired):
+            live.outer.wait(delay)
+        where = f"{way} after {delay:.1f} s\n{live.said}"
+        if delay > 3:  # it has cleaned up after the one before
+            assert not stale & {run.info.run_id for run in place.running()}, where
+            assert len(place.folders()) <= 1, where
+            stale = set()
+        disturb(live, way, draw)
+        live.wait_until_gone()
+        left = {run.info.run_id for run in place.running()}
+        if way in TOLD:
+            assert left <= stale, where
+            status = place.store.client.get_run(live.run_id).info.status
+            assert status == "KILLED" or (status == "FINISHED" and "after" in live.said), where
+        stale |= left
+    last = place.start()
+    last.outer.wait(120)
+    assert last.outer.returncode == 0, last.said
+    assert place.running() == []
+    assert place.folders() == []
+    assert place.champion() == champion
+    # a run with a key is whole, whatever happened while it was made
+    again = place.start()
+    again.outer.wait(120)
+    assert "ran: " not in again.said
+
+
+def disturb(live, way, draw):
+    """End a chain in some way, if it is still there."""
+    with contextlib.suppress(psutil.NoSuchProcess, AssertionError):
+        if way in TOLD:
+            TOLD[way](live)
+        elif way == "SIGKILL to all":
+            for process in live.place.processes():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+        else:
+            steps = live.steps() if way == "SIGKILL to a step" else []
+            (draw.choice(steps) if steps else live.main()).kill()
+            if steps:  # it may have been at its end: then the chain goes on
+                live.outer.wait(90)
