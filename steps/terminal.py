@@ -7,8 +7,9 @@ from typing import Any
 
 
 def say(text: str = "") -> None:
-    """A line on stdout, at once: other processes write there too."""
-    print(text, flush=True)
+    """A line on stdout, at once: other processes write there too, and may have left a bar in its place."""
+    start = "\r\x1b[K" if sys.stdout.isatty() else ""
+    print(f"{start}{text}", flush=True)
 
 
 def describe(params: Mapping[str, Any]) -> str:
