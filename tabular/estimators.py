@@ -70,6 +70,10 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         conduct["n_jobs"] = threads
     if model.estimator.startswith("lightgbm."):
         conduct["verbose"] = -1
+        # it would choose by a race of the clock whether rows or columns are summed side by side: other bits each time
+        conduct["deterministic"] = True
+        if not given.get("force_row_wise"):
+            conduct["force_col_wise"] = True
     estimator = kind(**{**conduct, **given})
     if not hasattr(estimator, "predict_proba"):  # SVC and SGDClassifier have it with some parameters only
         raise UserError(f"{where}.params: {model.estimator} gives no probabilities with these parameters")
