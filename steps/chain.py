@@ -79,17 +79,24 @@ class Chain:
             The first failure, after the other steps have been stopped.
         """
         under_way: dict[Future[Run], Task] = {}
+        started: set[str] = set()
         with ThreadPoolExecutor(max_workers=len(self._tasks) + 1) as threads:
             try:
                 while len(self._ended) < len(self._tasks):
                     for task in self._take_up(threads):
                         under_way[threads.submit(self._start, task)] = task
-                    done, _ = wait(under_way, return_when=FIRST_COMPLETED)
-                    for future in done:
+                        started.add(task.name)
+                    checks = [self._checked] if self._checked is not None and not self._checked.done() else []
+                    done, _ = wait([*under_way, *checks], return_when=FIRST_COMPLETED)
+                    for future in done & under_way.keys():
                         self._end(under_way.pop(future), future)
+                    if self._checked is not None and self._checked.done():
+                        self._checked.result()
             except BaseException:
                 guard.stop()
                 with suppress(MlflowException):
+                    for name in self._working.keys() - started:
+                        killed.mark(self._working[name].run_id, killed.STOPPED)
                     killed.close(self._client, self._main.experiment_id)  # trials of steps that were killed
                 raise
             finally:
@@ -193,8 +200,6 @@ class Chain:
         work = self._working[task.name]
         try:
             run = future.result()
-            if self._checked is not None:
-                self._checked.result()
         except launch.StepFailed:
             say(f"  {task.name:<{self._width}}  FAILED  run {work.run_id}")
             raise

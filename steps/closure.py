@@ -2,6 +2,8 @@
 
 import ast
 import hashlib
+import importlib.util
+import sysconfig
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -63,6 +65,40 @@ def is_unchanged(source: Mapping[str, str]) -> bool:
 def of_module(module: str) -> dict[str, str]:
     """As `digests`, of one module and what it imports; empty where it is not of this repository."""
     return {str(path.relative_to(PROJECT)): _sha256(path) for path in files(module)}
+
+
+def of_estimator(path: str) -> dict[str, str]:
+    """Module: sha256 of its file, of an estimator's own code, where that is not installed from a package index.
+
+    Parameters
+    ----------
+    path
+        An import path, such as `my_estimators.Boost`.
+
+    Returns
+    -------
+    dict
+        What it imports of this repository; or the files of its package, where these lie neither here nor among the
+        installed packages, as those of an editable installation; else nothing.
+    """
+    module = path.rpartition(".")[0]
+    return of_module(module) or {name: _sha256(file) for name, file in _outside(module.partition(".")[0])}
+
+
+def _outside(package: str) -> Iterator[tuple[str, Path]]:
+    """The Python files of a package that is neither of this repository nor installed, by names without a machine."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return  # its import fails, and says so
+    if spec is None:
+        return
+    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")]
+    origins = [Path(place) for place in spec.submodule_search_locations or [spec.origin or "built-in"]]
+    for origin in (place.resolve() for place in origins if place.exists()):
+        if not any(origin.is_relative_to(place) for place in installed):
+            found = sorted(origin.rglob("*.py")) if origin.is_dir() else [origin]
+            yield from ((file.relative_to(origin.parent).as_posix(), file) for file in found)
 
 
 def _files_of(module: str) -> list[Path]:

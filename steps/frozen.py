@@ -3,7 +3,7 @@
 import mlflow
 from mlflow.entities import Run
 
-from steps import place, store
+from steps import closure, place, store
 from steps.tracked import Step
 from tabular.errors import UserError
 from tabular.problem import Problem
@@ -55,11 +55,13 @@ def _made_of_table(problem: Problem) -> tuple[dict, dict]:
 
 
 def model_of(step: Step, problem: Problem) -> str:
-    """The name of the problem's model that the parameter `model` asks for."""
+    """The name of the problem's model that the parameter `model` asks for; notes the source of its estimator."""
     name = step.arguments["model"]
     if name not in problem.models:
         known = ", ".join(problem.models)
         raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
+    estimator = problem.models[name].estimator
+    step.estimators[estimator] = closure.of_estimator(estimator)
     return name
 
 

@@ -30,6 +30,8 @@ from steps import PROJECT
 
 # A process of ours tells those that it starts who it is; without a caller of ours, `mlflow run` is the caller.
 CALLER = "TABULAR_CALLER"
+# And a step that was forked off another process, whom it stands for.
+ASKER = "TABULAR_ASKER"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.5
 # A chain is gone within 10 seconds, whatever keeps a part of its end: a store that does not answer, say.
@@ -70,7 +72,9 @@ class Process:
         """Whether it still runs; a zombie does not."""
         try:
             found = psutil.Process(self.pid)
-            return abs(found.create_time() - self.started) < SAME_START_SECONDS and _runs(found)
+            is_same = abs(found.create_time() - self.started) < SAME_START_SECONDS
+            # where the clock was set by more, one of ours that has the pid counts as the same: to err so closes nothing
+            return _runs(found) and (is_same or found.cmdline()[1:3] == ["-m", "steps"])
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
@@ -89,6 +93,7 @@ class _State:
     """Of this process: who called it, and what is to be ended with it."""
 
     caller: Process | None = None
+    asker: Process | None = None  # the process that this one, which was forked off another one, does the work of
     caller_is_ours: bool = False
     run_id: str | None = None
     is_adopted: bool = False  # MLflow is imported, and the run says that it is this process's
@@ -109,6 +114,8 @@ _STARTING = threading.Lock()  # held while the marker is started
 def begin() -> None:
     """Watch from here on; called once, by the main thread, before anything is imported that takes long."""
     _STATE.run_id = os.environ.get("MLFLOW_RUN_ID")
+    if ASKER in os.environ:
+        _STATE.asker = Process.parse(os.environ.pop(ASKER))  # its children stand for themselves
     if CALLER in os.environ:
         _STATE.caller, _STATE.caller_is_ours = Process.parse(os.environ[CALLER]), True
     elif _STATE.run_id is not None:
@@ -148,7 +155,8 @@ def host() -> str:
 def calling() -> psutil.Process | None:
     """The process that called this one, with or without a bash between them."""
     with suppress(psutil.Error):
-        parent = psutil.Process().parent()
+        asker = _STATE.asker.found() if _STATE.asker is not None else None
+        parent = (asker or psutil.Process()).parent()
         while parent is not None and parent.cmdline()[:2] == ["bash", "-c"]:
             parent = parent.parent()
         return parent

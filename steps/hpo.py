@@ -28,7 +28,7 @@ def hpo(step: tracked.Step) -> None:
     cuts = rows.folds(problem)
     metric = METRICS[problem.search.metric]
     names = list(dict.fromkeys([metric.name, "accuracy"]))
-    most, seconds = _limits(step, problem)
+    most, seconds = _limits(step, problem, name)
     started = time.perf_counter()
 
     with terminal.progress(most, f"hpo {name}", metric.name) as bar:
@@ -54,15 +54,23 @@ def hpo(step: tracked.Step) -> None:
     _log(step, problem, name, trials, time.perf_counter() - started)
 
 
-def _limits(step: tracked.Step, problem: Problem) -> tuple[int, float | None]:
+def _limits(step: tracked.Step, problem: Problem, model: str) -> tuple[int, float | None]:
     """After how many trials and seconds the search ends.
 
     One that repeats another ends after as many trials as that one had, however fast this machine is today.
+
+    Raises
+    ------
+    UserError
+        Where that one was another search.
     """
     replayed = step.arguments["replays"]
     if not replayed:
         return problem.search.trials, problem.search.timeout
     run = store.run(step.client, replayed, "replays", "hpo")
+    then = store.problem(run, step.folder)
+    if (then.search, then.models.get(model)) != (problem.search, problem.models[model]):
+        raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")
     return int(run.data.metrics["trials_ended"]), None
 
 

@@ -77,7 +77,7 @@ def of_task(
         "python": platform.python_version(),
         "packages": json.dumps(environment.beside_the_lock()),
         **{f"module {name}": digest for name, digest in source.items()},
-        **dict(_read_of(problem, row, model)),
+        **dict(read_of(problem, row, model)),
         **{f"{INPUT}{name}": digest for name, digest in contents.items()},
     }
     if model is not None:
@@ -93,10 +93,10 @@ def of_step(step: tracked.Step, source: Mapping[str, str]) -> Key | None:
     row = STEPS.get(step.name)
     if row is None:
         return None
-    if not closure.is_unchanged(source):
+    problem = problems.parse((step.artifacts / store.PROBLEM).read_text(encoding="utf-8"), store.PROBLEM)
+    if not closure.is_unchanged(source) or any(closure.of_estimator(p) != own for p, own in step.estimators.items()):
         print(f"  note: the source of {step.name} was edited while it ran: its run will not be used again", flush=True)
         return None
-    problem = problems.parse((step.artifacts / store.PROBLEM).read_text(encoding="utf-8"), store.PROBLEM)
     tags = step.client.get_run(step.run_id).data.tags
     found: dict[str, str] = {}
     if "data" in row.parameters:
@@ -146,8 +146,8 @@ def _in_words(name: str, before: str | None, now: str | None) -> str:
     return f"{name} {before} -> {now}"
 
 
-def _read_of(problem: Problem, row: Step, model: str | None) -> Iterator[tuple[str, str]]:
-    """The leaves of the problem that a step reads, by their dotted paths."""
+def read_of(problem: Problem, row: Step, model: str | None) -> Iterator[tuple[str, str]]:
+    """The leaves of the problem that a step reads, by their dotted paths; where its table lies is none of them."""
     whole = problem.model_dump(mode="json")
     for where in ("source", "sha256"):  # of the data, its content counts
         del whole["data"][where]
@@ -169,13 +169,12 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 def _estimator(path: str) -> dict[str, str]:
     """Where an estimator's code is neither in the step's own source nor in the lock: its modules, or its version."""
-    module = path.rpartition(".")[0]
-    ours = closure.of_module(module)
-    if ours:
-        return {f"module {name}": digest for name, digest in ours.items()}
-    top = module.split(".")[0]
+    top = path.split(".", maxsplit=1)[0]
     if top in LOCKED:
         return {}
+    own = closure.of_estimator(path)
+    if own:
+        return {f"module {name}": digest for name, digest in own.items()}
     found = {}
     for name in packages_distributions().get(top, [top]):
         try:

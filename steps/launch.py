@@ -108,7 +108,8 @@ def start(
         except Exception as caught:
             error = caught
         if guard.is_stopping():  # only now, since mlflow.run writes FAILED when it returns
-            killed.mark(run_id, "stopped with the chain that it belongs to")
+            if client.get_run(run_id).info.status != "FINISHED":
+                killed.mark(run_id, killed.STOPPED)
             raise StepStopped(name)
     run = client.get_run(run_id)
     if error is None:

@@ -86,7 +86,7 @@ def _introduce(step: tracked.Step, problem: Problem) -> None:
     step.log(tags={"mlflow.runName": f"main {problem.name}"})
 
 
-def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, str], seconds: float) -> None:
+def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], seconds: float) -> None:
     """The table of candidates, the verdict, and what to type next."""
     evaluation = runs["evaluate"]
     tags = runs["register"].data.tags

@@ -30,6 +30,8 @@ ADDRESS = "TABULAR_NURSERY"
 # What a step's work imports, in the order in which the steps of a chain need it: a step is forked when its modules and
 # those before them are there.
 MODULES: Mapping[str, tuple[str, ...]] = {
+    "main": (),  # asks where somebody keeps a nursery for many chains, as the tests do
+    "reproduce": (),
     "etl": ("pyarrow.parquet", "pyarrow.csv", "pyarrow.compute", "pandas"),
     "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
     "train": ("sklearn.linear_model", "sklearn.ensemble", "skops.io", "mlflow.pyfunc"),
@@ -107,11 +109,12 @@ def ask(words: list[str]) -> int | None:
     if address is None or words[0] not in MODULES:
         return None
     # the worker's caller is this process: it ends when this one does
+    me = str(guard.me())
     order = {
         "words": words,
         "folder": str(Path.cwd()),
         "prefix": sys.prefix,
-        "environment": {**os.environ, guard.CALLER: str(guard.me())},
+        "environment": {**os.environ, guard.CALLER: me, guard.ASKER: me},
     }
     try:
         with socket.socket(socket.AF_UNIX) as line:

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +173,22 @@ def changes(folder: Path) -> Path | None:
     _git("read-tree", "HEAD", **apart)
     _git("add", "--update", **apart)
     untracked = (_git("ls-files", "--others", "--exclude-standard", "-z") or b"").decode(errors="surrogateescape")
-    small = [name for name in untracked.split("\0") if name and (PROJECT / name).stat().st_size <= MOST_OF_A_PATCH]
-    if small:
-        _git("add", "--", *small, **apart)
+    small = [name for name in untracked.split("\0") if name and _is_small(PROJECT / name)]
+    if small and _git("add", "--", *small, **apart) is None:
+        for name in small:  # one that git refuses, as a folder that is a repository, takes the others with it
+            if _git("add", "--", name, **apart) is None:
+                print(f"  note: {name} is not in {PATCH}: git refuses it", flush=True)
     patch = folder / PATCH
     # not `git diff`, which writes as the user has set it up: without prefixes, through a converter of their own
     patch.write_bytes(_git("diff-index", "--patch", "--binary", "--cached", "HEAD", **apart) or b"")
     return patch
+
+
+def _is_small(path: Path) -> bool:
+    """Whether a file is no larger than a patch is to be; an editor's lock is a link to nowhere."""
+    with suppress(OSError):
+        return path.is_symlink() or path.stat().st_size <= MOST_OF_A_PATCH
+    return False  # it has gone meanwhile
 
 
 def _git(*words: str, **environment: str) -> bytes | None:

@@ -34,6 +34,7 @@ class Verdict:
     winner: dict[str, Any]
     champion: str | None = None  # the version that it met
     comparison: dict[str, Any] | None = None
+    was_comparable: bool = True  # with the champion; False may be otherwise tomorrow, when a store is back
 
 
 def register(step: tracked.Step) -> None:
@@ -63,15 +64,20 @@ def _decide(
     step: tracked.Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
 ) -> tuple[ModelVersion | None, Verdict, ModelVersion | None]:
     """The champion that the winner met, the verdict, and the champion that there is now."""
+    made: ModelVersion | None = None
     while True:
         met = registry.champion(step.client, problem)
         verdict = judge(step, problem, evaluation, winner, met)
         if verdict.outcome != REGISTERED:
+            if made is not None:
+                step.client.delete_model_version(made.name, made.version)
             return met, verdict, met
         with guard.undisturbed():
+            made = made or _add_version(step, problem, evaluation, verdict)
             # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
-                return met, verdict, _add_version(step, problem, evaluation, verdict)
+                step.client.set_registered_model_alias(made.name, problem.registry.alias, made.version)
+                return met, verdict, made
 
 
 def judge(
@@ -96,7 +102,7 @@ def judge(
             f"{winner['model']} cannot be compared with {name}: {error}. What cannot be compared replaces nothing; to "
             f"start anew, delete the alias {problem.registry.alias!r} of {problem.registry.name}"
         )
-        return Verdict(KEPT, reason, winner, champion.version)
+        return Verdict(KEPT, reason, winner, champion.version, was_comparable=False)
     figures = (
         f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of {name}, "
         f"{comparison.challenger - comparison.champion:+.4f}, on {rows}"
@@ -185,7 +191,7 @@ def _new_to(
 
 
 def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict: Verdict) -> ModelVersion:
-    """A version with its description and tags first, the alias last: half a registration is never served."""
+    """A version with its description and tags, and without the alias: half a registration is never served."""
     place, winner = problem.registry, verdict.winner
     try:
         step.client.create_registered_model(place.name, description=problem.description or None)
@@ -207,7 +213,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
         "tabular.verdict": verdict.reason,
         **metrics,
     }
-    version = _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
+    return _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
         name=place.name,
         source=winner["model_uri"],
         run_id=winner["run_id"],
@@ -215,16 +221,15 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
         description=_describe(problem, verdict),
         model_id=winner["model_uri"].removeprefix("models:/"),
     )
-    step.client.set_registered_model_alias(place.name, place.alias, version.version)
-    return version
 
 
 def _left_without_alias(step: tracked.Step, name: str, verdict: Verdict) -> ModelVersion | None:
     """The version that an earlier register made of this very model, and did not live to give the alias."""
     winner = verdict.winner
-    versions = step.client.search_model_versions(f"name = '{name}' and run_id = '{winner['run_id']}'")
+    # not by its name, in which a quote would end the filter
+    versions = step.client.search_model_versions(f"run_id = '{winner['run_id']}'")
     after = int(verdict.champion or 0)
-    whole = (version for version in versions if int(version.version) > after)
+    whole = (version for version in versions if version.name == name and int(version.version) > after)
     return next((v for v in whole if registry.is_winner(step.client, v, winner, step.folder)), None)
 
 
@@ -241,6 +246,8 @@ def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelV
     tags = registry.verdict_tags(problem, verdict.outcome, verdict.reason, verdict.winner["model"], version)
     comparison = verdict.comparison or {}
     metrics = {f"{who}_{comparison['metric']}": comparison[who] for who in ("challenger", "champion") if comparison}
+    if not verdict.was_comparable:
+        tags[registry.INCOMPARABLE] = "true"
     step.log(tags=tags, metrics=metrics)
     done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused"}[verdict.outcome]
     if verdict.outcome == REGISTERED and version is not None:

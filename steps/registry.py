@@ -17,6 +17,8 @@ from tabular.problem import Problem
 
 NOBODY = "none"
 
+# On a register's run: its winner could not be compared with the champion that day.
+INCOMPARABLE = "tabular.incomparable"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
 
 

@@ -52,6 +52,8 @@ class Step:
     folder: Path
     client: MlflowClient
     tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
+    # import path: `closure.of_estimator`, taken before it was loaded
+    estimators: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def artifacts(self) -> Path:
@@ -187,7 +189,11 @@ def run(name: str, body: Callable[[Step], None], source: Mapping[str, str] | Non
             fail(reason, error)
         _end_failed(client, run_id, reason)
         sys.exit(1)
-    mlflow.end_run()
+    try:
+        mlflow.end_run()
+    except Exception as error:
+        fail(explain(error), error)
+        sys.exit(1)
     sys.exit(0)
 
 
@@ -203,7 +209,9 @@ def work(step: Step, body: Callable[[Step], None], source: Mapping[str, str]) ->
     tags = records.record(step)
     step.hand_in()
     given = {name: value for name, value in step.arguments.items() if value}
-    step.log(tags={**tags, ARGUMENTS: json.dumps(given), **(key.tags if key is not None else {})})
+    # a repetition ended where the earlier run did, whatever its problem says: it stands for no work but that one's
+    found_by = key.tags if key is not None and not step.arguments.get("replays") else {}
+    step.log(tags={**tags, ARGUMENTS: json.dumps(given), **found_by})
 
 
 def _log_tree(step: Step) -> None:

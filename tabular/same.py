@@ -1,5 +1,7 @@
 """Whether two results are the same, bit by bit, and where they are not, in words with both values."""
 
+import math
+import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,7 +25,7 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def leaves(nested: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings as one, by dotted paths; an empty mapping is a leaf."""
+    """Nested mappings and lists as one mapping, by dotted paths; an empty one is a leaf."""
     return dict(_leaves(nested, path))
 
 
@@ -53,8 +55,8 @@ def _column(name: str, then: pd.Series, now: pd.Series) -> Iterator[str]:
 
 
 def _same(then: Any, now: Any) -> bool:
-    if isinstance(then, float) and isinstance(now, float) and np.isnan(then) and np.isnan(now):
-        return True
+    if isinstance(then, float) and isinstance(now, float):
+        return struct.pack("d", then) == struct.pack("d", now) or (math.isnan(then) and math.isnan(now))
     return bool(type(then) is type(now) and then == now)
 
 
@@ -63,8 +65,8 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 
 def _leaves(nested: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(nested, Mapping) and nested:
-        for name, value in nested.items():
+    if isinstance(nested, Mapping | list) and nested:
+        for name, value in nested.items() if isinstance(nested, Mapping) else enumerate(nested):
             yield from _leaves(value, f"{path}.{name}" if path else str(name))
     else:
         yield path, nested

@@ -108,6 +108,8 @@ def _existing_file(source: str) -> Path:
         raise UserError(f"{source}: is a folder; name the file in it")
     if not path.exists():
         raise UserError(f"{source}: no such file (seen from {Path.cwd()}); give {SUPPORTED}")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{source}: cannot be read (permission denied): give this user the right to read it")
     return path
 
 

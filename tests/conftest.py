@@ -1,9 +1,12 @@
 """What the tests share: one store for those that can share one."""
 
+import subprocess
+import sys
+
 import hypothesis
 import pytest
 
-from tests.running import Store
+from tests.running import KEEPER, PROJECT, Store
 
 # how long an example takes says nothing here: other tests and their chains run beside it
 hypothesis.settings.register_profile("tabular", deadline=None)
@@ -11,6 +14,20 @@ hypothesis.settings.load_profile("tabular")
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory) -> Store:
+def nursery(tmp_path_factory) -> str:
+    """The address of a process that chains and steps are forked off, as main's steps are off main's: see steps/nursery.
+
+    "" where there is none: they all import for themselves then, which takes minutes in all.
+    """
+    folder = tmp_path_factory.mktemp("nursery")
+    words = [sys.executable, "-c", KEEPER, str(folder)]
+    with subprocess.Popen(words, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield str(folder / "nursery") if (folder / "nursery").exists() else ""
+        process.kill()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory, nursery) -> Store:
     """The store that most tests share: to make one takes seconds."""
-    return Store(tmp_path_factory.mktemp("store"))
+    return Store(tmp_path_factory.mktemp("store"), nursery=nursery)

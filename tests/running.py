@@ -17,6 +17,17 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests"
+# Keeps a nursery in the folder that it is given, until its stdin is closed; says the nursery's pid when it is there.
+KEEPER = """
+import sys
+from pathlib import Path
+from steps import nursery
+nursery.fork()
+nursery.warm(Path(sys.argv[1]))
+print(nursery._MAIN.pid, flush=True)
+sys.stdin.read()
+nursery.close()
+"""
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,7 @@ class Store:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    nursery: str = ""  # the address of a process to fork chains off
     cwd: Path | None = None  # where `step` and `project` stand; the store's folder
 
     def __post_init__(self) -> None:
@@ -77,6 +89,7 @@ class Store:
             "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
             # the steps are started as `python`, which must be the one that runs the tests
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            **({"TABULAR_NURSERY": self.nursery} if self.nursery else {}),
         }
 
     def _client(self):

@@ -270,6 +270,20 @@ def test_an_estimator_of_this_repository_counts_by_its_modules(tree, monkeypatch
     assert key(problem=problem).whole != keys.Key(parts).whole
 
 
+@pytest.mark.parametrize("name", ["apart", "apart/__init__"])
+def test_an_estimator_that_is_not_installed_counts_by_its_files(tmp_path, monkeypatch, name):
+    path = tmp_path / f"{name}.py"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("class Boost: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    model = PROBLEM.models["logistic"].model_copy(update={"estimator": "apart.Boost"})
+    problem = PROBLEM.model_copy(update={"models": {"logistic": model}})
+    parts = key(problem=problem).parts
+    assert f"module {name}.py" in parts
+    path.write_text("class Boost: depth = 1\n")
+    assert key(problem=problem).whole != keys.Key(parts).whole
+
+
 def test_an_estimator_beside_the_lock_counts_by_its_packages_version():
     model = PROBLEM.models["logistic"].model_copy(update={"estimator": "pytest.Classifier"})
     parts = key(problem=PROBLEM.model_copy(update={"models": {"logistic": model}})).parts

@@ -22,8 +22,6 @@ from tests.live import (
     family,
     hang_up,
     interrupt,
-    kill_outer,
-    terminate_main,
     terminate_outer,
     write_problem,
 )
@@ -38,9 +36,6 @@ slow = pytest.mark.slow
     [
         (interrupt, "ended by SIGINT"),
         (hang_up, "ended by SIGHUP"),
-        (terminate_main, "ended by SIGTERM"),
-        (terminate_outer, "has died"),
-        (kill_outer, "has died"),
     ],
 )
 def test_a_chain_that_is_ended_is_gone_and_killed(place, end, reason):

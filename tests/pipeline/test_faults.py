@@ -30,9 +30,9 @@ def undisturbed():
 
 # An end that is told to all is over when they are gone; what a SIGKILL leaves, the next main removes.
 TOLD = {
-    "SIGTERM to main": terminate_main,
-    "SIGTERM to mlflow run": terminate_outer,
-    "SIGKILL to mlflow run": kill_outer,
+    "SIGTERM to main": (terminate_main, "ended by SIGTERM"),
+    "SIGTERM to mlflow run": (terminate_outer, "has died"),
+    "SIGKILL to mlflow run": (kill_outer, "has died"),
 }
 UNTOLD = ("SIGKILL to main", "SIGKILL to a step", "SIGKILL to all")
 MOMENTS = 20
@@ -62,8 +62,11 @@ def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
         left = {run.info.run_id for run in place.running()}
         if way in TOLD:
             assert left <= stale, where
-            status = place.store.client.get_run(live.run_id).info.status
-            assert status == "KILLED" or (status == "FINISHED" and "after" in live.said), where
+            main = place.store.client.get_run(live.run_id)
+            if main.info.status == "KILLED":
+                assert TOLD[way][1] in main.data.tags["tabular.reason"], where
+            else:
+                assert main.info.status == "FINISHED" and "after" in live.said, where
         stale |= left
     last = place.start()
     last.outer.wait(120)
@@ -81,7 +84,7 @@ def disturb(live, way, draw):
     """End a chain in some way, if it is still there."""
     with contextlib.suppress(psutil.NoSuchProcess, AssertionError):
         if way in TOLD:
-            TOLD[way](live)
+            TOLD[way][0](live)
         elif way == "SIGKILL to all":
             for process in live.place.processes():
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -12,22 +12,12 @@ import psutil
 import pytest
 
 from steps import nursery
-from tests.running import PROJECT
+from tests.running import KEEPER, PROJECT
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(sys.platform != "linux", reason="there is a nursery on Linux alone"),
 ]
-KEEPER = """
-import sys
-from pathlib import Path
-from steps import nursery
-nursery.fork()
-nursery.warm(Path(sys.argv[1]))
-print(nursery._MAIN.pid, flush=True)
-sys.stdin.read()
-nursery.close()
-"""
 
 
 @contextmanager
@@ -35,7 +25,8 @@ def keeper(store, folder, project=PROJECT):
     """A process that stands for main, with its nursery; gives it and the nursery's pid."""
     words = [sys.executable, "-c", KEEPER, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(words, cwd=project, env=store.environment, text=True, **pipes) as process:
+    alone = {name: value for name, value in store.environment.items() if name != nursery.ADDRESS}
+    with subprocess.Popen(words, cwd=project, env=alone, text=True, **pipes) as process:
         try:
             yield process, int(process.stdout.readline())
         finally:

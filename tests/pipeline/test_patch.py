@@ -58,6 +58,15 @@ def test_a_file_that_git_ignores_or_that_is_too_large_is_left_out(clone):
     assert "data.csv" not in patch
 
 
+def test_what_git_refuses_is_named_and_takes_nothing_with_it(clone):
+    (clone / "steps" / "new.py").write_text("NEW = 1\n")
+    (clone / ".#new.py").symlink_to("nobody@nowhere")
+    git(clone, "init", "-q", "nested")
+    (clone / "nested" / "file").write_text("1\n")
+    patch = Path(changes(clone).splitlines()[-1]).read_text()
+    assert "new.py" in patch
+
+
 def test_the_callers_index_and_objects_stay_as_they_are(clone):
     (clone / "steps" / "new.py").write_text("NEW = 1\n")
     before = git(clone, "status", "--porcelain"), git(clone, "count-objects")

@@ -235,6 +235,51 @@ def test_of_two_candidates_the_one_that_passes_the_gate_wins(store, arena, tmp_p
     assert ended.tags["tabular.winner"] == "logistic"
 
 
+def test_a_champion_crowned_meanwhile_has_to_be_beaten(duel, monkeypatch):
+    """Between the comparison and the alias another chain registers its own."""
+    from steps import register
+
+    made = register._add_version
+
+    def crowns_another(step, problem, evaluation, verdict):
+        monkeypatch.setattr(register, "_add_version", made)
+        other = duel.store.process("register", evaluation=better.id, problem=asked)
+        assert other.status == 0, other.stderr
+        return made(step, problem, evaluation, verdict)
+
+    monkeypatch.setattr(register, "_add_version", crowns_another)
+    asked = problem(duel.folder, duel.name)
+    better = duel.arena.evaluation(duel.train("logistic"))
+    evaluation = duel.arena.evaluation(duel.train("constant"))
+    duel.store.step("register", evaluation=evaluation.id, problem=asked)
+    assert duel.champion().run_id == duel.train("logistic").id
+    assert [version.run_id for version in duel.store.versions(duel.registry)] == [duel.train("logistic").id]
+
+
+def test_a_name_with_a_quote_is_registered(arena, tmp_path):
+    duel = Duel(arena, tmp_path, "quoted")
+    path = Path(problem(tmp_path, "quoted"))
+    path.write_text(f'{path.read_text()}registry: {{name: "bob\'s model"}}\n')
+    evaluation = arena.evaluation(duel.train("logistic"))
+    ended = arena.store.step("register", evaluation=evaluation.id, problem=str(path))
+    assert ended.tags["tabular.outcome"] == "registered", ended.stderr
+
+
+def test_a_champion_that_could_not_be_read_is_met_again_the_next_time(store, arena, tmp_path):
+    """The verdict says by a tag that it may be another tomorrow: no chain takes it from an earlier run."""
+    from steps import registry
+
+    first = arena.trained("constant", anew=True)
+    duel = Duel(arena, tmp_path, "away_for_a_while")
+    duel.register(first)
+    logged = store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
+    place = Path(logged.artifact_location.removeprefix("file://"))
+    place.rename(place.with_name("away"))
+    assert duel.register(duel.train("logistic")).tags[registry.INCOMPARABLE] == "true"
+    place.with_name("away").rename(place)
+    assert duel.register(duel.train("logistic")).tags["tabular.outcome"] == "registered"
+
+
 @pytest.fixture(scope="module")
 def refused(store, tmp_path_factory):
     """A chain whose gate nobody can pass."""

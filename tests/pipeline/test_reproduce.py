@@ -102,7 +102,7 @@ def clone_of_working_files(target):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(tmp_path_factory, nursery):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TABULAR_CALLER", "")  # what a step in this process tells its children is gone afterwards
         patch.delenv("TABULAR_CALLER")
@@ -110,7 +110,7 @@ def lab(tmp_path_factory):
         write_table(folder / "table.csv")
         (folder / "small.yaml").write_text(PROBLEM)
         clone_of_working_files(folder / "project")
-        store = Store(folder)
+        store = Store(folder, nursery=nursery)
         main = store.project(uri=str(folder / "project"), problem="small.yaml", jobs=2)
         assert main.status == 0, main.stderr
         yield Lab(folder, store, main)
@@ -202,7 +202,7 @@ def told(pair):
 @pytest.fixture(autouse=True)
 def _tracking(request):
     """What reads an artifact asks MLflow's own setting for the store."""
-    if "pair" in request.fixturenames:
+    if "tmp_path" in request.fixturenames:
         import mlflow
 
         mlflow.set_tracking_uri(request.getfixturevalue("lab").store.uri)
@@ -398,6 +398,23 @@ def test_a_register_that_had_nothing_to_do_decides_the_same(lab, reused):
     assert ended.status == 0, ended.stdout + ended.stderr
     assert lab.findings(ended)["register", "verdict"][0] == "same"
     assert lab.again(ended).data.tags["tabular.outcome"] == "kept_champion"
+
+
+def test_a_step_that_was_run_for_a_chain_of_another_problem_is_told_the_same(lab, replayed, tmp_path):
+    changed = (lab.folder / "small.yaml").read_text().replace("trials: 2,", "trials: 3,") + "tags: {team: other}\n"
+    (lab.folder / "changed.yaml").write_text(changed)
+    now = lab.store.step("etl", problem="changed.yaml").run
+    assert set(now.data.params.items()) != set(lab.task("etl").data.params.items())
+    found = list(compare.findings(Pair(lab.store.client, "etl", lab.task("etl"), now, tmp_path)))
+    assert {one.result for one in found} == {"same"}, found
+
+
+def test_a_search_repeats_no_other_search(lab):
+    dataset, search = lab.task("etl").info.run_id, lab.task("hpo lightgbm").info.run_id
+    ended = lab.store.step("hpo", dataset=dataset, model="lightgbm", trials=5, replays=search)
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert f"replays: run {search} was another search" in ended.lines[0]
 
 
 def test_a_run_that_is_not_there_is_one_line(lab):

@@ -99,8 +99,10 @@ def test_every_run_of_the_chain_is_finished(store, main, children):
     assert {run.info.status for run in [main.run, *children.values(), *trials.values()]} == {"FINISHED"}
 
 
-def test_nothing_is_left_running(store, main):
-    assert {run.info.status for run in store.client.search_runs([store.experiment])} <= {"FINISHED", "FAILED"}
+def test_nothing_is_left_running(store, main, children):
+    assert "RUNNING" not in {run.info.status for run in store.client.search_runs([store.experiment])}
+    trials = store.children(children["hpo lightgbm"].info.run_id)
+    assert {run.info.status for run in [main.run, *children.values(), *trials.values()]} == {"FINISHED"}
 
 
 def test_the_trials_are_children_of_their_search(store, children):
