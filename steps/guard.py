@@ -42,6 +42,7 @@ KILLED_SECONDS = 1.0
 # psutil reckons start times from the boot time, which moves when the clock is set.
 SAME_START_SECONDS = 1.5
 # Of prctl(2).
+SET_PARENT_DEATH_SIGNAL = 1
 SET_CHILD_SUBREAPER = 36
 # The number that the first pid namespace has on any Linux.
 FIRST_PID_SPACE = "4026531836"
@@ -133,7 +134,11 @@ def begin() -> None:
 
 
 def leave() -> None:
-    """In a process forked off a guarded one, where the guard's thread is not: signals end it as they end any other."""
+    """In a process forked off a guarded one, where the guard's thread is not: signals end it as they end any other.
+
+    So does the end of the one that it was forked off.
+    """
+    _control(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     signal.set_wakeup_fd(-1)
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:
@@ -267,9 +272,14 @@ def _runs(process: psutil.Process) -> bool:
 
 def _adopt_orphans() -> None:
     """Where the system can, keep below this process what loses its parent there, so that `stop` finds it."""
+    _control(SET_CHILD_SUBREAPER, 1)
+
+
+def _control(option: int, value: int) -> None:
+    """Ask something of the system for this process, where the system is Linux."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _first_caller() -> Process:

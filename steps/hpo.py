@@ -3,18 +3,28 @@
 Leaves one nested run a trial, the trials as a table, and `best_params.json` for train.
 """
 
+import multiprocessing
+import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+import joblib
 from mlflow.entities import Metric, Param, RunTag
 
 from steps import dataset, frozen, guard, records, store, terminal, tracked
+from steps.dataset import DataSet
+from steps.killed import REASON
 from steps.terminal import describe
-from tabular import training
+from tabular import estimators, training
 from tabular.errors import UserError
+from tabular.folds import Fold
 from tabular.metrics import METRICS
 from tabular.problem import Problem
-from tabular.search import Trial, best, search
+from tabular.search import Evaluation, Trial, best, search
 
 
 def hpo(step: tracked.Step) -> None:
@@ -25,33 +35,87 @@ def hpo(step: tracked.Step) -> None:
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     rows = dataset.load(step, problem, source, "train")
-    cuts = rows.folds(problem)
     metric = METRICS[problem.search.metric]
-    names = list(dict.fromkeys([metric.name, "accuracy"]))
     most, seconds = _limits(step, problem, name)
+    at_most = min(problem.search.lag, most, joblib.cpu_count())
+    work = _Work(rows, problem, name, rows.folds(problem), at_most)
     started = time.perf_counter()
+    with terminal.progress(most, f"hpo {name}", metric.name) as bar, _workers(work) as executor:
 
-    with terminal.progress(most, f"hpo {name}", metric.name) as bar:
-
-        def objective(number: int, params: dict[str, Any]) -> float:
-            begun = time.time()
-            candidate = rows.candidate(problem, name, params)
-            result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names)
-            summary = result.summary()
-            _log_trial(step, problem, name, number, params, {**summary, "cv_seconds": result.seconds}, begun)
-            score = summary[f"cv_{metric.name}_mean"]
-            bar.score(score, greater_is_better=metric.greater_is_better)
-            return score
+        def tell(trial: Trial) -> None:
+            _log_trial(step, problem, name, trial)
+            bar.score(trial.score, greater_is_better=metric.greater_is_better)
 
         trials = search(
-            objective,
+            _evaluate,
             problem.models[name].space,
+            start=estimators.defaults(problem.models[name]),
             greater_is_better=metric.greater_is_better,
             trials=most,
             timeout=seconds,
             seed=problem.seed,
+            executor=executor,
+            lag=problem.search.lag,
+            # main may give this step more threads as others end
+            at_once=lambda: min(at_most, tracked.threads(step.arguments["share"])),
+            tell=tell,
         )
     _log(step, problem, name, trials, time.perf_counter() - started)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a process needs to evaluate trials."""
+
+    rows: DataSet
+    problem: Problem
+    model: str
+    cuts: list[Fold]
+    at_most: int  # trials at once
+
+
+# In a process that evaluates trials, what it was forked with.
+_HELD: list[_Work] = []
+
+
+@contextmanager
+def _workers(work: _Work) -> Iterator[Executor]:
+    """Where trials are evaluated: in processes that share the rows, since estimators hold Python's lock.
+
+    They are forked; where that is not safe, trials take turns in threads.
+    """
+    if sys.platform == "linux":
+        context = multiprocessing.get_context("fork")
+        executor: Executor = ProcessPoolExecutor(work.at_most, context, initializer=_hold_apart, initargs=(work,))
+    else:
+        executor = ThreadPoolExecutor(work.at_most, initializer=_hold, initargs=(work,))
+    try:
+        yield executor
+    finally:
+        for worker in multiprocessing.active_children():  # what the search's seconds have ended is of no use
+            worker.terminate()
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _hold_apart(work: _Work) -> None:
+    guard.leave()
+    _hold(work)
+
+
+def _hold(work: _Work) -> None:
+    _HELD[:] = [work]
+
+
+def _evaluate(params: dict[str, Any]) -> Evaluation:
+    """A trial: cross-validate the model with these hyperparameters."""
+    (work,) = _HELD
+    metric = work.problem.search.metric
+    candidate = work.rows.candidate(work.problem, work.model, params)
+    threads = max(1, work.rows.threads // work.at_most)
+    names = list(dict.fromkeys([metric, "accuracy"]))
+    result = training.cross_validate(candidate, work.rows.X, work.rows.y, work.cuts, threads=threads, names=names)
+    summary = result.summary()
+    return Evaluation(summary[f"cv_{metric}_mean"], {**summary, "cv_seconds": result.seconds})
 
 
 def _limits(step: tracked.Step, problem: Problem, model: str) -> tuple[int, float | None]:
@@ -74,35 +138,30 @@ def _limits(step: tracked.Step, problem: Problem, model: str) -> tuple[int, floa
     return int(run.data.metrics["trials_ended"]), None
 
 
-def _log_trial(
-    step: tracked.Step,
-    problem: Problem,
-    model: str,
-    number: int,
-    params: dict[str, Any],
-    metrics: dict[str, float],
-    begun: float,
-) -> None:
+def _log_trial(step: tracked.Step, problem: Problem, model: str, trial: Trial) -> None:
     """A trial as a nested run: one create, one batch, one end."""
     tags = {
         **tracked.identity(),
         **problem.tags,
         **frozen.model_tags(problem, model),
         "tabular.problem": problem.name,
-        "tabular.trial": str(number),
+        "tabular.trial": str(trial.number),
         tracked.PARENT: step.run_id,
     }
-    title = f"trial {number} {describe(params)}"
+    title = f"trial {trial.number} {describe(trial.params)}"
     now = int(time.time() * 1000)
+    begun = now - int(1000 * trial.metrics.get("cv_seconds", 0))
+    note = f"Trial {trial.number} of the search for {model}."
+    said = [RunTag(tracked.NOTE, f"{note} It failed: {trial.reason}"), RunTag(REASON, trial.reason[:5000])]
     with guard.undisturbed():
-        run = step.client.create_run(step.experiment_id, start_time=int(begun * 1000), tags=tags, run_name=title[:250])
+        run = step.client.create_run(step.experiment_id, start_time=begun, tags=tags, run_name=title[:250])
         step.client.log_batch(
             run.info.run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
-            params=[Param(name, str(value)) for name, value in {**params, "model_type": model}.items()],
-            tags=[RunTag(tracked.NOTE, f"Trial {number} of the search for {model}.")],
+            metrics=[Metric(name, value, now, 0) for name, value in trial.metrics.items()],
+            params=[Param(name, str(value)) for name, value in {**trial.params, "model_type": model}.items()],
+            tags=said if trial.reason else [RunTag(tracked.NOTE, note)],
         )
-        step.client.set_terminated(run.info.run_id)
+        step.client.set_terminated(run.info.run_id, "FAILED" if trial.reason else "FINISHED")
 
 
 def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], seconds: float) -> None:
@@ -113,7 +172,7 @@ def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], 
     columns: dict[str, list[Any]] = {"trial": [trial.number for trial in trials]}
     columns[metric.name] = [trial.score for trial in trials]
     for name in problem.models[model].space:
-        columns[name] = [trial.params[name] for trial in trials]
+        columns[name] = [trial.params.get(name) for trial in trials]
     step.table(columns, store.TRIALS)
     step.log(
         params={"model_type": model, "search_metric": metric.name, "folds": problem.search.folds, "seed": problem.seed,

@@ -44,12 +44,12 @@ class Progress:
 
             self._bar = tqdm(total=total, desc=f"  {title}", unit="trial", leave=False)
 
-    def score(self, value: float, *, greater_is_better: bool) -> None:
-        """One trial has ended with this score."""
+    def score(self, value: float | None, *, greater_is_better: bool) -> None:
+        """One trial has ended with this score, or has failed."""
         self._done += 1
-        if self._best is None or (value > self._best) == greater_is_better:
+        if value is not None and (self._best is None or (value > self._best) == greater_is_better):
             self._best = value
-        best = f"best {self._unit} {self._best:.4f}"
+        best = f"best {self._unit} {self._best:.4f}" if self._best is not None else "all failed so far"
         if self._bar is not None:
             self._bar.set_postfix_str(best, refresh=False)
             self._bar.update()

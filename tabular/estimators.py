@@ -80,6 +80,15 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     return estimator
 
 
+def defaults(model: Model) -> dict[str, Any]:
+    """The values that a model's searched hyperparameters have without a search: the problem's, else the estimator's.
+
+    One that the estimator takes without a default of its own is left out.
+    """
+    known = {**load_class(model.estimator, "estimator")().get_params(), **model.params}
+    return {name: known[name] for name in model.space if name in known}
+
+
 def _check_names(
     path: str, kind: Any, known: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]], where: str
 ) -> None:

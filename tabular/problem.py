@@ -172,6 +172,9 @@ class Search(Section):
     trials: int = Field(default=20, ge=1)
     timeout: float | None = Field(default=None, gt=0, description="seconds for each model's search; None: no limit")
     folds: int = Field(default=5, ge=2)
+    lag: int = Field(
+        default=4, ge=1, le=100, description="a trial is suggested from those up to so many before it; 1: one by one"
+    )
 
 
 class Bound(Section):

@@ -116,11 +116,11 @@ class Live:
 class Place:
     """A store, a folder for temporary files and a problem of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, nursery=""):
         self.folder = folder
         self.temporary = folder / "t"
         self.temporary.mkdir()
-        self.store = Store(folder)
+        self.store = Store(folder, nursery=nursery)
         self.problem = write_problem(folder)
         self.started = 0
 

@@ -1,7 +1,12 @@
 """The search: the points that it tries, when it ends, and which is best."""
 
 import math
+import multiprocessing
+import os
+import random
 import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -10,7 +15,7 @@ from hypothesis import strategies as st
 
 from tabular.errors import UserError
 from tabular.problem import Choice, Range
-from tabular.search import Trial, best, search
+from tabular.search import Evaluation, Trial, best, search
 
 SPACE: dict[str, Range | Choice] = {
     "leaves": Range(type="int", low=4, high=64, log=True),
@@ -21,21 +26,34 @@ SPACE: dict[str, Range | Choice] = {
 }
 
 
+START = {"leaves": 31, "depth": 20, "rate": 0.1, "share": 1.0, "kind": "gini"}
+
+
 def run(
-    objective: Any = None,
+    score: Callable[[dict[str, Any]], float] = lambda params: params.get("share", 0.0),
     space: Any = SPACE,
     *,
+    start: Mapping[str, Any] | None = None,
     trials: int = 8,
     seed: int = 0,
     greater_is_better: bool = True,
     timeout: float | None = None,
+    lag: int = 1,
+    workers: int = 1,
 ) -> list[Trial]:
-    def flat(number: int, params: dict[str, Any]) -> float:
-        return params.get("share", 0.0)
-
-    return search(
-        objective or flat, space, greater_is_better=greater_is_better, trials=trials, timeout=timeout, seed=seed
-    )
+    with ThreadPoolExecutor(workers) as executor:
+        return search(
+            lambda params: Evaluation(score(params)),
+            space,
+            start=start if start is not None else START if space is SPACE else {},
+            greater_is_better=greater_is_better,
+            trials=trials,
+            timeout=timeout,
+            seed=seed,
+            executor=executor,
+            lag=lag,
+            at_once=lambda: workers,
+        )
 
 
 def test_the_same_seed_makes_the_same_trials() -> None:
@@ -43,7 +61,7 @@ def test_the_same_seed_makes_the_same_trials() -> None:
 
 
 def test_another_seed_makes_other_trials() -> None:
-    assert run(seed=5)[0].params != run(seed=6)[0].params
+    assert run(seed=5)[1].params != run(seed=6)[1].params
 
 
 def test_a_shorter_search_is_the_beginning_of_a_longer_one() -> None:
@@ -54,10 +72,43 @@ def test_trials_are_as_many_as_asked_for_and_numbered() -> None:
     assert [trial.number for trial in run(trials=11)] == list(range(11))
 
 
-def test_the_objective_is_told_the_number_of_its_trial() -> None:
-    seen: list[int] = []
-    run(lambda number, params: float(seen.append(number) or 0), trials=4)
-    assert seen == [0, 1, 2, 3]
+def test_the_first_trial_is_the_start_even_where_it_lies_outside_of_the_space() -> None:
+    assert run()[0].params == START
+
+
+def test_what_the_start_lacks_is_left_to_the_estimator() -> None:
+    made = run(start={"rate": 0.2}, trials=25)
+    assert made[0].params == {"rate": 0.2}
+    assert made[24].params.keys() == SPACE.keys()
+
+
+@given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 3))
+@settings(max_examples=6, deadline=None)
+def test_workers_and_delays_change_no_trial(seed: int, lag: int, workers: int) -> None:
+    def late(params: dict[str, Any]) -> float:
+        time.sleep(random.uniform(0, 0.01))
+        return params["share"]
+
+    assert run(late, seed=seed, lag=lag, workers=workers, trials=25) == run(seed=seed, lag=lag, trials=25)
+
+
+def test_the_trials_are_told_in_their_order() -> None:
+    told: list[Trial] = []
+    with ThreadPoolExecutor(3) as executor:
+        made = search(
+            lambda params: Evaluation(params["share"], {"more": 1.0}),
+            SPACE,
+            start=START,
+            greater_is_better=True,
+            trials=12,
+            timeout=None,
+            seed=0,
+            executor=executor,
+            lag=3,
+            tell=told.append,
+        )
+    assert told == made
+    assert made[5].metrics == {"more": 1.0}
 
 
 @given(st.integers(0, 50), st.integers(-5, 20), st.integers(1, 30), st.booleans())
@@ -65,14 +116,14 @@ def test_the_objective_is_told_the_number_of_its_trial() -> None:
 def test_a_whole_number_is_whole_and_within_its_bounds(seed: int, low: int, width: int, log: bool) -> None:
     low = max(low, 1) if log else low
     space = {"n": Range(type="int", low=low, high=low + width, log=log)}
-    for trial in run(lambda number, params: params["n"], space, seed=seed, trials=6):
+    for trial in run(lambda params: params.get("n", 0), space, seed=seed, trials=6)[1:]:
         assert type(trial.params["n"]) is int
         assert low <= trial.params["n"] <= low + width
 
 
 def test_both_ends_of_a_range_of_whole_numbers_are_tried() -> None:
     space = {"n": Range(type="int", low=1, high=3)}
-    tried = {trial.params["n"] for trial in run(lambda number, params: 0.0, space, trials=30)}
+    tried = {trial.params["n"] for trial in run(lambda params: 0.0, space, trials=30)[1:]}
     assert tried == {1, 2, 3}
 
 
@@ -80,19 +131,19 @@ def test_both_ends_of_a_range_of_whole_numbers_are_tried() -> None:
 @settings(max_examples=15, deadline=None)
 def test_a_number_is_within_its_bounds(seed: int, low: float, width: float, log: bool) -> None:
     space = {"x": Range(type="float", low=low, high=low + width, log=log)}
-    for trial in run(lambda number, params: params["x"], space, seed=seed, trials=6):
+    for trial in run(lambda params: params.get("x", 0), space, seed=seed, trials=6)[1:]:
         assert low * (1 - 1e-12) <= trial.params["x"] <= (low + width) * (1 + 1e-12)
 
 
 def test_a_log_range_is_drawn_evenly_by_order_of_magnitude() -> None:
     space = {"x": Range(type="float", low=1e-4, high=1.0, log=True)}
-    small = [trial.params["x"] < 1e-2 for trial in run(lambda number, params: 0.0, space, trials=60)]
+    small = [trial.params["x"] < 1e-2 for trial in run(lambda params: 0.0, space, trials=60)[1:]]
     assert 0.25 < sum(small) / len(small) < 0.75
 
 
 def test_a_choice_is_one_of_its_options_as_it_was_written() -> None:
     space = {"kind": Choice(type="choice", options=["gini", None, 3, True])}
-    tried = {repr(trial.params["kind"]) for trial in run(lambda number, params: 0.0, space, trials=40)}
+    tried = {repr(trial.params["kind"]) for trial in run(lambda params: 0.0, space, trials=40)[1:]}
     assert tried == {"'gini'", "None", "3", "True"}
 
 
@@ -100,9 +151,9 @@ def test_parameters_come_in_the_order_of_the_space() -> None:
     assert all(list(trial.params) == list(SPACE) for trial in run(trials=3))
 
 
-def test_a_search_ends_with_the_trial_under_way_when_its_time_is_over() -> None:
+def test_a_search_ends_when_its_time_is_over() -> None:
     started = time.perf_counter()
-    made = run(lambda number, params: time.sleep(0.3) or 0.0, trials=50, timeout=1)
+    made = run(lambda params: time.sleep(0.3) or 0.0, trials=50, timeout=1)
     assert 1 <= len(made) < 10
     assert time.perf_counter() - started < 4
 
@@ -115,11 +166,11 @@ def test_a_search_makes_at_least_one_trial() -> None:
 def test_a_known_optimum_is_found_roughly(greater_is_better: bool) -> None:
     sign = -1 if greater_is_better else 1
 
-    def bowl(number: int, params: dict[str, Any]) -> float:
+    def bowl(params: dict[str, Any]) -> float:
         return sign * ((params["a"] - 2) ** 2 + (params["b"] + 1) ** 2)
 
     space = {name: Range(type="float", low=-5, high=5) for name in ("a", "b")}
-    made = run(bowl, space, trials=60, greater_is_better=greater_is_better)
+    made = run(bowl, space, start={"a": 0.0, "b": 0.0}, trials=60, greater_is_better=greater_is_better)
     found = best(made, greater_is_better=greater_is_better).params
     assert math.hypot(found["a"] - 2, found["b"] + 1) < 1
 
@@ -130,14 +181,43 @@ def test_of_equal_trials_the_first_is_the_best() -> None:
     assert best(trials[1:] + trials[:1], greater_is_better=False).number == 0
 
 
-def test_a_trial_without_a_score_is_told() -> None:
-    with pytest.raises(UserError, match="trial 0 has no score"):
-        run(lambda number, params: math.nan)
+def test_a_failed_trial_is_never_the_best() -> None:
+    trials = [Trial(0, {}, None, reason="no"), Trial(1, {}, -0.7)]
+    assert best(trials, greater_is_better=True).number == best(trials, greater_is_better=False).number == 1
 
 
-def test_an_error_of_the_objective_is_not_swallowed() -> None:
-    def broken(number: int, params: dict[str, Any]) -> float:
-        raise UserError("models.a: refuses to fit")
+def test_a_trial_that_fails_has_a_reason_and_the_search_goes_on() -> None:
+    def picky(params: dict[str, Any]) -> float:
+        if params["share"] > 0.6:
+            raise UserError("models.a: refuses to fit")
+        return math.nan if params["depth"] == 2 else params["share"]
 
-    with pytest.raises(UserError, match="refuses to fit"):
-        run(broken)
+    made = run(picky, trials=30)
+    assert len(made) == 30
+    reasons = {trial.reason for trial in made if trial.score is None}
+    assert reasons == {"models.a: refuses to fit", "it has no score: a fold holds one class only"}
+    assert all(not trial.reason for trial in made if trial.score is not None)
+
+
+def test_a_search_whose_trials_all_fail_says_the_reason_of_the_first() -> None:
+    with pytest.raises(UserError, match="all 4 trials failed: it has no score"):
+        run(lambda params: math.nan, trials=4)
+
+
+def test_a_killed_process_ends_the_search_in_one_line() -> None:
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(UserError) as told:
+        search(
+            die,
+            SPACE,
+            start=START,
+            greater_is_better=True,
+            trials=3,
+            timeout=None,
+            seed=0,
+            executor=executor,
+        )
+    assert "was killed" in str(told.value)
+
+
+def die(params: dict[str, Any]) -> Evaluation:
+    os._exit(1)

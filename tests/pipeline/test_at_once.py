@@ -12,7 +12,15 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
+from tests.live import Place
+
 slow = pytest.mark.slow
+
+
+@pytest.fixture
+def place(tmp_path, nursery):
+    """A place whose chains begin at once: they are in each other's way all the more."""
+    return Place(tmp_path, nursery)
 
 
 @slow

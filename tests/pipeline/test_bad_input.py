@@ -284,7 +284,7 @@ FITS = {
     "a space that the estimator refuses": (
         "models.m:",
         "sklearn.linear_model.LogisticRegression",
-        {},
+        {"C": -1.0},
         {"C": {"type": "float", "low": -2, "high": -1}},
         "'C'",
     ),

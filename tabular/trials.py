@@ -1,0 +1,224 @@
+"""Hyperopt's trials on any executor: as many at once as it takes, and the same ones however many that are.
+
+Hyperopt's own parallel trials (SparkTrials) suggest from whatever has ended by then, so that the clock has a say in
+every suggestion. Here the suggestion for trial t sees exactly the trials up to t - lag; with a lag of 1 this is
+Hyperopt's serial search.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from hyperopt import STATUS_OK, Trials, space_eval
+from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING, Domain, spec_from_misc, trials_from_docs
+from hyperopt.utils import coarse_utcnow
+
+# A trial as Hyperopt holds it: its number `tid`, its state, its result, and its point in `misc`.
+Doc: TypeAlias = dict[str, Any]
+# So often is asked whether time is over or more trials may be started, while none ends.
+POLL_SECONDS = 0.1
+
+
+class ExecutorTrials(Trials):  # type: ignore[misc]
+    """Trials for `hyperopt.fmin(…, trials=ExecutorTrials(executor))`, evaluated by a `concurrent.futures.Executor`.
+
+    Trials end in their order: one that has ended before its turn waits for those before it. So what is decided on the
+    way, by `early_stop_fn` or `loss_threshold`, is decided on the first so many trials, and is the same on any machine.
+
+    Parameters
+    ----------
+    executor
+        Of threads, of processes, of a cluster; the latter two need an objective and results that can be pickled.
+    lag
+        The suggestion for trial t sees the results of the trials 0 to t - lag, so that at most `lag` are under way.
+    at_once
+        How many may be under way at this moment, the lag permitting; by default as many as the lag allows.
+
+    Raises
+    ------
+    ValueError
+        For a lag below 1.
+
+    Notes
+    -----
+    After the pattern of hyperopt.spark.SparkTrials. The parameters of `fmin` mean what they mean in Hyperopt, with two
+    differences: `timeout` discards the trials that are under way then, all but the first, and `trials_save_file` holds
+    a line of JSON for each trial that has ended, from which the same call goes on. Trials that are inserted beforehand,
+    as `hyperopt.fmin.generate_trials_to_calculate` makes them, are evaluated first.
+
+    """
+
+    def __init__(self, executor: Executor, *, lag: int = 1, at_once: Callable[[], int] | None = None) -> None:
+        super().__init__()
+        if lag < 1:
+            raise ValueError(f"lag is {lag}: a suggestion cannot see its own trial")
+        self.lag = lag
+        self.at_once = at_once or (lambda: lag)
+        self._executor = executor
+
+    def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
+        """Start a trial; `seen` are those that its suggestion was made from."""
+        return self._executor.submit(fn, point)
+
+    def ended(self, doc: Doc) -> None:
+        """A trial has ended, and all before it have."""
+
+    def fmin(
+        self,
+        fn: Callable[[Any], Any],
+        space: Any,
+        algo: Any,
+        max_evals: int,
+        timeout: float | None = None,
+        loss_threshold: float | None = None,
+        rstate: Any = None,
+        catch_eval_exceptions: bool = False,
+        return_argmin: bool = True,
+        early_stop_fn: Callable[..., tuple[bool, Any]] | None = None,
+        trials_save_file: str = "",
+        **_: Any,
+    ) -> Any:
+        """As `hyperopt.fmin`, which calls this; what it takes beyond these parameters is of no use here."""
+        saved = Path(trials_save_file) if trials_save_file else None
+        queue = _Queue(self, fn, space, algo, max_evals, rstate, saved)
+        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        state: Any = []
+        try:
+            for doc in queue.ended(until):
+                self.ended(doc)
+                if doc["state"] == JOB_STATE_ERROR and not catch_eval_exceptions:
+                    raise doc["misc"]["exception"]
+                if early_stop_fn is not None:
+                    stop, state = early_stop_fn(self, *state)
+                    if stop:
+                        break
+                loss = doc["result"].get("loss")
+                if loss_threshold is not None and loss is not None and loss <= loss_threshold:
+                    break
+        finally:
+            queue.cancel()
+        if return_argmin:
+            return self.argmin
+        return space_eval(space, self.argmin) if self.trials else None
+
+
+class _Queue:
+    """The trials of one call of `fmin`, from their suggestion to their end."""
+
+    def __init__(
+        self,
+        trials: ExecutorTrials,
+        fn: Callable[[Any], Any],
+        space: Any,
+        algo: Any,
+        most: int,
+        rstate: Any,
+        saved: Path | None,
+    ) -> None:
+        self._trials, self._fn, self._space, self._algo, self._most = trials, fn, space, algo, most
+        self._rstate, self._saved = rstate, saved
+        self._domain = Domain(fn, space)
+        self._docs: list[Doc] = trials._dynamic_trials  # those that were inserted beforehand
+        trials._dynamic_trials = []
+        self._first, self._done = len(self._docs), 0
+        self._started = 0
+        self._futures: dict[int, Future[Any]] = {}
+        self._known = _read(saved)
+
+    def ended(self, until: float) -> Iterator[Doc]:
+        """The trials as they end, in their order, up to the last or until that moment of `time.monotonic`."""
+        while self._done < self._most:
+            self._start()
+            future = self._futures.get(self._done)
+            if future is not None and not future.done():
+                if time.monotonic() >= until and self._done:
+                    return
+                wait([future], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                continue
+            yield self._end(self._done)
+            if time.monotonic() >= until:
+                return
+
+    def cancel(self) -> None:
+        """Give up what has not begun; what an executor is at work on, it alone can end."""
+        for future in self._futures.values():
+            future.cancel()
+
+    def _start(self) -> None:
+        """Start as many trials as may be under way, those that have ended but not in their turn not counted."""
+        while (number := self._started) < min(self._most, self._done + self._trials.lag):
+            under_way = sum(not future.done() for future in self._futures.values())
+            if under_way >= max(1, self._trials.at_once()):
+                return
+            seen = self._docs[: max(0, number - self._trials.lag + 1)]
+            if number >= self._first:
+                self._docs.append(self._suggest(number, seen))
+            doc = self._docs[number]
+            doc["state"], doc["book_time"] = JOB_STATE_RUNNING, coarse_utcnow()
+            if not self._is_known(doc):
+                point = space_eval(self._space, spec_from_misc(doc["misc"]))
+                self._futures[number] = self._trials.submit(self._fn, number, point, seen)
+            self._started += 1
+
+    def _suggest(self, number: int, seen: Sequence[Doc]) -> Doc:
+        view = trials_from_docs(list(seen), validate=False)
+        seed = self._rstate.integers(2**31 - 1)
+        doc: Doc = self._algo([number], self._domain, view, seed)[0]
+        return doc
+
+    def _is_known(self, doc: Doc) -> bool:
+        """Whether an earlier call of the same has evaluated this very point; from the first that differs on, none."""
+        known = self._known.get(doc["tid"])
+        if known is not None and known["vals"] == _vals(doc):
+            return True
+        self._known = {number: known for number, known in self._known.items() if number < doc["tid"]}
+        return False
+
+    def _end(self, number: int) -> Doc:
+        doc = self._docs[number]
+        future = self._futures.pop(number, None)
+        if future is None:
+            doc["result"], doc["state"] = self._known[number]["result"], JOB_STATE_DONE
+        else:
+            try:
+                doc["result"], doc["state"] = _result(future.result()), JOB_STATE_DONE
+            except Exception as error:
+                doc["state"] = JOB_STATE_ERROR
+                doc["misc"] |= {"error": (str(type(error)), str(error)), "exception": error}
+        doc["refresh_time"] = coarse_utcnow()
+        self._done += 1
+        self._trials._insert_trial_docs([doc])
+        self._trials.refresh()
+        if self._saved is not None and future is not None and doc["state"] == JOB_STATE_DONE:
+            with self._saved.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"tid": number, "vals": _vals(doc), "result": doc["result"]}) + "\n")
+        return doc
+
+
+def _read(saved: Path | None) -> dict[int, Mapping[str, Any]]:
+    """What an earlier call saved; the last line may be cut off."""
+    found: dict[int, Mapping[str, Any]] = {}
+    if saved is not None and saved.exists():
+        for line in saved.read_text(encoding="utf-8").splitlines():
+            try:
+                trial = json.loads(line)
+            except ValueError:
+                break
+            found[trial["tid"]] = trial
+    return found
+
+
+def _vals(doc: Doc) -> dict[str, list[Any]]:
+    """A trial's point, as JSON holds it."""
+    vals: dict[str, list[Any]] = json.loads(json.dumps(doc["misc"]["vals"], default=lambda value: value.item()))
+    return vals
+
+
+def _result(returned: Any) -> dict[str, Any]:
+    """An objective's result as Hyperopt keeps it: a bare number is a loss."""
+    if isinstance(returned, Mapping):
+        return dict(returned)
+    return {"loss": float(returned), "status": STATUS_OK}

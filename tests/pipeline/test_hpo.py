@@ -1,0 +1,109 @@
+"""The search as a step: its trials as runs, in processes, the same ones on any machine."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+N = 120
+PROBLEM = """
+name: searched
+data: {{source: {source}, target: y}}
+models:
+  tree:
+    estimator: sklearn.tree.DecisionTreeClassifier
+    params: {{max_depth: 3}}
+    space:
+      max_depth: {{type: int, low: 1, high: 8}}
+      min_samples_leaf: {{type: int, low: -6, high: 9}}
+search: {{metric: roc_auc, trials: 14, folds: 3, lag: 4}}
+"""
+
+
+@pytest.fixture(scope="module")
+def etl(store, tmp_path_factory):
+    """A data set; `min_samples_leaf` below 1, which is in the space of its model, is refused by the estimator."""
+    folder = tmp_path_factory.mktemp("searched")
+    table = pd.DataFrame({"x": range(N), "z": [i * 7 % 13 for i in range(N)]})
+    table["y"] = [(i // 7 + i // 11) % 2 for i in range(N)]
+    table.to_csv(folder / "table.csv", index=False)
+    (folder / "searched.yaml").write_text(PROBLEM.format(source=folder / "table.csv"))
+    ended = store.step("etl", problem=str(folder / "searched.yaml"))
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def searches(store, etl, tmp_path_factory):
+    """The same search with one thread and with two."""
+    made = {}
+    for threads in (1, 2):
+        share = tmp_path_factory.mktemp("share") / "share"
+        share.write_text(str(threads))
+        made[threads] = store.step("hpo", dataset=etl.id, model="tree", share=str(share))
+        assert made[threads].status == 0, made[threads].stderr
+    return made
+
+
+@pytest.fixture(scope="module")
+def trials(store, searches):
+    """The nested runs of one of them, in order."""
+    found = store.children(searches[2].id).values()
+    return sorted(found, key=lambda run: int(run.data.tags["tabular.trial"]))
+
+
+def test_each_trial_is_a_run(trials):
+    assert [run.data.tags["tabular.trial"] for run in trials] == [str(number) for number in range(14)]
+
+
+def test_the_first_trial_is_the_model_as_the_problem_has_it(trials):
+    assert trials[0].data.params["max_depth"] == "3"
+    assert trials[0].data.params["min_samples_leaf"] == "1"  # the estimator's own default
+
+
+def test_a_trial_that_fails_is_a_failed_run_with_its_reason(trials):
+    failed = [run for run in trials if run.info.status == "FAILED"]
+    assert failed
+    assert all(int(run.data.params["min_samples_leaf"]) < 1 for run in failed)
+    assert all("min_samples_leaf" in run.data.tags["tabular.reason"] for run in failed)
+
+
+def test_the_search_goes_on_after_a_trial_that_fails(trials):
+    statuses = [run.info.status for run in trials]
+    assert "FINISHED" in statuses[statuses.index("FAILED") :]
+    assert all(run.data.metrics for run in trials if run.info.status == "FINISHED")
+
+
+def test_more_threads_make_the_same_trials(store, searches):
+    one, two = (json.loads(Path(store.artifact(ended.run, "trials.json")).read_text()) for ended in searches.values())
+    assert one == two
+    digests = {ended.tags["tabular.digest.trials"] for ended in searches.values()}
+    assert len(digests) == 1
+
+
+def test_the_best_trial_is_what_train_is_given(store, searches, trials):
+    best = json.loads(store.artifact(searches[2].run, "best_params.json").read_text())
+    scores = [run.data.metrics.get("cv_roc_auc_mean", -1.0) for run in trials]
+    assert best["trial"] == scores.index(max(scores))
+    assert best["roc_auc"] == max(scores)
+
+
+def test_no_process_is_left(searches):
+    assert [child for child in psutil.Process().children() if child.status() != "zombie" and _is_a_fork(child)] == []
+
+
+def _is_a_fork(process):
+    return process.cmdline() == psutil.Process().cmdline()
+
+
+def test_a_search_of_which_every_trial_fails_says_why(store, etl, tmp_path):
+    text = PROBLEM.replace("low: -6, high: 9", "low: -9, high: -1").replace("max_depth: 3", "min_samples_leaf: -1")
+    source = json.loads(etl.tags["tabular.arguments"])["problem"]
+    path = tmp_path / "fails.yaml"
+    path.write_text(text.format(source=Path(source).with_name("table.csv")))
+    ended = store.step("hpo", problem=str(path), dataset=etl.id, model="tree")
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert "all 14 trials failed: models.tree" in ended.lines[0]
