@@ -154,7 +154,7 @@ class _Made(ExecutorTrials):
         number, error = doc["tid"], doc["misc"].get("exception")
         if isinstance(error, BrokenExecutor):
             raise UserError(
-                "search: a process that evaluated a trial was killed; where memory ran out, search.lag: 1 needs the least"
+                "search: a process that evaluated a trial was killed; if memory ran out, search.lag: 1 needs the least"
             ) from error
         params, result = self._params.pop(number), doc["result"]
         if error is not None:

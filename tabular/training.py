@@ -215,14 +215,23 @@ def _fit(classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]
     if followed and type(classifier).__module__.startswith("lightgbm"):
         # a class that the rows lack cannot be scored, and LightGBM refuses it
         X, b = zip(*((A, labels) for A, labels in followed if np.isin(labels, y).all()), strict=True)
-        classifier.fit(Z, y, eval_X=X, eval_y=b, eval_names=list(names[: len(X)]))
-        # the problem's own `metric` may come first, or alone
-        found = classifier.evals_result_.items()
-        return {name: list(losses[metric]) for name, losses in found for metric in losses if metric.endswith("logloss")}
+        # beside its own metrics, which are sums over threads: other bits with other threads
+        classifier.fit(Z, y, eval_X=X, eval_y=b, eval_names=list(names[: len(X)]), eval_metric=_iteration_loss)
+        return {name: list(losses["log_loss"]) for name, losses in classifier.evals_result_.items()}
     classifier.fit(Z, y)
     if not (followed and hasattr(classifier, "staged_predict_proba")):
         return {}
     return {name: _staged(classifier, A, b, classes) for name, (A, b) in zip(names, followed, strict=True)}
+
+
+def _iteration_loss(y: Array, probabilities: Array) -> tuple[str, float, bool]:
+    """The log loss as LightGBM asks a metric: its name, its value, whether greater is better."""
+    if probabilities.ndim == 1:
+        of_truth = np.where(y == 1, probabilities, 1 - probabilities)
+    else:
+        of_truth = probabilities[np.arange(len(y)), y.astype(int)]
+    epsilon = np.finfo(np.float64).eps
+    return "log_loss", float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon)))), False
 
 
 def _staged(classifier: Any, Z: Any, y: Array, classes: int) -> list[float]:

@@ -193,10 +193,20 @@ def test_a_curve_is_of_the_loss_whatever_metric_lightgbm_is_given_first() -> Non
     assert both.curves == plain.curves != {}
 
 
-def test_a_lightgbm_that_is_told_another_metric_leaves_no_curve() -> None:
+def test_a_lightgbm_that_is_told_another_metric_leaves_the_curves_of_the_log_loss_all_the_same() -> None:
     X, y = rows()
-    auc = candidate(LIGHTGBM, params={"metric": "auc"})
-    assert fit(auc, X[100:], y[100:], threads=1, validation=(X[:100], y[:100])).curves == {}
+    about = {"threads": 1, "validation": (X[:100], y[:100])}
+    auc = fit(candidate(LIGHTGBM, params={"metric": "auc"}), X[100:], y[100:], **about)  # type: ignore[arg-type]
+    assert auc.curves == fit(candidate(LIGHTGBM), X[100:], y[100:], **about).curves  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_more_threads_change_no_bit_of_a_curve(classes: int) -> None:
+    X, y = rows(60_000, classes)
+    one, two = (
+        fit(candidate(LIGHTGBM, classes), X, y, threads=threads, validation=(X, y)).curves for threads in (1, 2)
+    )
+    assert one == two
 
 
 @pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
