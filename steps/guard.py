@@ -340,10 +340,12 @@ def _end(reason: str) -> None:
 
 
 def _remove_folder() -> None:
-    """Remove this process's folder, into which another thread of it may still write."""
-    until = time.monotonic() + KILLED_SECONDS
-    while _STATE.folder is not None and _STATE.folder.exists() and time.monotonic() < until:
-        shutil.rmtree(_STATE.folder, ignore_errors=True)
+    """Remove this process's folder, into which another thread of it may still write: under another name, it cannot."""
+    if _STATE.folder is not None:
+        gone = _STATE.folder.with_name(f"{_STATE.folder.name}gone")
+        with suppress(OSError):
+            _STATE.folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
 
 def _mark_killed(run_id: str, reason: str) -> None:
