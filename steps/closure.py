@@ -1,7 +1,6 @@
 """The source that a step can run: the static closure of its imports within this repository."""
 
 import ast
-import hashlib
 import importlib.util
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -9,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from steps import PROJECT
+from tabular.digests import of_file
 
 # Every step comes in by this door, which imports the step's own module by its name.
 DOOR = "steps.__main__"
@@ -53,18 +53,18 @@ def of_step(step: str) -> list[Path]:
 
 def digests(step: str) -> dict[str, str]:
     """Module: sha256 of its file, of all that a step's process can load."""
-    return {str(path.relative_to(PROJECT)): _sha256(path) for path in of_step(step)}
+    return _digests(of_step(step))
 
 
 def is_unchanged(source: Mapping[str, str]) -> bool:
     """Whether the files of `digests` are what they were."""
     paths = {name: PROJECT / name for name in source}
-    return all(path.is_file() and _sha256(path) == source[name] for name, path in paths.items())
+    return all(path.is_file() and of_file(path) == source[name] for name, path in paths.items())
 
 
 def of_module(module: str) -> dict[str, str]:
     """As `digests`, of one module and what it imports; empty where it is not of this repository."""
-    return {str(path.relative_to(PROJECT)): _sha256(path) for path in files(module)}
+    return _digests(files(module))
 
 
 def of_estimator(path: str) -> dict[str, str]:
@@ -82,7 +82,11 @@ def of_estimator(path: str) -> dict[str, str]:
         installed packages, as those of an editable installation; else nothing.
     """
     module = path.rpartition(".")[0]
-    return of_module(module) or {name: _sha256(file) for name, file in _outside(module.partition(".")[0])}
+    return of_module(module) or {name: of_file(file) for name, file in _outside(module.partition(".")[0])}
+
+
+def _digests(paths: list[Path]) -> dict[str, str]:
+    return {str(path.relative_to(PROJECT)): of_file(path) for path in paths}
 
 
 def _outside(package: str) -> Iterator[tuple[str, Path]]:
@@ -135,7 +139,3 @@ def _statements(source: bytes) -> list[tuple[int, str, str]]:
         elif isinstance(node, ast.ImportFrom):
             found += [(node.level, node.module or "", alias.name) for alias in node.names]
     return found
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,8 +20,8 @@ from mlflow.utils.uri import is_local_uri
 from steps import keys, models, records, store, trees
 from steps.pipeline import STEPS
 from steps.tracked import ARGUMENTS, OUTCOME, PARENT
+from tabular import digests, same
 from tabular import problem as problems
-from tabular import same
 from tabular.errors import UserError, first_line
 
 SAME, DIFFERENT, NOT_COMPARED = "same", "different", "not compared"
@@ -273,7 +273,7 @@ def _really(pair: Pair) -> dict[str, str]:
     target = pair.folder / f"model-{pair.then.info.run_id}"
     target.mkdir(exist_ok=True)
     local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
-    return {"model": models.digest(local / models.PARTS), "code": records.sha256(local / "served.py")}
+    return {"model": models.digest(local / models.PARTS), "code": digests.of_file(local / "served.py")}
 
 
 def _predictions(pair: Pair) -> Compared:
@@ -323,7 +323,7 @@ def _artifacts(pair: Pair) -> Compared:
     held = records.read(then, pair.folder)["run"]
     if is_local_uri(then.info.artifact_uri):
         return len(held), []  # read whole by `damage`
-    altered = (n for n in held if records.sha256(store.fetch(then, n, pair.folder)) != held[n][1])
+    altered = (n for n in held if digests.of_file(store.fetch(then, n, pair.folder)) != held[n][1])
     return len(held), [f"{name} has been altered" for name in altered]
 
 

@@ -1,6 +1,5 @@
 """What a run ran in: versions, machine, lock."""
 
-import hashlib
 import os
 import platform
 import sys
@@ -11,6 +10,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from steps import PROJECT
+from tabular import digests
 
 
 def describe() -> dict[str, Any]:
@@ -29,7 +29,7 @@ def describe() -> dict[str, Any]:
 
 def lock_digest() -> str:
     """sha256 of requirements.txt."""
-    return hashlib.sha256((PROJECT / "requirements.txt").read_bytes()).hexdigest()
+    return digests.of_file(PROJECT / "requirements.txt")
 
 
 @cache

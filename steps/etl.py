@@ -5,7 +5,7 @@ the input with its digest.
 """
 
 from steps import frozen, inputs, place, records, store, tracked
-from tabular import datasets, sources, tables
+from tabular import datasets, digests, sources, tables
 from tabular.problem import Problem
 
 # The files of a data set, by the parts that other steps depend on.
@@ -17,7 +17,7 @@ def etl(step: tracked.Step) -> None:
     problem = frozen.problem_of(step)
     data = problem.data
     path = sources.fetch(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
-    digest = data.sha256 or sources.digest(path)
+    digest = data.sha256 or digests.of_file(path)
     table = tables.scan(path, reading(problem), progress=True)
     target = step.artifacts / store.DATASET
     target.mkdir()
@@ -59,7 +59,7 @@ def _log(
         metrics={f"rows_{side}_{name}": count for side, counts in _sides(prepared) for name, count in counts},
         tags={
             "tabular.data_digest": digest,
-            **{f"tabular.digest.{part}": sources.digest(folder / name) for part, name in FILES.items()},
+            **{f"tabular.digest.{part}": digests.of_file(folder / name) for part, name in FILES.items()},
             "tabular.digest.counts": records.digest(counts),
         },
     )

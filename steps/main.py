@@ -18,7 +18,7 @@ from steps import frozen, inputs, launch, place, replay, store, sweep, tracked
 from steps.chain import Chain, Orders
 from steps.terminal import cell, describe, say, table
 from steps.tracked import OUTCOME
-from tabular import sources
+from tabular import digests, sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -70,7 +70,7 @@ def _pinned(step: tracked.Step, problem: Problem) -> Problem:
     if data.source.startswith("sklearn:"):
         return problem
     path = sources.fetch(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
-    digest = data.sha256 or sources.digest(path)
+    digest = data.sha256 or digests.of_file(path)
     return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 

@@ -18,7 +18,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
 from steps import served
-from tabular import datasets
+from tabular import datasets, digests
 from tabular.errors import UserError, first_line
 from tabular.training import Fitted, booster_text
 
@@ -85,7 +85,7 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
         carried = local / Path(served.__file__).name
-        found = {"code": hashlib.sha256(carried.read_bytes()).hexdigest(), "parts": digest(local / PARTS)}
+        found = {"code": digests.of_file(carried), "parts": digest(local / PARTS)}
         flavor = Model.load(local).flavors.get("python_function", {})
     except (MlflowException, OSError) as error:
         raise UserError(f"model {uri} cannot be read ({first_line(error)})") from None
@@ -107,7 +107,7 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
 
 def code_digest() -> str:
     """sha256 of the code file that models logged now carry."""
-    return hashlib.sha256(Path(served.__file__).read_bytes()).hexdigest()
+    return digests.of_file(Path(served.__file__))
 
 
 def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:

@@ -13,6 +13,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from steps import tracked
+from tabular import digests
 from tabular.errors import UserError, first_line
 
 # Of all of a run's artifacts but itself: {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256 or null]}}.
@@ -34,7 +35,7 @@ def record(step: tracked.Step) -> dict[str, str]:
     if model is not None:
         found["model"] = _recorded_model(step.client, model)
     step.json(found, RECORD)
-    return {TAG: sha256(step.artifacts / RECORD)}
+    return {TAG: digests.of_file(step.artifacts / RECORD)}
 
 
 def damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
@@ -74,7 +75,7 @@ def verify(run: Run, name: str, path: Path, folder: Path) -> None:
     if name == RECORD or TAG not in run.data.tags:
         return  # main's problem is read while main runs
     recorded = read(run, folder)["run"].get(name)
-    if recorded is None or recorded[1] == sha256(path):
+    if recorded is None or recorded[1] == digests.of_file(path):
         return
     disown(run)
     raise DamagedError(
@@ -101,7 +102,7 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
     from steps import store
 
     path = store.fetch(run, RECORD, folder)
-    if sha256(path) != run.data.tags.get(TAG):
+    if digests.of_file(path) != run.data.tags.get(TAG):
         raise DamagedError(f"{RECORD} is not what the run sealed")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -111,16 +112,10 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def sha256(path: Path) -> str:
-    """The digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _recorded(folder: Path) -> Iterator[tuple[str, list]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            yield path.relative_to(folder).as_posix(), [path.stat().st_size, sha256(path)]
+            yield path.relative_to(folder).as_posix(), [path.stat().st_size, digests.of_file(path)]
 
 
 def _recorded_model(client: MlflowClient, uri: str) -> dict[str, list]:
@@ -158,7 +153,7 @@ def _differs(held: Mapping[str, list], sizes, root: str) -> str | None:
             path = folder / name
             if not path.is_file():
                 return f"{name} is gone"
-            if path.stat().st_size != size or (digest is not None and sha256(path) != digest):
+            if path.stat().st_size != size or (digest is not None and digests.of_file(path) != digest):
                 return f"{name} has been altered"
         return None
     there = sizes()

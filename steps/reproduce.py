@@ -18,7 +18,7 @@ from steps.compare import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
 from steps.pipeline import STEPS, plan
 from steps.terminal import say
 from steps.tracked import ARGUMENTS, OUTCOME, PARENT, REPLAY_OF
-from tabular import sources
+from tabular import digests, sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -133,7 +133,7 @@ def _check_data(step: tracked.Step, asked: Replay, source: str, recorded: str) -
         return
     if not Path(source).is_file():
         raise UserError(f"data: {source}, which run {asked.then.info.run_id} read, is not there; {told}")
-    found = sources.digest(Path(source))
+    found = digests.of_file(Path(source))
     if found != recorded:
         said = f"sha256: {recorded} then, {found} now"
         _log_findings(step, [Finding(asked.task, "data", DIFFERENT, 1, (said,))])

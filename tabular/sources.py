@@ -1,6 +1,5 @@
 """Where a table comes from: a path, a URL or a scikit-learn data set, always brought down to one local file."""
 
-import hashlib
 import logging
 import os
 import re
@@ -8,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
+from tabular import digests
 from tabular.errors import UserError, nearest
 
 SKLEARN_SETS = ("breast_cancer", "digits", "iris", "wine")
@@ -62,19 +62,6 @@ def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progres
     return path
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces so that its size does not matter.
-
-    Raises
-    ------
-    OSError
-        When the file cannot be read.
-
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _with_secrets(url: str) -> str:
     """The URL with the environment's variables in the place of their names."""
     missing = [name for name in re.findall(r"\$\{(\w+)\}", url) if name not in os.environ]
@@ -94,7 +81,7 @@ def _checked_form(sha256: str | None) -> str | None:
 
 
 def _check_digest(path: Path, expected: str, name: str) -> None:
-    got = digest(path)
+    got = digests.of_file(path)
     if got != expected:
         raise UserError(f"{name}: its sha256 is {got}, expected {expected}; correct data.sha256 if the change is meant")
 

@@ -12,8 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tabular.digests import of_file as digest
 from tabular.errors import UserError
-from tabular.sources import digest, fetch
+from tabular.sources import fetch
 
 BODY = b"a,b\n" + b"1,2\n" * 50_000
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -166,8 +166,8 @@ def decide(store, place, first, monkeypatch, tmp_path):
 
     from steps import closure, environment, launch, reuse
     from steps.pipeline import plan
+    from tabular import digests
     from tabular import problem as problems
-    from tabular import sources
 
     for module in (closure, environment):
         monkeypatch.setattr(module, "PROJECT", place.project)
@@ -177,7 +177,7 @@ def decide(store, place, first, monkeypatch, tmp_path):
 
     def decided(path: Path = place.table, **changes: Any):
         values = asked(**changes)
-        values["data"] |= {"source": str(path), "sha256": sources.digest(path)}
+        values["data"] |= {"source": str(path), "sha256": digests.of_file(path)}
         problem = problems.build(values, "made")
         main = launch.Parent(scratch.info.run_id, store.experiment, {}, "local", tmp_path)
         earlier = reuse.Earlier(store.client, main, problem)
