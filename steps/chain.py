@@ -42,6 +42,7 @@ class _Working:
 
     task: Task
     run_id: str
+    parameters: Mapping[str, str]  # of its entry point
     share: Path  # the file that lets it begin, and says how many threads it may use
     threads: int = 0  # none: it waits for its inputs
     begun: float = 0.0
@@ -174,15 +175,15 @@ class Chain:
             return
         runs = {name: run.info.run_id for name, run in self._ended.items()}
         runs |= {name: work.run_id for name, work in self._working.items()}
-        parameters = {**task.parameters(self._main.run_id, runs), **self._orders.extra.get(task.name, {})}
-        run_id = launch.create(self._client, task, self._main, parameters)
+        asked = {**task.parameters(self._main.run_id, runs), **self._orders.extra.get(task.name, {})}
+        parameters = {name: value for name, value in asked.items() if value}
+        run_id = launch.create(self._client, task.name, task.step.name, self._main, parameters)
         share = self._main.folder / f"share-{run_id}"
-        self._working[task.name] = _Working(task, run_id, share)
+        self._working[task.name] = _Working(task, run_id, parameters, share)
 
     def _start(self, task: Task) -> Run:
         work = self._working[task.name]
-        parameters = self._client.get_run(work.run_id).data.params
-        parameters["share"] = str(work.share)
+        parameters = {**work.parameters, "share": str(work.share)}
         return launch.start(self._client, task.name, task.step.name, work.run_id, self._main, parameters)
 
     def _share_out(self) -> None:

@@ -16,7 +16,6 @@ from mlflow.exceptions import ExecutionException
 
 from steps import PROJECT, guard, killed
 from steps.killed import REASON
-from steps.pipeline import Task
 from steps.tracked import PARENT, identity
 from tabular.errors import UserError, first_line
 
@@ -41,20 +40,30 @@ def parent(client: MlflowClient, run_id: str, folder: Path) -> Parent:
     return Parent(run_id, run.info.experiment_id, tags, manager, folder)
 
 
-def create(client: MlflowClient, task: Task, main: Parent, parameters: Mapping[str, str]) -> str:
-    """Make the run of a task: its parent, name, source and owner, and its parameters as they are, not as quoted."""
-    tags = {
+def create(
+    client: MlflowClient,
+    name: str,
+    entry_point: str,
+    main: Parent,
+    parameters: Mapping[str, str],
+    tags: Mapping[str, str] | None = None,
+) -> str:
+    """Make the run of a child: its parent, name, source and owner, and its parameters as they are, not as quoted.
+
+    `tags` go over those that every child has.
+    """
+    everyones = {
         **main.tags,
         **identity(),
         PARENT: main.run_id,
         "mlflow.source.type": "PROJECT",
-        "mlflow.project.entryPoint": task.step.name,
+        "mlflow.project.entryPoint": entry_point,
         "mlflow.project.backend": "local",
     }
-    if task.model is not None:
-        tags["tabular.model"] = task.model
+    if parameters.get("model"):
+        everyones["tabular.model"] = parameters["model"]
     with guard.undisturbed():
-        run = client.create_run(main.experiment_id, tags=tags, run_name=task.name)
+        run = client.create_run(main.experiment_id, tags={**everyones, **(tags or {})}, run_name=name)
     client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in parameters.items() if value])
     return run.info.run_id
 

@@ -14,7 +14,7 @@ from typing import Any
 import mlflow
 from mlflow.entities import LoggedModelOutput, Run
 
-from steps import frozen, inputs, launch, place, replay, store, sweep, tracked
+from steps import frozen, inputs, launch, place, registry, replay, store, sweep, tracked
 from steps.chain import Chain, Orders
 from steps.terminal import cell, describe, say, table
 from steps.tracked import OUTCOME
@@ -143,7 +143,7 @@ def _log_ends(step: tracked.Step, etl: Run, winner: dict[str, Any]) -> None:
 
 def _say_next(step: tracked.Step, tags: dict[str, str], seconds: float) -> None:
     uri = tags.get("tabular.champion")
-    replayed = ", decided once more: nothing is written to the registry" if step.arguments["replays"] else ""
+    replayed = registry.DRY if step.arguments["replays"] else ""
     say(f"  {tags[OUTCOME]} after {seconds:.1f} s{replayed}")
     if uri is None:
         return

@@ -253,5 +253,5 @@ def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelV
     if verdict.outcome == REGISTERED and version is not None:
         done += f" {problem.registry.name} version {version.version}"
     if step.arguments["replays"]:
-        done += ", decided once more: nothing is written to the registry"
+        done += registry.DRY
     step.finish(f"register {problem.name}", done, f"{done}.\n\n{verdict.reason}.")

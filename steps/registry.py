@@ -16,7 +16,8 @@ from tabular.errors import UserError
 from tabular.problem import Problem
 
 NOBODY = "none"
-
+# The end of what a replay says of its verdict.
+DRY = ", decided once more: nothing is written to the registry"
 # On a register's run: its winner could not be compared with the champion that day.
 INCOMPARABLE = "tabular.incomparable"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"

@@ -1,6 +1,5 @@
 """A chain that repeats an earlier one: what main asks of its steps beyond the problem."""
 
-import json
 from collections.abc import Mapping
 
 from steps import store, tracked
@@ -19,5 +18,5 @@ def of(step: tracked.Step) -> dict[str, Mapping[str, str]] | None:
     if not given:
         return None
     main = store.run(step.client, given, "replays", "main")
-    runs = json.loads(store.artifact(main, store.CHAIN, step.folder).read_text(encoding="utf-8"))
+    runs = store.chain(main, step.folder)
     return {task: {"replays": run_id} for task, run_id in runs.items() if task.split()[0] in REPLAYING}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from mlflow.entities import Param, Run
+from mlflow.entities import Run
 
 from steps import compare, launch, place, store, tracked, trees
 from steps.compare import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
@@ -88,7 +88,7 @@ def _asked(step: tracked.Step) -> Replay:
 
 def _settled(step: tracked.Step, main: Run) -> dict[str, str]:
     """What register would have been given by a main that found nothing to do for it."""
-    runs = json.loads(store.artifact(main, store.CHAIN, step.folder).read_text(encoding="utf-8"))
+    runs = store.chain(main, step.folder)
     task = next(task for task in plan(store.problem(main, step.folder)) if task.name == "register")
     return task.parameters(main.info.run_id, runs)
 
@@ -184,28 +184,14 @@ def _check_replays(project: Path, name: str, root: Run) -> None:
 def _create(step: tracked.Step, asked: Replay, root: Run, parent: launch.Parent, parameters: Mapping[str, str]) -> str:
     """The child's run: its source is that of the run that it repeats, not of the tree that `reproduce` is in."""
     source = {n: root.data.tags[n] for n in (trees.COMMIT, *trees.ADDRESSES) if n in root.data.tags}
-    tags = {
-        **parent.tags,
-        **source,
-        **tracked.identity(),
-        PARENT: step.run_id,
-        REPLAY_OF: asked.then.info.run_id,
-        "mlflow.source.type": "PROJECT",
-        "mlflow.project.backend": "local",
-        ENTRY_POINT: asked.step,
-    }
-    if "model" in asked.arguments:
-        tags["tabular.model"] = asked.arguments["model"]
-    run = step.client.create_run(step.experiment_id, tags=tags, run_name=f"{asked.task} (replay)")
-    logged = [Param(name, value) for name, value in parameters.items() if value]
-    step.client.log_batch(run.info.run_id, params=logged)
-    return run.info.run_id
+    tags = {**source, REPLAY_OF: asked.then.info.run_id}
+    return launch.create(step.client, f"{asked.task} (replay)", asked.step, parent, parameters, tags)
 
 
 def _compared(step: tracked.Step, asked: Replay, now: Run, failed: launch.StepFailed | None):
     """The findings: of a chain those of its tasks first, then main's own."""
     if asked.step == MAIN:
-        then_runs = json.loads(store.artifact(asked.then, store.CHAIN, step.folder).read_text(encoding="utf-8"))
+        then_runs = store.chain(asked.then, step.folder)
         now_runs = _children(step, now)
         for task, run_id in then_runs.items():
             again = now_runs.pop(task, None)

@@ -1,5 +1,6 @@
 """Reading MLflow's store: runs, their artifacts, the problem and the data set that they hold."""
 
+import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,6 +93,12 @@ def problem(found: Run, folder: Path) -> Problem:
     """The frozen problem that a run holds."""
     path = artifact(found, PROBLEM, folder)
     return problems.parse(path.read_text(encoding="utf-8"), f"{PROBLEM} of run {found.info.run_id}")
+
+
+def chain(main: Run, folder: Path) -> dict[str, str]:
+    """Task: the id of the run that did its work, of a run of main."""
+    found: dict[str, str] = json.loads(artifact(main, CHAIN, folder).read_text(encoding="utf-8"))
+    return found
 
 
 def is_run_id(text: str) -> bool:

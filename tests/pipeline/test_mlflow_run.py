@@ -86,7 +86,7 @@ def test_a_step_that_dies_without_a_word_has_a_reason_all_the_same(store, guarde
 
     task = Task(STEPS["etl"], None, {})
     main = launch.Parent(guarded[1], store.experiment, {}, "local", tmp_path)
-    run_id = launch.create(store.client, task, main, {"problem": "breast_cancer"})
+    run_id = launch.create(store.client, task.name, "etl", main, {"problem": "breast_cancer"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONHASHSEED", "no number")  # Python refuses to start
         with pytest.raises(UserError, match="ended without a word"):
