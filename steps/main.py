@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import LoggedModelOutput, Run
+from mlflow.entities import Experiment, LoggedModelOutput, Run
+from mlflow.exceptions import MlflowException
 
 from steps import frozen, inputs, launch, place, registry, replay, store, sweep, tracked
 from steps.chain import Chain, Orders
@@ -79,11 +80,21 @@ def _introduce(step: tracked.Step, problem: Problem) -> None:
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {problem.data.source}")
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"  run {step.run_id} in the experiment {experiment.name!r} of {mlflow.get_tracking_uri()}")
-    if EXPERIMENT_KIND not in experiment.tags:
-        step.client.set_experiment_tag(step.experiment_id, EXPERIMENT_KIND, "custom_model_development")
+    _tell_kind(step, experiment)
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
     step.log(tags={"mlflow.runName": f"main {problem.name}"})
+
+
+def _tell_kind(step: tracked.Step, experiment: Experiment) -> None:
+    """Tell MLflow's UI what the experiment is for; of the chains that begin in a new one at once, one succeeds."""
+    if EXPERIMENT_KIND in experiment.tags:
+        return
+    try:
+        step.client.set_experiment_tag(step.experiment_id, EXPERIMENT_KIND, "custom_model_development")
+    except MlflowException:  # the database refuses a second row for the tag
+        if EXPERIMENT_KIND not in step.client.get_experiment(step.experiment_id).tags:
+            raise
 
 
 def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], seconds: float) -> None:
