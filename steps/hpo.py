@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 from mlflow.entities import Metric, Param, RunTag
 
 from steps import dataset, frozen, guard, records, store, terminal, tracked
@@ -37,7 +36,7 @@ def hpo(step: tracked.Step) -> None:
     rows = dataset.load(step, problem, source, "train")
     metric = METRICS[problem.search.metric]
     most, seconds = _limits(step, problem, name)
-    at_most = min(problem.search.lag, most, joblib.cpu_count())
+    at_most = min(problem.search.lag, most, tracked.cores())
     work = _Work(rows, problem, name, rows.folds(problem), at_most)
     started = time.perf_counter()
     with terminal.progress(most, f"hpo {name}", metric.name) as bar, _workers(work) as executor:

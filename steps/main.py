@@ -5,7 +5,6 @@ came of it.
 """
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from steps import frozen, inputs, launch, place, registry, replay, store, sweep,
 from steps.chain import Chain, Orders
 from steps.terminal import cell, describe, say, table
 from steps.tracked import OUTCOME
-from tabular import digests, sources
+from tabular import sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -54,7 +53,7 @@ def _check_require(step: tracked.Step) -> None:
 
 def _orders(step: tracked.Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:
     """How the chain is to be run; a replay does all of it again."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = tracked.cores()
     text = step.arguments["jobs"] or str(cores)
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"jobs: {text!r} is not a whole number above 0; it says how many steps work at the same time")
@@ -70,8 +69,7 @@ def _pinned(step: tracked.Step, problem: Problem) -> Problem:
     data = problem.data
     if data.source.startswith("sklearn:"):
         return problem
-    path = sources.fetch(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
-    digest = data.sha256 or digests.of_file(path)
+    digest = sources.pin(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
     return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 

@@ -232,11 +232,16 @@ def _log_tree(step: Step) -> None:
     step.log(tags={**tree, "tabular.lock": environment.lock_digest()})
 
 
-def threads(share: str) -> int:
-    """How many threads a step may use at this moment: what main's file says, else as many as there are cores."""
+def cores() -> int:
+    """How many cores this process may use: a container's limit and the process's own affinity count."""
     import joblib
 
-    return int(Path(share).read_text()) if share else joblib.cpu_count()
+    return joblib.cpu_count()
+
+
+def threads(share: str) -> int:
+    """How many threads a step may use at this moment: what main's file says, else as many as there are cores."""
+    return int(Path(share).read_text()) if share else cores()
 
 
 def _wait_for_share(arguments: Mapping[str, str]) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -49,7 +50,7 @@ def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progres
     scheme = source.partition(":")[0].lower()
     if scheme == "sklearn":
         path = _write_sklearn_set(source.partition(":")[2], folder)
-    elif source.lower().startswith(("http://", "https://")):
+    elif _is_url(source):
         source = _with_secrets(source)
         # The download checks the digest by itself, before the file takes its place in the cache.
         return _download(source, sha256, cache / sha256 if sha256 else folder, progress, timeout)
@@ -60,6 +61,26 @@ def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progres
     if sha256:
         _check_digest(path, sha256, source)
     return path
+
+
+def pin(source: str, *, sha256: str | None, cache: Path, folder: Path, progress: bool) -> str:
+    """The digest of what a source is now; what a URL served is kept in `cache`, where `fetch` with it finds it.
+
+    Parameters and errors are those of `fetch`.
+    """
+    path = fetch(source, sha256=sha256, cache=cache, folder=folder, progress=progress)
+    digest = _checked_form(sha256) or digests.of_file(path)
+    if sha256 is None and _is_url(source):
+        kept = cache / digest / path.name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        # moved under another name first: a chain beside this one never finds half a file
+        shutil.move(path, beside := kept.with_name(f"{kept.name}.{os.getpid()}"))
+        beside.replace(kept)
+    return digest
+
+
+def _is_url(source: str) -> bool:
+    return source.lower().startswith(("http://", "https://"))
 
 
 def _with_secrets(url: str) -> str:

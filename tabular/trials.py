@@ -136,7 +136,9 @@ class _Queue:
             if future is not None and not future.done():
                 if time.monotonic() >= until and self._done:
                     return
-                wait([future], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+                # a later trial that ends first leaves its worker to the next one
+                pending = [future for future in self._futures.values() if not future.done()]
+                wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 continue
             yield self._end(self._done)
             if time.monotonic() >= until:

@@ -1,6 +1,7 @@
 """Trials on an executor: the same as Hyperopt's own, however many at once and in whatever order they end."""
 
 import random
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,6 +93,24 @@ def test_no_more_are_under_way_than_may_be_at_this_moment():
     with ThreadPoolExecutor(8) as executor:
         run(ExecutorTrials(executor, lag=6, at_once=lambda: 2), watched, evals=12)
     assert max(most) == 2
+
+
+def test_a_worker_whose_trial_ends_out_of_turn_goes_on_at_once(monkeypatch):
+    monkeypatch.setattr("tabular.trials.POLL_SECONDS", 10)
+    first, others = threading.Event(), []
+
+    def held(point):
+        """The first trial ends when all that may be under way beside it have begun."""
+        if not others:
+            others.append(point)
+            assert first.wait(5)
+        else:
+            others.append(point)
+            if len(others) == 4:
+                first.set()
+        return bowl(point)
+
+    assert len(on(2, lag=4, objective=held, evals=4)) == 4
 
 
 def fails_at_times(point):

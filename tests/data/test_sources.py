@@ -14,7 +14,7 @@ import pytest
 
 from tabular.digests import of_file as digest
 from tabular.errors import UserError
-from tabular.sources import fetch
+from tabular.sources import fetch, pin
 
 BODY = b"a,b\n" + b"1,2\n" * 50_000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -105,6 +105,16 @@ def test_a_download_without_a_digest_is_always_made_anew(get, server, tmp_path):
     assert path.read_bytes() == server.body
     assert path.is_relative_to(tmp_path / "run")
     assert not files_below(tmp_path / "cache")
+
+
+def test_what_was_pinned_is_downloaded_once_and_read_as_it_was_then(get, server, tmp_path):
+    url = f"http://127.0.0.1:{server.server_port}/table.csv"
+    digest = pin(url, sha256=None, cache=tmp_path / "cache", folder=tmp_path / "run", progress=False)
+    server.body = bytes(reversed(BODY))
+    assert digest == SHA256
+    assert get("table.csv", digest).read_bytes() == BODY
+    assert server.asked == 1
+    assert not files_below(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
