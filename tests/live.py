@@ -33,10 +33,11 @@ search: {metric: roc_auc, trials: 2, folds: 2}
 STEPS = ("etl", "hpo", "train", "evaluate", "register")
 
 
-def is_marker(process):
+def words_of(process):
+    """A process's command line; none where it has gone meanwhile."""
     with contextlib.suppress(psutil.Error):
-        return process.cmdline()[1:3] == ["-m", "steps.killed"]
-    return True  # it has gone meanwhile
+        return process.cmdline()
+    return []
 
 
 def write_problem(folder, *, seed=7, rows=120):
@@ -103,7 +104,7 @@ class Live:
         until = time.monotonic() + seconds
         while alive := self.place.processes():
             self.outer.poll()
-            at_work = [process.cmdline() for process in alive if not is_marker(process)]
+            at_work = [words for words in map(words_of, alive) if words and words[1:3] != ["-m", "steps.killed"]]
             assert not at_work or time.monotonic() < until, f"still there: {at_work}\n{self.said}"
             assert time.monotonic() < until + MARKED_SECONDS, f"still marks: {alive}"
             time.sleep(0.05)
