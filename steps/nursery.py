@@ -17,8 +17,8 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -117,8 +117,8 @@ def ask(words: list[str]) -> int | None:
         "environment": {**os.environ, guard.CALLER: me, guard.ASKER: me},
     }
     try:
-        with socket.socket(socket.AF_UNIX) as line:
-            line.connect(address)
+        with socket.socket(socket.AF_UNIX) as line, _short(address) as path:
+            line.connect(path)
             text = json.dumps(order).encode()
             socket.send_fds(line, [struct.pack("!I", len(text))], [0, 1, 2])
             line.sendall(text)
@@ -130,13 +130,24 @@ def ask(words: list[str]) -> int | None:
     return struct.unpack("!i", status)[0] if len(status) == 4 else 1
 
 
+@contextmanager
+def _short(address: str) -> Iterator[str]:
+    """An address of at most 107 letters, as sockets take it: by way of its folder's descriptor."""
+    folder = os.open(Path(address).parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(address).name}"
+    finally:
+        os.close(folder)
+
+
 def _serve(control: socket.socket) -> None:
     """Wait for main's word, then import, take orders and report workers' ends until main closes its end."""
     address = control.recv(4096).decode()
     if not address:
         return
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        with _short(address) as path:
+            listener.bind(path)
         listener.listen()
         control.sendall(b"+")
         pending = [(step, module) for step, modules in MODULES.items() for module in modules]

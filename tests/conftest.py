@@ -1,12 +1,9 @@
 """What the tests share: one store for those that can share one."""
 
-import subprocess
-import sys
-
 import hypothesis
 import pytest
 
-from tests.running import KEEPER, PROJECT, Store
+from tests.running import Store, kept_nursery
 
 # how long an example takes says nothing here: other tests and their chains run beside it
 hypothesis.settings.register_profile("tabular", deadline=None)
@@ -20,11 +17,8 @@ def nursery(tmp_path_factory) -> str:
     "" where there is none: they all import for themselves then, which takes minutes in all.
     """
     folder = tmp_path_factory.mktemp("nursery")
-    words = [sys.executable, "-c", KEEPER, str(folder)]
-    with subprocess.Popen(words, cwd=PROJECT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
+    with kept_nursery(folder):
         yield str(folder / "nursery") if (folder / "nursery").exists() else ""
-        process.kill()
 
 
 @pytest.fixture(scope="session")

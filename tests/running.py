@@ -30,6 +30,19 @@ nursery.close()
 """
 
 
+@contextlib.contextmanager
+def kept_nursery(folder: Path, project: Path = PROJECT):
+    """A process that stands for main, with its nursery in a folder; gives it and the nursery's pid."""
+    words = [sys.executable, "-c", KEEPER, str(folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
+    with subprocess.Popen(words, cwd=project, env=alone, text=True, **pipes) as process:
+        try:
+            yield process, int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
 @dataclass(frozen=True)
 class Ended:
     """A step or a chain that has ended: its exit status, what it wrote, and its run where there is one."""

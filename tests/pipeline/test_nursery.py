@@ -6,13 +6,12 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import psutil
 import pytest
 
 from steps import nursery
-from tests.running import KEEPER, PROJECT
+from tests.running import PROJECT, kept_nursery
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,27 +19,17 @@ pytestmark = [
 ]
 
 
-@contextmanager
-def keeper(store, folder, project=PROJECT):
-    """A process that stands for main, with its nursery; gives it and the nursery's pid."""
-    words = [sys.executable, "-c", KEEPER, str(folder)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    alone = {name: value for name, value in store.environment.items() if name != nursery.ADDRESS}
-    with subprocess.Popen(words, cwd=project, env=alone, text=True, **pipes) as process:
-        try:
-            yield process, int(process.stdout.readline())
-        finally:
-            process.kill()
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    return tmp_path_factory.mktemp("nursery")
+    """A folder whose path is longer than a socket's may be."""
+    folder = tmp_path_factory.mktemp("nursery") / ("long" * 30)
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="module")
 def address(store, place):
-    with keeper(store, place):
+    with kept_nursery(place):
         yield {nursery.ADDRESS: str(place / "nursery")}
 
 
@@ -123,7 +112,7 @@ def test_a_module_is_loaded_as_it_is_when_the_step_begins(store, tmp_path):
     for name in ("steps", "tabular", "problems", "requirements.txt"):
         copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
         copy(PROJECT / name, tmp_path / name)
-    with keeper(store, tmp_path, tmp_path):
+    with kept_nursery(tmp_path, tmp_path):
         module = tmp_path / "steps" / "etl.py"
         module.write_text(module.read_text() + '\nprint("edited")\n')
         words = ("etl", "--data=sklearn:iris", "--target=target")
@@ -134,7 +123,7 @@ def test_a_module_is_loaded_as_it_is_when_the_step_begins(store, tmp_path):
 
 
 def test_the_nursery_ends_when_main_is_killed(store, tmp_path):
-    with keeper(store, tmp_path) as (process, pid):
+    with kept_nursery(tmp_path) as (process, pid):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
