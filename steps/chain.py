@@ -176,6 +176,8 @@ class Chain:
         runs = {name: run.info.run_id for name, run in self._ended.items()}
         runs |= {name: work.run_id for name, work in self._working.items()}
         asked = {**task.parameters(self._main.run_id, runs), **self._orders.extra.get(task.name, {})}
+        if "resume" in task.step.parameters and not self._orders.reuse:
+            asked["resume"] = "false"
         parameters = {name: value for name, value in asked.items() if value}
         run_id = launch.create(self._client, task.name, task.step.name, self._main, parameters)
         share = self._main.folder / f"share-{run_id}"

@@ -52,9 +52,14 @@ class DataSet:
             seed=problem.seed,
         )
 
-    def folds(self, problem: Problem) -> list[Fold]:
-        """The folds that hpo and train both score on, cut as the holdout was."""
-        return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=problem.seed)
+    def folds(self, problem: Problem, *, to_choose: bool = False) -> list[Fold]:
+        """The folds that every model is judged on, cut as the holdout was.
+
+        Those `to_choose` hyperparameters by are cut by another seed: a model that was chosen for its score on folds
+        promises too much on the same ones. By time there is one way to cut them.
+        """
+        seed = problem.seed + 1 if to_choose else problem.seed
+        return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
 
     def fingerprints(self, names: list[str]) -> np.ndarray:
         """A hash of each row's class and these columns, (n,) uint64: equal rows have equal ones in any data set."""

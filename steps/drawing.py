@@ -110,7 +110,9 @@ def _learning(step: tracked.Step, candidate: Judged, search: Run | None) -> dict
     if any(name.endswith("_loss_by_iteration") for name in run.data.metrics):
         curves = json.loads(store.artifact(run, store.CURVES, step.folder).read_text(encoding="utf-8"))
         title = f"{candidate.name}: loss by iteration, mean of the folds"
-        found["loss_by_iteration"] = partial(pictures.learning_curve, curves, metric="log_loss", title=title)
+        found["loss_by_iteration"] = partial(
+            pictures.learning_curve, curves, iterations=curves.pop("iteration"), metric="log_loss", title=title
+        )
     if search is not None:
         table = json.loads(store.artifact(search, store.TRIALS, step.folder).read_text(encoding="utf-8"))
         metric = table["columns"][1]

@@ -1,29 +1,25 @@
-"""hpo: search a model's hyperparameters by cross-validation on the training rows.
+"""hpo: search a model's hyperparameters on the training rows, and cross-validate the best.
 
-Leaves one nested run a trial, the trials as a table, and `best_params.json` for train.
+Leaves one nested run a trial, the trials as a table, `best_params.json` and `cross_validation.json` for train.
 """
 
-import multiprocessing
-import sys
+import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from mlflow.entities import Metric, Param, RunTag
-
-from steps import dataset, frozen, guard, records, store, terminal, tracked
+from steps import closure, dataset, frozen, keys, records, store, terminal, tracked, trial_runs, workers
 from steps.dataset import DataSet
-from steps.killed import REASON
 from steps.terminal import describe
-from tabular import estimators, training
+from tabular import estimators, spaces, training
 from tabular.errors import UserError
 from tabular.folds import Fold
-from tabular.metrics import METRICS
+from tabular.metrics import sign
 from tabular.problem import Problem
-from tabular.search import Evaluation, Trial, best, search
+from tabular.racing import Course, parts
+from tabular.search import Evaluation, Point, Trial, best, search
+from tabular.training import CrossValidation
 
 
 def hpo(step: tracked.Step) -> None:
@@ -33,91 +29,63 @@ def hpo(step: tracked.Step) -> None:
     name = frozen.model_of(step, problem)
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
-    rows = dataset.load(step, problem, source, "train")
-    metric = METRICS[problem.search.metric]
-    most, seconds = _limits(step, problem, name)
-    at_most = min(problem.search.lag, most, tracked.cores())
-    work = _Work(rows, problem, name, rows.folds(problem), at_most)
-    started = time.perf_counter()
-    with terminal.progress(most, f"hpo {name}", metric.name) as bar, _workers(work) as executor:
+    limits = _limits(step, problem, name)
+    saved = _earlier(step)
+    work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
+    metric, logged = problem.search.metric, []
+    with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, workers.workers(work.at_most) as executor:
 
         def tell(trial: Trial) -> None:
-            _log_trial(step, problem, name, trial)
-            bar.score(trial.score, greater_is_better=metric.greater_is_better)
+            logged.append(trial_runs.log(step, problem, name, trial))
+            bar.score(None if trial.score is None else sign(metric) * trial.score, greater_is_better=sign(metric) > 0)
 
         trials = search(
             _evaluate,
             problem.models[name].space,
-            start=estimators.defaults(problem.models[name]),
-            greater_is_better=metric.greater_is_better,
-            trials=most,
-            timeout=seconds,
+            start=[estimators.defaults(problem.models[name]), *problem.models[name].start],
+            trials=limits.trials,
             seed=problem.seed,
             executor=executor,
             lag=problem.search.lag,
-            # main may give this step more threads as others end
-            at_once=lambda: min(at_most, tracked.threads(step.arguments["share"])),
+            at_once=lambda: work.at_once(tracked.threads(step.arguments["share"])),
+            is_over=limits.is_over(work),
+            saved=saved,
             tell=tell,
         )
-    _log(step, problem, name, trials, time.perf_counter() - started)
+    result = _cross_validated(work, best(trials))
+    baseline = training.prior(work.candidate({}), work.rows.y, work.cuts).summary()
+    trial_runs.log_baseline(step, problem, name, baseline)
+    seconds = {
+        "cv_seconds": result.seconds,
+        "log_seconds": sum(logged),
+        "suggest_seconds": sum(trial.suggest_seconds for trial in trials),
+        "search_seconds": time.perf_counter() - limits.begun,
+    }
+    _log(step, work, trials, result, baseline, seconds)
+
+
+# All metrics and the curves take so much more than a trial's one score.
+MORE_WORK = 1.3
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What a process needs to evaluate trials."""
+class Limits:
+    """When a search is over."""
 
-    rows: DataSet
-    problem: Problem
-    model: str
-    cuts: list[Fold]
-    at_most: int  # trials at once
+    trials: int
+    seconds: float  # with the cross-validation of the best; infinite where only the trials count
+    begun: float  # of `time.perf_counter`
 
+    def is_over(self, work: "_Work"):
+        """Asked of the trials so far: whether the time that is left is needed to cross-validate the best of them."""
 
-# In a process that evaluates trials, what it was forked with.
-_HELD: list[_Work] = []
+        def ask(trials: Sequence[Trial]) -> bool:
+            return time.perf_counter() - self.begun + work.seconds_to_cross_validate(best(trials)) >= self.seconds
 
-
-@contextmanager
-def _workers(work: _Work) -> Iterator[Executor]:
-    """Where trials are evaluated: in processes that share the rows, since estimators hold Python's lock.
-
-    They are forked; where that is not safe, trials take turns in threads.
-    """
-    if sys.platform == "linux":
-        context = multiprocessing.get_context("fork")
-        executor: Executor = ProcessPoolExecutor(work.at_most, context, initializer=_hold_apart, initargs=(work,))
-    else:
-        executor = ThreadPoolExecutor(work.at_most, initializer=_hold, initargs=(work,))
-    try:
-        yield executor
-    finally:
-        for worker in multiprocessing.active_children():  # what the search's seconds have ended is of no use
-            worker.terminate()
-        executor.shutdown(wait=True, cancel_futures=True)
+        return ask
 
 
-def _hold_apart(work: _Work) -> None:
-    guard.leave()
-    _hold(work)
-
-
-def _hold(work: _Work) -> None:
-    _HELD[:] = [work]
-
-
-def _evaluate(params: dict[str, Any]) -> Evaluation:
-    """A trial: cross-validate the model with these hyperparameters."""
-    (work,) = _HELD
-    metric = work.problem.search.metric
-    candidate = work.rows.candidate(work.problem, work.model, params)
-    threads = max(1, work.rows.threads // work.at_most)
-    names = list(dict.fromkeys([metric, "accuracy"]))
-    result = training.cross_validate(candidate, work.rows.X, work.rows.y, work.cuts, threads=threads, names=names)
-    summary = result.summary()
-    return Evaluation(summary[f"cv_{metric}_mean"], {**summary, "cv_seconds": result.seconds})
-
-
-def _limits(step: tracked.Step, problem: Problem, model: str) -> tuple[int, float | None]:
+def _limits(step: tracked.Step, problem: Problem, model: str) -> Limits:
     """After how many trials and seconds the search ends.
 
     One that repeats another ends after as many trials as that one had, however fast this machine is today.
@@ -127,66 +95,162 @@ def _limits(step: tracked.Step, problem: Problem, model: str) -> tuple[int, floa
     UserError
         Where that one was another search.
     """
-    replayed = step.arguments["replays"]
+    begun, replayed = time.perf_counter(), step.arguments["replays"]
     if not replayed:
-        return problem.search.trials, problem.search.timeout
+        timeout = problem.search.timeout
+        return Limits(problem.search.trials, math.inf if timeout is None else timeout, begun)
     run = store.run(step.client, replayed, "replays", "hpo")
     then = store.problem(run, step.folder)
     if (then.search, then.models.get(model)) != (problem.search, problem.models[model]):
         raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")
-    return int(run.data.metrics["trials_ended"]), None
+    return Limits(int(run.data.metrics["trials_ended"]), math.inf, begun)
 
 
-def _log_trial(step: tracked.Step, problem: Problem, model: str, trial: Trial) -> None:
-    """A trial as a nested run: one create, one batch, one end."""
-    tags = {
-        **tracked.identity(),
-        **problem.tags,
-        **frozen.model_tags(problem, model),
-        "tabular.problem": problem.name,
-        "tabular.trial": str(trial.number),
-        tracked.PARENT: step.run_id,
-    }
-    title = f"trial {trial.number} {describe(trial.params)}"
-    now = int(time.time() * 1000)
-    begun = now - int(1000 * trial.metrics.get("cv_seconds", 0))
-    note = f"Trial {trial.number} of the search for {model}."
-    said = [RunTag(tracked.NOTE, f"{note} It failed: {trial.reason}"), RunTag(REASON, trial.reason[:5000])]
-    with guard.undisturbed():
-        run = step.client.create_run(step.experiment_id, start_time=begun, tags=tags, run_name=title[:250])
-        step.client.log_batch(
-            run.info.run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in trial.metrics.items()],
-            params=[Param(name, str(value)) for name, value in {**trial.params, "model_type": model}.items()],
-            tags=said if trial.reason else [RunTag(tracked.NOTE, note)],
-        )
-        step.client.set_terminated(run.info.run_id, "FAILED" if trial.reason else "FINISHED")
+def _earlier(step: tracked.Step):
+    """What a search like this one left when it was killed; None in a replay, and where nothing is to be used again."""
+    key = keys.of_step(step, closure.digests(step.name))
+    if key is None or step.arguments["replays"]:
+        return None
+    step.log(tags={trial_runs.SEARCH: key.whole})
+    return None if step.arguments["resume"] == "false" else trial_runs.earlier(step, key.whole)
 
 
-def _log(step: tracked.Step, problem: Problem, model: str, trials: list[Trial], seconds: float) -> None:
-    metric = METRICS[problem.search.metric]
-    winner = best(trials, greater_is_better=metric.greater_is_better)
-    found = {"params": dict(winner.params), "trial": winner.number, metric.name: winner.score}
-    step.json(found, store.BEST_PARAMS)
-    columns: dict[str, list[Any]] = {"trial": [trial.number for trial in trials]}
-    columns[metric.name] = [trial.score for trial in trials]
-    for name in problem.models[model].space:
-        columns[name] = [trial.params.get(name) for trial in trials]
+@dataclass(frozen=True)
+class _Work:
+    """What a process needs to evaluate trials, and to cross-validate the best."""
+
+    rows: DataSet
+    problem: Problem
+    model: str
+    cuts: list[Fold]
+    course: Course
+    at_most: int  # processes
+
+    def candidate(self, params: Mapping[str, Any]) -> training.Candidate:
+        """The model with these hyperparameters."""
+        return self.rows.candidate(self.problem, self.model, params)
+
+    @property
+    def threads(self) -> int:
+        """How many each process may use."""
+        return max(1, self.rows.threads // self.at_most)
+
+    def at_once(self, threads: int) -> int:
+        """How many trials may be under way; with all processes at work more may wait for the first that is free.
+
+        main may give this step more threads as others end.
+        """
+        return threads if threads < self.at_most else self.problem.search.lag
+
+    def seconds_to_cross_validate(self, trial: Trial) -> float:
+        """About how long the folds take, from what the trial's own took."""
+        fitted = sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)])
+        to_fit = sum(len(fold.fit) for fold in self.cuts)
+        # the last folds may have the machine to themselves
+        rounds = math.ceil(len(self.cuts) / self.at_most) * self.at_most / len(self.cuts)
+        return MORE_WORK * trial.seconds * to_fit / max(1, fitted) * rounds / self.at_most
+
+
+# What the processes are forked with.
+_HELD: list[_Work] = []
+
+
+def _prepared(rows: DataSet, problem: Problem, model: str, limits: Limits) -> _Work:
+    """The work, with all that trials share done once, and held for the processes to come."""
+    cuts = rows.folds(problem)
+    raced = rows.folds(problem, to_choose=True)
+    course = Course(
+        rows.candidate(problem, model, {}),
+        rows.X,
+        rows.y,
+        parts(raced, latest_first=rows.schema.split_by == "time", seed=problem.seed),
+        problem.search.metric,
+        problem.search.timeout,
+    )
+    course.prepare()
+    work = _Work(rows, problem, model, cuts, course, min(problem.search.lag, limits.trials, tracked.cores()))
+    _HELD[:] = [work]
+    return work
+
+
+def _evaluate(point: Point) -> Evaluation:
+    """A trial, in a process of its own."""
+    (work,) = _HELD
+    return work.course.run(point, threads=work.threads)
+
+
+def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
+    """The winner on all folds with all metrics: several at a time."""
+    started = time.perf_counter()
+    params, folds = {**winner.params, **winner.found}, len(work.cuts)
+    most = min(work.at_most, folds)
+    with workers.workers(most) as executor:
+        made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
+        found = [future.result() for future in made]
+    return training.joined(found, time.perf_counter() - started)
+
+
+def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFold:
+    (work,) = _HELD
+    folds = len(work.cuts)
+    # those left over when as many as can be have been done side by side share the threads
+    beside = most if number < folds - folds % most else folds % most
+    threads = max(1, work.rows.threads // beside)
+    fold = work.cuts[number]
+    return training.on_fold(work.candidate(params), work.rows.X, work.rows.y, fold, threads=threads, curves=True)
+
+
+def _log(
+    step: tracked.Step,
+    work: _Work,
+    trials: list[Trial],
+    result: CrossValidation,
+    baseline: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> None:
+    problem, model, winner = work.problem, work.model, best(trials)
+    metric = problem.search.metric
+    found = {**winner.params, **winner.found}
+    score = result.summary()[f"cv_{metric}_mean"]
+    step.json({"params": found, "trial": winner.number, metric: score}, store.BEST_PARAMS)
+    step.json(asdict(result), store.CROSS_VALIDATION)
+    columns = _table(problem, model, trials)
     step.table(columns, store.TRIALS)
+    kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
+    folds = {"scores": result.scores, "curves": result.curves}
     step.log(
-        params={"model_type": model, "search_metric": metric.name, "folds": problem.search.folds, "seed": problem.seed,
+        params={"model_type": model, "search_metric": metric, "folds": problem.search.folds, "seed": problem.seed,
                 "search_trials": problem.search.trials, "search_timeout": problem.search.timeout,
-                **{f"best_{name}": value for name, value in winner.params.items()}},
-        metrics={"trials_ended": len(trials), f"best_cv_{metric.name}": winner.score, "search_seconds": seconds},
+                **{f"best_{name}": value for name, value in found.items()}},
+        metrics={"trials_ended": len(trials), "trials_complete": sum(trial.is_complete for trial in trials),
+                 f"best_cv_{metric}": score, f"baseline_cv_{metric}": baseline[f"cv_{metric}_mean"],
+                 **seconds},
         tags={
             **frozen.model_tags(problem, model),
-            "tabular.digest.params": records.digest(found["params"]),
-            "tabular.digest.trials": records.digest(columns),
+            "tabular.digest.params": records.digest(found),
+            "tabular.digest.trials": records.digest(kept),
+            "tabular.digest.cross_validation": records.digest(folds),
         },
     )  # fmt: skip
     ended = f"{len(trials)} trials"
     if len(trials) < problem.search.trials:
-        ended += f" of {problem.search.trials} (its {problem.search.timeout:g} s were over)"
-    summary = f"{ended}, best cross-validated {metric.name} {winner.score:.4f}"
-    note = f"{ended} of Hyperopt's TPE in {seconds:.1f} s. Best: trial {winner.number}, `{describe(winner.params)}`."
-    step.finish(f"hpo {model}", summary, f"{note}\n\nCross-validated {metric.name}: {winner.score:.4f}.")
+        ended += f" of {problem.search.trials} (its {problem.search.timeout or 0:g} s were over)"
+    summary = f"{ended}, best cross-validated {metric} {score:.4f}"
+    took = f"{seconds['search_seconds']:.1f} s"
+    note = f"{ended} of Hyperopt's TPE in {took}. Best: trial {winner.number}, `{describe(found)}`."
+    said = f"Cross-validated {metric}: {score:.4f}; of the classes' shares alone: {baseline[f'cv_{metric}_mean']:.4f}."
+    step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")
+
+
+def _table(problem: Problem, model: str, trials: Sequence[Trial]) -> dict[str, list[Any]]:
+    """The trials as a table: name of a column: its values."""
+    metric = problem.search.metric
+    found = list(dict.fromkeys(name for trial in trials for name in trial.found))
+    return {
+        "trial": [trial.number for trial in trials],
+        metric: [None if trial.score is None else sign(metric) * trial.score for trial in trials],
+        "complete": [trial.is_complete for trial in trials],
+        **{name: [trial.params.get(name) for trial in trials] for name in spaces.names(problem.models[model].space)},
+        **{name: [trial.found.get(name) for trial in trials] for name in found},
+        "trial_seconds": [trial.seconds for trial in trials],
+    }

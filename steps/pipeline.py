@@ -47,6 +47,7 @@ CHAIN = (
             "dataset": "reference",
             "model": "value",
             "trials": "value",
+            "resume": "conduct",
             "replays": "conduct",
             **CONDUCT,
         },
@@ -57,7 +58,10 @@ CHAIN = (
     Step(
         name="train",
         parameters={"problem": "reference", "dataset": "reference", "model": "value", "params": "reference", **CONDUCT},
-        inputs={"dataset": Input("etl", ("train", "schema", "counts")), "params": Input("hpo", ("params",))},
+        inputs={
+            "dataset": Input("etl", ("train", "schema", "counts")),
+            "params": Input("hpo", ("params", "cross_validation")),
+        },
         reads=("name", "seed", "search.metric", "search.folds", "models.{model}"),
         each_model=True,
     ),

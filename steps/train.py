@@ -1,4 +1,4 @@
-"""train: cross-validate a model with its best hyperparameters, then fit it on all training rows.
+"""train: fit a model with its best hyperparameters on all training rows, once it is cross-validated.
 
 Leaves cross-validated and training metrics, the loss by iteration where the model has iterations, and the fitted model.
 """
@@ -8,16 +8,13 @@ import math
 import time
 from typing import Any
 
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Run
 
 from steps import dataset, environment, frozen, models, records, store, tracked
 from steps.terminal import describe
 from tabular import training
 from tabular.errors import UserError
 from tabular.problem import Problem
-
-# A curve of more points than this is thinned: MLflow draws no more, and each is a row in its store.
-MOST_POINTS = 200
 
 
 def train(step: tracked.Step) -> None:
@@ -26,10 +23,14 @@ def train(step: tracked.Step) -> None:
     problem = frozen.problem_of(step, source)
     name = frozen.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train")
-    params = _best_params(step, name)
+    search = _search(step, name)
+    params = _left(search, store.BEST_PARAMS, step)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
-    cuts = rows.folds(problem)
-    result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, curves=True)
+    if search:  # it has cross-validated its best on the same folds
+        result = training.CrossValidation(**_left(search, store.CROSS_VALIDATION, step))
+    else:
+        cuts = rows.folds(problem)
+        result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, curves=True)
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
     seconds = time.perf_counter() - started
@@ -52,16 +53,20 @@ def train(step: tracked.Step) -> None:
     _finish(step, problem, name, params, metrics)
 
 
-def _best_params(step: tracked.Step, name: str) -> dict[str, Any]:
-    """What the run of hpo found; nothing where train is given none."""
+def _search(step: tracked.Step, name: str) -> Run | None:
+    """The run of hpo that the step is given."""
     given = step.arguments["params"]
     if not given:
-        return {}
+        return None
     found = store.run(step.client, given, "params", "hpo")
     searched = found.data.tags.get("tabular.model")
     if searched != name:
         raise UserError(f"params: run {given} searched for {searched!r}, and the model is {name!r}")
-    return json.loads(store.artifact(found, store.BEST_PARAMS, step.folder).read_text(encoding="utf-8"))["params"]
+    return found
+
+
+def _left(search: Run, artifact: str, step: tracked.Step) -> dict[str, Any]:
+    return json.loads(store.artifact(search, artifact, step.folder).read_text(encoding="utf-8"))
 
 
 def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
@@ -83,15 +88,16 @@ def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, can
 
 def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
     """The folds' mean log loss by iteration, as metrics with steps."""
+    if not curves:
+        return
     now = int(time.time() * 1000)
-    points = []
-    for name, losses in curves.items():
-        stride = -(-len(losses) // MOST_POINTS)
-        kept = sorted({*range(0, len(losses), stride), len(losses) - 1})
-        points += [Metric(f"{name}_loss_by_iteration", losses[i], now, i + 1) for i in kept]
-    if points:
-        step.client.log_batch(step.run_id, metrics=points)
-        step.json(curves, store.CURVES)
+    points = [
+        Metric(f"{name}_loss_by_iteration", loss, now, iteration)
+        for name in curves.keys() - {"iteration"}
+        for iteration, loss in zip(curves["iteration"], curves[name], strict=True)
+    ]
+    step.client.log_batch(step.run_id, metrics=points)
+    step.json(curves, store.CURVES)
 
 
 def _log_model(step: tracked.Step, problem: Problem, name: str, rows: dataset.DataSet, fitted: training.Fitted) -> None:

@@ -5,9 +5,12 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tabular.boosting import finds_iterations
 from tabular.datasets import Column
+from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
-from tabular.problem import DEFAULT_MODELS, Model, Preprocessing
+from tabular.problem import Model, Preprocessing
+from tabular.spaces import names
 
 # Families that split on a column's order: they need neither scaling nor a column a category.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
@@ -58,7 +61,7 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         known = kind().get_params()
     except TypeError as error:
         raise UserError(f"{where}.estimator: {model.estimator} cannot be made without arguments ({error})") from None
-    named = {"params": given, "space": model.space}
+    named = {"params": given, "space": dict.fromkeys(names(model.space))}
     _check_names(model.estimator, kind, known, named, where)
     if model.estimator.startswith("lightgbm."):
         _check_early_stopping(named, where)
@@ -83,10 +86,14 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
 def defaults(model: Model) -> dict[str, Any]:
     """The values that a model's searched hyperparameters have without a search: the problem's, else the estimator's.
 
-    One that the estimator takes without a default of its own is left out.
+    One that the estimator takes without a default of its own is left out. A number of iterations that the search would
+    find by looking on is among them.
     """
     known = {**load_class(model.estimator, "estimator")().get_params(), **model.params}
-    return {name: known[name] for name in model.space if name in known}
+    searched = names(model.space)
+    if finds_iterations(model.estimator, {**model.params, **dict.fromkeys(searched)}):
+        searched.append("n_estimators")
+    return {name: known[name] for name in searched if name in known}
 
 
 def _check_names(
@@ -132,11 +139,11 @@ def check(models: Mapping[str, Model]) -> None:
 
 
 def _is_usual(model: Model) -> bool:
-    """Whether it is the class of a default model with hyperparameters that this one has too."""
-    for usual in DEFAULT_MODELS.values():
-        if model.estimator == usual["estimator"]:
-            return {*model.params, *model.space} <= {*usual["params"], *usual.get("space", {})}
-    return False
+    """Whether it is a class that there are defaults for, with hyperparameters that these have too."""
+    known = [given for given in MODELS.values() if given["estimator"] == model.estimator]
+    known += [SPACES[model.estimator]] if model.estimator in SPACES else []
+    usual = {name for given in known for part in (given["params"], given.get("space", {})) for name in part}
+    return bool(known) and {*model.params, *names(model.space)} <= usual
 
 
 def resolve(model: Model) -> Preprocessing:

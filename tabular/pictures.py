@@ -428,13 +428,17 @@ def _draw_bars(axes: Axes, metrics: Mapping[str, Mapping[str, float]], names: Se
     _remark(axes, "more is better" if _greater_is_better(names[0]) else "less is better")
 
 
-def learning_curve(curves: Mapping[str, Sequence[float]], *, metric: str, title: str) -> Figure:
+def learning_curve(
+    curves: Mapping[str, Sequence[float]], *, iterations: Sequence[int] | None = None, metric: str, title: str
+) -> Figure:
     """Scores by iteration, the best of each curve that is not of training rows marked.
 
     Parameters
     ----------
     curves : mapping of name to sequence of float
         Such as {"train": ..., "validation": ...}; one whose name begins with "train" gets no mark if there are others.
+    iterations : sequence of int, optional
+        After which ones the scores were taken, by default 1, 2, 3, ….
     metric : str
         The score's name. Less is better if `METRICS` says so or, for a name that it lacks, if it holds "loss" or
         "error".
@@ -453,14 +457,15 @@ def learning_curve(curves: Mapping[str, Sequence[float]], *, metric: str, title:
         if not drawn:
             _say(axes, "No score was recorded.")
             return figure
-        _number_from_one(axes, max(map(len, drawn.values())))
+        after = np.arange(1, max(map(len, drawn.values())) + 1) if iterations is None else np.asarray(iterations)
+        _number_from_one(axes, int(after[-1]))
         judged = [name for name in drawn if not str(name).startswith("train")] or list(drawn)
         for (name, scores), color in zip(drawn.items(), _colors(len(drawn)), strict=True):
-            x = np.arange(1, len(scores) + 1)
+            x = after[: len(scores)]
             label = _text(name)
             if name in judged:
                 best = int(np.nanargmax(scores) if _greater_is_better(metric) else np.nanargmin(scores))
-                label += f", best {scores[best]:.4g} at {best + 1}"
+                label += f", best {scores[best]:.4g} at {x[best]}"
                 axes.plot(x[best], scores[best], marker="o", markersize=7, markerfacecolor="none", color=color)
             axes.plot(x, scores, color=color, label=label, marker="." if len(scores) <= 25 else "")
         figure.legend(loc="outside lower left", ncols=2, fontsize=9)

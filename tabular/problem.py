@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
 from tabular.metrics import METRICS
 
@@ -126,6 +127,7 @@ class Range(Section):
     low: float
     high: float
     log: bool = False
+    step: float | None = Field(default=None, gt=0, description="only multiples of it are drawn")
 
     @model_validator(mode="after")
     def _bounds(self) -> Self:
@@ -135,14 +137,29 @@ class Range(Section):
             raise ValueError(f"a log range must start above 0, not at {self.low:g}")
         if self.type == "int" and not (self.low.is_integer() and self.high.is_integer()):
             raise ValueError(f"an int range needs whole numbers as its ends, not {self.low:g} and {self.high:g}")
+        if self.step is not None:
+            if self.type == "int" and not self.step.is_integer():
+                raise ValueError(f"an int range needs a whole step, not {self.step:g}")
+            ends = (self.low / self.step, self.high / self.step)
+            if any(abs(end - round(end)) > 1e-9 for end in ends):
+                raise ValueError(
+                    f"low and high ({self.low:g}, {self.high:g}) must be multiples of step ({self.step:g})"
+                )
         return self
+
+
+class Option(Section):
+    """A value of a choice, with hyperparameters that are searched only where it is chosen."""
+
+    value: Scalar
+    space: dict[str, "Dimension"] = {}
 
 
 class Choice(Section):
     """One of several values."""
 
     type: Literal["choice"]
-    options: list[Scalar] = Field(min_length=2)
+    options: list[Scalar | Option] = Field(min_length=2)
 
 
 Dimension = Annotated[Range | Choice, Field(discriminator="type")]
@@ -163,6 +180,23 @@ class Model(Section):
     params: dict[str, Scalar] = {}
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
+    start: list[dict[str, Scalar]] = Field(default=[], description="points that the search tries after the model's own")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_space(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("space") != "default":
+            return values
+        estimator = values.get("estimator")
+        usual = SPACES.get(estimator) if isinstance(estimator, str) else None
+        if usual is None:
+            raise ValueError(f"space: there is no default for {estimator}, only for {', '.join(SPACES)}: write one")
+        given = values.get("params", {})
+        params = {**usual["params"], **given} if isinstance(given, dict) else given
+        # what the problem fixes is not searched
+        space = {name: dimension for name, dimension in usual["space"].items() if name not in params}
+        start = [{name: point[name] for name in space} for point in usual["start"]]
+        return {"start": start, **values, "params": params, "space": space}
 
 
 class Search(Section):
@@ -211,28 +245,6 @@ class Registry(Section):
     alias: Annotated[str, AfterValidator(_alias)] = "champion"
 
 
-DEFAULT_MODELS: dict[str, dict[str, Any]] = {
-    "logistic_regression": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000}},
-    "random_forest": {
-        "estimator": "sklearn.ensemble.RandomForestClassifier",
-        "params": {"n_estimators": 200, "min_samples_leaf": 2},
-    },
-    "lightgbm": {
-        "estimator": "lightgbm.LGBMClassifier",
-        "params": {"n_estimators": 200, "subsample_freq": 1},
-        "space": {
-            "num_leaves": {"type": "int", "low": 4, "high": 128, "log": True},
-            "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
-            "n_estimators": {"type": "int", "low": 50, "high": 500, "log": True},
-            "min_child_samples": {"type": "int", "low": 5, "high": 100, "log": True},
-            "colsample_bytree": {"type": "float", "low": 0.4, "high": 1.0},
-            "subsample": {"type": "float", "low": 0.5, "high": 1.0},
-            "reg_lambda": {"type": "float", "low": 0.001, "high": 10.0, "log": True},
-        },
-    },
-}
-
-
 class Problem(Section):
     """A prediction problem, whole: what `problems/*.yaml` hold."""
 
@@ -252,7 +264,7 @@ class Problem(Section):
     def _defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             raise ValueError("a problem is a mapping of sections (name, data, split, models, search, gate, registry)")
-        filled = {"models": DEFAULT_MODELS, "registry": {}, **values}
+        filled = {"models": MODELS, "registry": {}, **values}
         if isinstance(filled["registry"], dict):
             filled["registry"] = {"name": f"{values.get('name')}_classifier", **filled["registry"]}
         filled["gate"] = _gate(filled.get("gate", {}), filled.get("search"))

@@ -1,69 +1,129 @@
 """The search for hyperparameters: Hyperopt's TPE over a problem's space."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tabular.errors import UserError, first_line
-from tabular.problem import Choice, Range
-from tabular.trials import Doc, ExecutorTrials
+from tabular.spaces import Space, flat, labelled, names, to_hyperopt
+from tabular.trials import Doc, ExecutorTrials, saved_line
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an objective says of a point: its score, and what else is worth keeping."""
-
-    score: float
-    metrics: Mapping[str, float] = field(default_factory=dict)
+# Before it models scores TPE draws so many points at random; Hyperopt's own 20 are all that a search of minutes makes.
+RANDOM_TRIALS = 10
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the space and its score; None where the trial failed, with the reason."""
+    """One point of the space and what came of it.
+
+    Attributes
+    ----------
+    number, params
+        Which it is, and its hyperparameters.
+    score
+        The mean of its parts where it is complete; an estimate on the same scale where it was given up; None where it
+        failed, for the `reason`.
+    is_complete, parts, found, seconds
+        As its `Evaluation` says.
+    suggest_seconds
+        That Hyperopt took to suggest it.
+    saved
+        All of it as a line of JSON, from which another search can go on.
+
+    """
 
     number: int
     params: Mapping[str, Any]
     score: float | None
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    is_complete: bool = True
+    parts: tuple[float, ...] = ()
+    found: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
+    suggest_seconds: float = field(default=0.0, compare=False)
     reason: str = ""
+    saved: str = field(default="", compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What an objective is asked: a trial's hyperparameters, and the trials that its suggestion saw.
+
+    `is_given` says that it is one of those that the search begins with.
+    """
+
+    params: Mapping[str, Any]
+    seen: tuple[Trial, ...] = ()
+    is_given: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an objective says of a point.
+
+    Attributes
+    ----------
+    score
+        On the parts that were evaluated.
+    parts
+        The score of each, in an order that all trials of a search have in common.
+    is_complete
+        Whether these are all parts, or the trial was given up after them.
+    found
+        Hyperparameters that the evaluation chose by itself, such as a number of iterations.
+    seconds
+        That it took.
+
+    """
+
+    score: float
+    parts: tuple[float, ...] = ()
+    is_complete: bool = True
+    found: Mapping[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 def search(
-    objective: Callable[[dict[str, Any]], Evaluation],
-    space: Mapping[str, Range | Choice],
+    objective: Callable[[Point], Evaluation],
+    space: Space,
     *,
-    start: Mapping[str, Any],
-    greater_is_better: bool,
+    start: Sequence[Mapping[str, Any]],
     trials: int,
-    timeout: float | None,
     seed: int,
     executor: Executor,
     lag: int = 1,
     at_once: Callable[[], int] | None = None,
+    is_over: Callable[[Sequence[Trial]], bool] = lambda trials: False,
+    saved: Path | None = None,
     tell: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """Look for the point of a space with the best score, by the tree of Parzen estimators.
+    """Look for the point of a space with the highest score, by the tree of Parzen estimators.
 
     Parameters
     ----------
     objective
-        Of hyperparameters; gives their evaluation. An error that it raises is a failed trial, and the search goes on.
+        Evaluates a point. An error that it raises is a failed trial, and the search goes on.
     space
         Hyperparameter: what it may be.
     start
-        The first trial: the search's result is never worse. What it lacks of the space is left to the estimator.
-    greater_is_better
-        Whether a higher score is better.
-    trials, timeout
-        When to stop: after so many trials or seconds, whichever is first. Trials under way then do not count.
+        The first trials: the search's result is never worse than theirs. What one lacks of the space is left to the
+        estimator.
+    trials
+        When to stop.
     seed
         Of the suggestions: the same seed and lag suggest the same points.
     executor, lag, at_once
         Where trials are evaluated, what their suggestions see, and how many at this moment: see `ExecutorTrials`.
+    is_over
+        Asked of the trials that have ended, every tenth of a second, whether to stop; trials under way then do not
+        count. Not asked before the first has ended.
+    saved
+        A file that holds the `Trial.saved` of an earlier search, a line each: such a trial is not evaluated again.
     tell
         Is told of each trial in its turn.
 
@@ -79,23 +139,24 @@ def search(
 
     Notes
     -----
-    Bergstra, Bardenet, Bengio and Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; hyperopt.tpe.
+    Bergstra, Bardenet, Bengio and Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; hyperopt.tpe. TPE
+    learns from all trials that did not fail. That of one which was given up is told as the best one's before it, and
+    what it differed by on the parts that they share.
     """
     from hyperopt import fmin, tpe
-    from hyperopt.fmin import generate_trials_to_calculate
 
-    made = _Made(executor, lag, at_once, space, start, tell)
-    first = {name: _within(dimension, start.get(name)) for name, dimension in space.items()}
-    made.insert_trial_docs(generate_trials_to_calculate([first])._dynamic_trials)
+    suggest = partial(tpe.suggest, n_startup_jobs=RANDOM_TRIALS)
+    made = _Made(executor, lag, at_once, space, start, is_over, tell)
+    made.insert_trial_docs([_start(number, labelled(space, params)) for number, params in enumerate(start)])
     fmin(
-        _Told(objective, -1 if greater_is_better else 1),
-        {name: _dimension(name, dimension) for name, dimension in space.items()},
-        algo=tpe.suggest,
+        _Asked(objective),
+        to_hyperopt(space),
+        algo=suggest,
         max_evals=trials,
-        timeout=timeout,
         trials=made,
         rstate=np.random.default_rng(seed),
         catch_eval_exceptions=True,
+        trials_save_file=str(saved or ""),
         show_progressbar=False,
         verbose=False,
         return_argmin=False,
@@ -105,92 +166,98 @@ def search(
     return made.made
 
 
-def best(trials: list[Trial], *, greater_is_better: bool) -> Trial:
-    """The trial with the best score; of equals the first."""
-    sign = 1 if greater_is_better else -1
-    return max(trials, key=lambda trial: -math.inf if trial.score is None else sign * trial.score)
+def best(trials: Sequence[Trial]) -> Trial:
+    """The trial with the highest score of those that are complete; of equals the first."""
+    return max(trials, key=lambda trial: trial.score if trial.is_complete and trial.score is not None else -math.inf)
 
 
 @dataclass(frozen=True)
-class _Told:
-    """The objective as Hyperopt asks it: a loss, and what else is to be kept."""
+class _Asked:
+    """The objective as Hyperopt asks it: a loss, and what else is to be kept, as JSON holds it."""
 
-    objective: Callable[[dict[str, Any]], Evaluation]
-    sign: int
+    objective: Callable[[Point], Evaluation]
 
-    def __call__(self, params: dict[str, Any]) -> dict[str, Any]:
-        found = self.objective(params)
+    def __call__(self, point: Point) -> dict[str, Any]:
+        found = self.objective(point)
         if math.isnan(found.score):
-            raise UserError("it has no score: a fold holds one class only")
-        loss = self.sign * found.score
-        return {"status": "ok", "loss": loss, "score": found.score, "metrics": dict(found.metrics)}
+            raise UserError("it has no score")
+        return {"status": "ok", "loss": -found.score, **asdict(found)}
+
+
+def _start(number: int, values: Mapping[str, Any]) -> Doc:
+    """A point to begin with, as Hyperopt's trials hold it."""
+    from hyperopt.fmin import generate_trial
+
+    doc: Doc = generate_trial(number, {label: value for label, value in values.items() if value is not None})
+    for part in ("idxs", "vals"):
+        doc["misc"][part] |= {label: [] for label, value in values.items() if value is None}
+    return doc
 
 
 class _Made(ExecutorTrials):
-    """The trials of a search, which begins at a point that may lie outside of its space."""
+    """The trials of a search, which begins at points that may lie outside of its space."""
 
     def __init__(
         self,
         executor: Executor,
         lag: int,
         at_once: Callable[[], int] | None,
-        space: Mapping[str, Any],
-        start: Mapping[str, Any],
+        space: Space,
+        start: Sequence[Mapping[str, Any]],
+        is_over: Callable[[Sequence[Trial]], bool],
         tell: Callable[[Trial], None],
     ) -> None:
         super().__init__(executor, lag=lag, at_once=at_once)
         self.made: list[Trial] = []
-        self._space, self._start, self._tell = space, start, tell
-        self._params: dict[int, dict[str, Any]] = {}
+        self._told = 0
+        self._names = names(space)
+        self._start, self._is_over, self._tell = start, is_over, tell
 
-    def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Any) -> "Future[Any]":
+    def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
         """Start a trial."""
-        names = [name for name in self._space if number or name in self._start]
-        self._params[number] = {name: self._start[name] if number == 0 else point[name] for name in names}
-        return super().submit(fn, number, self._params[number], seen)
+        asked = Point(self._params(number, point), tuple(self.made[: len(seen)]), number < len(self._start))
+        return super().submit(fn, number, asked, seen)
 
-    def ended(self, doc: Doc) -> None:
+    def is_over(self) -> bool:
+        """Whether the search is to stop."""
+        return self._is_over(self.made)
+
+    def ended(self, doc: Doc, point: Any) -> None:
         """A trial has ended."""
         number, error = doc["tid"], doc["misc"].get("exception")
         if isinstance(error, BrokenExecutor):
             raise UserError(
                 "search: a process that evaluated a trial was killed; if memory ran out, search.lag: 1 needs the least"
             ) from error
-        params, result = self._params.pop(number), doc["result"]
+        params, result = self._params(number, point), doc["result"]
+        took = self.suggest_seconds.get(number, 0.0)
         if error is not None:
-            trial = Trial(number, params, None, reason=first_line(error))
+            reason = first_line(error)
+            trial = Trial(number, params, None, is_complete=False, suggest_seconds=took, reason=reason)
         else:
-            trial = Trial(number, params, result["score"], result["metrics"])
+            kept = {name: result[name] for name in ("is_complete", "found", "seconds")}
+            parts = tuple(result["parts"])
+            score = result["score"] if kept["is_complete"] else self._estimate(result["score"], parts)
+            trial = Trial(number, params, score, parts=parts, suggest_seconds=took, saved=saved_line(doc), **kept)
+            result["loss"] = -score
         self.made.append(trial)
-        self._tell(trial)
 
+    def meanwhile(self) -> None:
+        """Tell of the trials that have ended."""
+        while self._told < len(self.made):
+            self._told += 1
+            self._tell(self.made[self._told - 1])
 
-def _within(dimension: Range | Choice, value: Any) -> Any:
-    """A value as Hyperopt's suggestions take it: an option's place, a number within the range, else its middle."""
-    if isinstance(dimension, Choice):
-        places = [place for place, option in enumerate(dimension.options) if _is_same(option, value)]
-        return places[0] if places else 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        middle = math.sqrt(dimension.low * dimension.high) if dimension.log else (dimension.low + dimension.high) / 2
-        value = round(middle) if dimension.type == "int" else middle
-    return min(max(value, dimension.low), dimension.high)
+    def _params(self, number: int, point: Any) -> dict[str, Any]:
+        if number < len(self._start):
+            return dict(self._start[number])
+        drawn = flat(point)
+        return {name: drawn[name] for name in self._names if name in drawn}
 
-
-def _is_same(option: Any, value: Any) -> bool:
-    return type(option) is type(value) and option == value
-
-
-def _dimension(name: str, dimension: Range | Choice) -> Any:
-    """A dimension of the problem as Hyperopt's."""
-    from hyperopt import hp
-    from hyperopt.pyll import scope
-
-    if isinstance(dimension, Choice):
-        return hp.choice(name, dimension.options)
-    low, high = (
-        (math.log(dimension.low), math.log(dimension.high)) if dimension.log else (dimension.low, dimension.high)
-    )
-    if dimension.type == "int":
-        draw = hp.qloguniform if dimension.log else hp.quniform
-        return scope.int(draw(name, low, high, 1))
-    return (hp.loguniform if dimension.log else hp.uniform)(name, low, high)
+    def _estimate(self, score: float, parts: tuple[float, ...]) -> float:
+        """What a trial that was given up would have come to: the best one's score, and what it differed by so far."""
+        complete = [trial for trial in self.made if trial.is_complete]
+        if not complete:
+            return score
+        ahead = best(complete)
+        return float((ahead.score or 0.0) + np.mean(parts) - np.mean(ahead.parts[: len(parts)]))

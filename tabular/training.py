@@ -16,7 +16,10 @@ from tabular.metrics import classification_metrics
 from tabular.problem import Model
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Curves: TypeAlias = dict[str, list[float]]
+# "iteration": after which ones the log loss is taken; "training", "validation": the losses. Empty without iterations.
+Curves: TypeAlias = dict[str, list[Any]]
+# About so many points of a curve are taken: each costs as much as an iteration.
+CURVE_POINTS = 100
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,14 @@ class Fitted:
     def probabilities(self, X: Any) -> Array:
         """(n, classes) float64; a class that the training rows lacked has probability 0."""
         return _probabilities(self.classifier, self.features.transform(X), self.classes)
+
+
+@dataclass(frozen=True)
+class OnFold:
+    """A fold's metrics, and its log loss by iteration where it was followed."""
+
+    scores: Mapping[str, float]
+    curves: Curves
 
 
 @dataclass(frozen=True)
@@ -86,23 +97,46 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     UserError
         Where the estimator refuses its hyperparameters or the rows.
     """
-    from threadpoolctl import threadpool_limits
-
     where = f"models.{candidate.name}"
     classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
-    features = preprocessor(candidate.columns, resolve(candidate.model), sparse=takes_sparse(classifier))
+    features, Z = encode(candidate, X, sparse=takes_sparse(classifier))
+    followed = [] if validation is None else [(Z, y), (features.transform(validation[0]), validation[1])]
+    curves = fit_encoded(candidate, classifier, Z, y, followed)
+    return Fitted(features, classifier, candidate.classes, curves)
+
+
+def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
+    """A candidate's preprocessing, fitted on rows, and those rows prepared: (n, prepared columns).
+
+    `sparse` says whether its classifier takes sparse matrices. No hyperparameter that is searched has a say here.
+    """
+    features = preprocessor(candidate.columns, resolve(candidate.model), sparse=sparse)
+    return features, features.fit_transform(X)
+
+
+def fit_encoded(
+    candidate: Candidate, classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]] = ()
+) -> Curves:
+    """Fit a classifier on prepared rows; gives its log loss by iteration on the rows that are `followed`.
+
+    Raises
+    ------
+    UserError
+        Where it refuses its hyperparameters or the rows.
+    """
+    from threadpoolctl import threadpool_limits
+
     # BLAS sums in another order with other threads: one thread gives the same bits on every machine
     with threadpool_limits(limits=1, user_api="blas"):
-        Z = features.fit_transform(X)
-        followed = [] if validation is None else [(Z, y), (features.transform(validation[0]), validation[1])]
         try:
             curves = _fit(classifier, Z, y, followed, candidate.classes)
         except Exception as error:  # libraries raise errors of their own, such as LightGBMError
-            raise UserError(f"{where}: {candidate.model.estimator} refuses to fit: {first_line(error)}") from error
+            message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
+            raise UserError(f"models.{candidate.name}: {message}") from error
     if classifier.get_params().get("n_jobs") is not None:
         # a forest that predicts in threads sums its trees in the order in which they end
         classifier.set_params(n_jobs=1)
-    return Fitted(features, classifier, candidate.classes, curves)
+    return curves
 
 
 def cross_validate(
@@ -120,14 +154,42 @@ def cross_validate(
     `names` are the metrics (all by default); `curves` asks for the losses by iteration, which take time.
     """
     started = time.perf_counter()
-    scores, followed = [], []
+    found = [on_fold(candidate, X, y, fold, threads=threads, names=names, curves=curves) for fold in folds]
+    return joined(found, time.perf_counter() - started)
+
+
+def on_fold(
+    candidate: Candidate,
+    X: Any,
+    y: Array,
+    fold: Fold,
+    *,
+    threads: int,
+    names: Sequence[str] | None = None,
+    curves: bool = False,
+) -> OnFold:
+    """As `cross_validate`, on one fold; `joined` makes a cross-validation of all."""
+    scored = (X.iloc[fold.score], y[fold.score])
+    validation = scored if curves else None
+    fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], threads=threads, validation=validation)
+    return OnFold(score(candidate, scored[1], fitted.probabilities(scored[0]), names), fitted.curves)
+
+
+def joined(folds: Sequence[OnFold], seconds: float) -> CrossValidation:
+    """The cross-validation that these folds are, in the order in which they were cut."""
+    return CrossValidation(tuple(fold.scores for fold in folds), _mean_curves([fold.curves for fold in folds]), seconds)
+
+
+def prior(candidate: Candidate, y: Array, folds: Sequence[Fold]) -> CrossValidation:
+    """Cross-validate the answer that knows no column: the share of each class among the fitted rows, for every row.
+
+    What `sklearn.dummy.DummyClassifier(strategy="prior")` answers.
+    """
+    found = []
     for fold in folds:
-        scored = (X.iloc[fold.score], y[fold.score])
-        validation = scored if curves else None
-        fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], threads=threads, validation=validation)
-        scores.append(score(candidate, scored[1], fitted.probabilities(scored[0]), names))
-        followed.append(fitted.curves)
-    return CrossValidation(tuple(scores), _mean_curves(followed), time.perf_counter() - started)
+        shares = np.bincount(y[fold.fit], minlength=candidate.classes) / len(fold.fit)
+        found.append(OnFold(score(candidate, y[fold.score], np.tile(shares, (len(fold.score), 1))), {}))
+    return joined(found, 0.0)
 
 
 def score(
@@ -149,12 +211,13 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
 def booster_text(classifier: Any) -> str | None:
     """A fitted LightGBM model as its text file, or None for another estimator.
 
-    The threads it was fitted with are left out: they are conduct, and the model is the same with any number.
+    The threads it was fitted with and the metric it was watched by are left out: the model is the same with any.
     """
     booster = getattr(classifier, "booster_", None)
     if booster is None or not hasattr(booster, "model_to_string"):
         return None
-    return re.sub(r"\[num_threads: -?\d+\]", "[num_threads: 0]", booster.model_to_string())
+    text = re.sub(r"\[num_threads: -?\d+\]", "[num_threads: 0]", booster.model_to_string())
+    return re.sub(r"\[metric: \S*\]", "[metric: ]", text)
 
 
 def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] | None:
@@ -213,41 +276,86 @@ def _fit(classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]
     """Fit, and give the log loss by iteration on the rows that are followed."""
     names = ("training", "validation")
     if followed and type(classifier).__module__.startswith("lightgbm"):
-        # a class that the rows lack cannot be scored, and LightGBM refuses it
-        X, b = zip(*((A, labels) for A, labels in followed if np.isin(labels, y).all()), strict=True)
-        # beside its own metrics, which are sums over threads: other bits with other threads
-        classifier.fit(Z, y, eval_X=X, eval_y=b, eval_names=list(names[: len(X)]), eval_metric=_iteration_loss)
-        return {name: list(losses["log_loss"]) for name, losses in classifier.evals_result_.items()}
+        # a class that the rows lack cannot be scored
+        known = {name: rows for name, rows in zip(names, followed, strict=True) if np.isin(rows[1], y).all()}
+        losses = _IterationLosses(known, np.unique(y), _points(classifier.get_params()["n_estimators"]))
+        # it would ask its own metrics after each iteration
+        classifier.set_params(metric="None").fit(Z, y, callbacks=[losses])
+        return losses.curves
     classifier.fit(Z, y)
     if not (followed and hasattr(classifier, "staged_predict_proba")):
         return {}
-    return {name: _staged(classifier, A, b, classes) for name, (A, b) in zip(names, followed, strict=True)}
+    found = [_staged(classifier, A, b, classes) for A, b in followed]
+    return {"iteration": list(found[0]), **{name: list(f.values()) for name, f in zip(names, found, strict=True)}}
 
 
-def _iteration_loss(y: Array, probabilities: Array) -> tuple[str, float, bool]:
-    """The log loss as LightGBM asks a metric: its name, its value, whether greater is better."""
-    if probabilities.ndim == 1:
-        of_truth = np.where(y == 1, probabilities, 1 - probabilities)
-    else:
-        of_truth = probabilities[np.arange(len(y)), y.astype(int)]
-    epsilon = np.finfo(np.float64).eps
-    return "log_loss", float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon)))), False
+def _points(iterations: int) -> set[int]:
+    """The iterations after which losses are taken, the last among them."""
+    stride = max(1, iterations // CURVE_POINTS)
+    return {*range(stride, iterations + 1, stride), iterations}
 
 
-def _staged(classifier: Any, Z: Any, y: Array, classes: int) -> list[float]:
-    losses = []
-    for stage in classifier.staged_predict_proba(Z):
-        spread = _spread(stage, classifier.classes_, classes)
-        losses.append(classification_metrics(y, spread, classes=range(classes), names=["log_loss"])["log_loss"])
+class _IterationLosses:
+    """A callback of LightGBM's that takes the log loss after some iterations.
+
+    As sets to evaluate they would be asked for after each, which takes as long as the iterations do; and LightGBM's own
+    metrics are sums over threads: other bits with other threads.
+    """
+
+    def __init__(self, followed: Mapping[str, tuple[Any, Array]], classes: Array, points: set[int]) -> None:
+        self._followed, self._classes, self._points = followed, classes, points
+        self.curves: Curves = {"iteration": [], **{name: [] for name in followed}}
+
+    def __call__(self, env: Any) -> None:
+        """An iteration has ended."""
+        from lightgbm import Dataset
+
+        booster = env.model
+        if env.iteration == env.begin_iteration and "validation" in self._followed:
+            Z = self._followed["validation"][0]
+            booster.add_valid(Dataset(Z, reference=booster.train_set, params=booster.params), "validation")
+        if env.iteration + 1 not in self._points:
+            return
+        self.curves["iteration"].append(env.iteration + 1)
+        asked = {"training": booster.eval_train, "validation": booster.eval_valid}
+        for name, (_, y) in self._followed.items():
+            asked[name](lambda probabilities, _, name=name, y=y: self._take(name, y, probabilities))
+
+    def _take(self, name: str, y: Array, probabilities: Array) -> tuple[str, float, bool]:
+        codes = np.searchsorted(self._classes, y)
+        if probabilities.ndim == 1:
+            of_truth = np.where(codes == 1, probabilities, 1 - probabilities)
+        else:
+            of_truth = probabilities[np.arange(len(codes)), codes]
+        epsilon = np.finfo(np.float64).eps
+        loss = float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon))))
+        self.curves[name].append(loss)
+        return "log_loss", loss, False
+
+
+def _staged(classifier: Any, Z: Any, y: Array, classes: int) -> dict[int, float]:
+    losses, points = {}, _points(_iterations(classifier))
+    for iteration, stage in enumerate(classifier.staged_predict_proba(Z), start=1):
+        if iteration in points:
+            whole = spread(stage, classifier.classes_, classes)
+            found = classification_metrics(y, whole, classes=range(classes), names=["log_loss"])
+            losses[iteration] = found["log_loss"]
     return losses
 
 
+def _iterations(classifier: Any) -> int:
+    """How many iterations a fitted classifier of stages has."""
+    if hasattr(classifier, "n_iter_"):
+        return int(classifier.n_iter_)
+    return len(classifier.estimators_)
+
+
 def _probabilities(classifier: Any, Z: Any, classes: int) -> Array:
-    return _spread(classifier.predict_proba(Z), classifier.classes_, classes)
+    return spread(classifier.predict_proba(Z), classifier.classes_, classes)
 
 
-def _spread(probabilities: Array, seen: Array, classes: int) -> Array:
-    """Columns for the classes that the training rows had, to columns for all."""
+def spread(probabilities: Array, seen: Array, classes: int) -> Array:
+    """(n, seen classes) probabilities to (n, classes); a class that the training rows lacked has probability 0."""
     if len(seen) == classes:
         return np.asarray(probabilities, dtype=np.float64)
     whole = np.zeros((len(probabilities), classes))
@@ -258,9 +366,11 @@ def _spread(probabilities: Array, seen: Array, classes: int) -> Array:
 def _mean_curves(curves: Sequence[Curves]) -> Curves:
     """The folds' mean, as far as every fold's curve goes; a curve that a fold lacks is left out."""
     shared = set(curves[0]).intersection(*curves)
-    mean: Curves = {}
+    if not shared:
+        return {}
+    length = min(len(curve["iteration"]) for curve in curves)
+    mean: Curves = {"iteration": curves[0]["iteration"][:length]}
     for name in ("training", "validation"):
         if name in shared:
-            length = min(len(curve[name]) for curve in curves)
             mean[name] = [float(value) for value in np.mean([curve[name][:length] for curve in curves], axis=0)]
     return mean

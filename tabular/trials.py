@@ -6,6 +6,7 @@ Hyperopt's serial search.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
@@ -58,13 +59,21 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
         self.lag = lag
         self.at_once = at_once or (lambda: lag)
         self._executor = executor
+        self.suggest_seconds: dict[int, float] = {}  # by the trial's number, what its suggestion took
 
     def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
         """Start a trial; `seen` are those that its suggestion was made from."""
         return self._executor.submit(fn, point)
 
-    def ended(self, doc: Doc) -> None:
+    def ended(self, doc: Doc, point: Any) -> None:
         """A trial has ended, and all before it have."""
+
+    def meanwhile(self) -> None:
+        """Do what is not to hold trials up: as many as may be are under way, or all have ended."""
+
+    def is_over(self) -> bool:
+        """Whether to stop; asked all the time, once a trial has ended."""
+        return False
 
     def fmin(
         self,
@@ -84,11 +93,11 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
         """As `hyperopt.fmin`, which calls this; what it takes beyond these parameters is of no use here."""
         saved = Path(trials_save_file) if trials_save_file else None
         queue = _Queue(self, fn, space, algo, max_evals, rstate, saved)
-        until = time.monotonic() + timeout if timeout is not None else float("inf")
+        until = time.monotonic() + timeout if timeout is not None else math.inf
         state: Any = []
         try:
-            for doc in queue.ended(until):
-                self.ended(doc)
+            for doc in queue.ended(lambda: time.monotonic() >= until or self.is_over()):
+                self.ended(doc, queue.point(doc))
                 if doc["state"] == JOB_STATE_ERROR and not catch_eval_exceptions:
                     raise doc["misc"]["exception"]
                 if early_stop_fn is not None:
@@ -100,6 +109,7 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
                     break
         finally:
             queue.cancel()
+            self.meanwhile()
         if return_argmin:
             return self.argmin
         return space_eval(space, self.argmin) if self.trials else None
@@ -128,21 +138,26 @@ class _Queue:
         self._futures: dict[int, Future[Any]] = {}
         self._known = _read(saved)
 
-    def ended(self, until: float) -> Iterator[Doc]:
-        """The trials as they end, in their order, up to the last or until that moment of `time.monotonic`."""
+    def ended(self, is_over: Callable[[], bool]) -> Iterator[Doc]:
+        """The trials as they end, in their order, up to the last or until it is over."""
         while self._done < self._most:
             self._start()
+            self._trials.meanwhile()
             future = self._futures.get(self._done)
             if future is not None and not future.done():
-                if time.monotonic() >= until and self._done:
+                if self._done and is_over():
                     return
                 # a later trial that ends first leaves its worker to the next one
                 pending = [future for future in self._futures.values() if not future.done()]
                 wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 continue
             yield self._end(self._done)
-            if time.monotonic() >= until:
+            if is_over():
                 return
+
+    def point(self, doc: Doc) -> Any:
+        """A trial's point of the space."""
+        return space_eval(self._space, spec_from_misc(doc["misc"]))
 
     def cancel(self) -> None:
         """Give up what has not begun; what an executor is at work on, it alone can end."""
@@ -161,14 +176,15 @@ class _Queue:
             doc = self._docs[number]
             doc["state"], doc["book_time"] = JOB_STATE_RUNNING, coarse_utcnow()
             if not self._is_known(doc):
-                point = space_eval(self._space, spec_from_misc(doc["misc"]))
-                self._futures[number] = self._trials.submit(self._fn, number, point, seen)
+                self._futures[number] = self._trials.submit(self._fn, number, self.point(doc), seen)
             self._started += 1
 
     def _suggest(self, number: int, seen: Sequence[Doc]) -> Doc:
+        started = time.perf_counter()
         view = trials_from_docs(list(seen), validate=False)
         seed = self._rstate.integers(2**31 - 1)
         doc: Doc = self._algo([number], self._domain, view, seed)[0]
+        self._trials.suggest_seconds[number] = time.perf_counter() - started
         return doc
 
     def _is_known(self, doc: Doc) -> bool:
@@ -196,8 +212,13 @@ class _Queue:
         self._trials.refresh()
         if self._saved is not None and future is not None and doc["state"] == JOB_STATE_DONE:
             with self._saved.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"tid": number, "vals": _vals(doc), "result": doc["result"]}) + "\n")
+                file.write(saved_line(doc) + "\n")
         return doc
+
+
+def saved_line(doc: Doc) -> str:
+    """A trial that has ended as a line of a `trials_save_file`."""
+    return json.dumps({"tid": doc["tid"], "vals": _vals(doc), "result": doc["result"]})
 
 
 def _read(saved: Path | None) -> dict[int, Mapping[str, Any]]:

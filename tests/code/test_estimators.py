@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular.datasets import Column
+from tabular.defaults import MODELS
 from tabular.errors import UserError
 from tabular.estimators import build, load_class, preprocessor, resolve
-from tabular.problem import DEFAULT_MODELS, Model, Preprocessing, Range
+from tabular.problem import Model, Preprocessing, Range
 
-LOGISTIC, FOREST, LIGHTGBM = (DEFAULT_MODELS[name]["estimator"] for name in DEFAULT_MODELS)
+LOGISTIC, FOREST, LIGHTGBM = (MODELS[name]["estimator"] for name in MODELS)
 COLUMNS = (
     Column("amount", "double", "number"),
     Column("member", "boolean", "number"),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tabular.errors import UserError
 from tabular.problem import Choice, Range
-from tabular.search import Evaluation, Trial, best, search
+from tabular.search import Evaluation, Point, Trial, best, search
 
 SPACE: dict[str, Range | Choice] = {
     "leaves": Range(type="int", low=4, high=64, log=True),
@@ -36,23 +36,20 @@ def run(
     start: Mapping[str, Any] | None = None,
     trials: int = 8,
     seed: int = 0,
-    greater_is_better: bool = True,
-    timeout: float | None = None,
-    lag: int = 1,
     workers: int = 1,
+    **options: Any,
 ) -> list[Trial]:
+    first = start if start is not None else START if space is SPACE else {}
     with ThreadPoolExecutor(workers) as executor:
         return search(
-            lambda params: Evaluation(score(params)),
+            lambda point: Evaluation(score(dict(point.params))),
             space,
-            start=start if start is not None else START if space is SPACE else {},
-            greater_is_better=greater_is_better,
+            start=[first],
             trials=trials,
-            timeout=timeout,
             seed=seed,
             executor=executor,
-            lag=lag,
             at_once=lambda: workers,
+            **options,
         )
 
 
@@ -94,21 +91,7 @@ def test_workers_and_delays_change_no_trial(seed: int, lag: int, workers: int) -
 
 def test_the_trials_are_told_in_their_order() -> None:
     told: list[Trial] = []
-    with ThreadPoolExecutor(3) as executor:
-        made = search(
-            lambda params: Evaluation(params["share"], {"more": 1.0}),
-            SPACE,
-            start=START,
-            greater_is_better=True,
-            trials=12,
-            timeout=None,
-            seed=0,
-            executor=executor,
-            lag=3,
-            tell=told.append,
-        )
-    assert told == made
-    assert made[5].metrics == {"more": 1.0}
+    assert run(workers=3, lag=3, trials=12, tell=told.append) == told
 
 
 @given(st.integers(0, 50), st.integers(-5, 20), st.integers(1, 30), st.booleans())
@@ -153,49 +136,46 @@ def test_parameters_come_in_the_order_of_the_space() -> None:
 
 def test_a_search_ends_when_its_time_is_over() -> None:
     started = time.perf_counter()
-    made = run(lambda params: time.sleep(0.3) or 0.0, trials=50, timeout=1)
+    made = run(
+        lambda params: time.sleep(0.3) or 0.0, trials=50, is_over=lambda trials: time.perf_counter() - started > 1
+    )
     assert 1 <= len(made) < 10
     assert time.perf_counter() - started < 4
 
 
 def test_a_search_makes_at_least_one_trial() -> None:
-    assert len(run(timeout=1e-9, trials=3)) >= 1
+    assert len(run(is_over=lambda trials: True, trials=3)) >= 1
 
 
-@pytest.mark.parametrize("greater_is_better", [True, False])
-def test_a_known_optimum_is_found_roughly(greater_is_better: bool) -> None:
-    sign = -1 if greater_is_better else 1
-
+def test_a_known_optimum_is_found_roughly() -> None:
     def bowl(params: dict[str, Any]) -> float:
-        return sign * ((params["a"] - 2) ** 2 + (params["b"] + 1) ** 2)
+        return -((params["a"] - 2) ** 2) - (params["b"] + 1) ** 2
 
     space = {name: Range(type="float", low=-5, high=5) for name in ("a", "b")}
-    made = run(bowl, space, start={"a": 0.0, "b": 0.0}, trials=60, greater_is_better=greater_is_better)
-    found = best(made, greater_is_better=greater_is_better).params
+    found = best(run(bowl, space, start={"a": 0.0, "b": 0.0}, trials=60)).params
     assert math.hypot(found["a"] - 2, found["b"] + 1) < 1
 
 
 def test_of_equal_trials_the_first_is_the_best() -> None:
-    trials = [Trial(0, {}, 0.5), Trial(1, {}, 0.7), Trial(2, {}, 0.7)]
-    assert best(trials, greater_is_better=True).number == 1
-    assert best(trials[1:] + trials[:1], greater_is_better=False).number == 0
+    assert best([Trial(0, {}, 0.5), Trial(1, {}, 0.7), Trial(2, {}, 0.7)]).number == 1
 
 
-def test_a_failed_trial_is_never_the_best() -> None:
-    trials = [Trial(0, {}, None, reason="no"), Trial(1, {}, -0.7)]
-    assert best(trials, greater_is_better=True).number == best(trials, greater_is_better=False).number == 1
+def test_one_that_failed_or_was_given_up_is_never_the_best() -> None:
+    failed = Trial(0, {}, None, is_complete=False, reason="no")
+    given_up = Trial(1, {}, 0.9, is_complete=False)
+    assert best([failed, given_up, Trial(2, {}, -0.7)]).number == 2
 
 
 def test_a_trial_that_fails_has_a_reason_and_the_search_goes_on() -> None:
     def picky(params: dict[str, Any]) -> float:
         if params["share"] > 0.6:
             raise UserError("models.a: refuses to fit")
-        return math.nan if params["depth"] == 2 else params["share"]
+        return params["share"]
 
     made = run(picky, trials=30)
     assert len(made) == 30
     reasons = {trial.reason for trial in made if trial.score is None}
-    assert reasons == {"models.a: refuses to fit", "it has no score: a fold holds one class only"}
+    assert reasons == {"models.a: refuses to fit"}
     assert all(not trial.reason for trial in made if trial.score is not None)
 
 
@@ -206,18 +186,48 @@ def test_a_search_whose_trials_all_fail_says_the_reason_of_the_first() -> None:
 
 def test_a_killed_process_ends_the_search_in_one_line() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(UserError) as told:
-        search(
-            die,
-            SPACE,
-            start=START,
-            greater_is_better=True,
-            trials=3,
-            timeout=None,
-            seed=0,
-            executor=executor,
-        )
+        search(die, SPACE, start=[START], trials=3, seed=0, executor=executor)
     assert "was killed" in str(told.value)
 
 
-def die(params: dict[str, Any]) -> Evaluation:
+def die(point: Point) -> Evaluation:
     os._exit(1)
+
+
+@given(st.integers(1, 5), st.integers(1, 3))
+@settings(max_examples=6, deadline=None)
+def test_a_trial_is_given_those_that_its_suggestion_saw(lag: int, workers: int) -> None:
+    asked: dict[float, Point] = {}
+
+    def noted(point: Point) -> Evaluation:
+        time.sleep(random.uniform(0, 0.01))
+        asked[point.params["share"]] = point
+        return Evaluation(point.params["share"])
+
+    with ThreadPoolExecutor(workers) as executor:
+        made = search(noted, SPACE, start=[START], trials=14, seed=0, executor=executor, lag=lag)
+    for number, trial in enumerate(made):
+        point = asked[trial.params["share"]]
+        assert point.seen == tuple(made[: max(0, number - lag + 1)])
+        assert point.is_given == (number == 0)
+
+
+def test_a_trial_that_was_given_up_is_told_as_the_best_and_what_it_was_worse_by() -> None:
+    parts = iter([(0.5, 0.7), (0.6, 0.9), (0.4,), (0.7, 0.6)])
+
+    def raced(point: Point) -> Evaluation:
+        found = next(parts)
+        return Evaluation(sum(found) / len(found), found, is_complete=len(found) == 2)
+
+    with ThreadPoolExecutor(1) as executor:
+        made = search(raced, SPACE, start=[START], trials=4, seed=0, executor=executor)
+    assert [trial.score for trial in made] == pytest.approx([0.6, 0.75, 0.75 + 0.4 - 0.6, 0.65])
+    assert [trial.is_complete for trial in made] == [True, True, False, True]
+    assert best(made).number == 1
+
+
+def test_several_points_to_begin_with_are_tried_in_their_order() -> None:
+    start = [START, {"share": 0.5, "more": 7}, {"leaves": 9}]
+    with ThreadPoolExecutor(1) as executor:
+        made = search(lambda point: Evaluation(0.5), SPACE, start=start, trials=5, seed=0, executor=executor)
+    assert [trial.params for trial in made[:3]] == start

@@ -165,8 +165,17 @@ def test_a_model_with_iterations_leaves_a_curve_of_each_side(estimator: str) -> 
     X, y = rows()
     folds = cut(y, None, by="random", folds=2, seed=0)
     result = cross_validate(candidate(estimator), X, y, folds, threads=1, curves=True)
-    assert list(result.curves) == ["training", "validation"]
+    assert list(result.curves) == ["iteration", "training", "validation"]
+    assert result.curves["iteration"] == list(range(1, FEW[estimator]["n_estimators"] + 1))
     assert {len(curve) for curve in result.curves.values()} == {FEW[estimator]["n_estimators"]}
+
+
+@pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
+def test_of_many_iterations_some_are_followed_and_the_last(estimator: str) -> None:
+    X, y = rows()
+    params = {"n_estimators": 225, "max_depth": 2}
+    curves = fit(candidate(estimator, params=params), X, y, threads=1, validation=(X, y)).curves
+    assert curves["iteration"] == [*range(2, 225, 2), 225]
 
 
 @pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])

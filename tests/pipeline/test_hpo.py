@@ -49,8 +49,8 @@ def searches(store, etl, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trials(store, searches):
-    """The nested runs of one of them, in order."""
-    found = store.children(searches[2].id).values()
+    """The nested runs of one of them that are trials, in order."""
+    found = [run for run in store.children(searches[2].id).values() if "tabular.trial" in run.data.tags]
     return sorted(found, key=lambda run: int(run.data.tags["tabular.trial"]))
 
 
@@ -76,8 +76,15 @@ def test_the_search_goes_on_after_a_trial_that_fails(trials):
     assert all(run.data.metrics for run in trials if run.info.status == "FINISHED")
 
 
+def table(store, ended):
+    """The trials as their table has them: name of a column: its values."""
+    found = json.loads(Path(store.artifact(ended.run, "trials.json")).read_text())
+    return dict(zip(found["columns"], map(list, zip(*found["data"], strict=True)), strict=True))
+
+
 def test_more_threads_make_the_same_trials(store, searches):
-    one, two = (json.loads(Path(store.artifact(ended.run, "trials.json")).read_text()) for ended in searches.values())
+    one, two = (table(store, ended) for ended in searches.values())
+    del one["trial_seconds"], two["trial_seconds"]
     assert one == two
     digests = {ended.tags["tabular.digest.trials"] for ended in searches.values()}
     assert len(digests) == 1
@@ -85,9 +92,16 @@ def test_more_threads_make_the_same_trials(store, searches):
 
 def test_the_best_trial_is_what_train_is_given(store, searches, trials):
     best = json.loads(store.artifact(searches[2].run, "best_params.json").read_text())
-    scores = [run.data.metrics.get("cv_roc_auc_mean", -1.0) for run in trials]
-    assert best["trial"] == scores.index(max(scores))
-    assert best["roc_auc"] == max(scores)
+    complete = [run for run in trials if run.info.status == "FINISHED" and "tabular.given_up" not in run.data.tags]
+    winner = max(complete, key=lambda run: run.data.metrics["search_roc_auc"])
+    assert best["trial"] == int(winner.data.tags["tabular.trial"])
+    assert best["params"] == {name: int(winner.data.params[name]) for name in ("max_depth", "min_samples_leaf")}
+    assert best["roc_auc"] == searches[2].run.data.metrics["best_cv_roc_auc"]
+
+
+def test_the_folds_that_judge_are_not_those_that_chose(searches, trials):
+    scores = {run.data.metrics.get("search_roc_auc") for run in trials}
+    assert searches[2].run.data.metrics["best_cv_roc_auc"] not in scores
 
 
 def test_no_process_is_left(searches):
@@ -107,3 +121,50 @@ def test_a_search_of_which_every_trial_fails_says_why(store, etl, tmp_path):
     assert ended.status == 1
     assert len(ended.lines) == 1
     assert "all 14 trials failed: models.tree" in ended.lines[0]
+
+
+def test_what_any_model_has_to_be_above_is_logged_beside_the_trials(store, searches):
+    (baseline,) = [run for run in store.children(searches[2].id).values() if "tabular.baseline" in run.data.tags]
+    assert baseline.data.metrics["search_roc_auc"] == 0.5
+    assert searches[2].run.data.metrics["baseline_cv_roc_auc"] == 0.5
+
+
+def test_train_takes_over_the_cross_validation_of_the_best(store, searches, etl):
+    trained = store.step("train", dataset=etl.id, model="tree", params=searches[2].id)
+    assert trained.status == 0, trained.stderr
+    found = json.loads(store.artifact(searches[2].run, "cross_validation.json").read_text())
+    assert trained.run.data.metrics["cv_seconds"] == found["seconds"]
+    scores = [fold["roc_auc"] for fold in found["scores"]]
+    assert trained.run.data.metrics["cv_roc_auc_mean"] == pytest.approx(sum(scores) / 3)
+
+
+@pytest.fixture(scope="module")
+def killed(store, etl, searches):
+    """A search that was killed when six of its trials had ended, and one like it that came after."""
+    earlier = store.step("hpo", dataset=etl.id, model="tree", resume="false")
+    for run in store.children(earlier.id).values():
+        if int(run.data.tags.get("tabular.trial", 99)) > 5:
+            store.client.delete_run(run.info.run_id)
+    store.client.set_terminated(earlier.id, "KILLED")
+    later = store.step("hpo", dataset=etl.id, model="tree")
+    assert later.status == 0, later.stderr
+    return earlier, later
+
+
+def test_a_search_goes_on_where_one_like_it_was_killed(store, killed, searches):
+    earlier, later = (table(store, ended) for ended in killed)
+    again = [a == b > 0 for a, b in zip(earlier["trial_seconds"], later["trial_seconds"], strict=True)]
+    failed = [score is None for score in later["roc_auc"]]
+    # to the last digit of its seconds: it was not evaluated once more; one that failed says little, and is
+    assert again == [number < 6 and not failed[number] for number in range(14)]
+    del later["trial_seconds"]
+    whole = table(store, searches[1])
+    del whole["trial_seconds"]
+    assert later == whole
+
+
+def test_a_search_does_not_go_on_where_nothing_is_to_be_used_again(store, killed, etl):
+    anew = store.step("hpo", dataset=etl.id, model="tree", resume="false")
+    assert anew.status == 0, anew.stderr
+    seconds = table(store, killed[0])["trial_seconds"]
+    assert not set(seconds) & set(table(store, anew)["trial_seconds"]) - {0.0}

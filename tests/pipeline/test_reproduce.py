@@ -268,13 +268,13 @@ def test_an_altered_lock_in_a_steps_key_is_told(lab, pair):
 
 def test_an_altered_trial_is_told(lab, pair):
     trials = lab.store.children(lab.task("hpo lightgbm").info.run_id)
-    trial = next(run for run in trials.values() if run.data.tags["tabular.trial"] == "1")
-    before = trial.data.metrics["cv_roc_auc_mean"]
-    lab.store.client.log_metric(trial.info.run_id, "cv_roc_auc_mean", 0.25)
+    trial = next(run for run in trials.values() if run.data.tags.get("tabular.trial") == "1")
+    before = trial.data.metrics["search_roc_auc"]
+    lab.store.client.log_metric(trial.info.run_id, "search_roc_auc", 0.25)
     found = told(pair("hpo lightgbm"))
-    lab.store.client.log_metric(trial.info.run_id, "cv_roc_auc_mean", before)
+    lab.store.client.log_metric(trial.info.run_id, "search_roc_auc", before)
     assert list(found) == ["trials"]
-    assert "trial 1 cv_roc_auc_mean: 0.25 then" in found["trials"]
+    assert "trial 1 search_roc_auc: 0.25 then" in found["trials"]
 
 
 def test_what_a_run_does_not_hold_is_said_and_is_not_the_same(pair):

@@ -1,0 +1,90 @@
+"""What a problem need not say: the models of a table without a YAML, and spaces for the searches of well-known ones.
+
+The ranges enclose what is usual in the literature, cut where a search of minutes would lose its time:
+
+- P. Probst, A.-L. Boulesteix and B. Bischl, "Tunability: Importance of Hyperparameters of Machine Learning Algorithms",
+  JMLR 20, 2019 (what is worth searching, and between which bounds; table 1).
+- J. N. van Rijn and F. Hutter, "Hyperparameter Importance Across Datasets", KDD 2018 (of a forest, the size of its
+  leaves and the share of its columns).
+- L. Grinsztajn, E. Oyallon and G. Varoquaux, "Why do tree-based models still outperform deep learning on typical
+  tabular data?", NeurIPS 2022, appendix (forests and histogram gradient boosting).
+- Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep Learning Models for Tabular Data", NeurIPS
+  2021, appendix (gradient boosting).
+- D. Salinas and N. Erickson, "TabRepo: A Large Scale Repository of Tabular Model Evaluations and its AutoML
+  Applications", AutoML 2024 (that a few good points to begin with are worth much of a search).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What `space: default` stands for, by estimator: `params` that the space builds on, the `space`, and points to begin
+# with after the model's own. LightGBM's number of iterations is in none of them: the search finds it by looking on.
+SPACES: Mapping[str, Mapping[str, Any]] = {
+    "lightgbm.LGBMClassifier": {
+        "params": {"subsample_freq": 1},
+        "space": {
+            "num_leaves": {"type": "int", "low": 8, "high": 512, "log": True},
+            "learning_rate": {"type": "float", "low": 0.05, "high": 0.3, "log": True},
+            "min_child_samples": {"type": "int", "low": 5, "high": 200, "log": True},
+            "colsample_bytree": {"type": "float", "low": 0.3, "high": 1.0},
+            "subsample": {"type": "float", "low": 0.5, "high": 1.0},
+            "reg_lambda": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
+        },
+        "start": [
+            {
+                "num_leaves": 255,
+                "learning_rate": 0.15,
+                "min_child_samples": 20,
+                "colsample_bytree": 0.6,
+                "subsample": 0.9,
+                "reg_lambda": 1.0,
+            }
+        ],
+    },
+    "sklearn.ensemble.HistGradientBoostingClassifier": {
+        "params": {},
+        "space": {
+            "max_leaf_nodes": {"type": "int", "low": 8, "high": 128, "log": True},
+            "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
+            "max_iter": {"type": "int", "low": 50, "high": 500, "log": True},
+            "min_samples_leaf": {"type": "int", "low": 5, "high": 200, "log": True},
+            "max_features": {"type": "float", "low": 0.3, "high": 1.0},
+            "l2_regularization": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
+        },
+        "start": [
+            {
+                "max_leaf_nodes": 31,
+                "learning_rate": 0.05,
+                "max_iter": 300,
+                "min_samples_leaf": 20,
+                "max_features": 0.7,
+                "l2_regularization": 1.0,
+            }
+        ],
+    },
+    "sklearn.ensemble.RandomForestClassifier": {
+        "params": {"n_estimators": 200},
+        "space": {
+            "max_features": {"type": "float", "low": 0.05, "high": 1.0, "log": True},
+            "min_samples_leaf": {"type": "int", "low": 1, "high": 50, "log": True},
+            "max_samples": {"type": "float", "low": 0.3, "high": 0.99},
+            "criterion": {"type": "choice", "options": ["gini", "entropy"]},
+        },
+        "start": [{"max_features": 0.3, "min_samples_leaf": 3, "max_samples": 0.9, "criterion": "entropy"}],
+    },
+    "sklearn.linear_model.LogisticRegression": {
+        "params": {"max_iter": 1000},
+        "space": {"C": {"type": "float", "low": 0.0001, "high": 1000.0, "log": True}},
+        "start": [{"C": 0.1}],
+    },
+}
+
+# The models of a problem that names none.
+MODELS: Mapping[str, Mapping[str, Any]] = {
+    "logistic_regression": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000}},
+    "random_forest": {
+        "estimator": "sklearn.ensemble.RandomForestClassifier",
+        "params": {"n_estimators": 200, "min_samples_leaf": 2},
+    },
+    "lightgbm": {"estimator": "lightgbm.LGBMClassifier", "params": {}, "space": "default"},
+}

@@ -1,0 +1,95 @@
+"""Search spaces: a problem's own as Hyperopt's, and points of it in both forms."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+from tabular.problem import Choice, Option, Range
+
+Space: TypeAlias = Mapping[str, Range | Choice]
+
+
+def names(space: Space) -> list[str]:
+    """All hyperparameters of a space, those that only some options have included."""
+    return list(dict.fromkeys(_names(space)))
+
+
+def _names(space: Space) -> Iterator[str]:
+    for name, dimension in space.items():
+        yield name
+        for option in _options(dimension):
+            yield from _names(option.space)
+
+
+def _options(dimension: Range | Choice) -> list[Option]:
+    """The options of a choice, a bare value as one with no space of its own; none of a range."""
+    if isinstance(dimension, Range):
+        return []
+    return [option if isinstance(option, Option) else Option(value=option) for option in dimension.options]
+
+
+def to_hyperopt(space: Space, above: str = "") -> dict[str, Any]:
+    """A space as `hyperopt.fmin` takes it; what it draws, `flat` makes hyperparameters of.
+
+    A hyperparameter that stands under an option has that option's path in its label, since Hyperopt wants each label
+    once: `boosting_type=1/drop_rate`.
+    """
+    return {name: _dimension(f"{above}{name}", name, dimension) for name, dimension in space.items()}
+
+
+def _dimension(label: str, name: str, dimension: Range | Choice) -> Any:
+    from hyperopt import hp
+    from hyperopt.pyll import scope
+
+    if isinstance(dimension, Choice):
+        options = enumerate(_options(dimension))
+        return hp.choice(label, [{name: o.value, **to_hyperopt(o.space, f"{label}={i}/")} for i, o in options])
+    low, high = dimension.low, dimension.high
+    ends = (math.log(low), math.log(high)) if dimension.log else (low, high)
+    step = dimension.step or (1 if dimension.type == "int" else None)
+    if step is None:
+        return (hp.loguniform if dimension.log else hp.uniform)(label, *ends)
+    draw = hp.qloguniform if dimension.log else hp.quniform
+    # it rounds what it has drawn, to a multiple of the step that may lie beyond the ends
+    within = scope.min(scope.max(draw(label, *ends, step), low), high)
+    return scope.int(within) if dimension.type == "int" else within
+
+
+def flat(point: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyperparameters, of a point as Hyperopt draws it: an option is a mapping of what comes with it."""
+    found: dict[str, Any] = {}
+    for name, value in point.items():
+        found |= flat(value) if isinstance(value, Mapping) else {name: value}
+    return found
+
+
+def labelled(space: Space, params: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Hyperopt's label: the value that it takes for these hyperparameters; None where they have no use for it.
+
+    What lies outside of a range is moved to its end, and what is missing or is no option to the middle or the first.
+    """
+    found: dict[str, Any] = {}
+    for name, dimension in space.items():
+        label = f"{above}{name}"
+        if isinstance(dimension, Range):
+            found[label] = _within(dimension, params.get(name))
+            continue
+        options = _options(dimension)
+        same = [i for i, option in enumerate(options) if _is_same(option.value, params.get(name))]
+        found[label] = same[0] if same else 0
+        for i, option in enumerate(options):
+            below = labelled(option.space, params, f"{label}={i}/")
+            found |= below if i == found[label] else dict.fromkeys(below)
+    return found
+
+
+def _within(dimension: Range, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        middle = math.sqrt(dimension.low * dimension.high) if dimension.log else (dimension.low + dimension.high) / 2
+        step = dimension.step or (1 if dimension.type == "int" else None)
+        value = middle if step is None else round(middle / step) * step
+    return float(min(max(value, dimension.low), dimension.high))
+
+
+def _is_same(option: Any, value: Any) -> bool:
+    return type(option) is type(value) and option == value

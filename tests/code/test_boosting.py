@@ -1,0 +1,127 @@
+"""LightGBM in a search: the same trees as its classifier makes, bins once, an end where nothing is gained."""
+
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabular.boosting import (
+    FEWEST_ITERATIONS,
+    MOST_ITERATIONS,
+    PATIENCE,
+    Bins,
+    affordable_iterations,
+    finds_iterations,
+    look_every,
+    looks,
+)
+
+
+def rows(n: int, classes: int, seed: int = 0) -> tuple[Any, Any]:
+    generator = np.random.default_rng(seed)
+    X = generator.normal(size=(n, 5))
+    X[generator.random(X.shape) < 0.05] = np.nan
+    noise = generator.normal(size=n)
+    return X, np.digitize(np.nan_to_num(X[:, 0]) + 0.5 * np.nan_to_num(X[:, 1]) ** 2 + noise, [0.2, 1.2][: classes - 1])
+
+
+def classifier(**params: Any) -> lightgbm.LGBMClassifier:
+    own = {"random_state": 3, "verbose": -1, "deterministic": True, "force_col_wise": True, "n_jobs": 1}
+    return lightgbm.LGBMClassifier(**{**own, **params})
+
+
+def log_loss(y: Any) -> Any:
+    return lambda probabilities: (float(np.mean(np.log(probabilities[np.arange(len(y)), y]))), 0.0)
+
+
+@given(
+    st.sampled_from([2, 3]),
+    st.fixed_dictionaries(
+        {
+            "num_leaves": st.integers(2, 31),
+            "learning_rate": st.floats(0.05, 0.5),
+            "min_child_samples": st.integers(1, 40),
+            "colsample_bytree": st.floats(0.5, 1.0),
+            "subsample": st.floats(0.5, 1.0),
+            "subsample_freq": st.integers(0, 2),
+            "reg_lambda": st.floats(0.0, 10.0),
+            "class_weight": st.sampled_from([None, "balanced"]),
+        }
+    ),
+)
+@settings(max_examples=12)
+def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, params: dict[str, Any]) -> None:
+    X, y = rows(400, classes)
+    seen = []
+    looks(classifier(**params), Bins(X[:300], y[:300], X[300:]), lambda p: (seen.append(p.copy()), (0.0, 0.0))[1])
+    assert len(seen) == PATIENCE + 1  # nothing is gained after the first look
+    for number, probabilities in list(enumerate(seen, start=1))[::2]:
+        fitted = classifier(n_estimators=number * look_every(params["learning_rate"]), **params).fit(X[:300], y[:300])
+        assert probabilities == pytest.approx(fitted.predict_proba(X[300:]), abs=1e-12)
+
+
+def test_a_fit_ends_where_nothing_is_gained_for_a_while() -> None:
+    X, y = rows(600, 2)
+    found = looks(classifier(learning_rate=0.3), Bins(X[:400], y[:400], X[400:]), log_loss(y[400:]))
+    followed = [score for score, _ in found]
+    assert len(followed) - 1 - int(np.argmax(followed)) == PATIENCE
+
+
+@pytest.mark.parametrize(("most", "taken"), [(100, 10), (109, 10), (3, 1)])
+def test_a_fit_that_always_gains_ends_all_the_same(most: int, taken: int) -> None:
+    X, y = rows(300, 2)
+    told = iter(range(10_000))
+    assert len(looks(classifier(), Bins(X, y, X), lambda p: (float(next(told)), 0.0), most=most)) == taken
+
+
+@given(st.floats(0.1, 10_000), st.integers(1, 10**10))
+def test_more_seconds_or_fewer_cells_afford_no_fewer_iterations(seconds: float, cells: int) -> None:
+    afforded = affordable_iterations(seconds, cells)
+    assert FEWEST_ITERATIONS <= afforded <= MOST_ITERATIONS == affordable_iterations(None, cells)
+    assert affordable_iterations(2 * seconds, cells) >= afforded >= affordable_iterations(seconds, 2 * cells)
+
+
+def test_bins_are_built_once_for_all_that_cuts_them_alike() -> None:
+    X, y = rows(300, 2)
+    bins = Bins(X, y, X)
+    for leaves in (4, 8, 16):
+        looks(classifier(num_leaves=leaves, min_child_samples=leaves), bins, lambda p: (0.0, 0.0))
+    assert len(bins._made) == 1
+    looks(classifier(max_bin=15), bins, lambda p: (0.0, 0.0))
+    assert len(bins._made) == 2
+
+
+def test_other_bins_give_what_the_classifier_gives_with_them() -> None:
+    X, y = rows(300, 2)
+    bins, seen = Bins(X, y, X), []
+    looks(classifier(), bins, lambda p: (0.0, 0.0))
+    looks(classifier(max_bin=7), bins, lambda p: (seen.append(p.copy()), (0.0, 0.0))[1])
+    fitted = classifier(max_bin=7, n_estimators=10).fit(X, y)
+    assert seen[0] == pytest.approx(fitted.predict_proba(X), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_more_threads_change_no_bit(seed: int) -> None:
+    X, y = rows(30_000, 2, seed)
+    one, two = (looks(classifier(n_jobs=n), Bins(X, y, X[:999]), log_loss(y[:999])) for n in (1, 2))
+    assert one == two
+
+
+@pytest.mark.parametrize(
+    ("named", "finds"),
+    [
+        ([], True),
+        (["num_leaves"], True),
+        (["n_estimators"], False),
+        (["num_boost_round"], False),
+        (["num_trees"], False),
+        (["boosting_type"], False),
+        (["boosting"], False),
+    ],
+)
+def test_iterations_are_found_where_nothing_names_them(named: list[str], finds: bool) -> None:
+    assert finds_iterations("lightgbm.LGBMClassifier", dict.fromkeys(named)) == finds
+    assert not finds_iterations("sklearn.ensemble.RandomForestClassifier", dict.fromkeys(named))

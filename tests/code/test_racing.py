@@ -1,0 +1,180 @@
+"""What a trial does: parts from the cheapest to the whole, and an end where it cannot win."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tabular import racing
+from tabular.datasets import Column
+from tabular.errors import UserError
+from tabular.folds import Fold, cut
+from tabular.problem import Model
+from tabular.racing import Course, Part, goes_on, parts
+from tabular.search import Point, Trial
+from tabular.training import Candidate, cross_validate
+
+LIGHTGBM = {"estimator": "lightgbm.LGBMClassifier", "space": {"num_leaves": {"type": "int", "low": 2, "high": 32}}}
+LOGISTIC = {"estimator": "sklearn.linear_model.LogisticRegression", "space": "default"}
+FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier", "space": "default", "params": {"n_estimators": 9}}
+
+
+def rows(n: int = 600, classes: int = 2) -> tuple[Any, Any]:
+    generator = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {"a": generator.normal(size=n), "b": generator.normal(size=n), "c": generator.choice(["u", "v"], n)}
+    )
+    signal = X["a"] + X["b"] ** 2 / 2 + (X["c"] == "u") + generator.normal(size=n)
+    return X, np.digitize(signal, [0.8, 2.0][: classes - 1])
+
+
+def candidate(model: dict[str, Any], classes: int = 2, **params: Any) -> Candidate:
+    kinds = {"a": ("double", "number"), "b": ("double", "number"), "c": ("string", "category")}
+    columns = tuple(Column(name, *kind) for name, kind in kinds.items())
+    return Candidate("m", Model.model_validate(model), params, columns, classes, 1, seed=3)
+
+
+def course(
+    model: dict[str, Any], metric: str = "roc_auc", n: int = 600, classes: int = 2
+) -> tuple[Course, Any, Any, Any]:
+    X, y = rows(n, classes)
+    folds = cut(y, None, by="random", folds=3, seed=0)
+    made = Course(candidate(model, classes), X, y, parts(folds, latest_first=False, seed=0), metric)
+    made.prepare()
+    return made, X, y, folds
+
+
+def fold(fit: int, score: int) -> Fold:
+    return Fold(np.arange(fit), np.arange(fit, fit + score))
+
+
+def test_a_small_table_is_raced_on_all_folds() -> None:
+    folds = [fold(400, 100)] * 5
+    assert [part.rows for part in parts(folds, latest_first=False, seed=0)] == folds
+
+
+def test_a_large_table_is_raced_on_a_sample_and_then_on_folds_until_enough_rows_are_scored() -> None:
+    folds = [fold(80_000 + i, 10_000) for i in range(5)]
+    sample, *whole = parts(folds, latest_first=False, seed=0)
+    assert sample.is_sample
+    assert (len(sample.rows.fit), len(sample.rows.score)) == (20_000, 10_000)
+    assert set(sample.rows.fit) <= set(folds[0].fit)
+    assert [part.rows for part in whole] == folds[:2]
+
+
+def test_by_time_the_latest_fold_is_the_first() -> None:
+    folds = [fold(400, 100), fold(500, 100)]
+    assert [part.rows for part in parts(folds, latest_first=True, seed=0)] == folds[::-1]
+
+
+def test_another_seed_draws_another_sample() -> None:
+    one, two = (parts([fold(80_000, 20_000)], latest_first=False, seed=seed)[0].rows.fit for seed in (0, 1))
+    assert set(one) != set(two)
+
+
+@pytest.mark.parametrize("model", [LIGHTGBM, LOGISTIC, FOREST])
+@pytest.mark.parametrize(("metric", "sign"), [("roc_auc", 1), ("log_loss", -1), ("accuracy", 1)])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_trials_score_is_what_its_cross_validation_gives(
+    model: dict[str, Any], metric: str, sign: int, classes: int
+) -> None:
+    made, X, y, folds = course(model, metric, classes=classes)
+    found = made.run(Point({}))
+    whole = cross_validate(candidate(model, classes, **found.found), X, y, folds, threads=1, names=[metric])
+    assert found.is_complete
+    assert found.score == pytest.approx(sign * whole.summary()[f"cv_{metric}_mean"], abs=1e-9)
+    assert found.parts == pytest.approx([sign * scores[metric] for scores in whole.scores], abs=1e-9)
+
+
+def test_iterations_are_found_only_where_nothing_names_them() -> None:
+    made = course(LIGHTGBM)[0]
+    assert made.run(Point({})).found["n_estimators"] % 10 == 0
+    assert made.run(Point({"n_estimators": 7})).found == {}
+    assert course(LOGISTIC)[0].run(Point({})).found == {}
+
+
+@pytest.mark.parametrize("model", [LIGHTGBM, FOREST])
+def test_more_threads_change_no_bit_of_a_trial(model: dict[str, Any]) -> None:
+    made = course(model, n=5_000)[0]
+    one, two = (made.run(Point({}), threads=threads) for threads in (1, 2))
+    assert (one.score, one.parts, one.found) == (two.score, two.parts, two.found)
+
+
+def test_a_trial_does_not_depend_on_those_before_it_in_its_process() -> None:
+    alone, after = course(LIGHTGBM)[0], course(LIGHTGBM)[0]
+    for leaves in (3, 30):
+        after.run(Point({"num_leaves": leaves}))
+    assert alone.run(Point({"num_leaves": 9})).parts == after.run(Point({"num_leaves": 9})).parts
+
+
+def test_a_trial_below_the_median_is_given_up_after_a_fold() -> None:
+    seen = tuple(Trial(number, {}, 0.99, parts=(0.99, 0.99, 0.99)) for number in range(5))
+    given_up = course(LIGHTGBM)[0].run(Point({}, seen))
+    assert (given_up.is_complete, len(given_up.parts)) == (False, 1)
+
+
+def test_a_given_point_is_evaluated_whole_whatever_was_before_it() -> None:
+    seen = tuple(Trial(number, {}, 0.99, parts=(0.99, 0.99, 0.99)) for number in range(5))
+    assert course(LIGHTGBM)[0].run(Point({}, seen, is_given=True)).is_complete
+
+
+def test_a_fold_without_a_second_class_is_told() -> None:
+    X, y = rows()
+    alone = Fold(np.arange(300), 300 + np.flatnonzero(y[300:] == 0))
+    made = Course(candidate(LOGISTIC), X, y, [Part(alone)], "roc_auc")
+    with pytest.raises(UserError, match="roc_auc has no value"):
+        made.run(Point({}))
+
+
+SMALL = [Part(fold(400, 100))] * 4
+LARGE = [Part(fold(20_000, 20_000), is_sample=True), Part(fold(60_000, 5_000)), Part(fold(60_000, 5_000))]
+
+
+def trials(*found: tuple[float, ...], whole: int) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(number, {}, float(np.mean(scores)), is_complete=len(scores) == whole, parts=scores)
+        for number, scores in enumerate(found)
+    )
+
+
+@given(st.lists(st.floats(0, 1), min_size=0, max_size=30), st.floats(0, 1))
+def test_of_a_sample_the_best_third_goes_on(others: list[float], score: float) -> None:
+    seen = trials(*[(other,) for other in others], whole=3)
+    better = sum(other >= score for other in others)
+    goes = goes_on([score], LARGE, Point({}, seen))
+    assert goes == (bool(others) and better < max(1, (len(others) + 1) // 3))
+
+
+def test_a_trial_with_nothing_to_be_compared_with_stops_at_the_sample() -> None:
+    assert not goes_on([0.9], LARGE, Point({}))
+    assert goes_on([0.9], LARGE, Point({}, is_given=True))
+
+
+def test_on_folds_it_must_be_ahead_of_the_best_on_the_same_folds() -> None:
+    # the second has the best score, on its own folds
+    seen = trials((0.5, 0.7, 0.8), (0.5, 0.8, 0.9), (0.99, 0.95), whole=3)
+    assert goes_on([0.1, 0.81], LARGE, Point({}, seen))
+    assert not goes_on([0.9, 0.8], LARGE, Point({}, seen))
+
+
+def test_on_few_rows_it_must_not_be_below_the_median() -> None:
+    seen = trials((0.5,) * 4, (0.6,) * 4, (0.7,) * 4, (0.8, 0.9), (0.9,) * 4, whole=4)
+    assert goes_on([0.7], SMALL, Point({}, seen))
+    assert not goes_on([0.69], SMALL, Point({}, seen))
+    assert goes_on([0.69, 0.72], SMALL, Point({}, seen))
+    assert goes_on([0.1], SMALL, Point({}, seen[:4]))
+
+
+def test_failed_trials_are_nothing_to_be_compared_with() -> None:
+    failed = tuple(Trial(number, {}, None, is_complete=False, reason="no") for number in range(9))
+    assert goes_on([0.1], SMALL, Point({}, failed))
+    assert not goes_on([0.1], LARGE, Point({}, failed))
+
+
+def test_columns_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = course(LIGHTGBM)[0]
+    monkeypatch.setattr(racing.training, "encode", None)
+    assert made.run(Point({"num_leaves": 5})).is_complete
