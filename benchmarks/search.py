@@ -14,9 +14,9 @@ memory, for ours when its step begins, which reads them once more. All search Li
 - tutorial: `hyperopt.fmin`, a nested run a trial, `cross_val_score` of a fresh classifier.
 
 The bookings are all columns but the two that tell the answer; by time, they get twice the seconds. `promised` is the
-score that a search reports of its best, `holdout` what that then gets. `outside` is the share of all cores' seconds that
-was not spent in LightGBM, and so are those of MLflow and Hyperopt, which work while trials do. It takes the seconds that
-it is given and about a third more.
+score that a search reports of its best, `holdout` what that then gets. `outside` is the share of the seconds of all
+cores that was not spent in LightGBM; so are the shares of MLflow and Hyperopt, at work while trials are. The benchmark
+takes the seconds that it is given and about a third more.
 """
 
 import argparse
@@ -184,7 +184,9 @@ def report(outcomes: dict[str, dict[str, list[dict[str, Any]]]], seconds: float,
             ranks[way] += list(rank)
             gaps[way] += gap
             shares = [
-                f"{np.mean([f['beside'][key] / f['seconds'] / CORES for f in found]):.1%}" if key in found[0]["beside"] else ""
+                f"{np.mean([f['beside'][key] / f['seconds'] / CORES for f in found]):.1%}"
+                if key in found[0]["beside"]
+                else ""
                 for key in ("log", "suggest")
             ]
             lines.append(
@@ -198,6 +200,13 @@ def report(outcomes: dict[str, dict[str, list[dict[str, Any]]]], seconds: float,
     machine = f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
     lines += ["", f"{seeds} seeds, {minutes:.0f} minutes in all; {versions}; {machine}."]
     return "\n".join(lines)
+
+
+def share(found: list[dict[str, Any]], name: str) -> str:
+    """What something beside the fits takes of the seconds of all cores; "" where that is not known."""
+    if name not in found[0]["beside"]:
+        return ""
+    return f"{np.mean([one['beside'][name] / one['seconds'] / CORES for one in found]):.1%}"
 
 
 if __name__ == "__main__":

@@ -1,20 +1,17 @@
 """The pictures of an evaluation: of each candidate, of all beside each other, of the data."""
 
 import json
-import multiprocessing
-import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mlflow.entities import Run
 
-from steps import guard, store, tracked
+from steps import store, tracked, workers
 from steps.candidates import Judged
 from steps.dataset import DataSet
-from tabular import pictures, training
+from tabular import pictures, search_pictures, style, training
 from tabular.metrics import METRICS
 from tabular.problem import Problem
 
@@ -43,22 +40,17 @@ def draw(
     _save(drawings, step.artifacts / "pictures", tracked.threads(step.arguments["share"]))
 
 
-def _save(drawings: Mapping[str, Drawing], folder: Path, workers: int) -> None:
+def _save(drawings: Mapping[str, Drawing], folder: Path, most: int) -> None:
     """Write each drawing as a PNG of its name, several at a time: drawing holds Python's lock, so in processes."""
     paths = [folder / f"{name}.png" for name in drawings]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
-    if workers == 1 or sys.platform != "linux":  # elsewhere a fork is not safe, and a fresh process imports for seconds
-        for drawing, path in zip(drawings.values(), paths, strict=True):
-            _draw(drawing, path)
-        return
-    fork = multiprocessing.get_context("fork")
-    with ProcessPoolExecutor(workers, mp_context=fork, initializer=guard.leave) as pool:
-        list(pool.map(_draw, drawings.values(), paths))
+    with workers.workers(most) as executor:
+        list(executor.map(_draw, drawings.values(), paths))
 
 
 def _draw(drawing: Drawing, path: Path) -> None:
-    pictures.save(drawing(), path)
+    style.save(drawing(), path)
 
 
 def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
@@ -113,17 +105,44 @@ def _learning(step: tracked.Step, candidate: Judged, search: Run | None) -> dict
         found["loss_by_iteration"] = partial(
             pictures.learning_curve, curves, iterations=curves.pop("iteration"), metric="log_loss", title=title
         )
-    if search is not None:
-        table = json.loads(store.artifact(search, store.TRIALS, step.folder).read_text(encoding="utf-8"))
-        metric = table["columns"][1]
-        found["search_history"] = partial(
-            pictures.search_history,
-            [row[1] for row in table["data"]],
-            metric=f"cross-validated {metric}",
-            greater_is_better=METRICS[metric].greater_is_better,
-            title=f"{candidate.name}: the search",
-        )
-    return found
+    return {**found, **(_of_search(step, candidate.name, search) if search is not None else {})}
+
+
+def _of_search(step: tracked.Step, name: str, search: Run) -> dict[str, Drawing]:
+    """How far a search got, what mattered in it, and where the good values lie."""
+    table = json.loads(store.artifact(search, store.TRIALS, step.folder).read_text(encoding="utf-8"))
+    columns = {key: [row[place] for row in table["data"]] for place, key in enumerate(table["columns"])}
+    metric = search.data.params["search_metric"]
+    scores = [np.nan if score is None else score for score in columns[metric]]
+    # of those that a trial was not given but found, it has none where it failed
+    own = {"trial", metric, "complete", "trial_seconds", "ended_seconds"}
+    hyperparameters = {key: column for key, column in columns.items() if key not in own}
+    about = {"metric": metric, "greater_is_better": METRICS[metric].greater_is_better}
+    return {
+        "search_history": partial(
+            search_pictures.search_history,
+            scores,
+            columns["ended_seconds"],
+            columns["complete"],
+            baseline=search.data.metrics[f"baseline_cv_{metric}"],
+            title=f"{name}: the search",
+            **about,
+        ),
+        "search_importance": partial(
+            search_pictures.hyperparameter_importance,
+            hyperparameters,
+            scores,
+            title=f"{name}: what mattered in the search",
+        ),
+        "search_slices": partial(
+            search_pictures.search_slices,
+            hyperparameters,
+            scores,
+            columns["complete"],
+            title=f"{name}: the trials along each hyperparameter",
+            **about,
+        ),
+    }
 
 
 def _tally(step: tracked.Step, source: Run) -> dict[str, dict[str, int]]:

@@ -32,10 +32,11 @@ def hpo(step: tracked.Step) -> None:
     limits = _limits(step, problem, name)
     saved = _earlier(step)
     work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
-    metric, logged = problem.search.metric, []
+    metric, ended, logged = problem.search.metric, [], []
     with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, workers.workers(work.at_most) as executor:
 
         def tell(trial: Trial) -> None:
+            ended.append(time.perf_counter() - limits.begun)
             logged.append(trial_runs.log(step, problem, name, trial))
             bar.score(None if trial.score is None else sign(metric) * trial.score, greater_is_better=sign(metric) > 0)
 
@@ -61,7 +62,7 @@ def hpo(step: tracked.Step) -> None:
         "suggest_seconds": sum(trial.suggest_seconds for trial in trials),
         "search_seconds": time.perf_counter() - limits.begun,
     }
-    _log(step, work, trials, result, baseline, seconds)
+    _log(step, work, _table(work, trials, ended), trials, result, baseline, seconds)
 
 
 # All metrics and the curves take so much more than a trial's one score.
@@ -203,7 +204,8 @@ def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFo
 def _log(
     step: tracked.Step,
     work: _Work,
-    trials: list[Trial],
+    columns: Mapping[str, list[Any]],
+    trials: Sequence[Trial],
     result: CrossValidation,
     baseline: Mapping[str, float],
     seconds: Mapping[str, float],
@@ -214,7 +216,6 @@ def _log(
     score = result.summary()[f"cv_{metric}_mean"]
     step.json({"params": found, "trial": winner.number, metric: score}, store.BEST_PARAMS)
     step.json(asdict(result), store.CROSS_VALIDATION)
-    columns = _table(problem, model, trials)
     step.table(columns, store.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
     folds = {"scores": result.scores, "curves": result.curves}
@@ -242,15 +243,16 @@ def _log(
     step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")
 
 
-def _table(problem: Problem, model: str, trials: Sequence[Trial]) -> dict[str, list[Any]]:
-    """The trials as a table: name of a column: its values."""
-    metric = problem.search.metric
+def _table(work: _Work, trials: Sequence[Trial], ended: Sequence[float]) -> dict[str, list[Any]]:
+    """The trials as a table: name of a column: its values; `ended` says when each had, in seconds of the search."""
+    metric, space = work.problem.search.metric, work.problem.models[work.model].space
     found = list(dict.fromkeys(name for trial in trials for name in trial.found))
     return {
         "trial": [trial.number for trial in trials],
         metric: [None if trial.score is None else sign(metric) * trial.score for trial in trials],
         "complete": [trial.is_complete for trial in trials],
-        **{name: [trial.params.get(name) for trial in trials] for name in spaces.names(problem.models[model].space)},
+        **{name: [trial.params.get(name) for trial in trials] for name in spaces.names(space)},
         **{name: [trial.found.get(name) for trial in trials] for name in found},
         "trial_seconds": [trial.seconds for trial in trials],
+        "ended_seconds": list(ended),
     }

@@ -1,7 +1,4 @@
-"""Pictures of data, of a search and of a classifier: each function takes plain values and returns a figure.
-
-Every figure is drawn in one style, whatever the machine's matplotlibrc says, so that the same values give the same
-picture; `save` turns it into the same bytes. pyplot, with its global state and slow import, is not used.
+"""Pictures of data and of a classifier: each function takes plain values and returns a figure.
 
 What cannot be drawn (one class only, no rows of a class, a failed trial) is said in the picture rather than raised:
 a picture is the last thing that should end a run.
@@ -9,64 +6,24 @@ a picture is the last thing that should end a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabular import style
 from tabular.metrics import METRICS, Codes, Floats, predicted_codes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 120
-MOST_CURVES = 10  # as many as there are colours that anyone can tell apart
 MOST_BARS = 20
 MOST_CELLS_WITH_TEXT = 20
 MOST_POINTS = 1000  # of a curve: more than the picture has pixels across
 MOST_CLASSES_IN_BALANCE = 30
-LONGEST_NAME = 28
-
-INK = "#333333"
-FAINT = "#8a8a8a"
-BLUE = "#3f90da"
-
-STYLE: Mapping[Any, Any] = {
-    "figure.dpi": DPI,
-    "font.size": 9.5,
-    "text.color": INK,
-    "axes.edgecolor": "#b0b0b0",
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#ebebeb",
-    "xtick.color": "#b0b0b0",
-    "ytick.color": "#b0b0b0",
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "lines.linewidth": 1.6,
-}
-
-# DejaVu Sans comes with matplotlib and has no Chinese, Japanese or Korean: the first of these that is installed helps.
-WIDE_FONTS = (
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Noto Sans JP",
-    "WenQuanYi Zen Hei",
-    "Hiragino Sans",
-    "PingFang SC",
-    "Microsoft YaHei",
-    "Arial Unicode MS",
-)
 
 
 # --- a classifier's answers -------------------------------------------------------------------------------------------
@@ -148,25 +105,25 @@ def precision_recall_curve(
 def _threshold_curve(
     curve: _Curve, y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int, title: str
 ) -> Figure:
-    with _house_style():
+    with style.house():
         two = len(classes) == 2
-        figure, axes = _figure(title, width=6.4 if two else 8.2, height=5.6 if two else 5.2)
+        figure, axes = style.new_figure(title, width=6.4 if two else 8.2, height=5.6 if two else 5.2)
         axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
         rows = np.bincount(y, minlength=len(classes))
         if np.count_nonzero(rows) < 2:
-            _say(axes, "These rows hold one class only:\nthere is no curve to draw.")
+            style.say(axes, "These rows hold one class only:\nthere is no curve to draw.")
             return figure
         codes = np.array([positive]) if two else np.flatnonzero(rows)
         points = {int(code): curve.points(y == code, probabilities[:, code]) for code in codes}
-        drawn = sorted(sorted(points, key=lambda code: -rows[code])[:MOST_CURVES])
-        for code, color in zip(drawn, _colors(), strict=False):
-            label = f"{_text(classes[code])}, {curve.area} {curve.area_of(*points[code]):.3f}"
+        drawn = sorted(sorted(points, key=lambda code: -rows[code])[: style.MOST_CURVES])
+        for code, color in zip(drawn, style.colors(), strict=False):
+            label = f"{style.text(classes[code])}, {curve.area} {curve.area_of(*points[code]):.3f}"
             axes.plot(*_thinned(*points[code]), color=color, drawstyle=curve.between, label=label, clip_on=False)
         if not two:
             mean = float(np.mean([curve.area_of(*xy) for xy in points.values()]))
-            label = f"mean of {_count(len(points), 'class', 'classes')}, {curve.area} {mean:.3f}"
-            axes.plot(*_mean_curve(points.values()), color=INK, linewidth=2.4, label=label)
-            _remark(axes, _which_classes(len(classes), len(points), len(drawn)))
+            label = f"mean of {style.count(len(points), 'class', 'classes')}, {curve.area} {mean:.3f}"
+            axes.plot(*_mean_curve(points.values()), color=style.INK, linewidth=2.4, label=label)
+            style.remark(axes, _which_classes(len(classes), len(points), len(drawn)))
         _draw_baseline(axes, curve, rows[codes] / len(y))
         figure.legend(loc="outside lower left" if two else "outside right upper", fontsize=9)
         return figure
@@ -185,11 +142,11 @@ def _which_classes(known: int, present: int, drawn: int) -> str:
 def _draw_baseline(axes: Axes, curve: _Curve, prevalences: Floats) -> None:
     """What a model that knows nothing would reach."""
     if curve is ROC:
-        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", label="chance, AUC 0.500")
+        axes.plot([0, 1], [0, 1], color=style.FAINT, linestyle=":", label="chance, AUC 0.500")
         return
     word = "prevalence" if len(prevalences) == 1 else "mean prevalence"
     level = float(np.mean(prevalences))
-    axes.axhline(level, color=FAINT, linestyle=":", label=f"{word}, AP {level:.3f}")
+    axes.axhline(level, color=style.FAINT, linestyle=":", label=f"{word}, AP {level:.3f}")
 
 
 def _mean_curve(curves: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
@@ -220,13 +177,13 @@ def confusion_matrix(
     label = predicted_codes(probabilities, positive=positive)
     counts = np.bincount(y.astype(np.int64) * k + label, minlength=k * k).reshape(k, k)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    with _house_style():
+    with style.house():
         side = min(3.0 + 0.42 * k, 8.0)  # of the matrix, in inches
         shown = range(0, k, -(-k // 30))
-        names = [_text(classes[code]) for code in shown]
+        names = [style.text(classes[code]) for code in shown]
         longest = 0.07 * max(map(len, names))
         slanted = longest * len(names) > 0.8 * side
-        figure, axes = _figure(title, width=side + 1.9 + longest, height=side + 1.1 + slanted * 0.7 * longest)
+        figure, axes = style.new_figure(title, width=side + 1.9 + longest, height=side + 1.1 + slanted * 0.7 * longest)
         # aspect: the constrained layout cuts labels off axes whose sides are in a fixed proportion.
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         axes.set(xlabel="predicted class", ylabel="true class")
@@ -246,7 +203,7 @@ def confusion_matrix(
         bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class's rows")
         bar.outline.set_visible(False)
         absent = int(np.count_nonzero(counts.sum(axis=1) == 0))
-        _remark(axes, f"{absent} of {k} classes not in these rows" if absent else "")
+        style.remark(axes, f"{absent} of {k} classes not in these rows" if absent else "")
         return figure
 
 
@@ -255,11 +212,11 @@ def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
     size = 10 if k <= 6 else 8.5 if k <= 12 else 7
     for row, column in np.ndindex(k, k):
         if counts[row, column] or k <= 6:  # in a big matrix the zeros would drown the mistakes
-            color = "white" if shares[row, column] > 0.55 else INK
+            color = "white" if shares[row, column] > 0.55 else style.INK
             axes.text(
                 column,
                 row,
-                _brief(int(counts[row, column]), exact=k <= 6),
+                style.brief(int(counts[row, column]), exact=k <= 6),
                 ha="center",
                 va="center",
                 color=color,
@@ -281,33 +238,35 @@ def calibration_curve(
     """
     if len(classes) == 2:
         score, came_true = probabilities[:, positive], y == positive
-        of, came = f"of {_text(classes[positive])}", f"observed share of {_text(classes[positive])}"
+        of, came = f"of {style.text(classes[positive])}", f"observed share of {style.text(classes[positive])}"
     else:
         label = predicted_codes(probabilities)
         score, came_true = probabilities[np.arange(len(y)), label], y == label
         of, came = "of the predicted class", "share of rows where it was right"
-    with _house_style():
-        figure, axes = _figure(title, width=6.4, height=6.4, heights=(3, 1))
+    with style.house():
+        figure, axes = style.new_figure(title, width=6.4, height=6.4, heights=(3, 1))
         below = figure.axes[1]
         middle, share, low, high = _calibration(score, came_true)
-        axes.plot([0, 1], [0, 1], color=FAINT, linestyle=":", label="perfectly calibrated")
+        axes.plot([0, 1], [0, 1], color=style.FAINT, linestyle=":", label="perfectly calibrated")
         axes.errorbar(
             middle,
             share,
             yerr=(share - low, high - share),
-            color=BLUE,
+            color=style.BLUE,
             elinewidth=1,
             capsize=2,
             marker="o",
             markersize=4,
-            label=_count(len(middle), "bin of equal rows", "bins of equal rows"),
+            label=style.count(len(middle), "bin of equal rows", "bins of equal rows"),
         )
         axes.set(ylabel=came, ylim=(-0.02, 1.02))
         axes.tick_params(labelbottom=False)
-        below.hist(score, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)
+        below.hist(score, bins=np.linspace(0, 1, 41).tolist(), color=style.BLUE)
         below.set(xlabel=f"probability {of}", ylabel="rows", xlim=(-0.02, 1.02))
         figure.legend(loc="outside lower left", ncols=2, fontsize=9)
-        _remark(axes, "" if len(classes) == 2 else "the predicted class's probability against how often it was right")
+        style.remark(
+            axes, "" if len(classes) == 2 else "the predicted class's probability against how often it was right"
+        )
         return figure
 
 
@@ -347,19 +306,19 @@ def feature_importance(importances: Mapping[str, float], *, kind: str, title: st
 
     """
     top = sorted(importances.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_BARS]
-    with _house_style():
-        figure, axes = _figure(title, width=7, height=1.6 + 0.26 * max(len(top), 5))
-        axes.set_xlabel(f"importance ({_text(kind, longest=80)})")
+    with style.house():
+        figure, axes = style.new_figure(title, width=7, height=1.6 + 0.26 * max(len(top), 5))
+        axes.set_xlabel(f"importance ({style.text(kind, longest=80)})")
         if not top:
-            _say(axes, "The model has no importances.")
+            style.say(axes, "The model has no importances.")
             return figure
-        axes.barh(range(len(top)), [value for _, value in top], color=BLUE, height=0.7)
-        axes.set_yticks(range(len(top)), [_text(name) for name, _ in top])
+        axes.barh(range(len(top)), [value for _, value in top], color=style.BLUE, height=0.7)
+        axes.set_yticks(range(len(top)), [style.text(name) for name, _ in top])
         axes.set_ylim(len(top) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
         axes.grid(False, axis="y")
         hidden = len(importances) - len(top)
-        _remark(axes, f"the first {len(top)} of {len(importances)} features" if hidden else "")
+        style.remark(axes, f"the first {len(top)} of {len(importances)} features" if hidden else "")
         return figure
 
 
@@ -381,15 +340,15 @@ def metrics_of_candidates(metrics: Mapping[str, Mapping[str, float]], *, title: 
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
     sides = [side for better in (True, False) if (side := [n for n in names if _greater_is_better(n) is better])]
     bars = len(names) * len(metrics)
-    with _house_style():
-        figure, first = _figure(
+    with style.house():
+        figure, first = style.new_figure(
             title,
             width=min(max(5.0, 2.4 + 0.32 * bars + 0.3 * len(names)), 14),
             height=4.6,
             widths=[len(side) for side in sides] or [1],
         )
         if not bars:
-            _say(first, "There are no metrics.")
+            style.say(first, "There are no metrics.")
             return figure
         for axes, side in zip(figure.axes, sides, strict=True):
             _draw_bars(axes, metrics, side, with_values=bars <= 40)
@@ -401,11 +360,11 @@ def metrics_of_candidates(metrics: Mapping[str, Mapping[str, float]], *, title: 
 def _draw_bars(axes: Axes, metrics: Mapping[str, Mapping[str, float]], names: Sequence[str], with_values: bool) -> None:
     """One group of bars a metric, one bar a model."""
     width = 0.84 / len(metrics)
-    for position, ((model, values), color) in enumerate(zip(metrics.items(), _colors(len(metrics)), strict=True)):
+    for position, ((model, values), color) in enumerate(zip(metrics.items(), style.colors(len(metrics)), strict=True)):
         at = np.arange(len(names)) + (position - (len(metrics) - 1) / 2) * width
         heights = np.array([values.get(name, np.nan) for name in names], dtype=float)
         known = np.isfinite(heights)
-        axes.bar(at, np.where(known, heights, 0), width=0.92 * width, color=color, label=_text(model))
+        axes.bar(at, np.where(known, heights, 0), width=0.92 * width, color=color, label=style.text(model))
         for x, height, is_known in zip(at, heights, known, strict=True):
             if with_values or not is_known:
                 axes.annotate(
@@ -417,15 +376,17 @@ def _draw_bars(axes: Axes, metrics: Mapping[str, Mapping[str, float]], names: Se
                     va="bottom",
                     rotation=90,
                     fontsize=8,
-                    color=INK if is_known else FAINT,
+                    color=style.INK if is_known else style.FAINT,
                 )
-    labels = [_text(name) if _greater_is_better(name) else f"{_text(name)} \N{DOWNWARDS ARROW}" for name in names]
+    labels = [
+        style.text(name) if _greater_is_better(name) else f"{style.text(name)} \N{DOWNWARDS ARROW}" for name in names
+    ]
     axes.set_xticks(range(len(names)), labels, rotation=25, ha="right", rotation_mode="anchor")
     axes.tick_params(axis="x", length=0)
     axes.grid(False, axis="x")
     axes.set_xlim(-0.55, len(names) - 0.45)
     axes.margins(y=0.14)
-    _remark(axes, "more is better" if _greater_is_better(names[0]) else "less is better")
+    style.remark(axes, "more is better" if _greater_is_better(names[0]) else "less is better")
 
 
 def learning_curve(
@@ -450,19 +411,19 @@ def learning_curve(
     matplotlib.figure.Figure
 
     """
-    with _house_style():
-        figure, axes = _figure(title)
-        axes.set(xlabel="iteration", ylabel=_text(metric))
+    with style.house():
+        figure, axes = style.new_figure(title)
+        axes.set(xlabel="iteration", ylabel=style.text(metric))
         drawn = {name: np.asarray(scores, dtype=float) for name, scores in curves.items() if np.isfinite(scores).any()}
         if not drawn:
-            _say(axes, "No score was recorded.")
+            style.say(axes, "No score was recorded.")
             return figure
         after = np.arange(1, max(map(len, drawn.values())) + 1) if iterations is None else np.asarray(iterations)
-        _number_from_one(axes, int(after[-1]))
+        style.number_from_one(axes, int(after[-1]))
         judged = [name for name in drawn if not str(name).startswith("train")] or list(drawn)
-        for (name, scores), color in zip(drawn.items(), _colors(len(drawn)), strict=True):
+        for (name, scores), color in zip(drawn.items(), style.colors(len(drawn)), strict=True):
             x = after[: len(scores)]
-            label = _text(name)
+            label = style.text(name)
             if name in judged:
                 best = int(np.nanargmax(scores) if _greater_is_better(metric) else np.nanargmin(scores))
                 label += f", best {scores[best]:.4g} at {x[best]}"
@@ -493,230 +454,38 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Fig
         for name, n in part.items():
             totals[name] = totals.get(name, 0) + n
     names = sorted(totals, key=lambda name: -totals[name])[:MOST_CLASSES_IN_BALANCE]
-    with _house_style():
-        figure, axes = _figure(title, width=7, height=min(2.0 + 0.2 * max(len(names), 3) * max(len(counts), 1), 11))
+    with style.house():
+        figure, axes = style.new_figure(
+            title, width=7, height=min(2.0 + 0.2 * max(len(names), 3) * max(len(counts), 1), 11)
+        )
         axes.set_xlabel("share of the rows of each part")
         if not names:
-            _say(axes, "There are no rows.")
+            style.say(axes, "There are no rows.")
             return figure
         height = 0.8 / len(counts)
         for position, ((part_name, of_class), color) in enumerate(
-            zip(counts.items(), _colors(len(counts)), strict=True)
+            zip(counts.items(), style.colors(len(counts)), strict=True)
         ):
             rows = sum(of_class.values())
             shares = np.array([of_class.get(name, 0) / max(rows, 1) for name in names])
             at = np.arange(len(names)) + (position - (len(counts) - 1) / 2) * height
-            label = f"{_text(part_name)}, {_count(rows, 'row', 'rows')}"
+            label = f"{style.text(part_name)}, {style.count(rows, 'row', 'rows')}"
             bars = axes.barh(at, shares, height=0.9 * height, color=color, label=label)
             texts = [f"{share:.1%}  ({of_class.get(name, 0):,})" for name, share in zip(names, shares, strict=True)]
             axes.bar_label(bars, texts, padding=3, fontsize=8)
-        axes.set_yticks(range(len(names)), [_text(name) for name in names])
+        axes.set_yticks(range(len(names)), [style.text(name) for name in names])
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.2)
         axes.tick_params(axis="y", length=0)
         axes.grid(False, axis="y")
-        axes.xaxis.set_major_formatter(_percent)
+        axes.xaxis.set_major_formatter(style.percent)
         hidden = len(totals) - len(names)
-        _remark(axes, f"the {len(names)} most frequent of {len(totals)} classes" if hidden else "")
+        style.remark(axes, f"the {len(names)} most frequent of {len(totals)} classes" if hidden else "")
         figure.legend(loc="outside lower left", ncols=4, fontsize=9)
         return figure
-
-
-def search_history(scores: Sequence[float], *, metric: str, greater_is_better: bool, title: str) -> Figure:
-    """Each trial's score as a point, a failed one as a cross on the lower edge, and the best so far as a line.
-
-    Parameters
-    ----------
-    scores : sequence of float
-        One a trial, in order; NaN for a failed one.
-    metric : str
-        The score's name.
-    greater_is_better : bool
-        The score's direction.
-    title : str
-        The title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-
-    """
-    values = np.asarray(scores, dtype=float)
-    trial = np.arange(1, len(values) + 1)
-    worked = np.isfinite(values)
-    with _house_style():
-        figure, axes = _figure(title)
-        axes.set(xlabel="trial", ylabel=_text(metric))
-        _number_from_one(axes, len(values))
-        if worked.any():
-            best = np.fmax.accumulate(values) if greater_is_better else np.fmin.accumulate(values)
-            size = 5 if len(values) <= 200 else 2.5
-            axes.plot(
-                trial[worked],
-                values[worked],
-                linestyle="",
-                marker="o",
-                markersize=size,
-                alpha=0.6,
-                color=BLUE,
-                markeredgewidth=0,
-                label="a trial",
-            )
-            axes.plot(trial, best, drawstyle="steps-post", color=INK, label=f"best so far, {best[-1]:.4g} in the end")
-        else:
-            axes.set_yticks([])
-            _say(axes, "No trial has a score.")
-        if not worked.all():
-            axes.plot(
-                trial[~worked],
-                np.zeros(np.count_nonzero(~worked)),
-                linestyle="",
-                marker="x",
-                markersize=5,
-                color="#bd1f01",
-                transform=axes.get_xaxis_transform(),
-                clip_on=False,
-                label=_count(int(np.count_nonzero(~worked)), "failed trial", "failed trials"),
-            )
-        if len(values):
-            figure.legend(loc="outside lower left", ncols=3, fontsize=9)
-        return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG at 120 dots an inch: the same figure gives the same bytes.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        Of any function of this module.
-    path : pathlib.Path
-        The file, in a folder that exists.
-
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    with _house_style():  # ticks are made when they are drawn
-        # Not savefig: with a constrained layout it goes through the whole figure twice.
-        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
-
-
-# --- the style --------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _house_style() -> Iterator[None]:
-    import matplotlib
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        matplotlib.rcParams["font.family"] = ["DejaVu Sans", *_wide_fonts()]
-        yield
-
-
-def _figure(
-    title: str,
-    *,
-    width: float = 6.4,
-    height: float = 4.8,
-    heights: Sequence[float] = (1,),
-    widths: Sequence[float] = (1,),
-) -> tuple[Figure, Axes]:
-    """A titled figure of `width` by `height` inches, and the first of its axes."""
-    import textwrap
-
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(round(width, 1), round(height, 1)), layout="constrained")  # of whole pixels
-    FigureCanvasAgg(figure)
-    lines = textwrap.wrap(_text(title, longest=200), width=int(9 * width), max_lines=2, placeholder=" …")
-    figure.suptitle("\n".join(lines), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
-    all_axes = figure.subplots(
-        len(heights), len(widths), squeeze=False, height_ratios=heights, width_ratios=widths, sharex="col"
-    )
-    return figure, all_axes[0, 0]
-
-
-def _colors(n: int = MOST_CURVES) -> list[Any]:
-    """Colours that colour-blind people can tell apart too (M. A. Petroff, arXiv:2107.02270), over again if need be."""
-    import matplotlib
-
-    palette = matplotlib.color_sequences["petroff10"]
-    return [palette[position % len(palette)] for position in range(n)]
-
-
-def _say(axes: Axes, sentence: str) -> None:
-    """Say in the middle of a picture why there is nothing else in it."""
-    axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=FAINT)
-
-
-def _remark(axes: Axes, words: str) -> None:
-    """A line below the title on what is drawn, if there is something to say."""
-    if words:
-        axes.set_title(words, loc="left", fontsize=9, color="#666666")
-
-
-def _number_from_one(axes: Axes, last: int) -> None:
-    """Whole numbers 1 to `last` along x, with a little air on both sides."""
-    from matplotlib.ticker import MaxNLocator
-
-    air = max(0.5, 0.02 * last)
-    axes.set_xlim(1 - air, max(last, 1) + air)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-
-def _percent(value: float, _position: float) -> str:
-    return f"{100 * value:.3g}%"
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n:,} {one if n == 1 else many}"
-
-
-def _brief(n: int, *, exact: bool) -> str:
-    """A count that fits into a cell."""
-    if exact or n < 10_000:
-        return f"{n:,}" if exact else str(n)
-    return f"{n / 1e3:.0f}k" if n < 1_000_000 else f"{n / 1e6:.1f}M"
 
 
 def _greater_is_better(metric: str) -> bool:
     if metric in METRICS:
         return METRICS[metric].greater_is_better
     return not any(word in metric for word in ("loss", "error"))
-
-
-def _text(name: object, *, longest: int = LONGEST_NAME) -> str:
-    """A name as matplotlib shows it literally: on one line, of bounded length, with glyphs that exist, and no maths.
-
-    The middle of a long name goes, since the ends tell names apart. A character without a glyph in any font is
-    written as its escape: two boxes look the same, two escapes do not.
-    """
-    line = "".join(char if char.isprintable() else " " for char in str(name))
-    if not line.isascii():
-        line = "".join(char if _has_glyph(char) else char.encode("unicode_escape").decode() for char in line)
-    if len(line) > longest:
-        line = f"{line[: longest - longest // 2 - 1]}…{line[-(longest // 2) :]}"
-    if line.startswith("_"):
-        line = "\N{ZERO WIDTH SPACE}" + line  # matplotlib leaves labels that begin with _ out of its legends
-    return line.replace("$", r"\$")
-
-
-@cache
-def _has_glyph(char: str) -> bool:
-    from matplotlib import font_manager
-
-    families = ["DejaVu Sans", *_wide_fonts()]
-    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in families)
-    return char.isascii() or any(font.get_char_index(ord(char)) for font in fonts)
-
-
-@cache
-def _wide_fonts() -> tuple[str, ...]:
-    """The first of `WIDE_FONTS` that this machine has, if any."""
-    from matplotlib import font_manager
-
-    installed = {font.name for font in font_manager.fontManager.ttflist}
-    return tuple(name for name in WIDE_FONTS if name in installed)[:1]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tabular import pictures
+from tabular import pictures, style
 from tabular.metrics import METRICS, classification_metrics
+from tests.drawn import HARD_NAMES, assert_drawn, text_of
 
 OF_ANSWERS = [
     pictures.roc_curve,
@@ -16,7 +16,6 @@ OF_ANSWERS = [
     pictures.confusion_matrix,
     pictures.calibration_curve,
 ]
-HARD_NAMES = ["$x_1^2$", "_hidden", "größe €", "日本", "🐈", "a\nb", "only one $", "", "\\$", "n" * 300]
 
 
 @pytest.fixture(autouse=True)
@@ -32,30 +31,6 @@ def answers(k, n=300, seed=0):
     y = rng.integers(0, k, n)
     weights = np.exp(rng.normal(size=(n, k)) + 2 * np.eye(k)[y])
     return y, weights / weights.sum(axis=1, keepdims=True)
-
-
-def text_of(figure):
-    """All words in a figure."""
-    from matplotlib.text import Text
-
-    figure.canvas.draw()
-    return "\n".join(found.get_text() for found in figure.findobj(Text))
-
-
-def saved(figure, folder):
-    """The pixels of a saved figure, after a look at its size."""
-    path = folder / "picture.png"
-    pictures.save(figure, path)
-    with Image.open(path) as image:
-        image.load()
-        assert image.size == tuple(round(side * pictures.DPI) for side in figure.get_size_inches())
-        return np.asarray(image.convert("RGB"))
-
-
-def assert_drawn(figure, folder):
-    inked = (saved(figure, folder) != 255).any(axis=2)
-    assert inked.mean() > 0.005, "the picture is blank"
-    assert not inked[[0, -1]].any() and not inked[:, [0, -1]].any(), "something runs over the picture's edge"
 
 
 @pytest.mark.parametrize("draw", OF_ANSWERS)
@@ -190,19 +165,6 @@ def test_class_balance_is_drawn(k, tmp_path):
     assert ("most frequent of 100 classes" in text_of(figure)) == (k == 100)
 
 
-@pytest.mark.parametrize("scores", [[], [np.nan] * 3, [0.5], [0.1, np.nan, 0.9, 0.4], list(np.linspace(0, 1, 1000))])
-@pytest.mark.parametrize("greater_is_better", [True, False])
-def test_search_history_is_drawn(scores, greater_is_better, tmp_path):
-    figure = pictures.search_history(scores, metric="f1_score", greater_is_better=greater_is_better, title="Search")
-    assert_drawn(figure, tmp_path)
-
-
-def test_best_so_far_follows_the_direction_and_passes_over_failed_trials():
-    figure = pictures.search_history([0.1, np.nan, 0.9, 0.4], metric="m", greater_is_better=True, title="")
-    assert figure.axes[0].lines[1].get_ydata().tolist() == [0.1, 0.1, 0.9, 0.9]
-    assert "1 failed trial" in text_of(figure)
-
-
 @pytest.mark.parametrize("draw", OF_ANSWERS)
 def test_hard_names_survive_in_pictures_of_answers(draw, tmp_path):
     y, p = answers(len(HARD_NAMES))
@@ -234,12 +196,12 @@ def test_a_dollar_is_shown_as_a_dollar():
     from matplotlib.text import Text
 
     for name in ["$x$", "$", "a$b", "$$$", "\\$"]:
-        shown, is_math = Text()._preprocess_math(pictures._text(name))
+        shown, is_math = Text()._preprocess_math(style.text(name))
         assert (shown, is_math) == (name, False)
 
 
 def test_long_names_keep_both_ends():
-    assert pictures._text("country_of_origin_" * 4 + "BRA", longest=11) == "count…n_BRA"
+    assert style.text("country_of_origin_" * 4 + "BRA", longest=11) == "count…n_BRA"
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(tmp_path):
@@ -247,18 +209,18 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(tmp_path):
 
     y, p = answers(3)
     for draw in OF_ANSWERS:
-        pictures.save(draw(y, p, classes="abc", title="t"), tmp_path / "a.png")
+        style.save(draw(y, p, classes="abc", title="t"), tmp_path / "a.png")
         with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "black", "savefig.dpi": 50}):
-            pictures.save(draw(y, p, classes="abc", title="t"), tmp_path / "b.png")
+            style.save(draw(y, p, classes="abc", title="t"), tmp_path / "b.png")
             assert matplotlib.rcParams["font.size"] == 20, "the user's own style is left as it was"
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
 def test_pyplot_is_never_imported():
     code = (
-        "import sys; from pathlib import Path; from tabular import pictures as p;"
+        "import sys; from pathlib import Path; from tabular import pictures as p, search_pictures, style;"
         "assert not {'matplotlib', 'sklearn'} & set(sys.modules), 'a heavy import at the top';"
-        "p.save(p.class_balance({'train': {'a': 1}}, title='t'), Path(sys.argv[1]));"
+        "style.save(p.class_balance({'train': {'a': 1}}, title='t'), Path(sys.argv[1]));"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     root = Path(__file__).parents[2]

@@ -209,7 +209,14 @@ def test_each_candidate_has_its_pictures(store, children, candidate, picture):
 
 @pytest.mark.parametrize(
     "name",
-    ["metrics_of_candidates", "class_balance", "lightgbm/loss_by_iteration", "lightgbm/search_history"],
+    [
+        "metrics_of_candidates",
+        "class_balance",
+        "lightgbm/loss_by_iteration",
+        "lightgbm/search_history",
+        "lightgbm/search_importance",
+        "lightgbm/search_slices",
+    ],
 )
 def test_evaluate_draws_the_candidates_the_data_and_the_search(store, children, name):
     assert f"pictures/{name}.png" in store.artifacts(children["evaluate"])

@@ -1,0 +1,194 @@
+"""The one style of all pictures, whatever the machine's matplotlibrc says: the same values give the same picture.
+
+pyplot, with its global state and slow import, is not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 120
+MOST_CURVES = 10  # as many as there are colours that anyone can tell apart
+LONGEST_NAME = 28
+
+INK = "#333333"
+FAINT = "#8a8a8a"
+BLUE = "#3f90da"
+
+STYLE: Mapping[Any, Any] = {
+    "figure.dpi": DPI,
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": "#b0b0b0",
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#ebebeb",
+    "xtick.color": "#b0b0b0",
+    "ytick.color": "#b0b0b0",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+}
+
+# DejaVu Sans comes with matplotlib and has no Chinese, Japanese or Korean: the first of these that is installed helps.
+WIDE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans JP",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG at 120 dots an inch: the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        Of any of our pictures.
+    path : pathlib.Path
+        The file, in a folder that exists.
+
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with house():  # ticks are made when they are drawn
+        # Not savefig: with a constrained layout it goes through the whole figure twice.
+        FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def house() -> Iterator[None]:
+    """What is drawn within is drawn in the style of the house."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        matplotlib.rcParams["font.family"] = ["DejaVu Sans", *_wide_fonts()]
+        yield
+
+
+def new_figure(
+    title: str,
+    *,
+    width: float = 6.4,
+    height: float = 4.8,
+    heights: Sequence[float] = (1,),
+    widths: Sequence[float] = (1,),
+    share: bool = True,
+) -> tuple[Figure, Axes]:
+    """A titled figure of `width` by `height` inches, and the first of its axes; those of a column share their x."""
+    import textwrap
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(round(width, 1), round(height, 1)), layout="constrained")  # of whole pixels
+    FigureCanvasAgg(figure)
+    lines = textwrap.wrap(text(title, longest=200), width=int(9 * width), max_lines=2, placeholder=" …")
+    figure.suptitle("\n".join(lines), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
+    all_axes = figure.subplots(
+        len(heights),
+        len(widths),
+        squeeze=False,
+        height_ratios=heights,
+        width_ratios=widths,
+        sharex="col" if share else False,
+    )
+    return figure, all_axes[0, 0]
+
+
+def colors(n: int = MOST_CURVES) -> list[Any]:
+    """Colours that colour-blind people can tell apart too (M. A. Petroff, arXiv:2107.02270), over again if need be."""
+    import matplotlib
+
+    palette = matplotlib.color_sequences["petroff10"]
+    return [palette[position % len(palette)] for position in range(n)]
+
+
+def say(axes: Axes, sentence: str) -> None:
+    """Say in the middle of a picture why there is nothing else in it."""
+    axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=FAINT)
+
+
+def remark(axes: Axes, words: str) -> None:
+    """A line below the title on what is drawn, if there is something to say."""
+    if words:
+        axes.set_title(words, loc="left", fontsize=9, color="#666666")
+
+
+def number_from_one(axes: Axes, last: int) -> None:
+    """Whole numbers 1 to `last` along x, with a little air on both sides."""
+    from matplotlib.ticker import MaxNLocator
+
+    air = max(0.5, 0.02 * last)
+    axes.set_xlim(1 - air, max(last, 1) + air)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def percent(value: float, _position: float) -> str:
+    """A share, as matplotlib asks for a tick's label."""
+    return f"{100 * value:.3g}%"
+
+
+def count(n: int, one: str, many: str) -> str:
+    """A count and what is counted: `1 row`, `2,000 rows`."""
+    return f"{n:,} {one if n == 1 else many}"
+
+
+def brief(n: int, *, exact: bool) -> str:
+    """A count that fits into a cell."""
+    if exact or n < 10_000:
+        return f"{n:,}" if exact else str(n)
+    return f"{n / 1e3:.0f}k" if n < 1_000_000 else f"{n / 1e6:.1f}M"
+
+
+def text(name: object, *, longest: int = LONGEST_NAME) -> str:
+    """A name as matplotlib shows it literally: on one line, of bounded length, with glyphs that exist, and no maths.
+
+    The middle of a long name goes, since the ends tell names apart. A character without a glyph in any font is
+    written as its escape: two boxes look the same, two escapes do not.
+    """
+    line = "".join(char if char.isprintable() else " " for char in str(name))
+    if not line.isascii():
+        line = "".join(char if _has_glyph(char) else char.encode("unicode_escape").decode() for char in line)
+    if len(line) > longest:
+        line = f"{line[: longest - longest // 2 - 1]}…{line[-(longest // 2) :]}"
+    if line.startswith("_"):
+        line = "\N{ZERO WIDTH SPACE}" + line  # matplotlib leaves labels that begin with _ out of its legends
+    return line.replace("$", r"\$")
+
+
+@cache
+def _has_glyph(char: str) -> bool:
+    from matplotlib import font_manager
+
+    families = ["DejaVu Sans", *_wide_fonts()]
+    fonts = (font_manager.get_font(font_manager.findfont(family)) for family in families)
+    return char.isascii() or any(font.get_char_index(ord(char)) for font in fonts)
+
+
+@cache
+def _wide_fonts() -> tuple[str, ...]:
+    """The first of `WIDE_FONTS` that this machine has, if any."""
+    from matplotlib import font_manager
+
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in WIDE_FONTS if name in installed)[:1]
