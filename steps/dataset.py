@@ -1,6 +1,6 @@
 """The rows of a data set that a run of etl left, as the steps that read it need them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,9 +11,10 @@ from mlflow.entities import Run
 from steps import inputs, store, tracked
 from steps.served import as_features
 from tabular.datasets import Schema
+from tabular.errors import UserError
 from tabular.folds import Fold, cut
 from tabular.metrics import classification_metrics
-from tabular.problem import Problem
+from tabular.problem import Model, Problem
 from tabular.training import Candidate
 
 # The digest of the training rows: what tells whether two runs are about the same data set.
@@ -44,7 +45,7 @@ class DataSet:
         """A model of the problem with these hyperparameters over its own, to be fitted on such rows."""
         return Candidate(
             name=model,
-            model=problem.models[model],
+            model=weighted(model, problem.models[model], self.schema.classes),
             params=params,
             columns=self.schema.columns,
             classes=len(self.schema.classes),
@@ -72,6 +73,28 @@ class DataSet:
         """Metrics of (n, classes) probabilities of rows whose classes are y."""
         about = {"classes": self.schema.classes, "positive": self.schema.positive}
         return classification_metrics(y, probabilities, **about, names=names)
+
+
+def weighted(name: str, model: Model, classes: Sequence[object]) -> Model:
+    """A model whose weights of classes are by the classes' positions, as estimators see them.
+
+    Raises
+    ------
+    UserError
+        Where there is no such class.
+    """
+    weights = model.params.get("class_weight")
+    if not isinstance(weights, Mapping):
+        return model
+    positions = {str(label): position for position, label in enumerate(classes)}
+    for label in weights:
+        if label not in positions:
+            raise UserError(
+                f"models.{name}.params.class_weight: {label!r} is no class of the target, which has "
+                f"{', '.join(positions)}"
+            )
+    by_position = {positions[label]: weight for label, weight in weights.items()}
+    return model.model_copy(update={"params": {**model.params, "class_weight": by_position}})
 
 
 def source(step: tracked.Step, run_id: str) -> Run:

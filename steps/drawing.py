@@ -12,7 +12,7 @@ from steps import store, tracked, workers
 from steps.candidates import Judged
 from steps.dataset import DataSet
 from tabular import pictures, search_pictures, style, training
-from tabular.metrics import METRICS
+from tabular.metrics import sign
 from tabular.problem import Problem
 
 # Rows that permutation importance shuffles: enough for its second digit.
@@ -81,11 +81,10 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> tuple
     found = training.importances(candidate.model.features, candidate.model.classifier)
     if found is None:
         metric = problem.search.metric
-        sign = 1 if METRICS[metric].greater_is_better else -1
         rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:IMPORTANCE_ROWS]
 
         def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
-            return sign * holdout.metrics(y, probabilities, [metric])[metric]
+            return sign(metric) * holdout.metrics(y, probabilities, [metric])[metric]
 
         drops = training.permutation_importances(
             candidate.model.probabilities, holdout.X.iloc[rows], holdout.y[rows], measure, seed=problem.seed
@@ -117,7 +116,7 @@ def _of_search(step: tracked.Step, name: str, search: Run) -> dict[str, Drawing]
     # of those that a trial was not given but found, it has none where it failed
     own = {"trial", metric, "complete", "trial_seconds", "ended_seconds"}
     hyperparameters = {key: column for key, column in columns.items() if key not in own}
-    about = {"metric": metric, "greater_is_better": METRICS[metric].greater_is_better}
+    about = {"metric": metric, "greater_is_better": sign(metric) > 0}
     return {
         "search_history": partial(
             search_pictures.search_history,

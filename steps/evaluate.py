@@ -16,7 +16,7 @@ from steps.candidates import Judged
 from steps.dataset import TRAINED_ON, DataSet
 from tabular import gate
 from tabular.errors import UserError
-from tabular.metrics import METRICS
+from tabular.metrics import sign, with_named
 from tabular.problem import Problem
 
 
@@ -36,11 +36,10 @@ def evaluate(step: tracked.Step) -> None:
 
 def rank(candidates: list[Judged], metric: str) -> list[Judged]:
     """Those that pass the gate first, then by the metric on the holdout; a NaN is last."""
-    sign = -1 if METRICS[metric].greater_is_better else 1
 
     def place(candidate: Judged) -> tuple[bool, float]:
         value = candidate.metrics[metric]
-        return not candidate.passes, float("inf") if np.isnan(value) else sign * value
+        return not candidate.passes, float("inf") if np.isnan(value) else -sign(metric) * value
 
     return sorted(candidates, key=place)
 
@@ -73,7 +72,8 @@ def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run: Run) -> 
     started = time.perf_counter()
     probabilities = model.probabilities(holdout.X)
     seconds = time.perf_counter() - started
-    metrics = holdout.metrics(holdout.y, probabilities)
+    asked = with_named(problem.search.metric, *problem.gate.require)
+    metrics = holdout.metrics(holdout.y, probabilities, asked)
     checks = gate.check(problem.gate.require, metrics)
     return Judged(run, tags["tabular.model"], model, probabilities, metrics, seconds, checks)
 

@@ -15,7 +15,7 @@ from steps.terminal import describe
 from tabular import estimators, spaces, training
 from tabular.errors import UserError
 from tabular.folds import Fold
-from tabular.metrics import sign
+from tabular.metrics import sign, with_named
 from tabular.problem import Problem
 from tabular.racing import Course, parts
 from tabular.search import Evaluation, Point, Trial, best, search
@@ -54,7 +54,7 @@ def hpo(step: tracked.Step) -> None:
             tell=tell,
         )
     result = _cross_validated(work, best(trials))
-    baseline = training.prior(work.candidate({}), work.rows.y, work.cuts).summary()
+    baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names).summary()
     trial_runs.log_baseline(step, problem, name, baseline)
     seconds = {
         "cv_seconds": result.seconds,
@@ -132,6 +132,11 @@ class _Work:
         return self.rows.candidate(self.problem, self.model, params)
 
     @property
+    def names(self) -> list[str]:
+        """The metrics of the cross-validation."""
+        return with_named(self.problem.search.metric)
+
+    @property
     def threads(self) -> int:
         """How many each process may use."""
         return max(1, self.rows.threads // self.at_most)
@@ -198,7 +203,9 @@ def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFo
     beside = most if number < folds - folds % most else folds % most
     threads = max(1, work.rows.threads // beside)
     fold = work.cuts[number]
-    return training.on_fold(work.candidate(params), work.rows.X, work.rows.y, fold, threads=threads, curves=True)
+    return training.on_fold(
+        work.candidate(params), work.rows.X, work.rows.y, fold, threads=threads, names=work.names, curves=True
+    )
 
 
 def _log(

@@ -18,7 +18,7 @@ from steps.registry import KEPT, REFUSED, REGISTERED
 from steps.served import TabularModel
 from tabular import gate
 from tabular.errors import UserError, listed
-from tabular.metrics import METRICS
+from tabular.metrics import sign
 from tabular.problem import Problem
 
 # Below so many rows a comparison says nothing.
@@ -148,7 +148,7 @@ def _meet(
         holdout.y[new],
         measure,
         metric=rule.metric,
-        greater_is_better=METRICS[rule.metric].greater_is_better,
+        greater_is_better=sign(rule.metric) > 0,
         confidence=rule.confidence,
         seed=problem.seed,
         groups=holdout.key[new] if holdout.schema.split_by == "group" else None,

@@ -14,6 +14,7 @@ from steps import dataset, environment, frozen, models, records, store, tracked
 from steps.terminal import describe
 from tabular import training
 from tabular.errors import UserError
+from tabular.metrics import with_named
 from tabular.problem import Problem
 
 
@@ -26,15 +27,18 @@ def train(step: tracked.Step) -> None:
     search = _search(step, name)
     params = _left(search, store.BEST_PARAMS, step)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
+    names = with_named(problem.search.metric)
     if search:  # it has cross-validated its best on the same folds
         result = training.CrossValidation(**_left(search, store.CROSS_VALIDATION, step))
     else:
         cuts = rows.folds(problem)
-        result = training.cross_validate(candidate, rows.X, rows.y, cuts, threads=rows.threads, curves=True)
+        result = training.cross_validate(
+            candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names, curves=True
+        )
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
     seconds = time.perf_counter() - started
-    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X))
+    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X), names)
     metrics = {
         **result.summary(),
         **{f"training_{metric}": value for metric, value in scores.items()},

@@ -1,7 +1,7 @@
 """How good a classifier's probabilities are: one table of metrics, each a small function of the same answers.
 
 To add a metric, write a function of `Answers` and give it a row in `METRICS`: problem files, the gate and the pictures
-then know it by its name.
+then know it by its name. scikit-learn's scorers of classifiers are known by theirs beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line, nearest
 
 Codes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -88,13 +88,13 @@ def classification_metrics(
     Returns
     -------
     dict of str to float
-        The metrics in the order of `METRICS`. roc_auc and average_precision are NaN where `y` holds a single class:
-        there is nothing to rank.
+        The metrics in the order of `METRICS`, scikit-learn's after them. roc_auc and average_precision are NaN where
+        `y` holds a single class: there is nothing to rank.
 
     Raises
     ------
     UserError
-        A name is not in `METRICS`, there are no rows, or a probability is not finite.
+        A name is not known, there are no rows, a probability is not finite, or one of scikit-learn's scorers refuses.
     ValueError
         The shapes do not fit, or a code lies outside 0..k-1: a mistake of the caller.
 
@@ -107,12 +107,10 @@ def classification_metrics(
     off 0 and 1 by one machine epsilon, so that a single sure mistake costs 36, not infinity.
 
     """
-    wanted = METRICS.keys() if names is None else names
-    unknown = sorted(set(wanted) - set(METRICS))
-    if unknown:
-        raise UserError(f"unknown metric {unknown[0]!r}; the metrics are {', '.join(METRICS)}")
+    wanted = {name: metric(name) for name in (METRICS if names is None else names)}
     answers = _answers(y, probabilities, len(classes), positive)
-    return {name: float(metric.score(answers)) for name, metric in METRICS.items() if name in wanted}
+    ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
+    return {name: float(wanted[name].score(answers)) for name in ordered}
 
 
 def predicted_codes(probabilities: Floats, *, positive: int | None = None) -> Codes:
@@ -263,6 +261,88 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 
 
+# What the names of scikit-learn's scorers of classifiers begin with (its guide, "The scoring parameter").
+_FAMILIES = (
+    "accuracy",
+    "average_precision",
+    "balanced_accuracy",
+    "d2_brier_score",
+    "d2_log_loss_score",
+    "f1",
+    "jaccard",
+    "matthews_corrcoef",
+    "neg_brier_score",
+    "neg_log_loss",
+    "neg_negative_likelihood_ratio",
+    "positive_likelihood_ratio",
+    "precision",
+    "recall",
+    "roc_auc",
+    "top_k_accuracy",
+)
+
+
+def metric(name: str) -> Metric:
+    """A metric by its name: one of `METRICS`, else one of scikit-learn's scorers, of which more is always better.
+
+    Raises
+    ------
+    UserError
+        Where there is none of that name.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    known = scorer_names()
+    if name not in known:
+        raise UserError(
+            f"unknown metric {name!r}{nearest(name, [*METRICS, *known])}; known are {', '.join(METRICS)} and "
+            "scikit-learn's scorers of classifiers"
+        )
+    return Metric(name, True, lambda answers: _scored(name, answers))
+
+
+def scorer_names() -> list[str]:
+    """scikit-learn's scorers of classifiers; those of several labels a row are not among them."""
+    from sklearn.metrics import get_scorer_names
+
+    return [name for name in get_scorer_names() if name.startswith(_FAMILIES) and not name.endswith("_samples")]
+
+
+def with_named(*names: str) -> list[str]:
+    """All of `METRICS`, and what else is asked for by name."""
+    return list(dict.fromkeys([*METRICS, *names]))
+
+
+def _scored(name: str, answers: Answers) -> float:
+    """What a scorer says of a model that gives these answers; of two classes, 1 is the positive one."""
+    from sklearn.metrics import get_scorer
+
+    y, probabilities, predicted = answers.y, answers.probabilities, answers.predicted
+    if answers.positive is not None:
+        y, predicted = (np.asarray(codes == answers.positive, dtype=int) for codes in (y, predicted))
+        probabilities = np.column_stack([1 - probabilities[:, answers.positive], probabilities[:, answers.positive]])
+    try:
+        return float(get_scorer(name)(_said(probabilities, predicted), probabilities, y))
+    except ValueError as error:
+        raise UserError(f"{name} cannot be told of these rows: {first_line(error)}") from error
+
+
+def _said(probabilities: Floats, predicted: Codes) -> Any:
+    """A classifier, as scorers ask one, that has given these answers."""
+    from sklearn.base import BaseEstimator, ClassifierMixin
+
+    class Said(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+        classes_ = np.arange(probabilities.shape[1])
+
+        def predict(self, X: Any) -> Codes:
+            return predicted
+
+        def predict_proba(self, X: Any) -> Floats:
+            return probabilities
+
+    return Said()
+
+
 def sign(name: str) -> int:
     """1 for a metric of which more is better, -1 for one of which less is."""
-    return 1 if METRICS[name].greater_is_better else -1
+    return 1 if metric(name).greater_is_better else -1

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular import style
-from tabular.metrics import METRICS, Codes, Floats, predicted_codes
+from tabular.errors import UserError
+from tabular.metrics import Codes, Floats, predicted_codes, sign
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -486,6 +487,7 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Fig
 
 
 def _greater_is_better(metric: str) -> bool:
-    if metric in METRICS:
-        return METRICS[metric].greater_is_better
-    return not any(word in metric for word in ("loss", "error"))
+    try:
+        return sign(metric) > 0
+    except UserError:  # a curve may be of anything
+        return not any(word in metric for word in ("loss", "error"))

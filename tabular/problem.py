@@ -23,7 +23,7 @@ from pydantic import (
 
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
-from tabular.metrics import METRICS
+from tabular.metrics import metric
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
@@ -32,9 +32,10 @@ YAML_BOOLEANS = "; YAML reads yes, no, on and off as true and false: put them in
 
 
 def _metric_name(value: str) -> str:
-    if value not in METRICS:
-        raise ValueError(f"unknown metric {value!r}{nearest(value, METRICS)}; known: {', '.join(METRICS)}")
-    return value
+    try:
+        return metric(value).name
+    except UserError as error:
+        raise ValueError(str(error)) from None
 
 
 def _tag_name(value: str) -> str:
@@ -177,10 +178,17 @@ class Model(Section):
     """A candidate: any scikit-learn compatible class by its import path."""
 
     estimator: Annotated[str, AfterValidator(_import_path)]
-    params: dict[str, Scalar] = {}
+    params: dict[str, Scalar | dict[Annotated[str, BeforeValidator(str)], float]] = {}
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
     start: list[dict[str, Scalar]] = Field(default=[], description="points that the search tries after the model's own")
+
+    @model_validator(mode="after")
+    def _mappings_are_weights(self) -> Self:
+        for name, value in self.params.items():
+            if isinstance(value, dict) and name != "class_weight":
+                raise ValueError(f"params.{name}: only class_weight can be a mapping, of classes to their weights")
+        return self
 
     @model_validator(mode="before")
     @classmethod

@@ -180,7 +180,7 @@ def joined(folds: Sequence[OnFold], seconds: float) -> CrossValidation:
     return CrossValidation(tuple(fold.scores for fold in folds), _mean_curves([fold.curves for fold in folds]), seconds)
 
 
-def prior(candidate: Candidate, y: Array, folds: Sequence[Fold]) -> CrossValidation:
+def prior(candidate: Candidate, y: Array, folds: Sequence[Fold], names: Sequence[str] | None = None) -> CrossValidation:
     """Cross-validate the answer that knows no column: the share of each class among the fitted rows, for every row.
 
     What `sklearn.dummy.DummyClassifier(strategy="prior")` answers.
@@ -188,7 +188,7 @@ def prior(candidate: Candidate, y: Array, folds: Sequence[Fold]) -> CrossValidat
     found = []
     for fold in folds:
         shares = np.bincount(y[fold.fit], minlength=candidate.classes) / len(fold.fit)
-        found.append(OnFold(score(candidate, y[fold.score], np.tile(shares, (len(fold.score), 1))), {}))
+        found.append(OnFold(score(candidate, y[fold.score], np.tile(shares, (len(fold.score), 1)), names), {}))
     return joined(found, 0.0)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular.errors import UserError
-from tabular.metrics import METRICS, classification_metrics, predicted_codes
+from tabular.metrics import METRICS, classification_metrics, metric, predicted_codes, scorer_names
 
 RANKS = ("roc_auc", "average_precision")
 
@@ -171,3 +171,46 @@ def test_all_metrics_of_24000_rows_take_a_moment():
         scored(y, both)
         took.append(time.perf_counter() - start)
     assert min(took) < 0.15  # 25 ms on an idle laptop; the rest is for a busy machine
+
+
+def fitted(classes: int):
+    """A classifier, and rows that it was not fitted on."""
+    from sklearn.datasets import make_classification
+    from sklearn.linear_model import LogisticRegression
+
+    X, y = make_classification(300, 6, n_informative=4, n_classes=classes, flip_y=0.2, random_state=0)
+    return LogisticRegression().fit(X[:200], y[:200]), X[200:], y[200:]
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+@pytest.mark.parametrize("name", [name for name in scorer_names() if name not in METRICS])
+def test_a_scorer_says_what_it_says_of_the_model_itself(name, classes):
+    from sklearn.metrics import get_scorer
+
+    model, X, y = fitted(classes)
+    asked = {"classes": range(classes), "names": [name]}
+    try:
+        expected = float(get_scorer(name)(model, X, y))
+    except ValueError:  # one for two classes, asked about four
+        with pytest.raises(UserError, match=f"{name} cannot be told"):
+            classification_metrics(y, model.predict_proba(X), **asked)
+        return
+    assert classification_metrics(y, model.predict_proba(X), **asked)[name] == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["f1", "precision_macro", "roc_auc_ovr", "neg_log_loss", "matthews_corrcoef"])
+def test_a_scorer_is_asked_about_the_positive_class_of_two(name):
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import get_scorer
+
+    _, X, y = fitted(2)
+    turned = LogisticRegression().fit(X, 1 - y)
+    probabilities = turned.predict_proba(X)[:, ::-1]
+    found = classification_metrics(y, probabilities, classes="ab", positive=0, names=[name])
+    assert found[name] == pytest.approx(float(get_scorer(name)(turned, X, 1 - y)))
+
+
+@pytest.mark.parametrize("name", ["r2", "neg_mean_squared_error", "adjusted_rand_score", "f1_samples", "rocauc"])
+def test_what_is_no_scorer_of_classifiers_is_not_known(name):
+    with pytest.raises(UserError, match="unknown metric"):
+        metric(name)

@@ -333,3 +333,39 @@ def test_the_model_of_a_table_of_odd_names_answers_raw_rows(store, odd):
     rows = rows.rename(columns=ODD).drop(columns=ODD["churn"])
     answer = model.predict(rows.head(5))
     assert len(answer) == 5
+
+
+WEIGHTED = """
+name: weighted
+data: {{source: {source}, target: churn}}
+models:
+  lightgbm:
+    estimator: lightgbm.LGBMClassifier
+    params: {{class_weight: {weights}}}
+    space: {{num_leaves: {{type: int, low: 4, high: 8}}}}
+search: {{metric: f1_macro, trials: 2, folds: 2}}
+"""
+
+
+def searched(store, plain, folder, weights):
+    """A search with these weights of the classes, on the table that `plain` has read."""
+    path = folder / "weighted.yaml"
+    source = json.loads(plain.tags["tabular.arguments"])["data"]
+    path.write_text(WEIGHTED.format(source=source, weights=weights))
+    return store.step("hpo", problem=str(path), dataset=plain.id, model="lightgbm")
+
+
+def test_weights_of_classes_go_by_their_names_and_any_scorer_can_be_searched_for(store, plain, tmp_path):
+    labels = [str(label) for label in schema(store, plain.run)["classes"]]
+    equal, unequal = (
+        searched(store, plain, tmp_path, json.dumps(dict(zip(labels, weights, strict=True))))
+        for weights in ([1, 1], [1, 50])
+    )
+    assert equal.status == unequal.status == 0, equal.stderr + unequal.stderr
+    assert equal.run.data.metrics["best_cv_f1_macro"] != unequal.run.data.metrics["best_cv_f1_macro"]
+
+
+def test_a_weight_of_no_class_is_one_line(store, plain, tmp_path):
+    ended = searched(store, plain, tmp_path, '{"none such": 2}')
+    assert ended.status == 1
+    assert ended.lines == [line for line in ended.lines if "class_weight: 'none such' is no class" in line] != []
