@@ -160,17 +160,21 @@ def test_arguments_that_do_not_fit_are_refused(y, shape, positive):
         scored(np.array(y), np.full(shape, 0.5), positive=positive)
 
 
-def test_all_metrics_of_24000_rows_take_a_moment():
+def test_all_metrics_cost_what_a_few_of_scikit_learns_do():
+    from sklearn.metrics import roc_auc_score
+
     rng = np.random.default_rng(2)
     y, p = rng.integers(0, 2, 24_000), rng.random(24_000)
     both = np.c_[1 - p, p]
-    scored(y, both)
-    took = []
-    for _ in range(3):
+    ours, one = [], []
+    for _ in range(5):  # in turn: whatever else the machine does slows both
         start = time.perf_counter()
         scored(y, both)
-        took.append(time.perf_counter() - start)
-    assert min(took) < 0.15  # 25 ms on an idle laptop; the rest is for a busy machine
+        ours.append(time.perf_counter() - start)
+        start = time.perf_counter()
+        roc_auc_score(y, p)
+        one.append(time.perf_counter() - start)
+    assert min(ours) < 10 * min(one)
 
 
 def fitted(classes: int):
