@@ -113,6 +113,8 @@ class Chain:
         if ready and not self._working:
             self._prepare(threads)
         for place, task in enumerate(ready):
+            if task.model is not None and self._checked is not None:
+                self._checked.result()  # on a busy machine it may still be importing: no step is to find a fault first
             say(f"  {task.name} …")
             self._create(task)
             free = self._orders.cores - sum(work.threads for work in self._begun())

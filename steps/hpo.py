@@ -21,6 +21,9 @@ from tabular.racing import Course, parts
 from tabular.search import Evaluation, Point, Trial, best, search
 from tabular.training import CrossValidation
 
+# To cross-validate, with all metrics and the curves, takes so much more than a trial's one score does.
+MORE_WORK = 1.3
+
 
 def hpo(step: tracked.Step) -> None:
     """Run the search and log what it found."""
@@ -38,7 +41,8 @@ def hpo(step: tracked.Step) -> None:
         def tell(trial: Trial) -> None:
             ended.append(time.perf_counter() - limits.begun)
             logged.append(trial_runs.log(step, problem, name, trial))
-            bar.score(None if trial.score is None else sign(metric) * trial.score, greater_is_better=sign(metric) > 0)
+            score = None if trial.score is None or not trial.is_complete else sign(metric) * trial.score
+            bar.score(score, greater_is_better=sign(metric) > 0)
 
         trials = search(
             _evaluate,
@@ -65,12 +69,8 @@ def hpo(step: tracked.Step) -> None:
     _log(step, work, _table(work, trials, ended), trials, result, baseline, seconds)
 
 
-# All metrics and the curves take so much more than a trial's one score.
-MORE_WORK = 1.3
-
-
 @dataclass(frozen=True)
-class Limits:
+class _Limits:
     """When a search is over."""
 
     trials: int
@@ -86,7 +86,7 @@ class Limits:
         return ask
 
 
-def _limits(step: tracked.Step, problem: Problem, model: str) -> Limits:
+def _limits(step: tracked.Step, problem: Problem, model: str) -> _Limits:
     """After how many trials and seconds the search ends.
 
     One that repeats another ends after as many trials as that one had, however fast this machine is today.
@@ -99,12 +99,12 @@ def _limits(step: tracked.Step, problem: Problem, model: str) -> Limits:
     begun, replayed = time.perf_counter(), step.arguments["replays"]
     if not replayed:
         timeout = problem.search.timeout
-        return Limits(problem.search.trials, math.inf if timeout is None else timeout, begun)
+        return _Limits(problem.search.trials, math.inf if timeout is None else timeout, begun)
     run = store.run(step.client, replayed, "replays", "hpo")
     then = store.problem(run, step.folder)
     if (then.search, then.models.get(model)) != (problem.search, problem.models[model]):
         raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")
-    return Limits(int(run.data.metrics["trials_ended"]), math.inf, begun)
+    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun)
 
 
 def _earlier(step: tracked.Step):
@@ -161,7 +161,7 @@ class _Work:
 _HELD: list[_Work] = []
 
 
-def _prepared(rows: DataSet, problem: Problem, model: str, limits: Limits) -> _Work:
+def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _Work:
     """The work, with all that trials share done once, and held for the processes to come."""
     cuts = rows.folds(problem)
     raced = rows.folds(problem, to_choose=True)
@@ -189,7 +189,7 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
     """The winner on all folds with all metrics: several at a time."""
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
-    most = min(work.at_most, folds)
+    most = min(work.at_most, folds, tracked.threads(work.rows.share))
     with workers.workers(most) as executor:
         made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
         found = [future.result() for future in made]

@@ -159,7 +159,7 @@ PROBLEMS = {
         YAML.replace("{metric: roc_auc, trials: 2, folds: 3}", "3"), "search", "mapping"
     ),
     "a hyperparameter that is a mapping": problem(
-        yaml("Regression}", "Regression, params: {class_weight: {0: 1}}}"), "params.class_weight", "must be a number"
+        yaml("Regression}", "Regression, params: {C: {0: 1}}}"), "params.C", "only class_weight can be a mapping"
     ),
     "a source that is not there": problem(yaml("churn.csv", "gone.csv"), "'gone.csv'", "p.yaml"),
     "a positive that is no class": problem(yaml("target: churn", "target: churn, positive: maybe"), "'maybe'", "'yes'"),
