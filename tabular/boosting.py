@@ -49,12 +49,12 @@ def finds_iterations(estimator: str, named: Mapping[str, Any]) -> bool:
     """
     if not estimator.startswith("lightgbm."):
         return False
-    taken = _aliases("num_iterations") | _aliases("boosting")
-    return not taken & set(named)
+    return not aliases("num_iterations", "boosting") & set(named)
 
 
 @functools.cache
-def _aliases(*names: str) -> frozenset[str]:
+def aliases(*names: str) -> frozenset[str]:
+    """All names by which LightGBM knows these parameters."""
     from lightgbm.basic import _ConfigAliases
 
     return frozenset(_ConfigAliases.get(*names))
@@ -96,7 +96,7 @@ class Bins:
         """The two data sets, for parameters as `_parameters` gives them."""
         import lightgbm
 
-        by = {name: params[name] for name in sorted(_aliases(*_OF_BINS) & set(params))}
+        by = {name: params[name] for name in sorted(aliases(*_OF_BINS) & set(params))}
         if (key := repr(by)) not in self._made:
             codes = np.unique(self.y, return_inverse=True)[1]
             fitted = lightgbm.Dataset(self.Z, codes, params=dict(params)).construct()

@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabular.boosting import finds_iterations
+from tabular.boosting import aliases, finds_iterations
 from tabular.datasets import Column
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
@@ -116,12 +116,10 @@ def _check_names(
 
 def _check_early_stopping(named: Mapping[str, Mapping[str, Any]], where: str) -> None:
     """UserError for LightGBM's early stopping, which would choose the iterations by the fold that is then scored."""
-    from lightgbm.basic import _ConfigAliases
-
-    aliases = _ConfigAliases.get("early_stopping_round")
+    early = aliases("early_stopping_round")
     for key, given in named.items():
         for name in given:
-            if name in aliases:
+            if name in early:
                 raise UserError(
                     f"{where}.{key}: {name} would learn from the rows that score it: leave it out, and give or search "
                     "n_estimators"

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tabular import boosting, training
-from tabular.boosting import affordable_iterations
 from tabular.errors import UserError
 from tabular.estimators import build, takes_sparse
 from tabular.folds import Fold
@@ -156,7 +155,7 @@ class Course:
         self, candidate: Candidate, X: Any, y: Array, parts: Sequence[Part], metric: str, seconds: float | None = None
     ) -> None:
         self.parts = parts
-        self._most = affordable_iterations(seconds, max(len(part.rows.fit) for part in parts) * X.shape[1])
+        self._most = boosting.affordable_iterations(seconds, max(len(part.rows.fit) for part in parts) * X.shape[1])
         self._candidate, self._X, self._y, self._metric = candidate, X, y, metric
         self._encoded: dict[int, _Encoded] = {}
 

@@ -46,13 +46,18 @@ def _dimension(label: str, name: str, dimension: Range | Choice) -> Any:
         return hp.choice(label, [{name: o.value, **to_hyperopt(o.space, f"{label}={i}/")} for i, o in options])
     low, high = dimension.low, dimension.high
     ends = (math.log(low), math.log(high)) if dimension.log else (low, high)
-    step = dimension.step or (1 if dimension.type == "int" else None)
+    step = _step(dimension)
     if step is None:
         return (hp.loguniform if dimension.log else hp.uniform)(label, *ends)
     draw = hp.qloguniform if dimension.log else hp.quniform
     # it rounds what it has drawn, to a multiple of the step that may lie beyond the ends
     within = scope.min(scope.max(draw(label, *ends, step), low), high)
     return scope.int(within) if dimension.type == "int" else within
+
+
+def _step(dimension: Range) -> float | None:
+    """Of what the values are multiples; None where they are of nothing."""
+    return dimension.step or (1 if dimension.type == "int" else None)
 
 
 def flat(point: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +91,7 @@ def labelled(space: Space, params: Mapping[str, Any], above: str = "") -> dict[s
 def _within(dimension: Range, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         middle = math.sqrt(dimension.low * dimension.high) if dimension.log else (dimension.low + dimension.high) / 2
-        step = dimension.step or (1 if dimension.type == "int" else None)
+        step = _step(dimension)
         value = middle if step is None else round(middle / step) * step
     return float(min(max(value, dimension.low), dimension.high))
 
