@@ -130,6 +130,7 @@ def begin() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by the caller (`call`)
     threading.Thread(target=_watch, args=(read,), daemon=True, name="guard").start()
 
 
@@ -223,12 +224,18 @@ def settle() -> None:
 
 @contextmanager
 def call(run_id: str) -> Iterator[None]:
-    """A child's `mlflow.run`: `stop` and the end of this process wait for its return."""
+    """A child's `mlflow.run`: `stop` and the end of this process wait for its return.
+
+    A Ctrl-C reaches the child as well. Python would answer it with a traceback until the child watches for itself, so
+    this thread's mask, which the child inherits, holds it back for that long.
+    """
     os.environ[CALLER] = str(me())
     _STATE.calls.add(run_id)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         _STATE.calls.discard(run_id)
 
 

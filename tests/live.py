@@ -69,7 +69,7 @@ class Live:
         """Main's run, which its first lines name."""
         return self.said.partition("  run ")[2].split()[0]
 
-    def wait_for(self, text, seconds=60.0):
+    def wait_for(self, text, seconds=120.0):
         """Wait until it has said something; whether it has, and has not ended before."""
         until = time.monotonic() + seconds
         while text not in self.said:
@@ -196,7 +196,7 @@ def check_killed(place, live, reason):
     ours = [line for line in live.lines() if line.startswith("tabular: ")]
     assert len(ours) == 1, live.said
     assert reason in ours[0]
-    assert "Traceback" not in live.said
+    assert "Traceback" not in live.said, live.said
 
 
 def begin(place, moment, **options):

@@ -58,13 +58,32 @@ def test_a_bash_between_changes_nothing(place, end):
     check_killed(place, live, "SIGINT" if end is interrupt else "has died")
 
 
+# of an interpreter that starts slowly, as on a busy machine
+SLOW_START = """
+import sys, time
+if sys.orig_argv[1:4] == ["-m", "steps", "etl"]:
+    time.sleep(3)
+"""
+
+
+@slow
+def test_an_interrupt_while_a_step_starts_is_no_traceback(place):
+    (place.folder / "sitecustomize.py").write_text(SLOW_START)
+    place.store.environment["PYTHONPATH"] = str(place.folder)
+    live = begin(place, "etl …", jobs=1)
+    while not live.steps():
+        time.sleep(0.05)
+    interrupt(live)
+    check_killed(place, live, "SIGINT")
+
+
 @slow
 def test_a_step_that_fails_stops_those_beside_it(place):
     text = PROBLEM.replace("LogisticRegression}", "LogisticRegression, params: {C: -1}}")
     text = text.replace("n_estimators: 20", "n_estimators: 100000")
     (place.folder / "ending.yaml").write_text(text)
-    live = place.start(jobs=2)
-    live.wait_until_gone(60)
+    live = begin(place, "FAILED", jobs=2)
+    live.wait_until_gone()
     main = place.store.client.get_run(live.run_id)
     assert main.info.status == "FAILED"
     assert main.data.tags["step.failed"] == "train logistic"
