@@ -10,6 +10,11 @@ hypothesis.settings.register_profile("tabular", deadline=None)
 hypothesis.settings.load_profile("tabular")
 
 
+def pytest_make_parametrize_id(config, val, argname):
+    """Bytes by their name: archives hold the time of day, and both workers must collect tests of the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def nursery(tmp_path_factory) -> str:
     """The address of a process that chains and steps are forked off, as main's steps are off main's: see steps/nursery.
