@@ -13,7 +13,7 @@ from steps.served import as_features
 from tabular.datasets import Schema
 from tabular.errors import UserError
 from tabular.folds import Fold, cut
-from tabular.metrics import classification_metrics
+from tabular.metrics import HALF, classification_metrics
 from tabular.problem import Model, Problem
 from tabular.training import Candidate
 
@@ -42,7 +42,19 @@ class DataSet:
         return tracked.threads(self.share) if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
 
     def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
-        """A model of the problem with these hyperparameters over its own, to be fitted on such rows."""
+        """A model of the problem with these hyperparameters over its own, to be fitted on such rows.
+
+        Raises
+        ------
+        UserError
+            Where the problem sets a threshold or weighs classes, and these are not the classes for it.
+        """
+        threshold = problem.search.threshold
+        if threshold != HALF and len(self.schema.classes) != 2:
+            raise UserError(
+                f"search.threshold: {self.schema.target!r} has {len(self.schema.classes)} classes, and a threshold is "
+                "between two: leave it out"
+            )
         return Candidate(
             name=model,
             model=weighted(model, problem.models[model], self.schema.classes),
@@ -51,6 +63,7 @@ class DataSet:
             classes=len(self.schema.classes),
             positive=self.schema.positive,
             seed=problem.seed,
+            threshold=threshold,
         )
 
     def folds(self, problem: Problem, *, to_choose: bool = False) -> list[Fold]:
@@ -68,10 +81,15 @@ class DataSet:
         return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
 
     def metrics(
-        self, y: np.ndarray, probabilities: np.ndarray, names: Collection[str] | None = None
+        self,
+        y: np.ndarray,
+        probabilities: np.ndarray,
+        names: Collection[str] | None = None,
+        *,
+        threshold: float = HALF,
     ) -> dict[str, float]:
         """Metrics of (n, classes) probabilities of rows whose classes are y."""
-        about = {"classes": self.schema.classes, "positive": self.schema.positive}
+        about = {"classes": self.schema.classes, "positive": self.schema.positive, "threshold": threshold}
         return classification_metrics(y, probabilities, **about, names=names)
 
 

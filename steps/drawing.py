@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from mlflow.entities import Run
 
-from steps import store, tracked, workers
+from steps import models, store, tracked, workers
 from steps.candidates import Judged
 from steps.dataset import DataSet
 from tabular import pictures, search_pictures, style, training
@@ -63,10 +63,12 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
         pictures.confusion_matrix,
         pictures.calibration_curve,
     )
-    return {
+    found = {
         picture.__name__: partial(picture, holdout.y, candidate.probabilities, **about, title=title)
         for picture in drawn
     }
+    threshold = models.threshold(candidate.model)
+    return {**found, "confusion_matrix": partial(found["confusion_matrix"], threshold=threshold)}
 
 
 def _importance(step: tracked.Step, problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
@@ -84,7 +86,8 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> tuple
         rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:IMPORTANCE_ROWS]
 
         def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
-            return sign(metric) * holdout.metrics(y, probabilities, [metric])[metric]
+            threshold = models.threshold(candidate.model)
+            return sign(metric) * holdout.metrics(y, probabilities, [metric], threshold=threshold)[metric]
 
         drops = training.permutation_importances(
             candidate.model.probabilities, holdout.X.iloc[rows], holdout.y[rows], measure, seed=problem.seed

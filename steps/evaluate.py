@@ -73,7 +73,7 @@ def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run: Run) -> 
     probabilities = model.probabilities(holdout.X)
     seconds = time.perf_counter() - started
     asked = with_named(problem.search.metric, *problem.gate.require)
-    metrics = holdout.metrics(holdout.y, probabilities, asked)
+    metrics = holdout.metrics(holdout.y, probabilities, asked, threshold=models.threshold(model))
     checks = gate.check(problem.gate.require, metrics)
     return Judged(run, tags["tabular.model"], model, probabilities, metrics, seconds, checks)
 

@@ -193,7 +193,7 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
     with workers.workers(most) as executor:
         made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
         found = [future.result() for future in made]
-    return training.joined(found, time.perf_counter() - started)
+    return training.joined(work.candidate(params), found, time.perf_counter() - started, work.names)
 
 
 def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFold:
@@ -203,9 +203,7 @@ def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFo
     beside = most if number < folds - folds % most else folds % most
     threads = max(1, work.rows.threads // beside)
     fold = work.cuts[number]
-    return training.on_fold(
-        work.candidate(params), work.rows.X, work.rows.y, fold, threads=threads, names=work.names, curves=True
-    )
+    return training.on_fold(work.candidate(params), work.rows.X, work.rows.y, fold, threads=threads, curves=True)
 
 
 def _log(
@@ -225,7 +223,7 @@ def _log(
     step.json(asdict(result), store.CROSS_VALIDATION)
     step.table(columns, store.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
-    folds = {"scores": result.scores, "curves": result.curves}
+    folds = {"scores": result.scores, "curves": result.curves, "threshold": result.threshold}
     step.log(
         params={"model_type": model, "search_metric": metric, "folds": problem.search.folds, "seed": problem.seed,
                 "search_trials": problem.search.trials, "search_timeout": problem.search.timeout,

@@ -20,6 +20,7 @@ from mlflow.types.schema import AnyType
 from steps import served
 from tabular import datasets, digests
 from tabular.errors import UserError, first_line
+from tabular.metrics import HALF
 from tabular.training import Fitted, booster_text
 
 # Where MLflow puts the parts in a model's folder.
@@ -29,7 +30,15 @@ SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
 
 
 def log(
-    fitted: Fitted, schema: datasets.Schema, example, *, name: str, folder: Path, params: dict, tags: dict
+    fitted: Fitted,
+    schema: datasets.Schema,
+    example,
+    *,
+    name: str,
+    folder: Path,
+    params: dict,
+    tags: dict,
+    threshold: float = HALF,
 ) -> ModelInfo:
     """Log a fitted candidate as a model of the active run.
 
@@ -47,14 +56,16 @@ def log(
         An empty folder for its parts.
     params, tags
         Of the logged model.
+    threshold
+        From which probability on the positive class of two is the label, where a request does not say.
     """
-    parts = write_parts(fitted, schema, folder)
+    parts = write_parts(fitted, schema, folder, threshold)
     return Model.log(
         None,
         flavor=_Flavor,
         name=name,
         parts=parts,
-        signature=signature(schema),
+        signature=signature(schema, threshold),
         # a missing number as null: MLflow would write NaN, which is no JSON
         input_example=example.astype(object).where(example.notna(), None),
         requirements=requirements(fitted),
@@ -105,12 +116,17 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
         raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
 
 
+def threshold(model: served.TabularModel) -> float:
+    """From which probability on the positive class of two is a loaded model's label."""
+    return float(model.description.get("threshold", HALF))  # models were logged before there was one to tune
+
+
 def code_digest() -> str:
     """sha256 of the code file that models logged now carry."""
     return digests.of_file(Path(served.__file__))
 
 
-def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:
+def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold: float = HALF) -> Path:
     """A fitted candidate as files without pickle; gives the folder `model` below `folder`."""
     import skops.io
 
@@ -132,13 +148,14 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path) -> Path:
         "classes": list(schema.classes),
         "classes_seen": [int(code) for code in fitted.classifier.classes_],
         "positive": schema.positive,
+        "threshold": threshold,
         "trusted_types": sorted(trusted),
     }
     (parts / served.DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
     return parts
 
 
-def signature(schema: datasets.Schema) -> ModelSignature:
+def signature(schema: datasets.Schema, threshold: float = HALF) -> ModelSignature:
     """Raw rows in, label and probabilities out; every number is a double, since an integer may be missing one day.
 
     Booleans and dates are signed as anything, and read by the model: of a boolean column MLflow's server makes true out
@@ -149,8 +166,8 @@ def signature(schema: datasets.Schema) -> ModelSignature:
     label = {bool: DataType.boolean, int: DataType.long, float: DataType.double, str: DataType.string}
     outputs = [ColSpec(label[type(schema.classes[0])], "label")]
     outputs += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
-    threshold = [ParamSpec("threshold", DataType.double, 0.5)] if len(schema.classes) == 2 else []
-    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(threshold) if threshold else None)
+    params = [ParamSpec("threshold", DataType.double, threshold)] if len(schema.classes) == 2 else []
+    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params) if params else None)
 
 
 def requirements(fitted: Fitted) -> list[str]:

@@ -62,7 +62,7 @@ CHAIN = (
             "dataset": Input("etl", ("train", "schema", "counts")),
             "params": Input("hpo", ("params", "cross_validation")),
         },
-        reads=("name", "seed", "search.metric", "search.folds", "models.{model}"),
+        reads=("name", "seed", "search.metric", "search.threshold", "search.folds", "models.{model}"),
         each_model=True,
     ),
     Step(

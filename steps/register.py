@@ -139,12 +139,11 @@ def _meet(
     X = holdout.X[new]
     rule = problem.gate.beat_champion
 
-    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
-        return holdout.metrics(y, probabilities, [rule.metric])[rule.metric]
+    def measure(y: np.ndarray, probabilities: np.ndarray, threshold: float) -> float:
+        return holdout.metrics(y, probabilities, [rule.metric], threshold=threshold)[rule.metric]
 
     comparison = gate.compare(
-        challenger.probabilities(X),
-        asked.probabilities(X),
+        *(gate.Contender(model.probabilities(X), models.threshold(model)) for model in (challenger, asked)),
         holdout.y[new],
         measure,
         metric=rule.metric,

@@ -123,7 +123,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         probabilities = self.probabilities(as_features(model_input, self.description["columns"]))
         classes, positive = self.description["classes"], self.description["positive"]
         if len(classes) == 2:
-            threshold = (params or {}).get("threshold", 0.5)
+            threshold = (params or {}).get("threshold", self.description["threshold"])
             codes = np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
         else:
             codes = probabilities.argmax(axis=1)

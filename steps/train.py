@@ -14,7 +14,7 @@ from steps import dataset, environment, frozen, models, records, store, tracked
 from steps.terminal import describe
 from tabular import training
 from tabular.errors import UserError
-from tabular.metrics import with_named
+from tabular.metrics import HALF, with_named
 from tabular.problem import Problem
 
 
@@ -38,12 +38,13 @@ def train(step: tracked.Step) -> None:
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
     seconds = time.perf_counter() - started
-    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X), names)
+    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X), names, threshold=result.threshold)
     metrics = {
         **result.summary(),
         **{f"training_{metric}": value for metric, value in scores.items()},
         "cv_seconds": result.seconds,
         "fit_seconds": seconds,
+        "threshold": result.threshold if len(rows.schema.classes) == 2 else math.nan,
     }
     _log_params(step, problem, rows, candidate)
     kept = {key: value for key, value in metrics.items() if not math.isnan(value)}
@@ -53,7 +54,7 @@ def train(step: tracked.Step) -> None:
     _log_curves(step, result.curves)
     step.json([column.name for column in rows.schema.columns], "feature_names.json")
     step.json(environment.describe(), store.ENVIRONMENT)
-    _log_model(step, problem, name, rows, fitted)
+    _log_model(step, problem, name, rows, fitted, result.threshold)
     _finish(step, problem, name, params, metrics)
 
 
@@ -104,11 +105,19 @@ def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
     step.json(curves, store.CURVES)
 
 
-def _log_model(step: tracked.Step, problem: Problem, name: str, rows: dataset.DataSet, fitted: training.Fitted) -> None:
+def _log_model(
+    step: tracked.Step,
+    problem: Problem,
+    name: str,
+    rows: dataset.DataSet,
+    fitted: training.Fitted,
+    threshold: float,
+) -> None:
     info = models.log(
         fitted,
         rows.schema,
         rows.frame.head(3),
+        threshold=threshold,
         name=name,
         folder=step.folder,
         params={"model_type": name},
@@ -135,4 +144,7 @@ def _finish(step: tracked.Step, problem: Problem, name: str, params: dict[str, A
         f"accuracy {metrics['cv_accuracy_mean']:.4f}. On the rows that it learnt from: {metric} "
         f"{metrics[f'training_{metric}']:.4f}."
     )
+    if problem.search.threshold != HALF:
+        tuned = f", the best for {problem.search.threshold}" if isinstance(problem.search.threshold, str) else ""
+        note += f"\n\nThe positive class is the label from a probability of {metrics['threshold']:.4f} up{tuned}."
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)

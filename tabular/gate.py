@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tabular.metrics import HALF
 from tabular.problem import Bound
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -22,6 +23,14 @@ class Check:
     def line(self) -> str:
         """The check as a person reads it."""
         return f"{self.what}: {self.found:.4f} {'passed' if self.passed else 'not met'}"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model's (n, classes) probabilities, and from which one on the positive class of two is its label."""
+
+    probabilities: Array
+    threshold: float = HALF
 
 
 @dataclass(frozen=True)
@@ -57,10 +66,10 @@ def check(require: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[Ch
 
 
 def compare(
-    challenger: Array,
-    champion: Array,
+    challenger: Contender,
+    champion: Contender,
     y: Array,
-    measure: Callable[[Array, Array], float],
+    measure: Callable[[Array, Array, float], float],
     *,
     metric: str,
     greater_is_better: bool,
@@ -74,11 +83,11 @@ def compare(
     Parameters
     ----------
     challenger, champion
-        (n, classes) probabilities on the same rows.
+        Their answers to the same rows.
     y
         (n,) positions of classes.
     measure
-        The metric of y and probabilities.
+        The metric of y, probabilities and threshold.
     metric, greater_is_better
         Its name, and which way is better.
     confidence
@@ -97,6 +106,8 @@ def compare(
     for _ in range(resamples):
         times = np.bincount(generator.integers(0, units, units), minlength=units)
         rows = np.repeat(np.arange(len(y)), times[unit])
-        differences.append(sign * (measure(y[rows], challenger[rows]) - measure(y[rows], champion[rows])))
+        scores = [measure(y[rows], one.probabilities[rows], one.threshold) for one in (challenger, champion)]
+        differences.append(sign * (scores[0] - scores[1]))
     lower = float(np.nanquantile(differences, 1 - confidence))
-    return Comparison(metric, measure(y, challenger), measure(y, champion), lower, confidence)
+    whole = [measure(y, one.probabilities, one.threshold) for one in (challenger, champion)]
+    return Comparison(metric, whole[0], whole[1], lower, confidence)

@@ -18,6 +18,8 @@ from tabular.errors import UserError, first_line, nearest
 
 Codes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
+# From this probability on the positive class of two is the label, where nothing else was found to be better.
+HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,15 @@ class Answers:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name, its direction, and the function that scores `Answers`."""
+    """A metric's name, its direction, and the function that scores `Answers`.
+
+    `of_counts` scores confusion matrices (..., k, k), where these are all that the metric looks at.
+    """
 
     name: str
     greater_is_better: bool
     score: Callable[[Answers], float]
+    of_counts: Callable[[Floats, int | None], Floats] | None = None
 
 
 def classification_metrics(
@@ -64,6 +70,7 @@ def classification_metrics(
     classes: Sequence[object],
     positive: int | None = None,
     names: Collection[str] | None = None,
+    threshold: float = HALF,
 ) -> dict[str, float]:
     """Score the probabilities of a classifier.
 
@@ -84,6 +91,8 @@ def classification_metrics(
         The code of the positive class of two, by default 1. Without a meaning for more than two.
     names : collection of str, optional
         The metrics to compute, by default all of `METRICS`.
+    threshold : float, optional
+        From which probability on the positive class of two is the label.
 
     Returns
     -------
@@ -108,12 +117,12 @@ def classification_metrics(
 
     """
     wanted = {name: metric(name) for name in (METRICS if names is None else names)}
-    answers = _answers(y, probabilities, len(classes), positive)
+    answers = _answers(y, probabilities, len(classes), positive, threshold)
     ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
     return {name: float(wanted[name].score(answers)) for name in ordered}
 
 
-def predicted_codes(probabilities: Floats, *, positive: int | None = None) -> Codes:
+def predicted_codes(probabilities: Floats, *, positive: int | None = None, threshold: float = HALF) -> Codes:
     """The label that each row's probabilities amount to.
 
     Parameters
@@ -122,24 +131,25 @@ def predicted_codes(probabilities: Floats, *, positive: int | None = None) -> Co
         The probability of each class.
     positive : int, optional
         The code of the positive class of two, by default 1. Without a meaning for more than two.
+    threshold : float, optional
+        For two classes the positive one is the label wherever its probability is at least this.
 
     Returns
     -------
     (n,) integer array
-        For two classes the positive one wherever its probability is at least one half; for more the most probable,
-        the first of equals.
+        For more than two classes the most probable, the first of equals.
 
     """
     codes: Codes
     if probabilities.shape[1] == 2:
         code = 1 if positive is None else positive
-        codes = np.where(probabilities[:, code] >= 0.5, code, 1 - code)
+        codes = np.where(probabilities[:, code] >= threshold, code, 1 - code)
     else:
         codes = np.argmax(probabilities, axis=1)
     return codes
 
 
-def _answers(y: Codes, probabilities: Floats, k: int, positive: int | None) -> Answers:
+def _answers(y: Codes, probabilities: Floats, k: int, positive: int | None, threshold: float) -> Answers:
     y = np.asarray(y)
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if y.ndim != 1 or probabilities.shape != (len(y), k):
@@ -153,44 +163,66 @@ def _answers(y: Codes, probabilities: Floats, k: int, positive: int | None) -> A
     if not np.isfinite(probabilities).all():
         raise UserError("the model gave probabilities that are not finite numbers; is its input scaled and complete?")
     binary = None if k != 2 else 1 if positive is None else positive
-    return Answers(y, probabilities, predicted_codes(probabilities, positive=positive), binary)
+    return Answers(y, probabilities, predicted_codes(probabilities, positive=positive, threshold=threshold), binary)
 
 
-def _accuracy(answers: Answers) -> float:
-    return float(np.mean(answers.y == answers.predicted))
+def confusion(y: Codes, predicted: Codes, classes: int) -> Floats:
+    """(classes, classes): how many rows of each true class were predicted as which."""
+    counts = np.bincount(y.astype(np.int64) * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.float64)
 
 
-def _balanced_accuracy(answers: Answers) -> float:
-    from sklearn.metrics import recall_score
-
-    # Over the classes in y, as balanced_accuracy_score does too, but that one warns of predictions outside them.
-    recall = recall_score(answers.y, answers.predicted, labels=answers.present, average="macro", zero_division=0)
-    return float(recall)
+# The next five are of counts (..., k, k) as `confusion` makes them, true class by predicted one, and of the positive
+# class's code where there are two: any number of thresholds or resamples at once. scikit-learn's check their input for
+# milliseconds, at each of thousands of calls; the tests hold these to its values.
 
 
-def _precision(answers: Answers) -> float:
-    from sklearn.metrics import precision_score
-
-    return _of_labels(precision_score, answers)
-
-
-def _recall(answers: Answers) -> float:
-    from sklearn.metrics import recall_score
-
-    return _of_labels(recall_score, answers)
+def _accuracy(counts: Floats, positive: int | None) -> Floats:
+    share: Floats = np.trace(counts, axis1=-2, axis2=-1) / counts.sum(axis=(-2, -1))
+    return share
 
 
-def _f1_score(answers: Answers) -> float:
-    from sklearn.metrics import f1_score
+def _balanced_accuracy(counts: Floats, positive: int | None) -> Floats:
+    true = counts.sum(axis=-1)
+    mean: Floats = np.sum(_recalls(counts), axis=-1) / np.count_nonzero(
+        true, axis=-1
+    )  # over the classes that are there
+    return mean
 
-    return _of_labels(f1_score, answers)
+
+def _precision(counts: Floats, positive: int | None) -> Floats:
+    return _of_classes(_share(_right(counts), counts.sum(axis=-2)), counts, positive)
 
 
-def _of_labels(score: Callable[..., float], answers: Answers) -> float:
-    """A metric of predicted labels: of the positive class of two, or the macro average."""
-    if answers.positive is None:
-        return score(answers.y, answers.predicted, average="macro", zero_division=0)
-    return score(answers.y == answers.positive, answers.predicted == answers.positive, zero_division=0)
+def _recall(counts: Floats, positive: int | None) -> Floats:
+    return _of_classes(_recalls(counts), counts, positive)
+
+
+def _f1_score(counts: Floats, positive: int | None) -> Floats:
+    return _of_classes(_share(2 * _right(counts), counts.sum(axis=-1) + counts.sum(axis=-2)), counts, positive)
+
+
+def _right(counts: Floats) -> Floats:
+    return np.diagonal(counts, axis1=-2, axis2=-1)
+
+
+def _recalls(counts: Floats) -> Floats:
+    return _share(_right(counts), counts.sum(axis=-1))
+
+
+def _share(part: Floats, whole: Floats) -> Floats:
+    """0 where there is nothing to share."""
+    return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
+
+
+def _of_classes(values: Floats, counts: Floats, positive: int | None) -> Floats:
+    """Of the classes' values (..., k) the positive one's of two, or the mean of those that are true or predicted."""
+    if positive is not None:
+        found: Floats = values[..., positive]
+        return found
+    occurs = counts.sum(axis=-1) + counts.sum(axis=-2) > 0
+    mean: Floats = np.sum(values, axis=-1, where=occurs) / np.count_nonzero(occurs, axis=-1)
+    return mean
 
 
 def _roc_auc(answers: Answers) -> float:
@@ -243,15 +275,23 @@ def _brier_score(answers: Answers) -> float:
     return float(np.mean(np.sum(errors**2, axis=1)))
 
 
+def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Metric:
+    def score(answers: Answers) -> float:
+        counts = confusion(answers.y, answers.predicted, answers.probabilities.shape[1])
+        return float(of_counts(counts, answers.positive))
+
+    return Metric(name, True, score, of_counts)
+
+
 METRICS: Mapping[str, Metric] = MappingProxyType(
     {
         metric.name: metric
         for metric in (
-            Metric("accuracy", True, _accuracy),
-            Metric("balanced_accuracy", True, _balanced_accuracy),
-            Metric("precision", True, _precision),
-            Metric("recall", True, _recall),
-            Metric("f1_score", True, _f1_score),
+            _counted("accuracy", _accuracy),
+            _counted("balanced_accuracy", _balanced_accuracy),
+            _counted("precision", _precision),
+            _counted("recall", _recall),
+            _counted("f1_score", _f1_score),
             Metric("roc_auc", True, _roc_auc),
             Metric("log_loss", False, _log_loss),
             Metric("brier_score", False, _brier_score),
@@ -261,22 +301,25 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 
 
-# What the names of scikit-learn's scorers of classifiers begin with (its guide, "The scoring parameter").
-_FAMILIES = (
+# What the names of scikit-learn's scorers of classifiers begin with (its guide, "The scoring parameter"): those that
+# look at labels, and those that look at probabilities.
+_OF_LABELS = (
     "accuracy",
-    "average_precision",
     "balanced_accuracy",
-    "d2_brier_score",
-    "d2_log_loss_score",
     "f1",
     "jaccard",
     "matthews_corrcoef",
-    "neg_brier_score",
-    "neg_log_loss",
     "neg_negative_likelihood_ratio",
     "positive_likelihood_ratio",
     "precision",
     "recall",
+)
+_OF_PROBABILITIES = (
+    "average_precision",
+    "d2_brier_score",
+    "d2_log_loss_score",
+    "neg_brier_score",
+    "neg_log_loss",
     "roc_auc",
     "top_k_accuracy",
 )
@@ -305,7 +348,13 @@ def scorer_names() -> list[str]:
     """scikit-learn's scorers of classifiers; those of several labels a row are not among them."""
     from sklearn.metrics import get_scorer_names
 
-    return [name for name in get_scorer_names() if name.startswith(_FAMILIES) and not name.endswith("_samples")]
+    families = _OF_LABELS + _OF_PROBABILITIES
+    return [name for name in get_scorer_names() if name.startswith(families) and not name.endswith("_samples")]
+
+
+def is_of_labels(name: str) -> bool:
+    """Whether a metric looks at labels alone, so that a threshold has a say in it."""
+    return name.startswith(_OF_LABELS)
 
 
 def with_named(*names: str) -> list[str]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tabular import style
 from tabular.errors import UserError
-from tabular.metrics import Codes, Floats, predicted_codes, sign
+from tabular.metrics import HALF, Codes, Floats, confusion, predicted_codes, sign
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,15 +168,22 @@ def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 
 def confusion_matrix(
-    y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int = 1,
+    threshold: float = HALF,
+    title: str,
 ) -> Figure:
     """How many rows of each true class were predicted as which: counts as text, the row's shares as colours.
 
-    Parameters are those of `roc_curve`. Above 20 classes there are only colours.
+    Parameters are those of `roc_curve`, and from which probability on the positive class of two is the label. Above 20
+    classes there are only colours.
     """
     k = len(classes)
-    label = predicted_codes(probabilities, positive=positive)
-    counts = np.bincount(y.astype(np.int64) * k + label, minlength=k * k).reshape(k, k)
+    label = predicted_codes(probabilities, positive=positive, threshold=threshold)
+    counts = confusion(y, label, k).astype(int)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with style.house():
         side = min(3.0 + 0.42 * k, 8.0)  # of the matrix, in inches
@@ -187,7 +194,8 @@ def confusion_matrix(
         figure, axes = style.new_figure(title, width=side + 1.9 + longest, height=side + 1.1 + slanted * 0.7 * longest)
         # aspect: the constrained layout cuts labels off axes whose sides are in a fixed proportion.
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        axes.set(xlabel="predicted class", ylabel="true class")
+        tuned = "" if threshold == HALF else f" ({style.text(classes[positive])} from {threshold:.3f} up)"
+        axes.set(xlabel=f"predicted class{tuned}", ylabel="true class")
         axes.grid(False)
         axes.tick_params(length=0)
         axes.set_xticks(

@@ -23,7 +23,7 @@ from pydantic import (
 
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
-from tabular.metrics import metric
+from tabular.metrics import HALF, is_of_labels, metric
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
@@ -36,6 +36,16 @@ def _metric_name(value: str) -> str:
         return metric(value).name
     except UserError as error:
         raise ValueError(str(error)) from None
+
+
+def _threshold(value: Any) -> float | str:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is neither a probability nor a metric's name")
+    if not is_of_labels(_metric_name(value)):
+        raise ValueError(f"{value} looks at probabilities, which no threshold changes: name a metric such as f1_score")
+    return value
 
 
 def _tag_name(value: str) -> str:
@@ -60,6 +70,7 @@ def _import_path(value: str) -> str:
 
 
 MetricName = Annotated[str, BeforeValidator(_metric_name)]
+Threshold = Annotated[float | str, BeforeValidator(_threshold)]
 TagName = Annotated[str, BeforeValidator(_tag_name)]
 
 
@@ -214,6 +225,11 @@ class Search(Section):
     trials: int = Field(default=20, ge=1)
     timeout: float | None = Field(default=None, gt=0, description="seconds for each model's search; None: no limit")
     folds: int = Field(default=5, ge=2)
+    threshold: Threshold = Field(
+        default=HALF,
+        description="of two classes, from which probability on the positive one is the label, or the metric of labels "
+        "that it is tuned for on the folds",
+    )
     lag: int = Field(
         default=4, ge=1, le=100, description="a trial is suggested from those up to so many before it; 1: one by one"
     )

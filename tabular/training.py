@@ -12,8 +12,9 @@ from tabular.datasets import Column
 from tabular.errors import UserError, first_line
 from tabular.estimators import build, preprocessor, resolve, takes_sparse
 from tabular.folds import Fold
-from tabular.metrics import classification_metrics
+from tabular.metrics import HALF, classification_metrics
 from tabular.problem import Model
+from tabular.thresholds import Tuned, tune
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # "iteration": after which ones the log loss is taken; "training", "validation": the losses. Empty without iterations.
@@ -33,6 +34,7 @@ class Candidate:
     classes: int
     positive: int
     seed: int
+    threshold: float | str = HALF  # of two classes; or the metric of labels that it is tuned for
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,24 @@ class Fitted:
 
 @dataclass(frozen=True)
 class OnFold:
-    """A fold's metrics, and its log loss by iteration where it was followed."""
+    """A fold's true codes (n,), the answers (n, classes), and the log loss by iteration where it was followed."""
 
-    scores: Mapping[str, float]
+    y: Array
+    probabilities: Array
     curves: Curves
 
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Each fold's metrics, and the folds' mean log loss by iteration."""
+    """Each fold's metrics, the folds' mean log loss by iteration, and the threshold of labels.
+
+    Where that is tuned, a fold's metrics are at the threshold that is best on the other folds.
+    """
 
     scores: tuple[Mapping[str, float], ...]
     curves: Curves
     seconds: float
+    threshold: float = HALF
 
     def summary(self) -> dict[str, float]:
         """`cv_<metric>_mean` and `cv_<metric>_std` over the folds; the deviation is of the folds, not of their mean."""
@@ -154,30 +161,32 @@ def cross_validate(
     `names` are the metrics (all by default); `curves` asks for the losses by iteration, which take time.
     """
     started = time.perf_counter()
-    found = [on_fold(candidate, X, y, fold, threads=threads, names=names, curves=curves) for fold in folds]
-    return joined(found, time.perf_counter() - started)
+    found = [on_fold(candidate, X, y, fold, threads=threads, curves=curves) for fold in folds]
+    return joined(candidate, found, time.perf_counter() - started, names)
 
 
-def on_fold(
-    candidate: Candidate,
-    X: Any,
-    y: Array,
-    fold: Fold,
-    *,
-    threads: int,
-    names: Sequence[str] | None = None,
-    curves: bool = False,
-) -> OnFold:
+def on_fold(candidate: Candidate, X: Any, y: Array, fold: Fold, *, threads: int, curves: bool = False) -> OnFold:
     """As `cross_validate`, on one fold; `joined` makes a cross-validation of all."""
     scored = (X.iloc[fold.score], y[fold.score])
     validation = scored if curves else None
     fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], threads=threads, validation=validation)
-    return OnFold(score(candidate, scored[1], fitted.probabilities(scored[0]), names), fitted.curves)
+    return OnFold(scored[1], fitted.probabilities(scored[0]), fitted.curves)
 
 
-def joined(folds: Sequence[OnFold], seconds: float) -> CrossValidation:
+def joined(
+    candidate: Candidate, folds: Sequence[OnFold], seconds: float, names: Sequence[str] | None = None
+) -> CrossValidation:
     """The cross-validation that these folds are, in the order in which they were cut."""
-    return CrossValidation(tuple(fold.scores for fold in folds), _mean_curves([fold.curves for fold in folds]), seconds)
+    wanted = candidate.threshold
+    if isinstance(wanted, str):
+        tuned = tune([(fold.y, fold.probabilities) for fold in folds], wanted, positive=candidate.positive)
+    else:
+        tuned = Tuned(wanted, (wanted,) * len(folds))
+    scores = tuple(
+        score(candidate, fold.y, fold.probabilities, names, threshold=threshold)
+        for fold, threshold in zip(folds, tuned.without, strict=True)
+    )
+    return CrossValidation(scores, _mean_curves([fold.curves for fold in folds]), seconds, tuned.whole)
 
 
 def prior(candidate: Candidate, y: Array, folds: Sequence[Fold], names: Sequence[str] | None = None) -> CrossValidation:
@@ -188,16 +197,27 @@ def prior(candidate: Candidate, y: Array, folds: Sequence[Fold], names: Sequence
     found = []
     for fold in folds:
         shares = np.bincount(y[fold.fit], minlength=candidate.classes) / len(fold.fit)
-        found.append(OnFold(score(candidate, y[fold.score], np.tile(shares, (len(fold.score), 1)), names), {}))
-    return joined(found, 0.0)
+        found.append(OnFold(y[fold.score], np.tile(shares, (len(fold.score), 1)), {}))
+    return joined(candidate, found, 0.0, names)
 
 
 def score(
-    candidate: Candidate, y: Array, probabilities: Array, names: Sequence[str] | None = None
+    candidate: Candidate,
+    y: Array,
+    probabilities: Array,
+    names: Sequence[str] | None = None,
+    *,
+    threshold: float = HALF,
 ) -> Mapping[str, float]:
     """A candidate's metrics on rows."""
-    classes = range(candidate.classes)
-    return classification_metrics(y, probabilities, classes=classes, positive=candidate.positive, names=names)
+    return classification_metrics(
+        y,
+        probabilities,
+        classes=range(candidate.classes),
+        positive=candidate.positive,
+        names=names,
+        threshold=threshold,
+    )
 
 
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.gate import Comparison, check, compare
+from tabular.gate import Comparison, Contender, check, compare
 from tabular.metrics import METRICS, classification_metrics
 from tabular.problem import Bound
 
@@ -30,13 +30,16 @@ def compared(
     metric: str = "roc_auc",
     seed: int = 0,
     groups: Array | None = None,
+    threshold: float = 0.5,
 ) -> Comparison:
-    def measure(y: Array, probabilities: Array) -> float:
-        return classification_metrics(y, probabilities, classes=[0, 1], positive=1, names=[metric])[metric]
+    def measure(y: Array, probabilities: Array, threshold: float) -> float:
+        about = {"classes": [0, 1], "positive": 1, "threshold": threshold}
+        return classification_metrics(y, probabilities, names=[metric], **about)[metric]  # type: ignore[arg-type]
 
     better = METRICS[metric].greater_is_better
     about = {"metric": metric, "greater_is_better": better, "confidence": 0.95, "seed": seed, "resamples": 100}
-    return compare(challenger, champion, y, measure, groups=groups, **about)  # type: ignore[arg-type]
+    contenders = Contender(challenger, threshold), Contender(champion)
+    return compare(*contenders, y, measure, groups=groups, **about)  # type: ignore[arg-type]
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
@@ -126,3 +129,12 @@ def test_the_figures_are_those_of_the_rows_themselves() -> None:
 def test_where_no_resample_has_two_classes_nothing_is_better() -> None:
     y = np.zeros(20, dtype=int)
     assert not compared(guesses(y, 0.1), guesses(y, 3), y).better
+
+
+def test_each_contender_is_judged_by_its_own_threshold() -> None:
+    y = truth()
+    same = guesses(y, 1.0)
+    comparison = compared(same, same, y, "recall", threshold=0.3)
+    assert comparison.better
+    assert comparison.challenger == np.mean(same[y == 1, 1] >= 0.3)
+    assert comparison.champion == np.mean(same[y == 1, 1] >= 0.5)

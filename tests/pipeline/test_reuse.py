@@ -228,6 +228,11 @@ PROBLEMS: dict[str, tuple[dict[str, Any], set[str], str]] = {
         {"hpo lightgbm", "train logistic"},
         'search.metric "roc_auc" -> "accuracy"',
     ),
+    "the threshold": (
+        {"search.threshold": "f1_score"},
+        {"hpo lightgbm", "train logistic"},
+        'search.threshold 0.5 -> "f1_score"',
+    ),
     "a space": (
         {"models.lightgbm.space.num_leaves.high": 13},
         {"hpo lightgbm"},
