@@ -220,6 +220,8 @@ def settle() -> None:
     if _STATE.is_watched:
         _UNDISTURBED.acquire()
         _STATE.is_settled = True
+        for number in SIGNALS:  # the interpreter, at its end, gives handlers up: a signal would change the exit status
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

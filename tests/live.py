@@ -4,8 +4,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import psutil
 from mlflow.exceptions import MlflowException
 
+from tests import typed
 from tests.running import PROJECT, Store
 
 # Within which a chain is gone; and until main's run is marked once more, by a process that has to import MLflow.
@@ -56,7 +55,7 @@ def write_problem(folder, *, seed=7, rows=120):
 class Live:
     """A `mlflow run` that is under way, as a group of processes of its own."""
 
-    outer: psutil.Popen
+    outer: typed.Typed
     output: Path
     place: "Place"
 
@@ -124,29 +123,24 @@ class Place:
         self.store = Store(folder, nursery=nursery)
         self.problem = write_problem(folder)
         self.started = 0
+        self.outers = []
 
-    def start(self, *, between=(), **parameters):
+    def start(self, **parameters):
         """Type `mlflow run`."""
-        words = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "--env-manager", "local"]
+        words = ["run", str(PROJECT), "--env-manager", "local"]
         for name, value in {"problem": self.problem, **parameters}.items():
             words += ["-P", f"{name}={value}"]
         self.started += 1
         output = self.folder / f"output-{self.started}"
         with output.open("wb") as file:
-            outer = psutil.Popen(
-                [*between, *words],
-                cwd=self.folder,
-                env={**self.store.environment, "TMPDIR": str(self.temporary)},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            environment = {**self.store.environment, "TMPDIR": str(self.temporary)}
+            outer = typed.start(words, cwd=self.folder, env=environment, stdout=file, stderr=file)
+        self.outers.append(outer)
         return Live(outer, output, self)
 
     def processes(self):
         """All processes that work on this store."""
-        found = []
+        found = [outer for outer in self.outers if outer.poll() is None]
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 is_ours = process.environ().get("MLFLOW_TRACKING_URI") == self.store.uri

@@ -8,15 +8,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests import typed
+
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests"
+MOST_SECONDS = 300
 # Keeps a nursery in the folder that it is given, until its stdin is closed; says the nursery's pid when it is there.
 KEEPER = """
 import sys
@@ -112,14 +115,28 @@ class Store:
 
     def project(self, entry_point: str = "main", *, uri: str = str(PROJECT), cwd: Path | None = None, **parameters):
         """`mlflow run`, typed in a folder that is not the project's: what a user does."""
-        words = [sys.executable, "-m", "mlflow", "run", uri, "-e", entry_point, "--env-manager", "local"]
+        words = ["run", uri, "-e", entry_point, "--env-manager", "local"]
         words += [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
-        return self._call(words, cwd or self.folder)
+
+        def type_() -> tuple[int, str, str]:
+            with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
+                files = {"stdout": stdout, "stderr": stderr}
+                status = typed.start(words, cwd=cwd or self.folder, env=self.environment, **files).wait(MOST_SECONDS)
+                return status, *(file.seek(0) or file.read() for file in (stdout, stderr))
+
+        return self._ended(type_)
 
     def process(self, step: str, *, env: Mapping[str, str] | None = None, **parameters) -> Ended:
         """`python -m steps <step>`: the step in a process of its own, without `mlflow run` around it."""
         words = [sys.executable, "-m", "steps", step, *self._words(parameters)]
-        return self._call(words, PROJECT, env)
+        environment = {**self.environment, **(env or {})}
+
+        def call() -> tuple[int, str, str]:
+            pipes = {"capture_output": True, "text": True, "timeout": MOST_SECONDS}
+            done = subprocess.run(words, check=False, cwd=PROJECT, env=environment, **pipes)
+            return done.returncode, done.stdout, done.stderr
+
+        return self._ended(call)
 
     def step(self, step: str, **parameters) -> Ended:
         """The step as in `process`, in this process: the fast way, since importing MLflow takes seconds."""
@@ -175,20 +192,13 @@ class Store:
     def _words(parameters: Mapping[str, object]) -> list[str]:
         return [f"--{name}={value}" for name, value in parameters.items()]
 
-    def _call(self, words: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> Ended:
+    def _ended(self, call: Callable[[], tuple[int, str, str]]) -> Ended:
+        """What a call did: its exit status, what it wrote, and the run that it made."""
         before = self.newest()
-        done = subprocess.run(
-            words,
-            check=False,
-            cwd=cwd,
-            env={**self.environment, **(env or {})},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = call()
         run = self.newest()
         is_new = run is not None and (before is None or run.info.run_id != before.info.run_id)
-        return Ended(done.returncode, done.stdout, done.stderr, run if is_new else None)
+        return Ended(*done, run if is_new else None)
 
 
 def _title(run) -> str:

@@ -109,6 +109,24 @@ def test_a_process_that_has_done_its_work_ends_by_itself(script):
     assert process.returncode == 0
 
 
+SLOW_TO_GO = """
+class Slow:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"ready\\n")
+        sleep(2)
+slow = Slow()
+guard.settle()
+"""
+
+
+@pytest.mark.parametrize("number", guard.SIGNALS)
+def test_a_signal_does_not_change_the_exit_status_of_one_that_is_as_good_as_gone(script, number):
+    process = script(SLOW_TO_GO)  # the interpreter has given its signal handlers up, and takes its modules down
+    process.send_signal(number)
+    process.communicate(timeout=8)
+    assert process.returncode == 0
+
+
 def test_an_end_that_hangs_is_cut_short(script):
     process = script("guard.MOST_SECONDS = 0.5\nguard.stop = lambda: time.sleep(30)\n" + WAIT)
     process.terminate()

@@ -17,14 +17,13 @@ slow = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def undisturbed():
-    """The champion of a chain that nobody disturbs, and the seconds from its first line to its end."""
+    """The champion of a chain that nobody disturbs, and how many lines it has said when it has one."""
     folder = Path(tempfile.mkdtemp(prefix="ending-"))
     calm = Place(folder)
-    live = begin(calm, FIRST_LINE)
-    started = time.monotonic()
+    live = calm.start()
     live.outer.wait(120)
     assert "registered after" in live.said
-    yield calm.champion(), time.monotonic() - started
+    yield calm.champion(), next(number for number, line in enumerate(live.lines()) if "registered after" in line)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -40,7 +39,7 @@ MOMENTS = 20
 
 @slow
 def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
-    champion, seconds = undisturbed
+    champion, lines = undisturbed
     draw = random.Random(20261121)
     # each way at least three times, in some order
     ways = [*TOLD, *UNTOLD] * 4
@@ -49,11 +48,10 @@ def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
     for way in ways[:MOMENTS]:
         # half of them go on where the last one stopped; what is reused is over soon
         live = begin(place, FIRST_LINE, jobs=draw.choice([1, 2]), reuse=draw.choice(["true", "false"]))
-        delay = draw.uniform(0, seconds)
-        with contextlib.suppress(psutil.TimeoutExpired):
-            live.outer.wait(delay)
-        where = f"{way} after {delay:.1f} s\n{live.said}"
-        if delay > 3:  # it has cleaned up after the one before
+        moment = draw.randrange(lines), draw.uniform(0, 1)
+        wait_for_moment(live, *moment)
+        where = f"{way} at {moment}\n{live.said}"
+        if "  etl  " in live.said:  # it has cleaned up after the one before
             assert not stale & {run.info.run_id for run in place.running()}, where
             assert len(place.folders()) <= 1, where
             stale = set()
@@ -78,6 +76,13 @@ def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
     again = place.start()
     again.outer.wait(120)
     assert "ran: " not in again.said
+
+
+def wait_for_moment(live, lines, seconds):
+    """Wait until it has said so many lines, or has ended, and then for a part of a second."""
+    while len(live.lines()) < lines and live.outer.poll() is None:
+        time.sleep(0.02)
+    time.sleep(seconds)
 
 
 def marked(place, live):
