@@ -15,6 +15,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from mlflow.utils.uri import is_local_uri
 
 from steps import keys, models, records, store, trees
@@ -64,7 +65,7 @@ class Pair:
     @property
     def is_settled(self) -> bool:
         """Whether it stands for a register that had nothing to do: a verdict, and nothing beside it."""
-        return self.task == "register" and "mlflow.project.entryPoint" not in self.then.data.tags
+        return self.task == "register" and MLFLOW_PROJECT_ENTRY_POINT not in self.then.data.tags
 
     def tags(self, name: str) -> tuple[str | None, str | None]:
         """A tag of both."""

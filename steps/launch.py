@@ -13,6 +13,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Param, Run, RunTag
 from mlflow.exceptions import ExecutionException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import PROJECT, guard, killed
 from steps.killed import REASON
@@ -57,7 +58,7 @@ def create(
         **identity(),
         PARENT: main.run_id,
         "mlflow.source.type": "PROJECT",
-        "mlflow.project.entryPoint": entry_point,
+        MLFLOW_PROJECT_ENTRY_POINT: entry_point,
         "mlflow.project.backend": "local",
     }
     if parameters.get("model"):

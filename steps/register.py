@@ -60,6 +60,11 @@ def _data_set(step: tracked.Step) -> Run | None:
     return dataset.source(step, given) if given else None
 
 
+def _data_set_id(step: tracked.Step, evaluation: Run) -> str:
+    """The run of the data set of this chain, else of that which the candidates were judged on."""
+    return step.arguments["dataset"] or evaluation.data.tags["tabular.dataset"]
+
+
 def _decide(
     step: tracked.Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
 ) -> tuple[ModelVersion | None, Verdict, ModelVersion | None]:
@@ -125,7 +130,7 @@ def _meet(
     UserError
         Where the champion cannot be asked about these rows, or there are too few of them.
     """
-    source = dataset.source(step, step.arguments["dataset"] or evaluation.data.tags["tabular.dataset"])
+    source = dataset.source(step, _data_set_id(step, evaluation))
     holdout = dataset.load(step, problem, source, "holdout")
     asked = _load_champion(step, champion, holdout)
     new = _new_to(step, problem, champion, asked, holdout)
@@ -206,7 +211,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
         "tabular.digest.code": winner["code_digest"],
         "tabular.run": winner["run_id"],
         "tabular.evaluation": evaluation.info.run_id,
-        "tabular.dataset": step.arguments["dataset"] or evaluation.data.tags["tabular.dataset"],
+        "tabular.dataset": _data_set_id(step, evaluation),
         "tabular.data_digest": evaluation.data.tags["tabular.data_digest"],
         dataset.TRAINED_ON: evaluation.data.tags[dataset.TRAINED_ON],
         "tabular.verdict": verdict.reason,

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import compare, launch, place, store, tracked, trees
 from steps.compare import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
@@ -22,7 +23,6 @@ from tabular import digests, sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
-ENTRY_POINT = "mlflow.project.entryPoint"
 TABLE = "replay.json"
 PROBLEM = "replayed.yaml"
 # What the frozen problem holds already.
@@ -68,8 +68,8 @@ def _asked(step: tracked.Step) -> Replay:
     run = store.run(step.client, given, "run")
     run = store.run(step.client, run.data.tags.get(store.REUSED_FROM, given), "run")
     tags = run.data.tags
-    settled = ENTRY_POINT not in tags and store.MET in tags
-    name = "register" if settled else tags.get(ENTRY_POINT, "")
+    settled = MLFLOW_PROJECT_ENTRY_POINT not in tags and store.MET in tags
+    name = "register" if settled else tags.get(MLFLOW_PROJECT_ENTRY_POINT, "")
     if name != MAIN and name not in STEPS:
         what = f"of {name!r}" if name else "a trial of a search" if "tabular.trial" in tags else "not of ours"
         raise UserError(f"run: {given} is {what}, and one of main or of a step ({', '.join(STEPS)}) is needed")
@@ -212,8 +212,9 @@ def _children(step: tracked.Step, main: Run) -> dict[str, Run]:
     asked = f"tags.`{PARENT}` = '{main.info.run_id}'"
     found = {}
     for run in step.client.search_runs([main.info.experiment_id], asked, max_results=1000):
-        model = run.data.tags.get("tabular.model") if STEPS[run.data.tags[ENTRY_POINT]].each_model else None
-        found[f"{run.data.tags[ENTRY_POINT]} {model}" if model else run.data.tags[ENTRY_POINT]] = run
+        step_name = run.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
+        model = run.data.tags.get("tabular.model") if STEPS[step_name].each_model else None
+        found[f"{step_name} {model}" if model else step_name] = run
     return found
 
 

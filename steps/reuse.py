@@ -7,6 +7,7 @@ from functools import cache
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModelOutput, Run
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import closure, guard, keys, records, registry, store
 from steps.keys import Key
@@ -74,7 +75,7 @@ class Earlier:
 
     def _changes(self, task: Task, key: Key) -> str:
         asked = {
-            "mlflow.project.entryPoint": task.step.name,
+            MLFLOW_PROJECT_ENTRY_POINT: task.step.name,
             "tabular.problem": self.problem.name,
             **({"tabular.model": task.model} if task.model is not None else {}),
         }

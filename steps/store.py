@@ -9,6 +9,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from mlflow.utils.uri import is_local_uri
 
 from steps import records
@@ -52,7 +53,7 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
     reused = found.data.tags.get(REUSED_FROM)
     if reused is not None:
         return run(client, reused, parameter, step)
-    entry_point = found.data.tags.get("mlflow.project.entryPoint")
+    entry_point = found.data.tags.get(MLFLOW_PROJECT_ENTRY_POINT)
     if entry_point != step:
         what = f"a run of {entry_point!r}" if entry_point else "no run of ours"
         raise UserError(f"{parameter}: run {run_id} is {what}, and one of {step!r} is needed")

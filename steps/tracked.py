@@ -23,7 +23,7 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS, MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import closure, commandline, disk, guard, place
 from steps.killed import REASON
@@ -166,7 +166,7 @@ def run(name: str, body: Callable[[Step], None], source: Mapping[str, str] | Non
         _check_store()
         # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
         with guard.undisturbed():
-            active = mlflow.start_run(tags={"mlflow.project.entryPoint": name, **identity()})
+            active = mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: name, **identity()})
             guard.answer_for(active.info.run_id)
     except Exception as error:
         fail(_store_reason(error), error)

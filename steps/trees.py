@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import PROJECT, place, store
 from steps.tracked import PARENT, REPLAY_OF
@@ -23,7 +24,7 @@ def root(client: MlflowClient, run: Run) -> Run:
     tags = run.data.tags
     if REPLAY_OF in tags:
         return root(client, store.run(client, tags[REPLAY_OF], "run"))
-    if PARENT in tags and tags.get("mlflow.project.entryPoint") != "main":
+    if PARENT in tags and tags.get(MLFLOW_PROJECT_ENTRY_POINT) != "main":
         return root(client, store.run(client, tags[PARENT], "run"))
     return run
 

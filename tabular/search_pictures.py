@@ -178,9 +178,11 @@ def importances(columns: Mapping[str, Sequence[Any]], scores: Sequence[float]) -
 
 
 def _as_numbers(column: Sequence[Any]) -> Floats:
-    """A hyperparameter's values as a forest takes them: a choice as its place among its options, None as -1."""
-    if all(_is_number(value) for value in column):
-        return np.asarray(column, float)
+    """A hyperparameter's values as a forest takes them: a choice as its place among its options, None below all."""
+    known = [value for value in column if value is not None]
+    if all(_is_number(value) for value in known):
+        least = min(known, default=0.0) - 1.0
+        return np.array([least if value is None else value for value in column], float)
     options = _options(column)
     return np.array([options.index(str(value)) if value is not None else -1.0 for value in column])
 

@@ -101,6 +101,17 @@ def test_what_decides_the_score_matters_most(seed):
         assert sum(shares.values()) == pytest.approx(1)
 
 
+def test_a_number_that_some_trials_have_no_use_for_is_still_a_number():
+    found = []
+    for seed in range(6):
+        generator = np.random.default_rng(seed)
+        # as texts they would be in another order, 1e-05 after 0.5, and harder to learn from
+        rates = [None if place % 10 == 0 else float(10 ** generator.uniform(-7, 0)) for place in range(40)]
+        scores = [0.5 if rate is None else np.log10(rate) for rate in rates]
+        found.append(importances({"rate": rates, "noise": generator.random(40).tolist()}, scores)["rate"])
+    assert np.mean(found) > 0.995
+
+
 def test_too_few_trials_or_equal_ones_tell_nothing():
     assert importances(columns(FEWEST_TRIALS - 1), range(FEWEST_TRIALS - 1)) == {}
     assert importances(columns(40), [0.5] * 40) == {}
