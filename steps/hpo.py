@@ -164,12 +164,11 @@ _HELD: list[_Work] = []
 def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _Work:
     """The work, with all that trials share done once, and held for the processes to come."""
     cuts = rows.folds(problem)
-    raced = rows.folds(problem, to_choose=True)
     course = Course(
         rows.candidate(problem, model, {}),
         rows.X,
         rows.y,
-        parts(raced, latest_first=rows.schema.split_by == "time", seed=problem.seed),
+        parts(rows.folds_to_choose(problem), latest_first=rows.schema.split_by == "time", seed=problem.seed),
         problem.search.metric,
         problem.search.timeout,
     )

@@ -76,11 +76,21 @@ def test_a_step_draws_its_multiples_within_the_ends(seed: int) -> None:
     assert type(params["bins"]) is type(params["leaves"]) is int
 
 
-def test_both_ends_of_a_range_with_steps_are_drawn() -> None:
-    space: Space = {"n": Range(type="int", low=20, high=60, step=20)}
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        Range(type="int", low=20, high=60, step=20),
+        Range(type="int", low=-2, high=2),
+        Range(type="float", low=-0.2, high=0.2, step=0.1),
+    ],
+)
+def test_each_value_of_a_range_with_steps_is_drawn_as_often(dimension: Range) -> None:
     generator = np.random.default_rng(0)
-    found = {flat(stochastic.sample(to_hyperopt(space), generator))["n"] for _ in range(60)}
-    assert found == {20, 40, 60}
+    found = [flat(stochastic.sample(to_hyperopt({"n": dimension}), generator))["n"] for _ in range(500)]
+    values = np.arange(dimension.low, dimension.high + 0.01, dimension.step or 1)
+    counts = [sum(abs(value - one) < 1e-9 for one in found) for value in values]
+    assert sum(counts) == 500
+    assert min(counts) > 0.7 * 500 / len(values)
 
 
 def test_what_lies_outside_is_moved_to_the_end_and_what_is_missing_to_the_middle() -> None:
