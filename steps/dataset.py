@@ -20,8 +20,6 @@ from tabular.training import Candidate
 # The digest of the training rows: what tells whether two runs are about the same data set.
 TRAINED_ON = "tabular.digest.train"
 CONTEXT = {"train": "training", "holdout": "evaluation"}
-# Of the ways to cut the folds of a small table.
-REPEATS = 3
 # Below so many cells a fit takes less time than its threads take to meet; beside another busy process, far less.
 CELLS_A_THREAD_IS_WORTH = 500_000
 
@@ -72,15 +70,13 @@ class DataSet:
         """The folds that every model is judged on, cut as the holdout was."""
         return self._cut(problem, problem.seed)
 
-    def folds_to_choose(self, problem: Problem) -> list[list[Fold]]:
-        """The folds that hyperparameters are chosen by, cut in several ways.
+    def folds_to_choose(self, problem: Problem) -> list[Fold]:
+        """The folds that hyperparameters are chosen by, of another seed than those of `folds`.
 
-        By other seeds than those of `folds`: a model that was chosen for its score on folds promises too much on the
-        same ones. By time there is one way to cut them.
+        A model that was chosen for its score on folds promises too much on the same ones. By time there is one way to
+        cut them.
         """
-        if self.schema.split_by == "time":
-            return [self.folds(problem)]
-        return [self._cut(problem, problem.seed + 1 + repeat) for repeat in range(REPEATS)]
+        return self._cut(problem, problem.seed + 1)
 
     def _cut(self, problem: Problem, seed: int) -> list[Fold]:
         return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)

@@ -32,7 +32,7 @@ SPACES: Mapping[str, Mapping[str, Any]] = {
         },
         "start": [
             {
-                "num_leaves": 255,
+                "num_leaves": 383,
                 "learning_rate": 0.15,
                 "min_child_samples": 20,
                 "colsample_bytree": 0.6,

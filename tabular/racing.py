@@ -46,13 +46,13 @@ class Part:
     is_sample: bool = False
 
 
-def parts(repeats: Sequence[Sequence[Fold]], *, latest_first: bool, seed: int) -> list[Part]:
+def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int) -> list[Part]:
     """The parts of a trial, the cheapest first.
 
     Parameters
     ----------
-    repeats
-        The folds of the search, and those of the same rows cut in other ways, in which a small table is raced too.
+    folds
+        Of the search.
     latest_first
         Whether the last fold, as one in time, is most like what is to be predicted.
     seed
@@ -61,18 +61,15 @@ def parts(repeats: Sequence[Sequence[Fold]], *, latest_first: bool, seed: int) -
     Returns
     -------
     list of Part
-        Where a fold is large a sample of it; then folds until enough rows are scored, all of them where rows are few,
-        and those of the next repeat as long as all that are scored tell little.
+        Where a fold is large a sample of it; then folds until enough rows are scored, all of them where rows are few.
 
     Notes
     -----
     Small samples first as in Petrak, "Fast Subsampling Performance Estimates for Classification Algorithm Selection",
     ECML workshop 2000, and Klein, Falkner, Bartels, Hennig and Hutter, "Fast Bayesian Optimization of Machine Learning
-    Hyperparameters on Large Datasets", AISTATS 2017. Repeats as in Kim, "Estimating classification error rate: Repeated
-    cross-validation, repeated hold-out and bootstrap", Computational Statistics & Data Analysis 53, 2009.
+    Hyperparameters on Large Datasets", AISTATS 2017.
     """
-    first, *others = repeats
-    order = list(reversed(first)) if latest_first else list(first)
+    order = list(reversed(folds)) if latest_first else list(folds)
     made = []
     if len(order[0].fit) > 2 * SAMPLE_ROWS:
         generator = np.random.default_rng(seed)
@@ -84,10 +81,6 @@ def parts(repeats: Sequence[Sequence[Fold]], *, latest_first: bool, seed: int) -
         scored += len(fold.score)
         if scored >= ENOUGH_ROWS:
             break
-    for folds in others:
-        if scored < TELLING_ROWS:
-            made += [Part(fold) for fold in folds]
-            scored += sum(len(fold.score) for fold in folds)
     return made
 
 

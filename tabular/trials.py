@@ -153,7 +153,13 @@ class _Queue:
                 continue
             yield self._end(self._done)
             if is_over():
+                yield from self._ended_before_their_turn()
                 return
+
+    def _ended_before_their_turn(self) -> Iterator[Doc]:
+        """The trials that have ended and follow on the last one."""
+        while (future := self._futures.get(self._done)) is not None and future.done():
+            yield self._end(self._done)
 
     def point(self, doc: Doc) -> Any:
         """A trial's point of the space."""
