@@ -183,16 +183,10 @@ def report(outcomes: dict[str, dict[str, list[dict[str, Any]]]], seconds: float,
             gap = [abs(f["promised"] - f["holdout"]) for f in found]
             ranks[way] += list(rank)
             gaps[way] += gap
-            shares = [
-                f"{np.mean([f['beside'][key] / f['seconds'] / CORES for f in found]):.1%}"
-                if key in found[0]["beside"]
-                else ""
-                for key in ("log", "suggest")
-            ]
             lines.append(
                 f"| {way} | {score.mean():.4f} | {np.ptp(score):.4f} | {rank.mean():.1f} | {mean['promised']:.4f} "
                 f"| {np.mean(gap):.4f} | {mean['trials']:.0f} | {mean['seconds']:.1f} | {mean['outside']:.0%} "
-                f"| {shares[0]} | {shares[1]} |"
+                f"| {share(found, 'log')} | {share(found, 'suggest')} |"
             )
     lines += ["", "| | mean rank | mean gap |", "|---|---|---|"]
     lines += [f"| {way} | {np.mean(ranks[way]):.2f} | {np.mean(gaps[way]):.4f} |" for way in ranks]

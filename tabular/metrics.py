@@ -261,10 +261,14 @@ def _of_ranks(score: Callable[..., float], answers: Answers) -> float:
 # within 1e-7; the tests hold them to scikit-learn's values.
 
 
-def _log_loss(answers: Answers) -> float:
+def log_loss_of(of_truth: Floats) -> float:
+    """The log loss of rows whose true classes were given these probabilities."""
     epsilon = np.finfo(np.float64).eps
-    of_truth = answers.probabilities[np.arange(len(answers.y)), answers.y]
     return float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon))))
+
+
+def _log_loss(answers: Answers) -> float:
+    return log_loss_of(answers.probabilities[np.arange(len(answers.y)), answers.y])
 
 
 def _brier_score(answers: Answers) -> float:

@@ -12,7 +12,7 @@ from tabular.datasets import Column
 from tabular.errors import UserError, first_line
 from tabular.estimators import build, preprocessor, resolve, takes_sparse
 from tabular.folds import Fold
-from tabular.metrics import HALF, classification_metrics
+from tabular.metrics import HALF, classification_metrics, log_loss_of
 from tabular.problem import Model
 from tabular.thresholds import Tuned, tune
 
@@ -347,8 +347,7 @@ class _IterationLosses:
             of_truth = np.where(codes == 1, probabilities, 1 - probabilities)
         else:
             of_truth = probabilities[np.arange(len(codes)), codes]
-        epsilon = np.finfo(np.float64).eps
-        loss = float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon))))
+        loss = log_loss_of(of_truth)
         self.curves[name].append(loss)
         return "log_loss", loss, False
 

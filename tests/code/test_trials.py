@@ -130,6 +130,23 @@ def test_an_error_ends_a_search_that_does_not_catch_it():
         on(2, lag=2, objective=fails_at_times)
 
 
+def test_trials_that_had_ended_before_their_turn_count_when_it_is_over():
+    first = threading.Lock()
+
+    def objective(point):
+        if first.acquire(blocking=False):
+            time.sleep(0.5)  # while the others end
+        return bowl(point)
+
+    class UntilOne(ExecutorTrials):
+        def is_over(self):
+            return len(self.trials) > 0
+
+    with ThreadPoolExecutor(3) as executor:
+        ended = run(UntilOne(executor, lag=3), objective=objective)
+    assert [number for number, _, _ in ended] == [0, 1, 2]
+
+
 def test_a_threshold_ends_it_at_the_same_trial_whatever_the_delays():
     calm = on(1, lag=3, loss_threshold=1.0)
     assert len(calm) < 30
@@ -155,7 +172,7 @@ def test_time_ends_it_after_an_unbroken_beginning():
 
 
 def test_one_trial_ends_whatever_the_time():
-    assert len(on(2, lag=2, timeout=1e-9)) == 1
+    assert 1 <= len(on(2, lag=2, timeout=1e-9)) <= 2  # the second may have ended beside it
 
 
 def test_a_search_that_was_killed_goes_on_from_what_it_saved(tmp_path):

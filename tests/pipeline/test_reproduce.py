@@ -370,10 +370,10 @@ def test_a_run_whose_metric_was_altered_ends_failed_and_says_so(lab, dirty):
 
 def test_a_search_that_its_seconds_ended_is_the_same(lab):
     timed = lab.folder / "timed.yaml"
-    timed.write_text(PROBLEM.replace("trials: 2,", "trials: 2, timeout: 0.001,"))
+    timed.write_text(PROBLEM.replace("trials: 2,", "trials: 50, timeout: 0.001,"))
     dataset = lab.task("etl").info.run_id
     search = lab.by_hand("hpo", problem="timed.yaml", dataset=dataset, model="lightgbm")
-    assert search.run.data.metrics["trials_ended"] == 1
+    assert 1 <= search.run.data.metrics["trials_ended"] <= 4  # the lag: what had ended beside the first one counts
     ended = lab.reproduce(search.id)
     assert ended.status == 0, ended.stdout + ended.stderr
     assert "timeout" not in lab.again(ended).data.tags["tabular.arguments"]
