@@ -17,7 +17,7 @@ CELLS_A_SECOND = 1e8
 SHARE_OF_A_FIT = 0.12
 FEWEST_ITERATIONS = 50
 # So many looks without gain end a fit.
-PATIENCE = 4
+PATIENCE = 3
 # What decides how columns are cut into bins: LightGBM refuses to change it for bins that are there.
 _OF_BINS = (
     "max_bin",
@@ -149,13 +149,11 @@ def looks(
         no_leaf_splits = booster.update()
         if iteration % every == 0 or ((no_leaf_splits or iteration == most) and not found):
             booster.eval_valid(look)
-        if no_leaf_splits or (found and len(found) - 1 - _best(found) >= PATIENCE):
+            if len(found) - 1 - int(np.argmax([followed for followed, _ in found])) >= PATIENCE:
+                break
+        if no_leaf_splits:
             break
     return found
-
-
-def _best(found: list[tuple[float, float]]) -> int:
-    return int(np.argmax([followed for followed, _ in found]))
 
 
 def _parameters(estimator: Any, y: Array) -> dict[str, Any]:

@@ -32,7 +32,7 @@ ENOUGH_ROWS = 15_000
 TELLING_ROWS = 2_000
 # Of the trials on the sample the best third goes on: the usual eta of successive halving.
 ETA = 3
-# So many trials make a median.
+# Among so many trials one is seen to be of the best.
 ENOUGH_TRIALS = 5
 # Metrics that see each iteration's gain; one of labels moves in steps, and log_loss is followed in its place.
 FOLLOWED = ("roc_auc", "average_precision", "log_loss", "brier_score")
@@ -102,8 +102,8 @@ def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> boo
     in Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020). On folds its mean must be above
     that of the best trial before it on the same folds (the aggressive racing of Hutter, Hoos and Leyton-Brown,
     "Sequential Model-Based Optimization for General Algorithm Configuration", LION 2011). While few rows are scored
-    that would be chance: there it must not be below the median of those before it on the same folds (the median
-    stopping rule of Golovin et al., "Google Vizier: A Service for Black-Box Optimization", KDD 2017).
+    that would be chance: there it must be of the best third of those before it on the same folds, of equals all, which
+    is successive halving once more, with folds in place of a sample.
     """
     if point.is_given:
         return True
@@ -114,7 +114,7 @@ def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> boo
     score = float(np.mean(scores[folds]))
     if sum(len(part.rows.score) for part in done if not part.is_sample) < TELLING_ROWS:
         others = [float(np.mean(trial.parts[folds])) for trial in point.seen if len(trial.parts) >= len(scores)]
-        return len(others) < ENOUGH_TRIALS or score >= float(np.median(others))
+        return len(others) < ENOUGH_TRIALS or score >= float(np.quantile(others, 1 - 1 / ETA))
     complete = [trial for trial in point.seen if trial.is_complete]
     if not complete:
         return False  # it began beside the first ones, and there is nothing to race it with yet

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -209,13 +209,14 @@ class _Made(ExecutorTrials):
     ) -> None:
         super().__init__(executor, lag=lag, at_once=at_once)
         self.made: list[Trial] = []
+        self._seen: list[Trial] = []  # the same, without what only a store has use for
         self._told = 0
         self._names = names(space)
         self._start, self._is_over, self._tell = start, is_over, tell
 
     def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
         """Start a trial."""
-        asked = Point(self._params(number, point), tuple(self.made[: len(seen)]), number < len(self._start))
+        asked = Point(self._params(number, point), tuple(self._seen[: len(seen)]), number < len(self._start))
         return super().submit(fn, number, asked, seen)
 
     def is_over(self) -> bool:
@@ -241,6 +242,7 @@ class _Made(ExecutorTrials):
             trial = Trial(number, params, score, parts=parts, suggest_seconds=took, saved=saved_line(doc), **kept)
             result["loss"] = -score
         self.made.append(trial)
+        self._seen.append(replace(trial, saved=""))
 
     def meanwhile(self) -> None:
         """Tell of the trials that have ended."""

@@ -110,7 +110,7 @@ def test_a_trial_does_not_depend_on_those_before_it_in_its_process() -> None:
     assert alone.run(Point({"num_leaves": 9})).parts == after.run(Point({"num_leaves": 9})).parts
 
 
-def test_a_trial_below_the_median_is_given_up_after_a_fold() -> None:
+def test_a_trial_that_is_not_of_the_best_third_is_given_up_after_a_fold() -> None:
     seen = tuple(Trial(number, {}, 0.99, parts=(0.99, 0.99, 0.99)) for number in range(5))
     given_up = course(LIGHTGBM)[0].run(Point({}, seen))
     assert (given_up.is_complete, len(given_up.parts)) == (False, 1)
@@ -160,12 +160,16 @@ def test_on_folds_it_must_be_ahead_of_the_best_on_the_same_folds() -> None:
     assert not goes_on([0.9, 0.8], LARGE, Point({}, seen))
 
 
-def test_on_few_rows_it_must_not_be_below_the_median() -> None:
-    seen = trials((0.5,) * 4, (0.6,) * 4, (0.7,) * 4, (0.8, 0.9), (0.9,) * 4, whole=4)
-    assert goes_on([0.7], SMALL, Point({}, seen))
-    assert not goes_on([0.69], SMALL, Point({}, seen))
-    assert goes_on([0.69, 0.72], SMALL, Point({}, seen))
+def test_on_few_rows_it_must_be_of_the_best_third() -> None:
+    seen = trials((0.5,) * 4, (0.5,) * 4, (0.6,) * 4, (0.6,) * 4, (0.8, 0.9), (0.8,) * 4, (0.9,) * 4, whole=4)
+    assert goes_on([0.8], SMALL, Point({}, seen))
+    assert not goes_on([0.79], SMALL, Point({}, seen))
+    assert goes_on([0.79, 0.9], SMALL, Point({}, seen))
     assert goes_on([0.1], SMALL, Point({}, seen[:4]))
+
+
+def test_on_few_rows_equals_go_on() -> None:
+    assert goes_on([1.0], SMALL, Point({}, trials(*[(1.0,) * 4] * 9, whole=4)))
 
 
 def test_failed_trials_are_nothing_to_be_compared_with() -> None:
