@@ -14,8 +14,8 @@ import yaml
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps import compare, launch, place, store, tracked, trees
-from steps.compare import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
+from steps import equality, launch, place, store, tracked, trees
+from steps.equality import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
 from steps.pipeline import STEPS, plan
 from steps.terminal import say
 from steps.tracked import ARGUMENTS, OUTCOME, PARENT, REPLAY_OF
@@ -196,15 +196,15 @@ def _compared(step: tracked.Step, asked: Replay, now: Run, failed: launch.StepFa
         for task, run_id in then_runs.items():
             again = now_runs.pop(task, None)
             if again is None or again.info.status != "FINISHED":
-                yield compare.absent(task, _why(again, failed))
+                yield equality.absent(task, _why(again, failed))
             else:
-                yield from compare.findings(Pair(step.client, task, step.client.get_run(run_id), again, step.folder))
+                yield from equality.findings(Pair(step.client, task, step.client.get_run(run_id), again, step.folder))
         for task in now_runs:
             yield Finding(task, "run", DIFFERENT, 1, ("none then, one now",))
     if failed is not None:
-        yield compare.absent(asked.task, _why(now, failed))
+        yield equality.absent(asked.task, _why(now, failed))
     else:
-        yield from compare.findings(Pair(step.client, asked.task, asked.then, now, step.folder))
+        yield from equality.findings(Pair(step.client, asked.task, asked.then, now, step.folder))
 
 
 def _children(step: tracked.Step, main: Run) -> dict[str, Run]:

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run, RunData, RunTag
 
-from steps import compare
-from steps.compare import Pair
+from steps import equality
+from steps.equality import Pair
 from tests.running import PROJECT, Ended, Store
 
 pytestmark = [
@@ -196,7 +196,7 @@ def pair(lab, replayed, tmp_path):
 
 def told(pair):
     """The subjects of a pair that are not the same, and the words for them."""
-    return {one.subject: " ".join(one.said) for one in compare.findings(pair) if one.result != compare.SAME}
+    return {one.subject: " ".join(one.said) for one in equality.findings(pair) if one.result != equality.SAME}
 
 
 @pytest.fixture(autouse=True)
@@ -280,16 +280,16 @@ def test_an_altered_trial_is_told(lab, pair):
 def test_what_a_run_does_not_hold_is_said_and_is_not_the_same(pair):
     altered = pair("train lightgbm")
     del altered.then.data.tags["tabular.digest.curves"]
-    (one,) = [one for one in compare.findings(altered) if one.result != compare.SAME]
-    assert (one.subject, one.result) == ("digests", compare.NOT_COMPARED)
+    (one,) = [one for one in equality.findings(altered) if one.result != equality.SAME]
+    assert (one.subject, one.result) == ("digests", equality.NOT_COMPARED)
     assert one.said == ("the run does not say its tabular.digest.curves",)
 
 
 def test_a_difference_on_another_kind_of_processor_is_not_compared(pair, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     altered = pair("train lightgbm", metrics={"cv_roc_auc_mean": 0.5})
-    (one,) = [one for one in compare.findings(altered) if one.result != compare.SAME]
-    assert (one.subject, one.result) == ("metrics", compare.NOT_COMPARED)
+    (one,) = [one for one in equality.findings(altered) if one.result != equality.SAME]
+    assert (one.subject, one.result) == ("metrics", equality.NOT_COMPARED)
     assert "this machine is riscv64" in one.said[0]
 
 
@@ -405,7 +405,7 @@ def test_a_step_that_was_run_for_a_chain_of_another_problem_is_told_the_same(lab
     (lab.folder / "changed.yaml").write_text(changed)
     now = lab.store.step("etl", problem="changed.yaml").run
     assert set(now.data.params.items()) != set(lab.task("etl").data.params.items())
-    found = list(compare.findings(Pair(lab.store.client, "etl", lab.task("etl"), now, tmp_path)))
+    found = list(equality.findings(Pair(lab.store.client, "etl", lab.task("etl"), now, tmp_path)))
     assert {one.result for one in found} == {"same"}, found
 
 
