@@ -1,15 +1,18 @@
 """The gate: what a challenger must show before it becomes the champion."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from tabular.metrics import HALF
-from tabular.problem import Bound
+from tabular import bootstrap, slices
+from tabular.metrics import Answers, metric, sign
+from tabular.problem import Bound, Limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
+# What costs no less than this share of the champion's is neither faster nor smaller.
+NOTABLY = 0.9
 
 
 @dataclass(frozen=True)
@@ -26,11 +29,17 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Contender:
-    """A model's (n, classes) probabilities, and from which one on the positive class of two is its label."""
+class TieBreak:
+    """What the two cost, for those that are equally good: seconds for the same rows, or bytes."""
 
-    probabilities: Array
-    threshold: float = HALF
+    what: Literal["faster", "smaller"]
+    challenger: float
+    champion: float
+
+    @property
+    def won(self) -> bool:
+        """Whether the challenger costs notably less."""
+        return self.challenger <= NOTABLY * self.champion
 
 
 @dataclass(frozen=True)
@@ -48,66 +57,81 @@ class Comparison:
         """Whether the advantage is above 0 with the stated confidence."""
         return self.lower > 0
 
+    def is_equal(self, within: float) -> bool:
+        """Whether the challenger is, with the stated confidence, worse by no more than this, if it is at all."""
+        return self.lower > -within
+
     def as_dict(self) -> dict[str, Any]:
         """The comparison as plain values."""
         return {**asdict(self), "better": self.better}
 
 
-def check(require: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[Check]:
-    """Each bound of the gate against a candidate's metrics on the holdout. A metric that is NaN passes no bound."""
+def check(
+    require: Mapping[str, Bound], metrics: Mapping[str, float], scored: Sequence[slices.Scored] = ()
+) -> list[Check]:
+    """Each bound of the gate against a candidate's metrics on the holdout. A metric that is NaN passes no bound.
+
+    Parameters
+    ----------
+    require
+        Metric: its bounds, of all rows and of each slice.
+    metrics
+        Of all rows.
+    scored
+        The slices, with those metrics that have a bound in each of them.
+    """
     checks = []
     for name, bound in require.items():
-        found = metrics[name]
-        if bound.min is not None:
-            checks.append(Check(f"{name} at least {bound.min:g}", found, bool(found >= bound.min)))
-        if bound.max is not None:
-            checks.append(Check(f"{name} at most {bound.max:g}", found, bool(found <= bound.max)))
+        checks += _check(name, metrics[name], bound)
+        if bound.in_each_slice is not None:
+            checks += _check_slices(name, bound.in_each_slice, scored)
     return checks
 
 
+def _check(what: str, found: float, limits: Limits) -> list[Check]:
+    made = []
+    if limits.min is not None:
+        made.append(Check(f"{what} at least {limits.min:g}", found, bool(found >= limits.min)))
+    if limits.max is not None:
+        made.append(Check(f"{what} at most {limits.max:g}", found, bool(found <= limits.max)))
+    return made
+
+
+def _check_slices(name: str, limits: Limits, scored: Sequence[slices.Scored]) -> list[Check]:
+    """A bound in the slice where it is hardest to meet; where no slice can be judged it is not met."""
+    worst = slices.worst(scored, name)
+    if worst is None:
+        return _check(f"{name} in each slice, of which none has {slices.FEWEST_ROWS} rows,", float("nan"), limits)
+    return _check(f"{name} of the worst slice, {worst.slice.name},", worst.metrics[name], limits)
+
+
 def compare(
-    challenger: Contender,
-    champion: Contender,
-    y: Array,
-    measure: Callable[[Array, Array, float], float],
+    challenger: Answers,
+    champion: Answers,
+    name: str,
     *,
-    metric: str,
-    greater_is_better: bool,
     confidence: float,
     seed: int,
     groups: Array | None = None,
-    resamples: int = 300,
+    resamples: int = bootstrap.RESAMPLES,
 ) -> Comparison:
-    """Compare two models on the same rows by a paired bootstrap (Efron and Tibshirani 1993, chapter 13: percentiles).
+    """Compare two models on the same rows by a paired bootstrap: see `tabular.bootstrap`.
 
     Parameters
     ----------
     challenger, champion
         Their answers to the same rows.
-    y
-        (n,) positions of classes.
-    measure
-        The metric of y, probabilities and threshold.
-    metric, greater_is_better
-        Its name, and which way is better.
+    name
+        Of the metric.
     confidence
         One-sided: 0.95 asks that the advantage be above 0 in 95 % of the resamples.
-    groups
-        (n,) the groups of rows that are alike, such as those of one customer: they are drawn whole, since rows of which
-        one tells the other count for less than as many strangers. None where each row stands for itself.
-    seed, resamples
-        Of the bootstrap. Resamples that hold one class only, where a rank metric is undefined, do not count.
+    seed, groups, resamples
+        Of the bootstrap. Resamples that hold one class only, where a metric of ranks has no value, do not count.
     """
-    sign = 1.0 if greater_is_better else -1.0
-    unit = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    units = int(unit.max()) + 1
-    generator = np.random.default_rng(seed)
-    differences = []
-    for _ in range(resamples):
-        times = np.bincount(generator.integers(0, units, units), minlength=units)
-        rows = np.repeat(np.arange(len(y)), times[unit])
-        scores = [measure(y[rows], one.probabilities[rows], one.threshold) for one in (challenger, champion)]
-        differences.append(sign * (scores[0] - scores[1]))
-    lower = float(np.nanquantile(differences, 1 - confidence))
-    whole = [measure(y, one.probabilities, one.threshold) for one in (challenger, champion)]
-    return Comparison(metric, whole[0], whole[1], lower, confidence)
+    both = {"challenger": challenger, "champion": champion}
+    values = bootstrap.resampled(both, [name], seed=seed, groups=groups, resamples=resamples)
+    advantages = sign(name) * (values["challenger"][name] - values["champion"][name])
+    known = advantages[np.isfinite(advantages)]
+    lower = float(np.quantile(known, 1 - confidence)) if len(known) else float("nan")
+    whole = [float(metric(name).score(answers)) for answers in both.values()]
+    return Comparison(name, whole[0], whole[1], lower, confidence)

@@ -7,14 +7,16 @@ then know it by its name. scikit-learn's scorers of classifiers are known by the
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tabular import ranks
 from tabular.errors import UserError, first_line, nearest
+from tabular.ranks import OfRanks
 
 Codes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -49,18 +51,34 @@ class Answers:
         """The codes that occur in y, ascending."""
         return np.unique(self.y)
 
+    def taken(self, rows: NDArray[Any]) -> Answers:
+        """The answers to some of the rows, by their positions; one may stand there several times."""
+        return replace(self, y=self.y[rows], probabilities=self.probabilities[rows], predicted=self.predicted[rows])
+
 
 @dataclass(frozen=True)
 class Metric:
     """A metric's name, its direction, and the function that scores `Answers`.
 
-    `of_counts` scores confusion matrices (..., k, k), where these are all that the metric looks at.
+    What a metric looks at tells how it is computed for many resamples of the same rows at once (tabular/bootstrap.py).
+
+    Attributes
+    ----------
+    of_counts
+        Scores confusion matrices (..., k, k), where these are all that it looks at.
+    of_rows
+        Each row's own loss, where the score is their mean.
+    of_ranks
+        Scores the rows by how many times (b, n) each counts, where it looks at their order.
+
     """
 
     name: str
     greater_is_better: bool
     score: Callable[[Answers], float]
     of_counts: Callable[[Floats, int | None], Floats] | None = None
+    of_rows: Callable[[Answers], Floats] | None = None
+    of_ranks: Callable[[Answers, Floats], Floats] | None = None
 
 
 def classification_metrics(
@@ -117,7 +135,7 @@ def classification_metrics(
 
     """
     wanted = {name: metric(name) for name in (METRICS if names is None else names)}
-    answers = _answers(y, probabilities, len(classes), positive, threshold)
+    answers = answered(y, probabilities, classes=len(classes), positive=positive, threshold=threshold)
     ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
     return {name: float(wanted[name].score(answers)) for name in ordered}
 
@@ -149,8 +167,11 @@ def predicted_codes(probabilities: Floats, *, positive: int | None = None, thres
     return codes
 
 
-def _answers(y: Codes, probabilities: Floats, k: int, positive: int | None, threshold: float) -> Answers:
-    y = np.asarray(y)
+def answered(
+    y: Codes, probabilities: Floats, *, classes: int, positive: int | None = None, threshold: float = HALF
+) -> Answers:
+    """Check what was true and what the model said; parameters and errors are those of `classification_metrics`."""
+    k, y = classes, np.asarray(y)
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if y.ndim != 1 or probabilities.shape != (len(y), k):
         raise ValueError(f"y {y.shape} and probabilities {probabilities.shape} do not fit {k} classes")
@@ -225,58 +246,38 @@ def _of_classes(values: Floats, counts: Floats, positive: int | None) -> Floats:
     return mean
 
 
-def _roc_auc(answers: Answers) -> float:
-    return _of_ranks(_rank_auc, answers)
-
-
-def _rank_auc(truth: NDArray[np.bool_], scores: Floats) -> float:
-    """The share of pairs of a true and an untrue row in which the true one scores higher, of equals one half.
-
-    J. A. Hanley and B. J. McNeil, "The Meaning and Use of the Area under a ROC Curve", Radiology 143, 1982. It is
-    `sklearn.metrics.roc_auc_score`, whose checks of its input take milliseconds: a search asks for thousands.
-    """
-    from scipy.stats import rankdata
-
-    positives = int(np.count_nonzero(truth))
-    above = float(np.sum(rankdata(scores)[truth])) - positives * (positives + 1) / 2
-    return above / (positives * (len(truth) - positives))
-
-
-def _average_precision(answers: Answers) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return _of_ranks(average_precision_score, answers)
-
-
-def _of_ranks(score: Callable[..., float], answers: Answers) -> float:
+def _of_classes_present(answers: Answers, times: Floats, of_ranks: OfRanks) -> Floats:
     """A metric of the order of the rows: of the positive class of two, or the mean of each present class's."""
-    present = answers.present
-    if len(present) == 1:
-        return float("nan")
-    codes = present if answers.positive is None else [answers.positive]
-    return float(np.mean([score(answers.y == code, answers.probabilities[:, code]) for code in codes]))
+    codes = answers.present if answers.positive is None else [answers.positive]
+    found = np.array([of_ranks(answers.y == code, answers.probabilities[:, code], times) for code in codes])
+    known = np.isfinite(found)  # a resample may lack a class
+    mean = np.sum(found, axis=0, where=known) / np.maximum(1, known.sum(axis=0))
+    return np.where(known.any(axis=0), mean, np.nan)
 
 
-# The next two are written out, since scikit-learn's warn of probabilities in single precision, which sum to 1 only
-# within 1e-7; the tests hold them to scikit-learn's values.
+# The losses of rows are written out, since scikit-learn's warn of probabilities in single precision, which sum to 1
+# only within 1e-7; the tests hold them to scikit-learn's values.
 
 
-def log_loss_of(of_truth: Floats) -> float:
-    """The log loss of rows whose true classes were given these probabilities."""
+def log_losses(of_truth: Floats) -> Floats:
+    """The log loss of each row whose true class was given this probability."""
     epsilon = np.finfo(np.float64).eps
-    return float(-np.mean(np.log(np.clip(of_truth, epsilon, 1 - epsilon))))
+    losses: Floats = -np.log(np.clip(of_truth, epsilon, 1 - epsilon))
+    return losses
 
 
-def _log_loss(answers: Answers) -> float:
-    return log_loss_of(answers.probabilities[np.arange(len(answers.y)), answers.y])
+def _log_losses(answers: Answers) -> Floats:
+    return log_losses(answers.probabilities[np.arange(len(answers.y)), answers.y])
 
 
-def _brier_score(answers: Answers) -> float:
+def _squared_errors(answers: Answers) -> Floats:
     if answers.positive is not None:
-        return float(np.mean((answers.probabilities[:, answers.positive] - (answers.y == answers.positive)) ** 2))
+        squared: Floats = (answers.probabilities[:, answers.positive] - (answers.y == answers.positive)) ** 2
+        return squared
     errors = answers.probabilities.copy()
     errors[np.arange(len(answers.y)), answers.y] -= 1
-    return float(np.mean(np.sum(errors**2, axis=1)))
+    whole: Floats = np.sum(errors**2, axis=1)
+    return whole
 
 
 def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Metric:
@@ -284,7 +285,21 @@ def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Me
         counts = confusion(answers.y, answers.predicted, answers.probabilities.shape[1])
         return float(of_counts(counts, answers.positive))
 
-    return Metric(name, True, score, of_counts)
+    return Metric(name, True, score, of_counts=of_counts)
+
+
+def _averaged(name: str, of_rows: Callable[[Answers], Floats]) -> Metric:
+    return Metric(name, False, lambda answers: float(np.mean(of_rows(answers))), of_rows=of_rows)
+
+
+def _ranked(name: str, one: OfRanks) -> Metric:
+    def of_ranks(answers: Answers, times: Floats) -> Floats:
+        return _of_classes_present(answers, times, one)
+
+    def score(answers: Answers) -> float:
+        return float(of_ranks(answers, np.ones((1, len(answers.y))))[0])
+
+    return Metric(name, True, score, of_ranks=of_ranks)
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(
@@ -296,10 +311,10 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             _counted("precision", _precision),
             _counted("recall", _recall),
             _counted("f1_score", _f1_score),
-            Metric("roc_auc", True, _roc_auc),
-            Metric("log_loss", False, _log_loss),
-            Metric("brier_score", False, _brier_score),
-            Metric("average_precision", True, _average_precision),
+            _ranked("roc_auc", ranks.auc),
+            _averaged("log_loss", _log_losses),
+            _averaged("brier_score", _squared_errors),
+            _ranked("average_precision", ranks.average_precision),
         )
     }
 )

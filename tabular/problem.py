@@ -1,4 +1,4 @@
-"""A prediction problem: one YAML of seven sections, checked before anything runs.
+"""A prediction problem: one YAML of eight sections, checked before anything runs.
 
 Unknown keys are errors, defaults are filled in, and what is left is plain data: a `Problem` writes itself as the YAML
 that it would be read from again.
@@ -235,17 +235,38 @@ class Search(Section):
     )
 
 
-class Bound(Section):
-    """The values that a metric may take."""
+class Evaluation(Section):
+    """What is shown of each candidate beside its metrics on the holdout."""
+
+    slices: list[str] = Field(
+        default=[], description="columns: the metrics of each category, or quarter of a number's range, are shown"
+    )
+
+
+class Limits(Section):
+    """The values that a metric may take on some rows."""
 
     min: float | None = None
     max: float | None = None
 
     @model_validator(mode="after")
     def _one_at_least(self) -> Self:
-        if self.min is None and self.max is None:
+        if self.model_dump(exclude_none=True) == {}:
             raise ValueError("needs a min or a max")
         return self
+
+
+class Bound(Limits):
+    """The values that a metric may take on all rows, and on those of each slice."""
+
+    in_each_slice: Limits | None = None
+
+
+class OrEqual(Section):
+    """What a challenger that is as good as the champion must have over it."""
+
+    within: float = Field(gt=0, description="it is as good if it is, with the confidence, worse by no more than this")
+    tie_break: Literal["faster", "smaller"]
 
 
 class BeatChampion(Section):
@@ -253,6 +274,7 @@ class BeatChampion(Section):
 
     metric: MetricName = Field(description="left out: the metric of the search")
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    or_equal: OrEqual | None = None
 
 
 class Gate(Section):
@@ -267,6 +289,7 @@ class Registry(Section):
 
     name: str = Field(min_length=1, max_length=250, pattern=r"^[^/:]+$")
     alias: Annotated[str, AfterValidator(_alias)] = "champion"
+    stages: bool = Field(default=False, description="move MLflow's stages along, for registries that still use them")
 
 
 class Problem(Section):
@@ -279,6 +302,7 @@ class Problem(Section):
     split: Split = Split()
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)
     search: Search = Search()
+    evaluation: Evaluation = Evaluation()
     gate: Gate
     registry: Registry
     tags: dict[TagName, str] = {}
@@ -287,7 +311,7 @@ class Problem(Section):
     @classmethod
     def _defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
-            raise ValueError("a problem is a mapping of sections (name, data, split, models, search, gate, registry)")
+            raise ValueError(f"a problem is a mapping of keys ({', '.join(cls.model_fields)})")
         filled = {"models": MODELS, "registry": {}, **values}
         if isinstance(filled["registry"], dict):
             filled["registry"] = {"name": f"{values.get('name')}_classifier", **filled["registry"]}
@@ -300,6 +324,15 @@ class Problem(Section):
         if classes is not None and positive is not None and positive not in classes:
             hint = YAML_BOOLEANS if isinstance(positive, bool) else ""
             raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)}){hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _slices_to_judge(self) -> Self:
+        for name, bound in self.gate.require.items():
+            if bound.in_each_slice is not None and not self.evaluation.slices:
+                raise ValueError(
+                    f"gate.require.{name}.in_each_slice: there are no slices; name columns in evaluation.slices"
+                )
         return self
 
     def to_yaml(self) -> str:

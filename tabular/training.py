@@ -12,7 +12,7 @@ from tabular.datasets import Column
 from tabular.errors import UserError, first_line
 from tabular.estimators import build, preprocessor, resolve, takes_sparse
 from tabular.folds import Fold
-from tabular.metrics import HALF, classification_metrics, log_loss_of
+from tabular.metrics import HALF, classification_metrics, log_losses
 from tabular.problem import Model
 from tabular.thresholds import Tuned, tune
 
@@ -347,7 +347,7 @@ class _IterationLosses:
             of_truth = np.where(codes == 1, probabilities, 1 - probabilities)
         else:
             of_truth = probabilities[np.arange(len(codes)), codes]
-        loss = log_loss_of(of_truth)
+        loss = float(np.mean(log_losses(of_truth)))
         self.curves[name].append(loss)
         return "log_loss", loss, False
 

@@ -13,9 +13,12 @@ from tabular.errors import UserError
 from tabular.metrics import METRICS
 from tabular.problem import (
     BeatChampion,
+    Bound,
     Data,
+    Evaluation,
     Gate,
     Model,
+    OrEqual,
     Problem,
     Registry,
     Search,
@@ -284,7 +287,9 @@ def test_the_problem_that_the_docs_show_is_one() -> None:
     assert parse(problem.to_yaml(), "again") == problem
 
 
-@pytest.mark.parametrize("section", [Problem, Data, Split, Model, Search, Gate, BeatChampion, Registry])
+@pytest.mark.parametrize(
+    "section", [Problem, Data, Split, Model, Search, Evaluation, Gate, Bound, BeatChampion, OrEqual, Registry]
+)
 def test_the_docs_show_each_key_of_a_problem(section: type[Section]) -> None:
     assert [key for key in section.model_fields if f"{key}:" not in documented()] == []
 
@@ -363,3 +368,11 @@ def test_a_password_named_as_a_variable_is_taken():
 def test_a_key_that_stands_twice_is_an_error_with_its_line():
     with pytest.raises(UserError, match=r"line 3: .*'name' stands twice"):
         parse("name: a\ndata: {source: x, target: y}\nname: b\n", "p.yaml")
+
+
+def test_a_bound_in_each_slice_needs_slices() -> None:
+    gate = {"require": {"accuracy": {"in_each_slice": {"min": 0.7}}}}
+    values = {"name": "p", "data": {"source": "t.csv", "target": "y"}, "gate": gate}
+    with pytest.raises(UserError, match=r"p\.yaml: gate\.require\.accuracy\.in_each_slice: there are no slices"):
+        build(values, "p.yaml")
+    assert build({**values, "evaluation": {"slices": ["x"]}}, "p.yaml").gate.require["accuracy"].in_each_slice

@@ -1,0 +1,62 @@
+"""Slices: the parts of the rows that are looked at by themselves."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tabular import slices
+from tabular.errors import UserError
+from tabular.metrics import answered, classification_metrics
+
+VALUES = st.one_of(st.none(), st.sampled_from(["a", "b", "c"])), st.one_of(st.none(), st.floats(-1e6, 1e6))
+
+
+@given(st.lists(st.tuples(*VALUES), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_each_row_is_in_one_slice_of_a_column(rows: list[tuple[str | None, float | None]]) -> None:
+    frame = pd.DataFrame(rows, columns=["word", "number"]).astype({"number": "float64"})
+    for column in frame:
+        found = slices.cut(frame, [column])
+        assert sorted(np.concatenate([one.rows for one in found])) == list(range(len(frame)))
+        assert len({one.value for one in found}) == len(found)
+
+
+def test_a_number_of_many_values_is_cut_into_quarters() -> None:
+    found = slices.cut(pd.DataFrame({"age": np.arange(100.0)}), ["age"])
+    assert [len(one.rows) for one in found] == [24, 25, 25, 26]
+    assert found[0].name == "age = 0 to 24"
+
+
+def test_a_number_of_few_values_is_cut_by_them() -> None:
+    found = slices.cut(pd.DataFrame({"stars": [1.0, 2.0, 2.0, np.nan]}), ["stars"])
+    assert {one.value: len(one.rows) for one in found} == {"1": 1, "2": 2, "missing": 1}
+
+
+def test_a_date_is_cut_into_quarters() -> None:
+    days = pd.date_range("2021-01-01", periods=40)
+    found = slices.cut(pd.DataFrame({"day": days}), ["day"])
+    assert len(found) == 4
+    assert found[-1].value.endswith("2021-02-09")
+
+
+def test_a_column_that_is_not_there_is_named_with_the_one_that_may_be_meant() -> None:
+    with pytest.raises(UserError, match=r"evaluation\.slices: 'hotl' .*did you mean 'hotel'"):
+        slices.cut(pd.DataFrame({"hotel": ["a"]}), ["hotl"])
+
+
+def test_a_slices_metrics_are_those_of_its_rows_and_the_worst_comes_first() -> None:
+    generator = np.random.default_rng(0)
+    y = generator.integers(0, 2, 200)
+    wrong = np.repeat([0.05, 0.4, 0.2, 0.0], [60, 60, 60, 20])
+    p = np.where(generator.random(200) < wrong, 1 - y, y) * 0.8 + 0.1
+    frame = pd.DataFrame({"who": np.repeat(["good", "bad", "fair", "few"], [60, 60, 60, 20])})
+    answers = answered(y, np.column_stack([1 - p, p]), classes=2)
+    found = slices.score(slices.cut(frame, ["who"]), answers, ["accuracy", "roc_auc"], seed=0)
+    assert [one.slice.value for one in found] == ["bad", "fair", "good", "few"]
+    rows = found[0].slice.rows
+    alone = classification_metrics(y[rows], answers.probabilities[rows], classes=[0, 1], names=["accuracy", "roc_auc"])
+    assert found[0].metrics == alone
+    assert found[0].sure.low < found[0].metrics["accuracy"] < found[0].sure.high
+    assert slices.worst(found, "accuracy") == found[0]
