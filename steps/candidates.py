@@ -1,12 +1,28 @@
-"""A candidate that has been judged on the holdout."""
+"""Candidates judged on the holdout: what each answered, how good that is, and how sure that is."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.entities import Run
+from threadpoolctl import threadpool_limits
 
+from steps import models, records, tracked, workers
+from steps.dataset import TRAINED_ON, DataSet
 from steps.served import TabularModel
-from tabular import gate
+from tabular import bootstrap, gate, slices, training
+from tabular.bootstrap import Interval
+from tabular.errors import UserError
+from tabular.gate import Check
+from tabular.metrics import Answers, metric, scores, sign, with_named
+from tabular.problem import Problem
+from tabular.slices import Scored, Slice
+
+# Rows that are shuffled to see what a column is worth: enough for its second digit.
+IMPORTANCE_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -16,12 +32,145 @@ class Judged:
     run: Run
     name: str
     model: TabularModel
-    probabilities: np.ndarray
+    answers: Answers
     metrics: dict[str, float]
     seconds: float
-    checks: list[gate.Check]
+    # of each metric, with 95 % confidence
+    sure: Mapping[str, Interval] = field(default_factory=dict)
+    # how far behind the best candidate's its score is, above 0 where it is worse; of the best itself none
+    behind: Interval | None = None
+    slices: Sequence[Scored] = ()
+    checks: Sequence[Check] = ()
+    # what its score loses when a column is shuffled, the most important column first
+    importances: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def passes(self) -> bool:
         """Whether it meets all that the gate requires."""
         return all(check.passed for check in self.checks)
+
+
+def judge(step: tracked.Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]) -> list[Judged]:
+    """Score candidates on the holdout, and rank them: those that pass the gate first, then by the metric.
+
+    Raises
+    ------
+    UserError
+        Where two are of one model, one has learnt from another data set, or a model cannot be loaded.
+    """
+    _check_names([run.data.tags["tabular.model"] for run in trained])
+    asked = [_asked(step, problem, holdout, run) for run in trained]
+    parts = slices.cut(holdout.frame, problem.evaluation.slices)
+    _HELD[:] = [_Work(problem, holdout, asked, parts)]
+    with workers.workers(min(len(asked), tracked.threads(holdout.share))) as executor:
+        found = list(executor.map(_looked_at, range(len(asked))))
+    _HELD.clear()
+    judged = [
+        replace(one, **looks, checks=gate.check(problem.gate.require, one.metrics, looks["slices"]))
+        for one, (looks, _) in zip(asked, found, strict=True)
+    ]
+    resamples = {one.name: values for one, (_, values) in zip(asked, found, strict=True)}
+    ranked = _ranked(judged, problem.search.metric)
+    return [ranked[0], *(_behind(one, ranked[0], resamples, problem.search.metric) for one in ranked[1:])]
+
+
+def _check_names(names: list[str]) -> None:
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise UserError(
+            f"models: two of the runs are of {twice[0]!r}, and their results go by the model's name: give one"
+        )
+
+
+def _asked(step: tracked.Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
+    """A candidate's answers, and its metrics."""
+    tags = run.data.tags
+    if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
+        raise UserError(
+            f"models: run {run.info.run_id} was trained on another data set than run {holdout.source.info.run_id} "
+            "holds, and may have learnt from these holdout rows: give runs of one data set"
+        )
+    try:
+        model = models.load(
+            tags["tabular.model_uri"],
+            step.folder,
+            code=tags["tabular.digest.code"],
+            learnt=tags["tabular.digest.model"],
+        )
+    except UserError:
+        records.disown(run)  # the next chain trains it anew
+        raise
+    started = time.perf_counter()
+    probabilities = model.probabilities(holdout.X)
+    seconds = time.perf_counter() - started
+    answers = holdout.answers(probabilities, threshold=models.threshold(model))
+    metrics = scores(answers, with_named(problem.search.metric, *problem.gate.require))
+    return Judged(run, tags["tabular.model"], model, answers, metrics, seconds)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the processes that look closer are forked with."""
+
+    problem: Problem
+    holdout: DataSet
+    candidates: Sequence[Judged]
+    slices: Sequence[Slice]
+
+
+_HELD: list[_Work] = []
+
+
+def _looked_at(number: int) -> tuple[dict[str, Any], np.ndarray]:
+    """How sure a candidate's metrics are, its slices and importances; and its score on each resample.
+
+    Candidates are looked at side by side, and the seed makes their resamples the same.
+    """
+    (work,) = _HELD
+    problem, one = work.problem, work.candidates[number]
+    about = {"seed": problem.seed, "groups": work.holdout.groups}
+    values = bootstrap.resampled({"": one.answers}, list(one.metrics), **about)[""]
+    of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, "accuracy"])
+    # one thread each: they work side by side, and OpenMP's threads do not live through a fork
+    with threadpool_limits(1):
+        importances = _importances(problem, work.holdout, one)
+    looks = {
+        "sure": {name: bootstrap.interval(found) for name, found in values.items()},
+        "slices": slices.score(work.slices, one.answers, list(of_slices), seed=problem.seed),
+        "importances": importances,
+    }
+    return looks, values[problem.search.metric]
+
+
+def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:
+    name = problem.search.metric
+    rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:IMPORTANCE_ROWS]
+    threshold = models.threshold(candidate.model)
+
+    def measure(probabilities: np.ndarray) -> float:
+        return sign(name) * metric(name).score(holdout.answers(probabilities, threshold=threshold, rows=rows))
+
+    X = holdout.X.iloc[rows]
+    drops = training.permutation_importances(candidate.model.probabilities, X, measure, seed=problem.seed)
+    return dict(sorted(drops.items(), key=lambda item: -item[1]))
+
+
+def _ranked(candidates: list[Judged], metric: str) -> list[Judged]:
+    """A NaN is last."""
+
+    def place(candidate: Judged) -> tuple[bool, float]:
+        value = candidate.metrics[metric]
+        return not candidate.passes, float("inf") if np.isnan(value) else -sign(metric) * value
+
+    return sorted(candidates, key=place)
+
+
+def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metric: str) -> Judged:
+    return replace(one, behind=bootstrap.interval(sign(metric) * (resamples[best.name] - resamples[one.name])))
+
+
+def predictions(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
+    """(n, 1 + classes) a candidate's answers on the holdout beside the truth, in the data set's row order."""
+    classes = np.array([str(label) for label in holdout.schema.classes])
+    columns = {f"probability_{label}": candidate.answers.probabilities[:, code] for code, label in enumerate(classes)}
+    return pd.DataFrame({"truth": classes[holdout.y], **columns})

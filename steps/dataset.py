@@ -1,6 +1,6 @@
 """The rows of a data set that a run of etl left, as the steps that read it need them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from steps.served import as_features
 from tabular.datasets import Schema
 from tabular.errors import UserError
 from tabular.folds import Fold, cut
-from tabular.metrics import HALF, classification_metrics
+from tabular.metrics import HALF, Answers, answered
 from tabular.problem import Model, Problem
 from tabular.training import Candidate
 
@@ -86,17 +86,16 @@ class DataSet:
         labels = [str(self.schema.classes[code]) for code in self.y]
         return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
 
-    def metrics(
-        self,
-        y: np.ndarray,
-        probabilities: np.ndarray,
-        names: Collection[str] | None = None,
-        *,
-        threshold: float = HALF,
-    ) -> dict[str, float]:
-        """Metrics of (n, classes) probabilities of rows whose classes are y."""
-        about = {"classes": self.schema.classes, "positive": self.schema.positive, "threshold": threshold}
-        return classification_metrics(y, probabilities, **about, names=names)
+    def answers(self, probabilities: np.ndarray, *, threshold: float = HALF, rows: np.ndarray | None = None) -> Answers:
+        """(n, classes) probabilities as answers to these rows, or to those at some positions."""
+        y = self.y if rows is None else self.y[rows]
+        about = {"classes": len(self.schema.classes), "positive": self.schema.positive, "threshold": threshold}
+        return answered(y, probabilities, **about)
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """(n,) which rows are alike, where the split is by group: a bootstrap draws them together."""
+        return self.key if self.schema.split_by == "group" else None
 
 
 def weighted(name: str, model: Model, classes: Sequence[object]) -> Model:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import astuple
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,10 @@ from mlflow.entities import Run
 from steps import models, store, tracked, workers
 from steps.candidates import Judged
 from steps.dataset import DataSet
-from tabular import pictures, search_pictures, style, training
+from tabular import pictures, search_pictures, style, thresholds, training, verdict_pictures
 from tabular.metrics import sign
 from tabular.problem import Problem
 
-# Rows that permutation importance shuffles: enough for its second digit.
-IMPORTANCE_ROWS = 2000
 Drawing = Callable[[], "pictures.Figure"]
 
 
@@ -24,20 +23,30 @@ def draw(
     step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged], searches: Mapping[str, Run]
 ) -> None:
     """Draw each candidate with its search, all of them beside each other, and the data; leaves `pictures/`."""
+    metric = problem.search.metric
     drawings: dict[str, Drawing] = {}
     for candidate in ranked:
         of_candidate = {
             **_answers(problem, holdout, candidate),
-            **_importance(step, problem, holdout, candidate),
+            **_thresholds(problem, holdout, candidate),
+            **_slices(metric, candidate),
+            **_importances(step, metric, candidate),
             **_learning(step, candidate, searches.get(candidate.name)),
         }
         drawings |= {f"{candidate.name}/{name}": drawing for name, drawing in of_candidate.items()}
     metrics = {candidate.name: candidate.metrics for candidate in ranked}
     title = f"{problem.name}: candidates on the holdout"
     drawings["metrics_of_candidates"] = partial(pictures.metrics_of_candidates, metrics, title=title)
+    drawings["scores_with_intervals"] = partial(
+        verdict_pictures.scores_with_intervals,
+        {candidate.name: candidate.metrics[metric] for candidate in ranked},
+        {candidate.name: astuple(candidate.sure[metric]) for candidate in ranked},
+        metric=metric,
+        title=title,
+    )
     tally = _tally(step, holdout.source)
     drawings["class_balance"] = partial(pictures.class_balance, tally, title=f"{problem.name}: classes")
-    _save(drawings, step.artifacts / "pictures", tracked.threads(step.arguments["share"]))
+    _save(drawings, step.artifacts / store.PICTURES, tracked.threads(step.arguments["share"]))
 
 
 def _save(drawings: Mapping[str, Drawing], folder: Path, most: int) -> None:
@@ -64,37 +73,59 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
         pictures.calibration_curve,
     )
     found = {
-        picture.__name__: partial(picture, holdout.y, candidate.probabilities, **about, title=title)
+        picture.__name__: partial(picture, holdout.y, candidate.answers.probabilities, **about, title=title)
         for picture in drawn
     }
     threshold = models.threshold(candidate.model)
     return {**found, "confusion_matrix": partial(found["confusion_matrix"], threshold=threshold)}
 
 
-def _importance(step: tracked.Step, problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
-    kind, found = _importances(problem, holdout, candidate)
-    step.table({"column": list(found), kind: list(found.values())}, f"feature_importance/{candidate.name}.json")
-    title = f"{candidate.name}: what it looks at"
-    return {"feature_importance": partial(pictures.feature_importance, found, kind=kind, title=title)}
-
-
-def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> tuple[str, dict[str, float]]:
-    """The model's own importance of each column, else by permutation; the most important first."""
-    found = training.importances(candidate.model.features, candidate.model.classifier)
-    if found is None:
-        metric = problem.search.metric
-        rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:IMPORTANCE_ROWS]
-
-        def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
-            threshold = models.threshold(candidate.model)
-            return sign(metric) * holdout.metrics(y, probabilities, [metric], threshold=threshold)[metric]
-
-        drops = training.permutation_importances(
-            candidate.model.probabilities, holdout.X.iloc[rows], holdout.y[rows], measure, seed=problem.seed
+def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+    """What other thresholds would do, of two classes."""
+    answers = candidate.answers
+    if answers.positive is None:
+        return {}
+    return {
+        "threshold_effect": partial(
+            verdict_pictures.threshold_effect,
+            thresholds.effect(answers.y, answers.probabilities, positive=answers.positive),
+            threshold=models.threshold(candidate.model),
+            positive=holdout.schema.classes[answers.positive],
+            title=f"{candidate.name}: thresholds on the holdout of {problem.name}",
         )
-        found = f"permutation, loss of {metric}", drops
-    kind, importances = found
-    return kind, dict(sorted(importances.items(), key=lambda item: -item[1]))
+    }
+
+
+def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
+    """Where it does worst."""
+    if not candidate.slices:
+        return {}
+    judged = [one for one in candidate.slices if one.slice.is_judged]
+    return {
+        "slices": partial(
+            verdict_pictures.worst_slices,
+            [one.slice.name for one in judged],
+            [len(one.slice.rows) for one in judged],
+            [one.metrics[metric] for one in judged],
+            [astuple(one.sure) for one in judged],
+            whole=candidate.metrics[metric],
+            metric=metric,
+            title=f"{candidate.name}: slices of the holdout",
+        )
+    }
+
+
+def _importances(step: tracked.Step, metric: str, candidate: Judged) -> dict[str, Drawing]:
+    """What it looks at, by its own measure where it has one, and by what it loses without."""
+    lost = f"permutation, loss of {metric}", candidate.importances
+    kind, own = training.importances(candidate.model.features, candidate.model.classifier) or lost
+    own = dict(sorted(own.items(), key=lambda item: -item[1]))
+    step.table({"column": list(own), kind: list(own.values())}, f"feature_importance/{candidate.name}.json")
+    draw, title = pictures.feature_importance, f"{candidate.name}: what it looks at"
+    return {
+        "feature_importance": partial(draw, own, kind=kind, title=title),
+        "permutation_importance": partial(draw, candidate.importances, kind=lost[0], title=title),
+    }
 
 
 def _learning(step: tracked.Step, candidate: Judged, search: Run | None) -> dict[str, Drawing]:

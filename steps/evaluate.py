@@ -1,22 +1,19 @@
 """evaluate: all candidates on the holdout, which nothing before has read.
 
-Leaves predictions, metrics and pictures of each candidate, the leaderboard, and `evaluation.json` for register. It
-reads nothing of the registry.
+Leaves predictions, metrics, slices and pictures of each candidate, the leaderboard, and `evaluation.json` for register.
+It reads nothing of the registry.
 """
 
 import time
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from mlflow.entities import Metric, Run
 
-from steps import dataset, drawing, frozen, models, records, store, tracked
+from steps import candidates, dataset, drawing, frozen, records, store, tracked
 from steps.candidates import Judged
-from steps.dataset import TRAINED_ON, DataSet
-from tabular import gate
-from tabular.errors import UserError
-from tabular.metrics import sign, with_named
+from steps.dataset import DataSet
+from tabular import thresholds
 from tabular.problem import Problem
 
 
@@ -26,56 +23,10 @@ def evaluate(step: tracked.Step) -> None:
     problem = frozen.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
     trained = [store.run(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
-    _check_names([run.data.tags["tabular.model"] for run in trained])
-    candidates = [_judge(step, problem, holdout, run) for run in trained]
-    ranked = rank(candidates, problem.search.metric)
+    ranked = candidates.judge(step, problem, holdout, trained)
     _log(step, problem, holdout, ranked)
-    _log_predictions(step, holdout, ranked)
+    _log_looks(step, problem, holdout, ranked)
     drawing.draw(step, problem, holdout, ranked, _searches(step, trained))
-
-
-def rank(candidates: list[Judged], metric: str) -> list[Judged]:
-    """Those that pass the gate first, then by the metric on the holdout; a NaN is last."""
-
-    def place(candidate: Judged) -> tuple[bool, float]:
-        value = candidate.metrics[metric]
-        return not candidate.passes, float("inf") if np.isnan(value) else -sign(metric) * value
-
-    return sorted(candidates, key=place)
-
-
-def _check_names(names: list[str]) -> None:
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise UserError(
-            f"models: two of the runs are of {twice[0]!r}, and their results go by the model's name: give one"
-        )
-
-
-def _judge(step: tracked.Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
-    tags = run.data.tags
-    if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
-        raise UserError(
-            f"models: run {run.info.run_id} was trained on another data set than run {holdout.source.info.run_id} "
-            "holds, and may have learnt from these holdout rows: give runs of one data set"
-        )
-    try:
-        model = models.load(
-            tags["tabular.model_uri"],
-            step.folder,
-            code=tags["tabular.digest.code"],
-            learnt=tags["tabular.digest.model"],
-        )
-    except UserError:
-        records.disown(run)  # the next chain trains it anew
-        raise
-    started = time.perf_counter()
-    probabilities = model.probabilities(holdout.X)
-    seconds = time.perf_counter() - started
-    asked = with_named(problem.search.metric, *problem.gate.require)
-    metrics = holdout.metrics(holdout.y, probabilities, asked, threshold=models.threshold(model))
-    checks = gate.check(problem.gate.require, metrics)
-    return Judged(run, tags["tabular.model"], model, probabilities, metrics, seconds, checks)
 
 
 def _searches(step: tracked.Step, trained: list[Run]) -> dict[str, Run]:
@@ -88,7 +39,7 @@ def _searches(step: tracked.Step, trained: list[Run]) -> dict[str, Run]:
 
 def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
     best = ranked[0]
-    step.client.log_batch(step.run_id, metrics=_metrics(step, ranked))
+    step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
     rows = [_row(candidate, problem.search.metric) for candidate in ranked]
     step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
@@ -96,7 +47,7 @@ def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Ju
     step.log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),
-            "rows_holdout": len(best.probabilities),
+            "rows_holdout": len(holdout.y),
         },
         tags={
             "tabular.winner": best.name,
@@ -105,10 +56,10 @@ def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Ju
         },
     )
     metric = problem.search.metric
-    lines = [f"- {candidate.name}: {metric} {candidate.metrics[metric]:.4f}" for candidate in ranked]
+    lines = [f"- {candidate.name}: {metric} {_with_interval(candidate, metric)}" for candidate in ranked]
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
-    note = f"{len(best.probabilities):,} rows that nothing before had read.\n\n" + "\n".join(lines)
+    note = f"{len(holdout.y):,} rows that nothing before had read.\n\n" + "\n".join(lines)
     step.finish(
         f"evaluate {problem.name}",
         f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}",
@@ -116,13 +67,19 @@ def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Ju
     )
 
 
-def _metrics(step: tracked.Step, ranked: list[Judged]) -> list[Metric]:
+def _with_interval(candidate: Judged, metric: str) -> str:
+    sure = candidate.sure[metric]
+    return f"{candidate.metrics[metric]:.4f} (95 %: {sure.low:.4f} to {sure.high:.4f})"
+
+
+def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
     """The winner's metrics by their plain names; each candidate's as `<model>/<metric>`, tied to its logged model."""
     now = int(time.time() * 1000)
     found = []
     for candidate in ranked:
         model_id = candidate.run.data.tags["tabular.model_uri"].removeprefix("models:/")
-        values = {**candidate.metrics, "predict_seconds": candidate.seconds}
+        ends = {f"{metric}_low": candidate.sure[metric].low, f"{metric}_high": candidate.sure[metric].high}
+        values = {**candidate.metrics, **ends, "predict_seconds": candidate.seconds}
         found += [
             Metric(f"{candidate.name}/{name}", value, now, 0, model_id=model_id)
             for name, value in values.items()
@@ -142,6 +99,8 @@ def _row(candidate: Judged, metric: str) -> dict[str, Any]:
     return {
         "model": candidate.name,
         metric: candidate.metrics[metric],
+        f"{metric}_low": candidate.sure[metric].low,
+        f"{metric}_high": candidate.sure[metric].high,
         f"cv_{metric}_mean": trained.get(f"cv_{metric}_mean"),
         f"cv_{metric}_std": trained.get(f"cv_{metric}_std"),
         f"training_{metric}": trained.get(f"training_{metric}"),
@@ -162,11 +121,17 @@ def _entry(candidate: Judged) -> dict[str, Any]:
         "model_uri": tags["tabular.model_uri"],
         "model_digest": tags["tabular.digest.model"],
         "code_digest": tags["tabular.digest.code"],
-        "metrics": {name: None if np.isnan(value) else value for name, value in candidate.metrics.items()},
+        "metrics": {name: _known(value) for name, value in candidate.metrics.items()},
+        "sure": {name: [_known(sure.low), _known(sure.high)] for name, sure in candidate.sure.items()},
+        "behind": candidate.behind and [_known(candidate.behind.low), _known(candidate.behind.high)],
         "trained": dict(candidate.run.data.metrics),
         "unmet": [check.line() for check in candidate.checks if not check.passed],
         "checks": [check.line() for check in candidate.checks],
     }
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _content(holdout: DataSet) -> list[str]:
@@ -180,13 +145,30 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "trained": {k: v for k, v in entry["trained"].items() if not k.endswith("_seconds")}}
 
 
-def _log_predictions(step: tracked.Step, holdout: DataSet, ranked: list[Judged]) -> None:
-    """Each candidate's answers on the holdout, beside the truth, in the data set's row order."""
+def _log_looks(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
+    """What a closer look at each candidate showed, as tables: answers, slices, importances, thresholds."""
     folder = step.artifacts / store.PREDICTIONS
     folder.mkdir()
-    classes = np.array([str(label) for label in holdout.schema.classes])
-    for candidate in ranked:
-        frame = pd.DataFrame({"truth": classes[holdout.y]})
-        for code, label in enumerate(classes):
-            frame[f"probability_{label}"] = candidate.probabilities[:, code]
-        frame.to_parquet(folder / f"{candidate.name}.parquet")
+    for one in ranked:
+        candidates.predictions(holdout, one).to_parquet(folder / f"{one.name}.parquet")
+        if one.slices:
+            step.table(_slices(one, problem.search.metric), f"{store.SLICES}/{one.name}.json")
+        lost = {"column": list(one.importances), f"loss of {problem.search.metric}": list(one.importances.values())}
+        step.table(lost, f"permutation_importance/{one.name}.json")
+        if one.answers.positive is not None:
+            found = thresholds.effect(one.answers.y, one.answers.probabilities, positive=one.answers.positive)
+            step.table(found, f"{store.THRESHOLDS}/{one.name}.json")
+
+
+def _slices(candidate: Judged, metric: str) -> dict[str, list[Any]]:
+    """The slices as a table, the worst first."""
+    found = candidate.slices
+    return {
+        "column": [one.slice.column for one in found],
+        "value": [one.slice.value for one in found],
+        "rows": [len(one.slice.rows) for one in found],
+        **{name: [one.metrics[name] for one in found] for name in found[0].metrics},
+        f"{metric}_low": [one.sure.low for one in found],
+        f"{metric}_high": [one.sure.high for one in found],
+        "judged": [one.slice.is_judged for one in found],
+    }

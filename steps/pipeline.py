@@ -79,7 +79,7 @@ CHAIN = (
             "models": Input("train", ("model", "code", "scores", "curves")),
             "searches": Input("hpo", ("trials",)),
         },
-        reads=("name", "seed", "search.metric", "gate.require"),
+        reads=("name", "seed", "search.metric", "evaluation", "gate.require"),
     ),
     Step(
         name="register",

@@ -64,6 +64,11 @@ def model_damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
         return first_line(error)
 
 
+def model_bytes(run: Run, folder: Path) -> int:
+    """How large a run's logged model is, all files together."""
+    return sum(size for size, _ in read(run, folder).get("model", {}).values())
+
+
 def verify(run: Run, name: str, path: Path, folder: Path) -> None:
     """Check an artifact that has been fetched against what its run recorded of it.
 

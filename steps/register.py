@@ -4,25 +4,29 @@ The winner of an evaluation becomes the champion if it meets what the gate requi
 same holdout. Otherwise nothing is written but the verdict, in this step's own run.
 """
 
-from dataclasses import asdict, dataclass
+import json
+import time
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import dataset, frozen, guard, models, registry, store, tracked
+from steps import dataset, frozen, guard, models, records, registry, store, tracked
 from steps.dataset import DataSet
 from steps.registry import KEPT, REFUSED, REGISTERED
 from steps.served import TabularModel
 from tabular import gate
 from tabular.errors import UserError, listed
-from tabular.metrics import sign
 from tabular.problem import Problem
 
 # Below so many rows a comparison says nothing.
 FEWEST_ROWS = 30
+# To see which model is faster each is asked about so many rows, so often.
+ROWS_TO_TIME, TIMES = 5000, 5
 
 
 @dataclass(frozen=True)
@@ -112,12 +116,21 @@ def judge(
         f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of {name}, "
         f"{comparison.challenger - comparison.champion:+.4f}, on {rows}"
     )
-    if comparison.better:
-        outcome, reason = REGISTERED, f"{winner['model']} beats {name}: {figures}"
-    else:
-        outcome = KEPT
-        reason = f"{winner['model']} is not better with {comparison.confidence:.0%} confidence: {figures}"
+    outcome = REGISTERED if comparison.wins else KEPT
+    reason = f"{winner['model']} {_said(comparison, name)}: {figures}"
     return Verdict(outcome, reason, winner, champion.version, comparison.as_dict())
+
+
+def _said(comparison: gate.Comparison, name: str) -> str:
+    """What came of a comparison, in words."""
+    cost = comparison.tie_break
+    if comparison.better:
+        return f"beats {name}"
+    if cost is None:
+        return f"is not better with {comparison.confidence:.0%} confidence"
+    unit = "bytes" if cost.what == "smaller" else "s"
+    costs = f"{cost.challenger:.4g} {unit} against {cost.champion:.4g}"
+    return f"is as good as {name} and {cost.what if cost.won else f'not notably {cost.what}'} ({costs})"
 
 
 def _meet(
@@ -141,23 +154,46 @@ def _meet(
         raise UserError(f"{rows} are too few to compare on")
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     challenger = models.load(winner["model_uri"], step.folder, **recorded)
-    X = holdout.X[new]
+    X, places = holdout.X[new], np.flatnonzero(new)
+    answers = [
+        holdout.answers(model.probabilities(X), threshold=models.threshold(model), rows=places)
+        for model in (challenger, asked)
+    ]
     rule = problem.gate.beat_champion
-
-    def measure(y: np.ndarray, probabilities: np.ndarray, threshold: float) -> float:
-        return holdout.metrics(y, probabilities, [rule.metric], threshold=threshold)[rule.metric]
-
     comparison = gate.compare(
-        *(gate.Contender(model.probabilities(X), models.threshold(model)) for model in (challenger, asked)),
-        holdout.y[new],
-        measure,
-        metric=rule.metric,
-        greater_is_better=sign(rule.metric) > 0,
+        *answers,
+        rule.metric,
         confidence=rule.confidence,
         seed=problem.seed,
-        groups=holdout.key[new] if holdout.schema.split_by == "group" else None,
+        groups=None if holdout.groups is None else holdout.groups[new],
     )
+    if not comparison.better and rule.or_equal is not None and comparison.is_equal(rule.or_equal.within):
+        is_of_size = rule.or_equal.tie_break == "smaller"
+        cost = _smaller(step, winner, champion) if is_of_size else _faster(step, challenger, asked, holdout)
+        comparison = replace(comparison, tie_break=cost)
     return comparison, rows
+
+
+def _smaller(step: tracked.Step, winner: dict[str, Any], champion: ModelVersion) -> gate.TieBreak:
+    runs = [step.client.get_run(run_id) for run_id in (winner["run_id"], champion.tags["tabular.run"])]
+    return gate.TieBreak("smaller", *(records.model_bytes(run, step.folder) for run in runs))
+
+
+def _faster(step: tracked.Step, challenger: TabularModel, champion: TabularModel, holdout: DataSet) -> gate.TieBreak:
+    """The seconds for the same rows, in turn; a replay takes those that were measured then."""
+    then = step.arguments["replays"]
+    if then:
+        told = store.artifact(step.client.get_run(then), store.VERDICT, step.folder).read_text(encoding="utf-8")
+        return gate.TieBreak(**json.loads(told)["comparison"]["tie_break"])
+    X = holdout.X.iloc[:ROWS_TO_TIME]
+    seconds = [[_seconds(model, X) for model in (challenger, champion)] for _ in range(TIMES)]
+    return gate.TieBreak("faster", *np.median(seconds, axis=0).tolist())
+
+
+def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
+    started = time.perf_counter()
+    model.probabilities(X)
+    return time.perf_counter() - started
 
 
 def _load_champion(step: tracked.Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:

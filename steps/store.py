@@ -33,7 +33,10 @@ EVALUATION = "evaluation.json"
 ENVIRONMENT = "environment.json"
 CHAIN = "chain.json"
 PREDICTIONS = "predictions"
+SLICES, THRESHOLDS = "slices", "thresholds"
+PICTURES = "pictures"
 VERDICT = "verdict.json"
+REPORT = "report.html"
 # On the small child by which main shows that a step was not run again: the run whose work it is.
 REUSED_FROM = "tabular.reused_from"
 # The champion that a run of register found: what was decided can be decided again against that one.

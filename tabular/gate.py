@@ -51,6 +51,12 @@ class Comparison:
     champion: float
     lower: float  # the advantage is above this with the stated confidence
     confidence: float
+    tie_break: TieBreak | None = None  # of two that are equally good, where the problem asks for one
+
+    @property
+    def wins(self) -> bool:
+        """Whether the challenger is to replace the champion."""
+        return self.better or (self.tie_break is not None and self.tie_break.won)
 
     @property
     def better(self) -> bool:

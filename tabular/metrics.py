@@ -134,8 +134,13 @@ def classification_metrics(
     off 0 and 1 by one machine epsilon, so that a single sure mistake costs 36, not infinity.
 
     """
-    wanted = {name: metric(name) for name in (METRICS if names is None else names)}
     answers = answered(y, probabilities, classes=len(classes), positive=positive, threshold=threshold)
+    return scores(answers, METRICS if names is None else names)
+
+
+def scores(answers: Answers, names: Collection[str]) -> dict[str, float]:
+    """The metrics of these names, as `classification_metrics` gives them."""
+    wanted = {name: metric(name) for name in names}
     ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
     return {name: float(wanted[name].score(answers)) for name in ordered}
 

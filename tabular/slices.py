@@ -10,7 +10,7 @@ import numpy as np
 from tabular import bootstrap
 from tabular.bootstrap import Interval
 from tabular.errors import UserError, nearest
-from tabular.metrics import Answers, metric, sign
+from tabular.metrics import Answers, scores, sign
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # Below so many rows a metric is chance: such a slice is shown, and not judged.
@@ -120,7 +120,7 @@ def score(slices: Sequence[Slice], answers: Answers, names: Sequence[str], *, se
 
 
 def _score(one: Slice, answers: Answers, names: Sequence[str], seed: int) -> Scored:
-    metrics = {name: float(metric(name).score(answers)) for name in names}
+    metrics = scores(answers, names)
     sure = Interval(np.nan, np.nan)
     if one.is_judged:
         values = bootstrap.resampled({"": answers}, names[:1], seed=seed, resamples=RESAMPLES)[""][names[0]]

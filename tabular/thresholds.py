@@ -11,6 +11,8 @@ from tabular.metrics import HALF, classification_metrics, metric, sign
 Array: TypeAlias = np.ndarray[Any, Any]
 # So many thresholds are tried, as many as scikit-learn does.
 CANDIDATES = 100
+# The metrics that a threshold moves and that tell why one would choose another.
+OF_LABELS = ("precision", "recall", "f1_score", "accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,25 @@ def tune(answers: Sequence[tuple[Array, Array]], name: str, *, positive: int) ->
     scores[np.isnan(scores)] = -np.inf
     others = [np.arange(len(answers)) != place for place in range(len(answers))]
     return Tuned(_best(tried, scores), tuple(_best(tried, scores[rows]) for rows in others))
+
+
+def effect(y: Array, probabilities: Array, *, positive: int) -> dict[str, list[float]]:
+    """What each threshold would make of the same probabilities.
+
+    Parameters are those of `tune`, of one set of rows.
+
+    Returns
+    -------
+    dict
+        "threshold": up to so many of them, the lowest first; "flagged": the share of rows that are called positive;
+        and each of `OF_LABELS` by its name.
+    """
+    scores = probabilities[:, positive]
+    tried = np.unique(np.r_[np.quantile(scores, np.linspace(0, 1, CANDIDATES), method="lower"), HALF])
+    flagged = (scores[:, None] >= tried).mean(axis=0)
+    found = {name: _scores(y, probabilities, tried, name, positive) for name in OF_LABELS}
+    columns = {"threshold": tried, "flagged": flagged, **found}
+    return {name: [float(value) for value in values] for name, values in columns.items()}
 
 
 def _scores(y: Array, probabilities: Array, thresholds: Array, name: str, positive: int) -> Array:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
+from tabular import training
 from tabular.datasets import Column
 from tabular.errors import UserError
 from tabular.folds import Fold, cut
@@ -301,10 +302,10 @@ def test_permuting_the_informative_column_costs_the_most() -> None:
     X, y = rows()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
 
-    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
+    def measure(probabilities: np.ndarray) -> float:
         return score(candidate(LOGISTIC), y, probabilities, ["roc_auc"])["roc_auc"]
 
-    drops = permutation_importances(fitted.probabilities, X, y, measure, seed=0)
+    drops = permutation_importances(fitted.probabilities, X, measure, seed=0)
     assert set(drops) == set(X.columns)
     assert drops["signal"] > 0.3 > abs(drops["noise"])
 
@@ -313,10 +314,10 @@ def test_permutations_of_the_same_seed_are_the_same() -> None:
     X, y = rows()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
 
-    def measure(y: np.ndarray, probabilities: np.ndarray) -> float:
+    def measure(probabilities: np.ndarray) -> float:
         return score(candidate(LOGISTIC), y, probabilities, ["roc_auc"])["roc_auc"]
 
-    first, again = (permutation_importances(fitted.probabilities, X, y, measure, seed=1) for _ in range(2))
+    first, again = (permutation_importances(fitted.probabilities, X, measure, seed=1) for _ in range(2))
     assert first == again
 
 
@@ -324,5 +325,17 @@ def test_permuting_leaves_the_rows_as_they_were() -> None:
     X, y = rows()
     before = X.copy()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
-    permutation_importances(fitted.probabilities, X, y, lambda y, p: float(p.mean()), seed=0)
+    permutation_importances(fitted.probabilities, X, lambda p: float(p.mean()), seed=0)
     pd.testing.assert_frame_equal(X, before)
+
+
+def test_columns_shuffled_together_are_worth_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = rows()
+    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+
+    def measure(probabilities: np.ndarray) -> float:
+        return score(candidate(LOGISTIC), y, probabilities, ["log_loss"])["log_loss"]
+
+    together = permutation_importances(fitted.probabilities, X, measure, seed=1)
+    monkeypatch.setattr(training, "SHUFFLED_ROWS", 1)
+    assert permutation_importances(fitted.probabilities, X, measure, seed=1) == pytest.approx(together)

@@ -23,6 +23,7 @@ TRAINS = [f"train {name}" for name in CANDIDATES]
 HOLDOUT_METRICS = ["accuracy", "precision", "recall", "f1_score", "roc_auc", "log_loss", "brier_score"]
 HOLDOUT_METRICS += ["average_precision"]
 PICTURES = ["roc_curve", "precision_recall_curve", "confusion_matrix", "calibration_curve", "feature_importance"]
+PICTURES += ["permutation_importance", "threshold_effect"]
 
 
 @pytest.fixture(scope="module")
