@@ -7,14 +7,17 @@ from steps.pipeline import STEPS
 from tabular.errors import UserError, nearest
 
 MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
-
-REPRODUCE = ("run", "data", "jobs")
+# The doors that are no steps of the chain.
+DOORS = {
+    "main": MAIN,
+    "reproduce": ("run", "data", "jobs"),
+    "promote": ("name", "version", "reason", "alias", "stages"),
+}
 
 
 def parse(name: str, argv: list[str]) -> dict[str, str]:
     """The parameters of an entry point from `--name=value` words; UserError for one that it does not have."""
-    doors = {"main": MAIN, "reproduce": REPRODUCE}
-    known = doors[name] if name in doors else tuple(STEPS[name].parameters)
+    known = DOORS[name] if name in DOORS else tuple(STEPS[name].parameters)
     parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
     for parameter in known:
         parser.add_argument(f"--{parameter}", default="")

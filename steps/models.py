@@ -92,6 +92,16 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     UserError
         Where it cannot be read, is not what was recorded, or does not load.
     """
+    local = fetch(uri, folder, code=code, learnt=learnt)
+    try:
+        # its warnings are of other versions than it was logged with, and cost a second
+        return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
+    except Exception as error:  # whatever a model of another day may raise
+        raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
+
+
+def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
+    """A copy of a model's files that is known to be what was recorded; parameters and errors are those of `load`."""
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
@@ -109,11 +119,7 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     named = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
     if named != ("mlflow.pyfunc.loaders.code_model", carried.name, None):
         raise UserError(f"model {uri} names other code than {carried.name}, whose digest was recorded: not loaded")
-    try:
-        # its warnings are of other versions than it was logged with, and cost a second
-        return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
-    except Exception as error:  # whatever a model of another day may raise
-        raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
+    return local
 
 
 def threshold(model: served.TabularModel) -> float:

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import dataset, frozen, guard, models, records, registry, store, tracked
+from steps import dataset, frozen, guard, models, records, registry, store, tracked, tried
 from steps.dataset import DataSet
 from steps.registry import KEPT, REFUSED, REGISTERED
 from steps.served import TabularModel
@@ -38,7 +38,7 @@ class Verdict:
     winner: dict[str, Any]
     champion: str | None = None  # the version that it met
     comparison: dict[str, Any] | None = None
-    was_comparable: bool = True  # with the champion; False may be otherwise tomorrow, when a store is back
+    is_lasting: bool = True  # False may be otherwise tomorrow, when a store or a package index is back
 
 
 def register(step: tracked.Step) -> None:
@@ -52,6 +52,7 @@ def register(step: tracked.Step) -> None:
     if replayed:
         champion = registry.named(step.client, step.client.get_run(replayed).data.tags[store.MET])
         verdict, version = judge(step, problem, evaluation, winner, champion), None
+        verdict = _tried(step, verdict) if verdict.outcome == REGISTERED else verdict
     else:
         champion, verdict, version = _decide(step, problem, evaluation, winner)
     step.log(tags={store.MET: registry.identity(champion)})
@@ -77,6 +78,8 @@ def _decide(
     while True:
         met = registry.champion(step.client, problem)
         verdict = judge(step, problem, evaluation, winner, met)
+        if verdict.outcome == REGISTERED and made is None:
+            verdict = _tried(step, verdict)
         if verdict.outcome != REGISTERED:
             if made is not None:
                 step.client.delete_model_version(made.name, made.version)
@@ -85,8 +88,21 @@ def _decide(
             made = made or _add_version(step, problem, evaluation, verdict)
             # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
-                step.client.set_registered_model_alias(made.name, problem.registry.alias, made.version)
+                place = problem.registry
+                about = {"why": verdict.reason, "run_id": step.run_id, "stages": place.stages}
+                registry.crown(step.client, made, place.alias, **about)
                 return met, verdict, made
+
+
+def _tried(step: tracked.Step, verdict: Verdict) -> Verdict:
+    """The verdict, once the winner has answered in an environment of its own."""
+    winner = verdict.winner
+    recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
+    try:
+        tried.ask(step, winner["model_uri"], **recorded)
+    except UserError as error:
+        return replace(verdict, outcome=REFUSED, reason=f"{winner['model']} cannot serve: {error}", is_lasting=False)
+    return verdict
 
 
 def judge(
@@ -111,7 +127,7 @@ def judge(
             f"{winner['model']} cannot be compared with {name}: {error}. What cannot be compared replaces nothing; to "
             f"start anew, delete the alias {problem.registry.alias!r} of {problem.registry.name}"
         )
-        return Verdict(KEPT, reason, winner, champion.version, was_comparable=False)
+        return Verdict(KEPT, reason, winner, champion.version, is_lasting=False)
     figures = (
         f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of {name}, "
         f"{comparison.challenger - comparison.champion:+.4f}, on {rows}"
@@ -286,8 +302,8 @@ def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelV
     tags = registry.verdict_tags(problem, verdict.outcome, verdict.reason, verdict.winner["model"], version)
     comparison = verdict.comparison or {}
     metrics = {f"{who}_{comparison['metric']}": comparison[who] for who in ("challenger", "champion") if comparison}
-    if not verdict.was_comparable:
-        tags[registry.INCOMPARABLE] = "true"
+    if not verdict.is_lasting:
+        tags[registry.PASSING] = "true"
     step.log(tags=tags, metrics=metrics)
     done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused"}[verdict.outcome]
     if verdict.outcome == REGISTERED and version is not None:

@@ -1,6 +1,10 @@
-"""The registry as it is today: read by register, and by main to see whether register has anything to do."""
+"""The registry: who is the champion, who was, and how that changes.
+
+Read by register and promote, and by main to see whether register has anything to do.
+"""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +16,20 @@ from mlflow.exceptions import MlflowException
 
 from steps import records, store
 from steps.tracked import OUTCOME
+from steps.tracked import identity as whose
 from tabular.errors import UserError
 from tabular.problem import Problem
 
 NOBODY = "none"
 # The end of what a replay says of its verdict.
 DRY = ", decided once more: nothing is written to the registry"
-# On a register's run: its winner could not be compared with the champion that day.
-INCOMPARABLE = "tabular.incomparable"
+# On a register's run: its winner could not be compared with the champion that day, or not be tried.
+PASSING = "tabular.passing"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
+# On the registered model, a tag for each time that an alias of its was moved: MLflow itself keeps no history.
+HISTORY = "tabular.history."
+# MLflow's stages, for registries that still use them.
+STAGING, PRODUCTION, ARCHIVED = "Staging", "Production", "Archived"
 
 
 def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, Any]:
@@ -61,13 +70,55 @@ def verdict_tags(
 
 
 def champion(client: MlflowClient, problem: Problem) -> ModelVersion | None:
-    """The version that the registry's alias names today, or None."""
+    """The champion of a problem today, or None."""
+    return aliased(client, problem.registry.name, problem.registry.alias)
+
+
+def aliased(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
+    """The version that an alias names today, or None."""
     try:
-        return client.get_model_version_by_alias(problem.registry.name, problem.registry.alias)
+        return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None  # no such model, or no such alias
         raise
+
+
+def previous(alias: str) -> str:
+    """The alias of the version that had this alias before."""
+    return f"previous_{alias}"
+
+
+def crown(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str, stages: bool) -> None:
+    """Move an alias to a version, keep the one that had it before, and remember who did it, when and why.
+
+    Where the version has it already nothing is done.
+    """
+    before = aliased(client, version.name, alias)
+    if identity(before) == identity(version):
+        return
+    client.set_registered_model_alias(version.name, alias, version.version)
+    if before is not None:
+        client.set_registered_model_alias(version.name, previous(alias), before.version)
+    if stages:
+        client.transition_model_version_stage(version.name, version.version, PRODUCTION, archive_existing_versions=True)
+    now = time.time()
+    event = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
+        "alias": alias,
+        "version": str(version.version),
+        "before": None if before is None else str(before.version),
+        "by": whose()["mlflow.user"],
+        "run": run_id,
+        "why": why[:4000],
+    }
+    client.set_registered_model_tag(version.name, f"{HISTORY}{int(now * 1000)}", json.dumps(event))
+
+
+def history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
+    """Each time that an alias of a registered model was moved, the first first: at, alias, version, before, by, why."""
+    tags = client.get_registered_model(name).tags
+    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(HISTORY)]
 
 
 def identity(version: ModelVersion | None) -> str:

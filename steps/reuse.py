@@ -43,7 +43,7 @@ class Earlier:
                 return self._show_settled(task, winner["model"], crowned), "nothing to do"
         damaged = ""
         for run in self._finished(f"tags.`{records.KEY}` = '{key.whole}'", MOST_CANDIDATES):
-            if run.data.tags.get(OUTCOME) == registry.REGISTERED or registry.INCOMPARABLE in run.data.tags:
+            if run.data.tags.get(OUTCOME) == registry.REGISTERED or registry.PASSING in run.data.tags:
                 continue  # what has been undone in the registry since is done again; what failed then may work today
             wrong = records.damage(self.client, run, self.main.folder)
             if wrong is None:

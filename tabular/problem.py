@@ -57,7 +57,8 @@ def _tag_name(value: str) -> str:
     return value
 
 
-def _alias(value: str) -> str:
+def alias_name(value: str) -> str:
+    """An alias as MLflow takes it; ValueError for another."""
     if not re.fullmatch(r"[A-Za-z][\w-]{0,254}", value) or re.fullmatch("(?i)latest|v[0-9]+", value):
         raise ValueError(f"{value!r} cannot be an alias: letters, digits, _ and - can; latest and v1 are MLflow's own")
     return value
@@ -288,7 +289,7 @@ class Registry(Section):
     """Where the champion goes."""
 
     name: str = Field(min_length=1, max_length=250, pattern=r"^[^/:]+$")
-    alias: Annotated[str, AfterValidator(_alias)] = "champion"
+    alias: Annotated[str, AfterValidator(alias_name)] = "champion"
     stages: bool = Field(default=False, description="move MLflow's stages along, for registries that still use them")
 
 

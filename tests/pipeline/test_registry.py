@@ -275,9 +275,116 @@ def test_a_champion_that_could_not_be_read_is_met_again_the_next_time(store, are
     logged = store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
     place = Path(logged.artifact_location.removeprefix("file://"))
     place.rename(place.with_name("away"))
-    assert duel.register(duel.train("logistic")).tags[registry.INCOMPARABLE] == "true"
+    assert duel.register(duel.train("logistic")).tags[registry.PASSING] == "true"
     place.with_name("away").rename(place)
     assert duel.register(duel.train("logistic")).tags["tabular.outcome"] == "registered"
+
+
+@pytest.fixture(scope="module")
+def three(store, arena, tmp_path_factory):
+    """A name with three versions, of which the second is the champion; gives the name."""
+    folder = tmp_path_factory.mktemp("three")
+    duel = Duel(arena, folder, "three")
+    for model in ("constant", "logistic"):
+        duel.register(duel.train(model))
+    tags = duel.train("constant").tags
+    mine = {name: tags[name] for name in ("tabular.digest.code", "tabular.digest.model")}
+    store.client.create_model_version(duel.registry, place_of(store, duel.train("constant")), tags=mine)
+    return duel.registry
+
+
+def place_of(store, trained):
+    """Where the logged model of a run of train lies."""
+    return store.client.get_logged_model(trained.tags["tabular.model_uri"].removeprefix("models:/")).artifact_location
+
+
+def history(store, name):
+    """The versions that an alias was moved to, and from where."""
+    from steps import registry
+
+    return [(event["before"], event["version"]) for event in registry.history(store.client, name)]
+
+
+def alias_of(store, name, alias="champion"):
+    return str(store.client.get_model_version_by_alias(name, alias).version)
+
+
+def test_promote_promote_again_and_go_back_are_all_in_the_history(store, three):
+    before = history(store, three)
+    start = alias_of(store, three)
+    others = [str(number) for number in (1, 2, 3) if str(number) != start]
+    for version in (*others, "previous"):
+        ended = store.step("promote", name=three, version=version, reason=f"to {version}")
+        assert ended.status == 0, ended.stderr
+    assert alias_of(store, three) == others[0]
+    assert alias_of(store, three, "previous_champion") == others[1]
+    assert history(store, three) == [*before, (start, others[0]), (others[0], others[1]), (others[1], others[0])]
+    events = json.loads(store.artifact(ended.run, "history.json").read_text())
+    assert [row[events["columns"].index("why")] for row in events["data"]][-3:] == [
+        f"to {v}" for v in (*others, "previous")
+    ]
+
+
+def test_register_writes_the_history_and_keeps_the_champion_before(duel):
+    duel.register(duel.train("constant"))
+    duel.register(duel.train("logistic"))
+    assert history(duel.store, duel.registry) == [(None, "1"), ("1", "2")]
+    assert alias_of(duel.store, duel.registry, "previous_champion") == "1"
+
+
+def test_what_is_the_champion_already_is_not_promoted_again(store, three):
+    before = history(store, three)
+    ended = store.step("promote", name=three, version=alias_of(store, three), reason="once more")
+    assert (ended.status, "already" in ended.stdout) == (0, True)
+    assert history(store, three) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"reason": " "}, "reason: say in a few words why the alias is moved"),
+        ({"version": "9"}, "version: three_classifier has no version '9'; it has '1', '2', '3'"),
+        ({"name": "thre_classifier"}, "did you mean 'three_classifier'"),
+        ({"alias": "v1"}, "alias: 'v1' cannot be an alias"),
+        ({"alias": "shadow", "version": "previous"}, "version: three_classifier has no 'previous_shadow'"),
+        ({"stages": "yes"}, "stages: 'yes' is neither 'true' nor 'false'"),
+    ],
+)
+def test_what_cannot_be_promoted_is_refused_in_one_line(store, three, given, line):
+    ended = store.step("promote", **{"name": three, "version": "1", "reason": "why not", **given})
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert line in ended.lines[0]
+
+
+def test_a_version_that_tabular_did_not_register_is_not_promoted(store, duel):
+    duel.register(duel.train("constant"))
+    store.client.create_model_version(duel.registry, place_of(store, duel.train("logistic")))
+    ended = store.step("promote", name=duel.registry, version="2", reason="it looks good")
+    assert "was not registered by Tabular" in ended.lines[0]
+    assert alias_of(store, duel.registry) == "1"
+
+
+def test_stages_are_moved_along_where_the_problem_asks_for_them(duel):
+    path = Path(problem(duel.folder, duel.name))
+    path.write_text(f"{path.read_text()}registry: {{stages: true}}\n")
+    for model in ("constant", "logistic"):
+        evaluation = duel.arena.evaluation(duel.train(model))
+        assert duel.store.step("register", evaluation=evaluation.id, problem=str(path)).status == 0
+    stages = {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)}
+    assert stages == {"1": "Archived", "2": "Production"}
+
+
+def test_a_model_that_could_not_serve_is_refused(duel):
+    """Its input example is one that it does not take: a server would be asked in vain."""
+    trained = duel.arena.trained("logistic", anew=True)
+    evaluation = duel.store.step("evaluate", dataset=duel.arena.etl().id, models=trained.id)
+    example = Path(place_of(duel.store, trained).removeprefix("file://")) / "serving_input_example.json"
+    example.write_text(example.read_text().replace('"x"', '"another"'))
+    ended = duel.store.step("register", evaluation=evaluation.id, problem=problem(duel.folder, duel.name))
+    assert ended.tags["tabular.outcome"] == "refused"
+    assert "logistic cannot serve" in ended.tags["tabular.verdict"]
+    assert not duel.store.versions(duel.registry)
 
 
 @pytest.fixture(scope="module")
