@@ -42,7 +42,9 @@ def files(*roots: str) -> list[Path]:
                 new = set(_imported(path)) - seen
                 seen |= new
                 pending += new
-    return sorted(found)
+    # what lies beside a module under its name is part of it
+    pages = [page for path in found if (page := path.with_suffix(".html")).is_file()]
+    return sorted([*found, *pages])
 
 
 def of_step(step: str) -> list[Path]:

@@ -22,7 +22,7 @@ def etl(step: tracked.Step) -> None:
     target = step.artifacts / store.DATASET
     target.mkdir()
     prepared = datasets.prepare(table, problem, target)
-    step.table(prepared.profile.table(), "profile.json")
+    step.table(prepared.profile.table(), store.PROFILE)
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
     step.table(counts, store.CLASSES)

@@ -5,6 +5,7 @@ It reads nothing of the registry.
 """
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -126,7 +127,7 @@ def _entry(candidate: Judged) -> dict[str, Any]:
         "behind": candidate.behind and [_known(candidate.behind.low), _known(candidate.behind.high)],
         "trained": dict(candidate.run.data.metrics),
         "unmet": [check.line() for check in candidate.checks if not check.passed],
-        "checks": [check.line() for check in candidate.checks],
+        "checks": [{**asdict(check), "found": _known(check.found)} for check in candidate.checks],
     }
 
 

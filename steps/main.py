@@ -5,6 +5,7 @@ came of it.
 """
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import mlflow
 from mlflow.entities import Experiment, LoggedModelOutput, Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from steps import frozen, inputs, launch, place, registry, replay, store, sweep, tracked
 from steps.chain import Chain, Orders
@@ -113,7 +116,7 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], second
     say()
     say(f"  {tags['tabular.verdict']}")
     _log_ends(step, runs["etl"], rows[0])
-    _say_next(step, tags, seconds)
+    _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
         step.hand_in()  # the chain has done its work, and its run is to show it
@@ -139,8 +142,10 @@ def _plain(evaluation: Run) -> dict[str, float]:
 def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     """What of a leaderboard's row fits a terminal."""
     metric = problem.search.metric
-    names = ["model", metric, f"cv_{metric}_mean", "accuracy", "f1_score", "log_loss", "fit_seconds", "gate"]
-    return {name: row[name] for name in dict.fromkeys(names)}
+    low, high = row[f"{metric}_low"], row[f"{metric}_high"]
+    sure = {"95 %": "" if low is None else f"{low:.4f} to {high:.4f}"}
+    names = [f"cv_{metric}_mean", "accuracy", "f1_score", "log_loss", "fit_seconds", "gate"]
+    return {"model": row["model"], metric: row[metric], **sure, **{name: row[name] for name in names if name != metric}}
 
 
 def _log_ends(step: tracked.Step, etl: Run, winner: dict[str, Any]) -> None:
@@ -150,17 +155,38 @@ def _log_ends(step: tracked.Step, etl: Run, winner: dict[str, Any]) -> None:
     step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
 
 
-def _say_next(step: tracked.Step, tags: dict[str, str], seconds: float) -> None:
+def _keep_report(step: tracked.Step, register: Run) -> str | None:
+    """The report is what a chain is run for: main's own run holds it too. Gives where it will be found."""
+    holder = register.data.tags.get(store.REPORTED)
+    if holder == "":
+        return None  # the champion is from before there were reports
+    try:
+        run = register if holder is None else step.client.get_run(holder)
+        page = store.artifact(run, store.REPORT, step.folder)
+    except (UserError, MlflowException):
+        return None  # that run is gone, and no reason for this one to fail
+    shutil.copy(page, step.artifacts)
+    place = step.client.get_run(step.run_id).info.artifact_uri
+    return f"{local_file_uri_to_path(place)}/{store.REPORT}" if is_local_uri(place) else f"{_page(step)}/artifacts"
+
+
+def _page(step: tracked.Step) -> str:
+    """Where a tracking server shows main's run."""
+    return f"{mlflow.get_tracking_uri()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
+
+
+def _say_next(step: tracked.Step, tags: dict[str, str], report: str | None, seconds: float) -> None:
     uri = tags.get("tabular.champion")
     replayed = registry.DRY if step.arguments["replays"] else ""
     say(f"  {tags[OUTCOME]} after {seconds:.1f} s{replayed}")
+    say()
+    if report is not None:
+        say(f"  report    {report}")
     if uri is None:
         return
-    say()
     say(f"  champion  {uri} (version {tags['tabular.champion.version']})")
     tracking = mlflow.get_tracking_uri()
-    page = f"{tracking}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
-    look = page if tracking.startswith("http") else f"mlflow ui --backend-store-uri {tracking}"
+    look = _page(step) if tracking.startswith("http") else f"mlflow ui --backend-store-uri {tracking}"
     example = "serving_input_example.json"
     say()
     say(f"  first     export MLFLOW_TRACKING_URI={tracking}")

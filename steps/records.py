@@ -64,6 +64,11 @@ def model_damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
         return first_line(error)
 
 
+def names(run: Run, folder: Path) -> list[str]:
+    """The artifacts that a run recorded."""
+    return list(read(run, folder)["run"])
+
+
 def model_bytes(run: Run, folder: Path) -> int:
     """How large a run's logged model is, all files together."""
     return sum(size for size, _ in read(run, folder).get("model", {}).values())

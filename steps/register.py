@@ -15,11 +15,12 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import dataset, frozen, guard, models, records, registry, store, tracked, tried
+from steps import dataset, frozen, guard, models, records, registry, reporting, store, tracked, tried
 from steps.dataset import DataSet
 from steps.registry import KEPT, REFUSED, REGISTERED
 from steps.served import TabularModel
-from tabular import gate
+from steps.tracked import OUTCOME
+from tabular import gate, report
 from tabular.errors import UserError, listed
 from tabular.problem import Problem
 
@@ -57,6 +58,9 @@ def register(step: tracked.Step) -> None:
         champion, verdict, version = _decide(step, problem, evaluation, winner)
     step.log(tags={store.MET: registry.identity(champion)})
     _log(step, problem, verdict, version)
+    number = None if version is None else str(version.version)
+    found = reporting.gather(step, problem, evaluation, _data(step, evaluation), verdict, number)
+    step.text(report.page(found), store.REPORT)
 
 
 def _data_set(step: tracked.Step) -> Run | None:
@@ -65,9 +69,9 @@ def _data_set(step: tracked.Step) -> Run | None:
     return dataset.source(step, given) if given else None
 
 
-def _data_set_id(step: tracked.Step, evaluation: Run) -> str:
+def _data(step: tracked.Step, evaluation: Run) -> Run:
     """The run of the data set of this chain, else of that which the candidates were judged on."""
-    return step.arguments["dataset"] or evaluation.data.tags["tabular.dataset"]
+    return _data_set(step) or dataset.source(step, evaluation.data.tags["tabular.dataset"])
 
 
 def _decide(
@@ -159,7 +163,7 @@ def _meet(
     UserError
         Where the champion cannot be asked about these rows, or there are too few of them.
     """
-    source = dataset.source(step, _data_set_id(step, evaluation))
+    source = _data(step, evaluation)
     holdout = dataset.load(step, problem, source, "holdout")
     asked = _load_champion(step, champion, holdout)
     new = _new_to(step, problem, champion, asked, holdout)
@@ -254,6 +258,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    own = step.client.get_run(step.run_id)
     metrics = {f"tabular.{name}": f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
     tags = {
         **problem.tags,
@@ -262,10 +267,13 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
         "tabular.digest.model": winner["model_digest"],
         "tabular.digest.code": winner["code_digest"],
         "tabular.run": winner["run_id"],
+        "tabular.register": step.run_id,
+        "tabular.commit": own.data.tags.get("mlflow.source.git.commit", ""),
         "tabular.evaluation": evaluation.info.run_id,
-        "tabular.dataset": _data_set_id(step, evaluation),
+        "tabular.dataset": _data(step, evaluation).info.run_id,
         "tabular.data_digest": evaluation.data.tags["tabular.data_digest"],
         dataset.TRAINED_ON: evaluation.data.tags[dataset.TRAINED_ON],
+        OUTCOME: verdict.outcome,
         "tabular.verdict": verdict.reason,
         **metrics,
     }
@@ -274,7 +282,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
         source=winner["model_uri"],
         run_id=winner["run_id"],
         tags={name: value[:5000] for name, value in tags.items()},
-        description=_describe(problem, verdict),
+        description=report.card(reporting.gather(step, problem, evaluation, _data(step, evaluation), verdict, None)),
         model_id=winner["model_uri"].removeprefix("models:/"),
     )
 
@@ -287,14 +295,6 @@ def _left_without_alias(step: tracked.Step, name: str, verdict: Verdict) -> Mode
     after = int(verdict.champion or 0)
     whole = (version for version in versions if version.name == name and int(version.version) > after)
     return next((v for v in whole if registry.is_winner(step.client, v, winner, step.folder)), None)
-
-
-def _describe(problem: Problem, verdict: Verdict) -> str:
-    winner = verdict.winner
-    lines = [f"**{winner['model']}** for *{problem.name}*. {problem.description}".strip(), "", f"{verdict.reason}.", ""]
-    lines += ["| metric | on the holdout |", "|---|---|"]
-    lines += [f"| {name} | {value:.4f} |" for name, value in winner["metrics"].items() if value is not None]
-    return "\n".join(lines)
 
 
 def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelVersion | None) -> None:

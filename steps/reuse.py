@@ -114,7 +114,7 @@ class Earlier:
         """A finished child of main for a register that had nothing to do."""
         reason = f"{winner} is the champion (version {crowned.version}) already"
         tags = registry.verdict_tags(self.problem, registry.KEPT, reason, winner, crowned)
-        met = {store.MET: registry.identity(crowned)}
+        met = {store.MET: registry.identity(crowned), store.REPORTED: crowned.tags.get("tabular.register", "")}
         run_id = self._child(f"{task.name} (nothing to do)", {**tags, **met, SUMMARY: reason, NOTE: f"{reason}."})
         self.client.set_terminated(run_id)
         return self.client.get_run(run_id)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 PROBLEM = "problem.yaml"
 DATASET = "dataset"
 CLASSES = "classes.json"
+PROFILE = "profile.json"
 TRIALS = "trials.json"
 BEST_PARAMS = "best_params.json"
 CROSS_VALIDATION = "cross_validation.json"
@@ -39,6 +40,8 @@ VERDICT = "verdict.json"
 REPORT = "report.html"
 # On the small child by which main shows that a step was not run again: the run whose work it is.
 REUSED_FROM = "tabular.reused_from"
+# On the small child for a register that had nothing to do: the run whose report says why the champion is what it is.
+REPORTED = "tabular.report"
 # The champion that a run of register found: what was decided can be decided again against that one.
 MET = "tabular.met"
 

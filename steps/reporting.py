@@ -1,0 +1,206 @@
+"""What the report is made of: gathered from the runs that led to a verdict."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+
+from steps import records, store, tracked
+from steps.registry import KEPT, REGISTERED
+from steps.terminal import describe
+from steps.tracked import PARENT, SUMMARY
+from tabular.gate import Check
+from tabular.metrics import METRICS
+from tabular.problem import Problem
+from tabular.report import Link, Picture, Report, Table, shown
+from tabular.spaces import names
+
+MOST_SLICES = 12
+# Of the winner's pictures those that stand open, in this order; its others and the other candidates' are unfolded.
+FIRST = (
+    "roc_curve",
+    "precision_recall_curve",
+    "confusion_matrix",
+    "calibration_curve",
+    "threshold_effect",
+    "permutation_importance",
+    "slices",
+)
+PROFILE = ("column", "type", "missing_share", "values", "min", "max", "mean", "commonest", "share")
+
+
+def gather(
+    step: tracked.Step, problem: Problem, evaluation: Run, data: Run, verdict: Any, version: str | None
+) -> Report:
+    """The report of a verdict; `version` is the champion's number where there is one, `data` the run of etl."""
+    winner = verdict.winner
+    trained = step.client.get_run(winner["run_id"])
+    metric = problem.search.metric
+    return Report(
+        title=problem.name,
+        description=problem.description,
+        outcome=verdict.outcome,
+        answer=_answer(problem, verdict, version),
+        reason=verdict.reason,
+        checks=[_check(one) for one in winner["checks"]],
+        winner=winner["model"],
+        metric=metric,
+        figures=_figures(winner),
+        leaderboard=_leaderboard(step, evaluation, metric),
+        slices=_slices(step, evaluation, winner["model"]),
+        classes=_table(step, data, store.CLASSES),
+        profile=_some_columns(_table(step, data, store.PROFILE), PROFILE),
+        pictures=_pictures(step, evaluation, winner["model"]),
+        facts=_facts(problem, data, trained, winner),
+        lineage=_lineage(step, data, trained, evaluation),
+        commands=_commands(step),
+        notes=_notes(data),
+    )
+
+
+def _check(one: dict[str, Any]) -> Check:
+    return Check(one["what"], math.nan if one["found"] is None else one["found"], one["passed"])
+
+
+def _answer(problem: Problem, verdict: Any, version: str | None) -> str:
+    name, model = problem.registry.name, verdict.winner["model"]
+    if verdict.outcome == REGISTERED:
+        return f"{model} is the new champion" + (f": {name} version {version}" if version else "")
+    if verdict.outcome == KEPT:
+        return f"The champion stays: {name} version {version or verdict.champion}"
+    return f"Nothing is registered: {model} does not pass"
+
+
+def _figures(winner: dict[str, Any]) -> dict[str, tuple[float | None, float | None, float | None]]:
+    return {name: (value, *winner["sure"][name]) for name, value in winner["metrics"].items()}
+
+
+def _leaderboard(step: tracked.Step, evaluation: Run, metric: str) -> Table:
+    """A row a candidate, with its intervals."""
+    path = store.artifact(evaluation, store.EVALUATION, step.folder)
+    found = json.loads(path.read_text(encoding="utf-8"))["candidates"]
+    others = [name for name in METRICS if name != metric]
+    columns = ["model", metric, "95 % interval", "behind", "cross-validated", "training", *others, "gate"]
+    rows = []
+    for one in found:
+        trained, metrics = one["trained"], one["metrics"]
+        rows.append(
+            [
+                one["model"],
+                metrics[metric],
+                _between(one["sure"][metric]),
+                "best" if one["behind"] is None else _between(one["behind"]),
+                trained.get(f"cv_{metric}_mean"),
+                trained.get(f"training_{metric}"),
+                *(metrics[name] for name in others),
+                "not met" if one["unmet"] else "passed",
+            ]
+        )
+    return Table(columns, rows)
+
+
+def _between(ends: Sequence[float | None]) -> str:
+    low, high = ends
+    return shown(None) if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def _slices(step: tracked.Step, evaluation: Run, model: str) -> Table:
+    name = f"{store.SLICES}/{model}.json"
+    if name not in records.names(evaluation, step.folder):
+        return Table((), ())
+    found = _table(step, evaluation, name)
+    judged = found.columns.index("judged")
+    return Table(found.columns[:judged], [row[:judged] for row in found.rows if row[judged]][:MOST_SLICES])
+
+
+def _table(step: tracked.Step, run: Run, name: str) -> Table:
+    found = json.loads(store.artifact(run, name, step.folder).read_text(encoding="utf-8"))
+    return Table(found["columns"], found["data"])
+
+
+def _some_columns(table: Table, names: Sequence[str]) -> Table:
+    places = [table.columns.index(name) for name in names]
+    return Table(names, [[row[place] for place in places] for row in table.rows])
+
+
+def _pictures(step: tracked.Step, evaluation: Run, winner: str) -> dict[str, list[Picture]]:
+    """Heading: pictures, the most telling first."""
+    held = [name for name in records.names(evaluation, step.folder) if name.startswith(f"{store.PICTURES}/")]
+    places = {name.removeprefix(f"{store.PICTURES}/").removesuffix(".png"): name for name in held}
+    of_winner = [f"{winner}/{name}" for name in FIRST if f"{winner}/{name}" in places]
+    of_all = sorted(name for name in places if "/" not in name)
+    more = sorted(name for name in places if name.startswith(f"{winner}/") and name not in of_winner)
+    first = "scores_with_intervals"
+    groups = {"In pictures": [first, *of_winner], f"More of {winner}": more}
+    groups["All candidates and the data"] = [name for name in of_all if name != first]
+    for name in sorted(places):
+        model = name.partition("/")[0]
+        if "/" in name and model != winner:
+            groups.setdefault(model, []).append(name)
+    return {
+        heading: [_picture(store.artifact(evaluation, places[name], step.folder), name) for name in group]
+        for heading, group in groups.items()
+        if group
+    }
+
+
+def _picture(path: Path, name: str) -> Picture:
+    return Picture(name.rpartition("/")[2].replace("_", " "), path.read_bytes())
+
+
+def _facts(problem: Problem, data: Run, trained: Run, winner: dict[str, Any]) -> dict[str, str]:
+    params, split = data.data.params, problem.split
+    space = names(problem.models[winner["model"]].space)
+    found = describe({name: trained.data.params[name] for name in space if name in trained.data.params})
+    facts = {
+        "predicts": f"{problem.data.target} of {problem.data.source}",
+        "sha256 of the data": data.data.tags["tabular.data_digest"],
+        "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
+        "split": f"by {split.by}, {split.holdout:.0%} held out, seed {problem.seed}",
+        "estimator": trained.data.params["estimator"],
+        **({"found by the search": found} if found else {}),
+        "digest of the model": winner["model_digest"],
+    }
+    dropped = "; ".join(f"{name} ({reason})" for name, reason in problem.data.drop.items())
+    return {**facts, **({"not seen by any model": dropped} if dropped else {})}
+
+
+def _lineage(step: tracked.Step, data: Run, trained: Run, evaluation: Run) -> list[Link]:
+    own = step.client.get_run(step.run_id)
+    runs = [("etl", data)]
+    search = trained.data.tags.get("tabular.search")
+    if search:
+        runs.append(("hpo", step.client.get_run(search)))
+    runs += [("train", trained), ("evaluate", evaluation), ("register", own)]
+    if PARENT in own.data.tags:
+        runs.insert(0, ("main", step.client.get_run(own.data.tags[PARENT])))
+    return [_link(what, run) for what, run in runs]
+
+
+def _link(what: str, run: Run) -> Link:
+    tracking = mlflow.get_tracking_uri()
+    page = f"{tracking}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    said = run.data.tags.get(SUMMARY, "")
+    return Link(what, run.info.run_id, page if tracking.startswith("http") else "", said)
+
+
+def _commands(step: tracked.Step) -> list[str]:
+    """How to make it all again, and where to look at it."""
+    tags = step.client.get_run(step.run_id).data.tags
+    place = tags.get("mlflow.source.git.repoURL", ".")
+    tracking = mlflow.get_tracking_uri()
+    run_id = tags.get(PARENT, step.run_id)
+    return [
+        f"export MLFLOW_TRACKING_URI={tracking}",
+        f"mlflow run {place} -e reproduce --env-manager uv --experiment-name replays -P run={run_id}",
+        *([] if tracking.startswith("http") else [f"mlflow ui --backend-store-uri {tracking}"]),
+    ]
+
+
+def _notes(data: Run) -> list[str]:
+    commit = data.data.tags.get("mlflow.source.git.commit")
+    return [f"The code is commit {commit}."] if commit else []
