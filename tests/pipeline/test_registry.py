@@ -280,6 +280,60 @@ def test_a_champion_that_could_not_be_read_is_met_again_the_next_time(store, are
     assert duel.register(duel.train("logistic")).tags["tabular.outcome"] == "registered"
 
 
+TIES = """
+name: {name}
+data: {{source: {source}, target: y}}
+models:
+  forest: {{estimator: sklearn.ensemble.RandomForestClassifier, params: {{n_estimators: 50}}}}
+  logistic: {{estimator: sklearn.linear_model.LogisticRegression}}
+search: {{metric: accuracy, folds: 3}}
+gate: {{beat_champion: {{or_equal: {{within: 0.2, tie_break: {what}}}}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def equals(store, tmp_path_factory):
+    """Two models that tell the classes of a plain table apart, of which one is far larger and slower."""
+    folder = tmp_path_factory.mktemp("ties")
+    pd.DataFrame({"x": range(400), "y": [int(i >= 200) for i in range(400)]}).to_csv(folder / "plain.csv", index=False)
+
+    def asked(name, what):
+        path = folder / f"{name}.yaml"
+        path.write_text(TIES.format(name=name, source=folder / "plain.csv", what=what))
+        return str(path)
+
+    etl = store.step("etl", problem=asked("ties", "smaller"))
+    made = {}
+    for model in ("forest", "logistic"):
+        trained = store.step("train", dataset=etl.id, model=model, problem=asked("ties", "smaller"))
+        made[model] = store.step("evaluate", dataset=etl.id, models=trained.id)
+        assert made[model].status == 0, made[model].stderr
+    return asked, made
+
+
+@pytest.mark.parametrize("what", ["smaller", "faster"])
+def test_of_two_that_are_as_good_the_one_that_costs_less_is_champion(store, equals, what):
+    asked, made = equals
+    path = asked(f"ties_{what}", what)
+    first, second, third = (
+        store.step("register", evaluation=made[model].id, problem=path) for model in ("forest", "logistic", "forest")
+    )
+    assert first.tags["tabular.outcome"] == "registered", first.stderr
+    assert second.tags["tabular.outcome"] == "registered"
+    assert f"is as good as the champion (version 1) and {what} (" in second.tags["tabular.verdict"]
+    assert third.tags["tabular.outcome"] == "kept_champion"
+    assert f"is as good as the champion (version 2) and not notably {what} (" in third.tags["tabular.verdict"]
+
+
+def test_what_was_faster_then_is_faster_in_a_replay(store, equals):
+    asked, made = equals
+    path = asked("ties_again", "faster")
+    for model in ("forest", "logistic"):
+        ended = store.step("register", evaluation=made[model].id, problem=path)
+    again = store.step("register", evaluation=made["logistic"].id, problem=path, replays=ended.id)
+    assert again.tags["tabular.verdict"] == ended.tags["tabular.verdict"]
+
+
 @pytest.fixture(scope="module")
 def three(store, arena, tmp_path_factory):
     """A name with three versions, of which the second is the champion; gives the name."""
