@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import yaml
 from mlflow.entities import Run
 
 from steps import records, store, tracked
@@ -17,7 +18,6 @@ from tabular.gate import Check
 from tabular.metrics import METRICS
 from tabular.problem import Problem
 from tabular.report import Link, Picture, Report, Table, shown
-from tabular.spaces import names
 
 MOST_SLICES = 12
 # Of the winner's pictures those that stand open, in this order; its others and the other candidates' are unfolded.
@@ -39,7 +39,7 @@ def gather(
     """The report of a verdict; `version` is the champion's number where there is one, `data` the run of etl."""
     winner = verdict.winner
     trained = step.client.get_run(winner["run_id"])
-    metric = problem.search.metric
+    search, metric = _search(step, trained), problem.search.metric
     return Report(
         title=problem.name,
         description=problem.description,
@@ -55,8 +55,8 @@ def gather(
         classes=_table(step, data, store.CLASSES),
         profile=_some_columns(_table(step, data, store.PROFILE), PROFILE),
         pictures=_pictures(step, evaluation, winner["model"]),
-        facts=_facts(problem, data, trained, winner),
-        lineage=_lineage(step, data, trained, evaluation),
+        facts=_facts(step, data, trained, search),
+        lineage=_lineage(step, data, search, trained, evaluation),
         commands=_commands(step),
         notes=_notes(data),
     )
@@ -152,33 +152,37 @@ def _picture(path: Path, name: str) -> Picture:
     return Picture(name.rpartition("/")[2].replace("_", " "), path.read_bytes())
 
 
-def _facts(problem: Problem, data: Run, trained: Run, winner: dict[str, Any]) -> dict[str, str]:
-    params, split = data.data.params, problem.split
-    space = names(problem.models[winner["model"]].space)
-    found = describe({name: trained.data.params[name] for name in space if name in trained.data.params})
+def _facts(step: tracked.Step, data: Run, trained: Run, search: Run | None) -> dict[str, str]:
+    """What the runs say of the data and of the model: not the problem at hand, which may have been changed since."""
+    params = data.data.params
+    made_of = yaml.safe_load(store.artifact(data, store.PROBLEM, step.folder).read_text(encoding="utf-8"))["data"]
+    dropped = "; ".join(f"{name} ({reason})" for name, reason in made_of["drop"].items())
+    best = {} if search is None else search.data.params
+    found = {name.removeprefix("best_"): value for name, value in best.items() if name.startswith("best_")}
     facts = {
-        "predicts": f"{problem.data.target} of {problem.data.source}",
+        "predicts": f"{made_of['target']} of {made_of['source']}",
+        "not seen by any model": dropped,
         "sha256 of the data": data.data.tags["tabular.data_digest"],
         "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
-        "split": f"by {split.by}, {split.holdout:.0%} held out, seed {problem.seed}",
+        "split": f"by {params['split_by']}, {float(params['holdout']):.0%} held out, seed {params['seed']}",
         "estimator": trained.data.params["estimator"],
-        **({"found by the search": found} if found else {}),
-        "digest of the model": winner["model_digest"],
+        "found by the search": describe(found),
+        "digest of the model": trained.data.tags["tabular.digest.model"],
     }
-    dropped = "; ".join(f"{name} ({reason})" for name, reason in problem.data.drop.items())
-    return {**facts, **({"not seen by any model": dropped} if dropped else {})}
+    return {name: value for name, value in facts.items() if value}
 
 
-def _lineage(step: tracked.Step, data: Run, trained: Run, evaluation: Run) -> list[Link]:
+def _search(step: tracked.Step, trained: Run) -> Run | None:
+    """The run of hpo that found a model's hyperparameters, where one did."""
+    run_id = trained.data.tags.get("tabular.search")
+    return step.client.get_run(run_id) if run_id else None
+
+
+def _lineage(step: tracked.Step, data: Run, search: Run | None, trained: Run, evaluation: Run) -> list[Link]:
     own = step.client.get_run(step.run_id)
-    runs = [("etl", data)]
-    search = trained.data.tags.get("tabular.search")
-    if search:
-        runs.append(("hpo", step.client.get_run(search)))
-    runs += [("train", trained), ("evaluate", evaluation), ("register", own)]
-    if PARENT in own.data.tags:
-        runs.insert(0, ("main", step.client.get_run(own.data.tags[PARENT])))
-    return [_link(what, run) for what, run in runs]
+    main = step.client.get_run(own.data.tags[PARENT]) if PARENT in own.data.tags else None
+    runs = {"main": main, "etl": data, "hpo": search, "train": trained, "evaluate": evaluation, "register": own}
+    return [_link(what, run) for what, run in runs.items() if run is not None]
 
 
 def _link(what: str, run: Run) -> Link:
