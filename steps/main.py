@@ -19,7 +19,7 @@ from mlflow.utils.uri import is_local_uri
 
 from steps import frozen, inputs, launch, place, registry, replay, store, sweep, tracked
 from steps.chain import Chain, Orders
-from steps.terminal import cell, describe, say, table
+from steps.terminal import describe, markdown, say, table
 from steps.tracked import OUTCOME
 from tabular import sources
 from tabular.errors import UserError
@@ -197,10 +197,6 @@ def _say_next(step: tracked.Step, tags: dict[str, str], report: str | None, seco
 
 
 def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], seconds: float) -> str:
-    shown = [_shown(row, problem) for row in rows]
-    header = list(shown[0])
-    lines = [f"**{tags[OUTCOME]}**: {tags['tabular.verdict']}.", "", "| " + " | ".join(header) + " |"]
-    lines.append("|" + "---|" * len(header))
-    lines += ["| " + " | ".join(cell(value) for value in row.values()) + " |" for row in shown]
-    lines += ["", f"{describe({'seed': problem.seed})}, {seconds:.0f} s."]
-    return "\n".join(lines)
+    candidates = markdown([_shown(row, problem) for row in rows])
+    verdict = f"**{tags[OUTCOME]}**: {tags['tabular.verdict']}."
+    return f"{verdict}\n\n{candidates}\n\n{describe({'seed': problem.seed})}, {seconds:.0f} s."

@@ -1,5 +1,6 @@
 """What a person sees while the chain runs: a line a step, a bar for trials, tables."""
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,24 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
         return "  ".join(aligned).rstrip()
 
     return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in cells)])
+
+
+def fitting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The first of the keys of rows whose `table` fits the terminal; where there is none, 160 letters."""
+    width = shutil.get_terminal_size((160, 24)).columns
+    found, used = [], 0
+    for name in rows[0]:
+        used += max(len(name), *(len(cell(row[name])) for row in rows)) + 2
+        if found and used - 2 > width:
+            break
+        found.append(name)
+    return found
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as a table of a run's note."""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
+    return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
 
 
 class Progress:
