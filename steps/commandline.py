@@ -11,6 +11,7 @@ MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "jobs", "reuse
 DOORS = {
     "main": MAIN,
     "reproduce": ("run", "data", "jobs"),
+    "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
     "promote": ("name", "version", "reason", "alias", "stages"),
 }
 

@@ -32,6 +32,7 @@ ADDRESS = "TABULAR_NURSERY"
 MODULES: Mapping[str, tuple[str, ...]] = {
     "main": (),  # asks where somebody keeps a nursery for many chains, as the tests do
     "reproduce": (),
+    "compare": (),
     "etl": ("pyarrow.parquet", "pyarrow.csv", "pyarrow.compute", "pandas"),
     "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
     "train": ("sklearn.linear_model", "sklearn.ensemble", "skops.io", "mlflow.pyfunc"),

@@ -1,0 +1,300 @@
+"""compare: the best runs of an experiment side by side, by a metric, with the parameters in which they differ.
+
+MLflow filters, orders and pages them; work that several runs have done is listed once.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlflow.entities import Experiment, Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+from mlflow.utils.validation import validate_param_and_metric_name
+
+from steps import board, store, tracked, trial_runs
+from steps.board import Board, Entry
+from steps.terminal import fitting, markdown, say, table
+from tabular import run_pictures, style
+from tabular.errors import UserError, first_line, listed, nearest
+from tabular.metrics import METRICS, metric, sign
+
+TABLE = "comparison.json"
+DEFAULT_TOP, MOST_TOP = 10, 200
+LONGEST_NOTE, MOST_COLUMNS_OF_NOTE = 4000, 16
+FINISHED = "attributes.status = 'FINISHED'"
+ALIKE = "Runs that did the same work as one of these are not listed."
+EXAMPLE = "-P filter='metrics.roc_auc > 0.9 and tags.tabular.problem = \"hotel_bookings\"'"
+# What a metric's name stands within where the steps log it.
+AROUND = re.compile(r"^(.*/)?((best|baseline)_)?((cv|training|search|challenger|champion)_)?|_mean$")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Runs that can be compared with each other."""
+
+    named: str
+    asked: str  # in MLflow's search language
+    logged: str  # how they log a metric of ours
+    beside: tuple[str, ...]  # what else of them is shown
+
+
+KINDS = {
+    "main": Kind(
+        "runs of main",
+        f"tags.`{MLFLOW_PROJECT_ENTRY_POINT}` = 'main'",
+        "{}",
+        ("cv_{}_mean", "accuracy", "log_loss", "chain_seconds"),
+    ),
+    "train": Kind(
+        "runs of train",
+        f"tags.`{MLFLOW_PROJECT_ENTRY_POINT}` = 'train'",
+        "cv_{}_mean",
+        ("cv_{}_std", "training_{}", "cv_log_loss_mean", "fit_seconds"),
+    ),
+    # the score of a trial that was given up is an estimate
+    "trials": Kind(
+        "trials",
+        f"tags.`{trial_runs.NUMBER}` != '' and tags.`{trial_runs.GIVEN_UP}` IS NULL",
+        "search_{}",
+        ("trial_seconds",),
+    ),
+    "all": Kind("runs", "", "{}", ("accuracy", "log_loss")),
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be compared."""
+
+    experiment: Experiment
+    kind: Kind
+    filter: str
+    metric: str  # as the runs log it
+    greater_is_better: bool
+    top: int
+
+    @property
+    def condition(self) -> str:
+        """The runs, in MLflow's search language."""
+        return " and ".join(filter(None, [self.kind.asked, FINISHED, self.filter]))
+
+    @property
+    def shown(self) -> list[str]:
+        """The metrics that a person is shown, the one that ranks first."""
+        return list(dict.fromkeys([self.metric, *(name.format(_bare(self.metric)) for name in self.kind.beside)]))
+
+    @property
+    def title(self) -> str:
+        """What is compared, in a few words."""
+        return f"{self.kind.named} by {self.metric}"
+
+
+def compare(step: tracked.Step) -> None:
+    """Find the best, lay them side by side, draw them."""
+    asked = _asked(step)
+    works = _best(step, asked)
+    found = board.of_entries(step.client, [entries[0] for entries in works], asked.shown)
+    better = "more" if asked.greater_is_better else "less"
+    say(f"tabular  compare {asked.title} ({better} is better) in the experiment {asked.experiment.name!r}")
+    _log(step, asked, found)
+    _draw(step, asked, found)
+    _conclude(step, asked, found, is_listed_once=any(len(entries) > 1 for entries in works))
+
+
+# --- what is asked ----------------------------------------------------------------------------------------------------
+
+
+def _asked(step: tracked.Step) -> Asked:
+    given = step.arguments
+    experiment = _experiment(step, given["experiment"])
+    of = given["of"] or "main"
+    if of not in KINDS:
+        raise UserError(f"of: {of!r} is not known{nearest(of, KINDS)}; one of {', '.join(KINDS)}")
+    text = given["top"] or str(DEFAULT_TOP)
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_TOP:
+        raise UserError(f"top: {text!r} is not a whole number from 1 to {MOST_TOP}; it says how many runs to compare")
+    _check_filter(step, experiment, given["filter"])
+    logged = _logged(KINDS[of], given["metric"] or _searched_by(step, experiment))
+    return Asked(experiment, KINDS[of], given["filter"], logged, _more_is_better(logged, given["direction"]), int(text))
+
+
+def _experiment(step: tracked.Step, name: str) -> Experiment:
+    """The experiment of that name, else of that id; where none is named, the one that this run is in."""
+    if not name:
+        return step.client.get_experiment(step.experiment_id)
+    found = step.client.get_experiment_by_name(name)
+    if found is None and name.isdecimal():
+        try:
+            found = step.client.get_experiment(name)
+        except MlflowException:
+            found = None
+    if found is not None and found.lifecycle_stage == "active":
+        return found
+    known = [experiment.name for experiment in step.client.search_experiments(max_results=1000)]
+    raise UserError(f"experiment: there is none named {name!r}{nearest(name, known)}; there are {listed(known)}")
+
+
+def _check_filter(step: tracked.Step, experiment: Experiment, asked: str) -> None:
+    """Ask MLflow by the user's words alone, so that what it says of them is of them."""
+    try:
+        step.client.search_runs([experiment.experiment_id], asked, max_results=1)
+    except MlflowException as error:
+        if not asked or error.error_code != "INVALID_PARAMETER_VALUE":
+            raise
+        raise UserError(
+            f"filter: MLflow does not understand {asked!r}: {first_line(error)}; for instance {EXAMPLE}"
+        ) from None
+
+
+def _searched_by(step: tracked.Step, experiment: Experiment) -> str:
+    """The metric that the newest main was searched by."""
+    newest = step.client.search_runs([experiment.experiment_id], f"{KINDS['main'].asked} and {FINISHED}", max_results=1)
+    if not newest:
+        raise UserError(
+            f"metric: the experiment {experiment.name!r} has no FINISHED run of main that would tell one: give "
+            "-P metric=roc_auc, for instance, or another experiment (-P experiment=NAME)"
+        )
+    return store.problem(newest[0], step.folder).search.metric
+
+
+def _logged(kind: Kind, name: str) -> str:
+    """A metric as these runs log it; a name that is none of ours is taken as it is."""
+    try:
+        return kind.logged.format(metric(name).name)
+    except UserError:
+        return name
+
+
+def _bare(logged: str) -> str:
+    """The metric that a logged one is of: `cv_roc_auc_mean` is of `roc_auc`."""
+    return AROUND.sub("", logged)
+
+
+def _more_is_better(logged: str, direction: str) -> bool:
+    if direction not in ("", "maximize", "minimize"):
+        raise UserError(f"direction: {direction!r} is neither 'maximize' nor 'minimize'")
+    if direction:
+        return direction == "maximize"
+    if logged.endswith(("_seconds", "_std", "_loss_by_iteration")):
+        return False
+    try:
+        return sign(_bare(logged)) > 0
+    except UserError:
+        raise UserError(
+            f"metric: {logged!r} is none of ours{nearest(_bare(logged), METRICS)}; of another one say which is better: "
+            "-P direction=maximize or minimize"
+        ) from None
+
+
+# --- the runs ---------------------------------------------------------------------------------------------------------
+
+
+def _best(step: tracked.Step, asked: Asked) -> list[list[Entry]]:
+    """The best runs, those together that did the same work, the first of them first.
+
+    Raises
+    ------
+    UserError
+        Where there is none, or none with the metric.
+    """
+    found: dict[Any, list[Entry]] = {}
+    for run in _ordered(step, asked):
+        entry = board.entry(run, step.folder)
+        if entry.work not in found and len(found) == asked.top:
+            break
+        found.setdefault(entry.work, []).append(entry)
+    if not found:
+        raise UserError(_nothing(step, asked))
+    return list(found.values())
+
+
+def _ordered(step: tracked.Step, asked: Asked) -> Iterator[Run]:
+    """The runs that have the metric, the best first; of equals the earliest."""
+    if not validate_param_and_metric_name(asked.metric):
+        return  # MLflow logs no such name, nor takes it as an order
+    order = [f"metrics.`{asked.metric}` {'DESC' if asked.greater_is_better else 'ASC'}", "attributes.start_time ASC"]
+    ids, most, page = [asked.experiment.experiment_id], 2 * asked.top, None
+    while page is None or page:
+        found = step.client.search_runs(ids, asked.condition, order_by=order, max_results=most, page_token=page)
+        for run in found:
+            if math.isnan(run.data.metrics.get(asked.metric, math.nan)):
+                return  # MLflow puts them last
+            yield run
+        page = found.token or ""
+
+
+def _nothing(step: tracked.Step, asked: Asked) -> str:
+    """Why there is nothing to compare."""
+    where = f"the experiment {asked.experiment.name!r} has no FINISHED {asked.kind.named}"
+    where += " that the filter lets pass" if asked.filter else ""
+    newest = step.client.search_runs([asked.experiment.experiment_id], asked.condition, max_results=1)
+    if not newest:
+        return f"of: {where}; -P experiment=NAME names another experiment, -P of= other runs ({', '.join(KINDS)})"
+    known = sorted(newest[0].data.metrics)
+    return f"metric: {where} with {asked.metric!r}{nearest(asked.metric, known)}; the newest has {listed(known)}"
+
+
+# --- what comes of it -------------------------------------------------------------------------------------------------
+
+
+def _log(step: tracked.Step, asked: Asked, found: Board) -> None:
+    """The table, with all metrics, and by which order it came about."""
+    step.table(found.columns, TABLE)
+    step.log(
+        params={
+            "compared_experiment": asked.experiment.name,
+            "compared_runs": asked.condition[: trial_runs.LONGEST],
+            "compared_metric": asked.metric,
+            "compared_direction": "maximize" if asked.greater_is_better else "minimize",
+        }
+    )
+
+
+def _draw(step: tracked.Step, asked: Asked, found: Board) -> None:
+    scores = found.metrics[asked.metric]
+    spreads = found.metrics.get(f"{asked.metric.removesuffix('_mean')}_std")
+    names = [f"{run_id[:8]} {name}" for run_id, name in zip(found.about["run"], found.names, strict=True)]
+    about = {"metric": asked.metric, "greater_is_better": asked.greater_is_better}
+    drawn = {
+        "ranking": run_pictures.ranking(names, scores, spreads, title=f"The best {asked.title}", **about),
+        "parallel_coordinates": run_pictures.parallel_coordinates(
+            found.axes, scores, title=f"What the best {asked.title} differ in", **about
+        ),
+    }
+    folder = step.artifacts / "pictures"
+    folder.mkdir()
+    for name, figure in drawn.items():
+        style.save(figure, folder / f"{name}.png")
+
+
+def _conclude(step: tracked.Step, asked: Asked, found: Board, *, is_listed_once: bool) -> None:
+    """The table as far as the terminal is wide, and in the run's note."""
+    rows = found.shown(asked.shown)
+    remarks = [line for line in (found.remark, ALIKE if is_listed_once else "") if line]
+    names = fitting(rows)
+    hidden = len(rows[0]) - len(names)
+    say()
+    say(table([{name: row[name] for name in names} for row in rows]))
+    say()
+    for line in [
+        *([f"{style.count(hidden, 'more column is', 'more columns are')} in {TABLE}."] if hidden else []),
+        *remarks,
+    ]:
+        say(f"  {line}")
+    value = found.metrics[asked.metric][0]
+    summary = f"the best of {len(rows)} {asked.title}: {value:.4f}, {found.names[0]}, run {found.about['run'][0]}"
+    note = [f"In the experiment {asked.experiment.name!r}, {summary}.", *remarks, _table_of_note(asked, found, rows)]
+    step.finish(f"compare {asked.title}", summary, "\n\n".join(note))
+
+
+def _table_of_note(asked: Asked, found: Board, rows: list[dict[str, Any]]) -> str:
+    """The first rows and columns, as many as a tag holds, with a link to each run."""
+    pages = [f"#/experiments/{asked.experiment.experiment_id}/runs/{run_id}" for run_id in found.about["run"]]
+    linked = [{**row, "run": f"[{row['run']}]({page})"} for row, page in zip(rows, pages, strict=True)]
+    few = [{name: row[name] for name in list(row)[:MOST_COLUMNS_OF_NOTE]} for row in linked]
+    while len(few) > 1 and len(markdown(few)) > LONGEST_NOTE:
+        few.pop()
+    return f"{markdown(few)}\n\nAll rows and columns: {TABLE}."
