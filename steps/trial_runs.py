@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow.entities import Metric, Param, Run
 
@@ -16,7 +17,9 @@ from steps.terminal import describe
 from steps.tracked import PARENT
 from tabular.metrics import sign
 from tabular.problem import Problem
-from tabular.search import Trial
+
+if TYPE_CHECKING:  # it imports Hyperopt, which who only asks for trials does not need
+    from tabular.search import Trial
 
 # The search that a run of hpo makes: its key, which it has from the beginning.
 SEARCH = "tabular.search.key"
@@ -28,7 +31,7 @@ BASELINE = "tabular.baseline"
 LONGEST = 5000
 
 
-def log(step: tracked.Step, problem: Problem, model: str, trial: Trial) -> float:
+def log(step: tracked.Step, problem: Problem, model: str, trial: "Trial") -> float:
     """Log a trial; gives the seconds that it took."""
     started = time.perf_counter()
     metric = problem.search.metric
