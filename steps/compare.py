@@ -144,9 +144,8 @@ def _check_filter(step: tracked.Step, experiment: Experiment, asked: str) -> Non
     except MlflowException as error:
         if not asked or error.error_code != "INVALID_PARAMETER_VALUE":
             raise
-        raise UserError(
-            f"filter: MLflow does not understand {asked!r}: {first_line(error)}; for instance {EXAMPLE}"
-        ) from None
+        said = first_line(error).removeprefix(f"{error.error_code}: ")  # as a tracking server begins it
+        raise UserError(f"filter: MLflow does not understand {asked!r}: {said}; for instance {EXAMPLE}") from None
 
 
 def _searched_by(step: tracked.Step, experiment: Experiment) -> str:
