@@ -28,7 +28,7 @@ FINISHED = "attributes.status = 'FINISHED'"
 ALIKE = "Runs that did the same work as one of these are not listed."
 EXAMPLE = "-P filter='metrics.roc_auc > 0.9 and tags.tabular.problem = \"hotel_bookings\"'"
 # What a metric's name stands within where the steps log it.
-AROUND = re.compile(r"^(.*/)?((best|baseline)_)?((cv|training|search|challenger|champion)_)?|_mean$")
+AROUND = re.compile(r"^(.*/)?((best|baseline)_)?((cv|training|search|challenger|champion)_)?|_(mean|low|high)$")
 
 
 @dataclass(frozen=True)
