@@ -5,7 +5,7 @@ duplicates are dropped, a hash of eight bytes a row.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
@@ -19,11 +19,13 @@ import pyarrow.compute as pc
 from tabular.errors import UserError, first_line, listed, nearest
 from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, Problem, Split
 from tabular.profiles import Profile
-from tabular.tables import Table
+from tabular.tables import BATCH_ROWS, Table
 
 # The rows' place in time, or their group: kept beside the features, so that folds can be cut as the holdout was.
 SPLIT_KEY = "__split_key__"
 MAX_CLASSES = 100
+# How a data set's files hold what a schema's columns are.
+ARROW = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -131,6 +133,16 @@ def load(path: Path, schema: Schema) -> Rows:
     position = {(type(label), label): code for code, label in enumerate(schema.classes)}
     y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
     return Rows(frame, y, key)
+
+
+def stream(path: Path, names: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of `train.parquet` or `holdout.parquet`, in this order, a batch of rows at a time."""
+    import pyarrow.parquet as pq
+
+    wanted = list(names)
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
+            yield batch.select(wanted)
 
 
 def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
@@ -424,8 +436,7 @@ def _write(
 
 
 def _arrow_schema(schema: Schema, table: Table, keys: Array | None) -> pa.Schema:
-    types = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
-    fields = [pa.field(column.name, types[column.dtype]) for column in schema.columns]
+    fields = [pa.field(column.name, ARROW[column.dtype]) for column in schema.columns]
     fields.append(pa.field(schema.target, pa.array(list(schema.classes)).type))
     if keys is not None:
         fields.append(pa.field(SPLIT_KEY, pa.array(keys[:1]).type))

@@ -9,6 +9,7 @@ import csv
 import io
 import re
 import zipfile
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -43,6 +44,8 @@ PATTERNS = {
     FLOAT: r"(?i)^[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity)$",
     MOMENT: r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?$",
 }
+# What a value of a column should have been, for an error.
+MEANT = {BOOL: "true or false", INT: "a whole number", FLOAT: "a number", MOMENT: "a date such as 2021-03-04"}
 ZONE = r":.*(Z|[+-]\d\d(:?\d\d)?)$"  # after a colon, or the day of a bare date would pass for one
 
 MAGIC = {
@@ -90,7 +93,8 @@ class Table:
     ----------
     path : Path
     schema : pa.Schema
-        In the file's order; each type one of int64, float64, string, bool and timestamp("us").
+        In the file's order; each type one of int64, float64, string, bool and timestamp("us"). Of a table that was
+        scanned for some columns (`scan_for`), the others are text in a text file, and what they are in Parquet.
     rows : int
     reading : Reading
         As asked for, with the separator that was found.
@@ -175,6 +179,45 @@ def scan(
     return _scan_text(path, reading, progress, block_bytes)
 
 
+def scan_for(
+    path: Path,
+    wanted: pa.Schema,
+    reading: Reading = AS_USUAL,
+    *,
+    progress: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+) -> Table:
+    """Read a file once, in bounded memory, to check that it holds these columns, and only values of their types.
+
+    As `scan`, but what the columns are is known beforehand: a column may have no values, and the table no rows.
+
+    Parameters
+    ----------
+    path, progress, block_bytes
+        As `scan` takes them.
+    wanted : pa.Schema
+        Columns by name, in any order, each type one of float64, string, bool and timestamp("us"). The file may hold
+        more.
+    reading : Reading
+        Its `columns` name those of a text file whose first line has none of the names that are wanted.
+
+    Returns
+    -------
+    Table
+        Of all columns of the file. Whole numbers of a float64 column beyond 2**53 are rounded.
+
+    Raises
+    ------
+    UserError
+        Where a column is lacking (all that are in one line), or holds a value that is not of its type or infinite (its
+        row, counted from 1 below the header), or the file cannot be read.
+
+    """
+    if _form(path) == "parquet":
+        return _scan_parquet_for(path, wanted, reading, progress)
+    return _scan_text_for(path, wanted, reading, progress, block_bytes)
+
+
 # --- text -----------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +273,55 @@ def _scan_text(path: Path, reading: Reading, progress: bool, block_bytes: int) -
         raise UserError(f"{path}: has a header and no rows")
     schema = pa.schema([(column.name, column.type(path)) for column in columns])
     return Table(path, schema, rows, reading)
+
+
+def _scan_text_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, block_bytes: int) -> Table:
+    reading, names = _layout_for(path, wanted, reading)
+    _check_present(path, wanted, names)
+    types = dict(zip(wanted.names, wanted.types, strict=True))
+    positions = [names.index(name) for name in wanted.names]
+    rows = 0
+    for block in _text_blocks(path, reading, len(names), positions, progress=progress, block_bytes=block_bytes):
+        for (name, kind), text in zip(types.items(), block.columns, strict=True):
+            if kind != STRING:
+                _check_texts(path, name, kind, text, rows)
+        rows += len(block)
+    return Table(path, pa.schema([(name, types.get(name, STRING)) for name in names]), rows, reading)
+
+
+def _layout_for(path: Path, wanted: pa.Schema, reading: Reading) -> tuple[Reading, list[str]]:
+    """As `_layout`, of a file that may have a header, though the one that `reading` is about has none."""
+    if reading.columns is not None:
+        with suppress(UserError):  # a first row makes no good header
+            found, names = _layout(path, replace(reading, columns=None))
+            if set(names) & set(wanted.names):
+                return found, names
+    return _layout(path, reading)
+
+
+def _check_texts(path: Path, name: str, kind: pa.DataType, text: pa.Array, before: int) -> None:
+    """Refuse the first text that is not of a type; `before` rows of the file come before these."""
+    import pyarrow.compute as pc
+
+    if text.null_count == len(text):
+        return
+    trimmed = pc.ascii_trim_whitespace(text)
+    values = _parsed(trimmed, kind)
+    if values is None:
+        place = _first_wrong(trimmed, kind)
+        raise _wrong(path, name, before + place, text[place], MEANT[kind])
+    if kind == FLOAT:
+        _check_finite(path, name, values, before)
+
+
+def _first_wrong(text: pa.Array, kind: pa.DataType) -> int:
+    """The position of the first text that is not of a type, of texts among which there is one."""
+
+    def holds_until(place: int) -> bool:
+        part = text.slice(0, place + 1)
+        return part.null_count == len(part) or _parsed(part, kind) is not None
+
+    return bisect_left(range(len(text)), True, key=lambda place: not holds_until(place))
 
 
 def _text_batches(path: Path, names: list[str], wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
@@ -622,6 +714,41 @@ def _scan_parquet(path: Path, reading: Reading, progress: bool) -> Table:
     return Table(path, pa.schema(list(kinds.items())), rows, reading)
 
 
+def _scan_parquet_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool) -> Table:
+    reading = replace(reading, columns=None)  # it names its columns itself
+    with _opened_parquet(path) as file:
+        rows, columns = file.metadata.num_rows, _plain_columns(file.schema_arrow)
+    _check_names(path, [column.name for column in columns])
+    _check_present(path, wanted, [column.name for column in columns])
+    types = {column.name: _kept_type(column) for column in columns}
+    for column in columns:
+        if column.name in wanted.names:
+            types[column.name] = wanted.field(column.name).type
+            _check_fits(path, column, types[column.name])
+    numbers = [column.name for column in wanted if column.type == FLOAT]
+    before = 0
+    for block in _parquet_blocks(path, numbers, progress) if numbers else ():
+        for name, values in zip(numbers, block.columns, strict=True):
+            _check_finite(path, name, _plain(values, FLOAT, reading.missing), before)
+        before += len(block)
+    return Table(path, pa.schema(list(types.items())), rows, reading)
+
+
+def _kept_type(column: pa.Field) -> pa.DataType:
+    """What a column is read as that is only passed on: what it is, without dictionaries and extensions."""
+    kind = _storage(column.type)
+    return STRING if kind in (pa.large_string(), pa.string_view(), pa.null()) else kind
+
+
+def _check_fits(path: Path, column: pa.Field, wanted: pa.DataType) -> None:
+    """Refuse a column whose type says that its values are not what is wanted; one without values fits."""
+    found = _plain_type(path, column)
+    if found != wanted and (found, wanted) != (INT, FLOAT) and not pa.types.is_null(_storage(column.type)):
+        held = {BOOL: "true and false", INT: "whole numbers", FLOAT: "numbers", MOMENT: "dates", STRING: "text"}
+        what = f"{held[found]} ({column.type})"
+        raise UserError(f"{path}: column {column.name!r} holds {what}; what is needed is {held[wanted]}")
+
+
 def _parquet_batches(path: Path, wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
     for block in _parquet_blocks(path, wanted.names):
         plain = [
@@ -700,7 +827,7 @@ def _plain(values: pa.Array, kind: pa.DataType, missing: Sequence[str]) -> pa.Ar
     # Cut nanoseconds and the digits beyond a float's; anything else that does not fit is an error.
     exact = not (kind == FLOAT or (pa.types.is_timestamp(values.type) and values.type.unit == "ns"))
     plain = values.cast(kind, safe=exact)
-    if not missing:
+    if not missing or pa.types.is_nested(kind):
         return plain
     texts = pc.ascii_trim_whitespace(plain.cast(STRING))
     named = pa.array([text.strip() for text in missing], STRING)
@@ -723,6 +850,26 @@ def _regrouped(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _joined(blocks: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return pa.Table.from_batches(blocks).combine_chunks().to_batches(max_chunksize=BATCH_ROWS) if blocks else []
+
+
+def _check_present(path: Path, wanted: pa.Schema, names: Sequence[str]) -> None:
+    lacking = [name for name in wanted.names if name not in set(names)]
+    if lacking:
+        hint = nearest(lacking[0], names) if len(lacking) == 1 else ""
+        what = f"lacks {'column' if len(lacking) == 1 else f'{len(lacking)} columns'} {listed(lacking)}"
+        raise UserError(f"{path}: {what}{hint or f'; it has {listed(names)}'}")
+
+
+def _check_finite(path: Path, name: str, numbers: pa.Array, before: int) -> None:
+    import pyarrow.compute as pc
+
+    place = pc.index(pc.is_inf(numbers), True).as_py()
+    if place >= 0:
+        raise _wrong(path, name, before + place, numbers[place], "a finite number")
+
+
+def _wrong(path: Path, name: str, before: int, value: pa.Scalar, meant: str) -> UserError:
+    return UserError(f"{path}: column {name!r}, row {before + 1:,}: {value.as_py()!r} is not {meant}")
 
 
 def _no_values(path: Path, name: str) -> UserError:

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tabular.errors import UserError
-from tabular.tables import BATCH_ROWS, USUAL_MISSING, Reading, Table, scan
+from tabular.tables import BATCH_ROWS, USUAL_MISSING, Reading, Table, scan, scan_for
 
 MOMENT = pa.timestamp("us")
 
@@ -469,3 +469,98 @@ def test_parquet_without_rows_and_with_repeated_names_is_refused(tmp_path):
 def test_a_path_without_a_file_and_a_folder_are_refused(tmp_path):
     assert "no such file" in refusal(tmp_path / "none.csv")
     assert "is not a file" in refusal(tmp_path)
+
+
+# --- a table whose columns are known beforehand ----------------------------------------------------------------------
+
+KNOWN = pa.schema([("x", pa.float64()), ("t", pa.string()), ("b", pa.bool_()), ("d", MOMENT)])
+
+
+def refused_for(path: Path, wanted: pa.Schema = KNOWN, *args: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        scan_for(path, wanted, *args, block_bytes=16)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    return message.removeprefix(f"{path}: ")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=tables(), as_text=st.booleans(), data=st.data())
+def test_any_part_of_a_table_that_was_scanned_for_its_own_types_is_read_as_by_a_scan(write, table, as_text, data):
+    path = write(as_csv(table, ",", False, "\n", "NA") if as_text else b"")
+    if not as_text:
+        pq.write_table(table, path)
+    names = data.draw(st.sets(st.sampled_from(table.column_names), min_size=1))
+    # a whole number is asked for as a float, as models ask for all numbers
+    wanted = pa.schema([(c.name, pa.float64() if c.type == pa.int64() else c.type) for c in table.schema])
+    asked = pa.schema([field for field in wanted if field.name in names])
+    found = whole(scan_for(path, asked, block_bytes=100), sorted(names))
+    expected = pa.table({name: table[name].cast(wanted.field(name).type, safe=False) for name in found.column_names})
+    assert found.equals(expected)
+
+
+def test_columns_that_are_not_asked_for_stay_as_they_are_written(write):
+    path = write("id,x,day\n007,1,2021-03-04\n1.50,2,05/06/21\n")
+    rows = whole(scan_for(path, pa.schema([("x", pa.float64())])))
+    assert rows.to_pydict() == {"id": ["007", "1.50"], "x": [1.0, 2.0], "day": ["2021-03-04", "05/06/21"]}
+
+
+def test_columns_that_are_not_asked_for_keep_their_types_in_parquet(tmp_path):
+    held = pa.table({"x": [1], "id": pa.array([7], pa.uint64()), "day": [dt.date(2021, 3, 4)], "many": [["a", "b"]]})
+    pq.write_table(held, tmp_path / "t.parquet")
+    found = scan_for(tmp_path / "t.parquet", pa.schema([("x", pa.float64())]), Reading(missing=("?",)))
+    assert whole(found).select(["id", "day", "many"]).equals(held.select(["id", "day", "many"]))
+
+
+def test_a_column_may_have_no_values_and_a_table_no_rows(write, tmp_path):
+    assert whole(scan_for(write("x,t,b,d\n,,,\n"), KNOWN)).to_pylist() == [dict.fromkeys("xtbd")]
+    assert scan_for(write("x,t,b,d\n"), KNOWN).rows == 0
+    pq.write_table(pa.table({name: pa.array([None]) for name in "xtbd"}), tmp_path / "t.parquet")
+    assert whole(scan_for(tmp_path / "t.parquet", KNOWN)).to_pylist() == [dict.fromkeys("xtbd")]
+
+
+def test_all_columns_that_are_lacking_are_named_in_one_line(write):
+    assert refused_for(write("x,bb\n1,2\n")) == "lacks 3 columns 't', 'b', 'd'; it has 'x', 'bb'"
+    assert refused_for(write("x,t,b,dd\n1,2,3,4\n")) == "lacks column 'd', did you mean 'dd'?"
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["1,a,true,2021-03-04", "abc,a,true,", ",,,"], "column 'x', row 2: 'abc' is not a number"),
+        (["1,a,true,", ",,,", "007,a,,"], "column 'x', row 3: '007' is not a number"),
+        (["1,a,,", "inf,a,,"], "column 'x', row 2: inf is not a finite number"),
+        (["1,a,true,", "2,a,yes,"], "column 'b', row 2: 'yes' is not true or false"),
+        (["1,a,,2021-02-28", ",,,2021-02-30"], "column 'd', row 2: '2021-02-30' is not a date such as 2021-03-04"),
+        (["1,a,,"] * 1500 + ["?,,,"], "column 'x', row 1,501: '?' is not a number"),
+    ],
+)
+def test_the_first_value_that_is_not_of_its_columns_type_is_named_with_its_row(write, rows, says):
+    assert refused_for(write("\n".join(["x,t,b,d", *rows, ""]))) == says
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [
+        ({"x": ["a", "b"]}, "column 'x' holds text (string); what is needed is numbers"),
+        ({"x": [True, False]}, "column 'x' holds true and false (bool); what is needed is numbers"),
+        ({"t": [1, 2]}, "column 't' holds whole numbers (int64); what is needed is text"),
+        ({"b": [0, 1]}, "column 'b' holds whole numbers (int64); what is needed is true and false"),
+        ({"d": ["2021-03-04", ""]}, "column 'd' holds text (string); what is needed is dates"),
+        ({"x": [1.0, float("-inf")]}, "column 'x', row 2: -inf is not a finite number"),
+        ({"x": [[1], [2]]}, "column 'x' holds lists: drop it, or make numbers or texts of it"),
+    ],
+)
+def test_a_parquet_column_of_another_type_is_named(tmp_path, column, says):
+    good = {"x": [1.0, 2.0], "t": ["a", "b"], "b": [True, False], "d": [dt.date(2021, 3, 4)] * 2}
+    pq.write_table(pa.table({**good, **column}), tmp_path / "t.parquet")
+    assert refused_for(tmp_path / "t.parquet") == says
+
+
+def test_a_file_may_have_the_header_that_the_one_before_had_not(write):
+    reading = Reading(columns=("x", "t"), missing=("?",))
+    wanted = pa.schema([("x", pa.float64())])
+    for text in ("1,a\n?,b\n", "t,x\na,1\nb,?\n"):
+        assert whole(scan_for(write(text), wanted, reading))["x"].to_pylist() == [1.0, None]
+    assert "data.columns names 2" in refused_for(write("1,a,2\n"), wanted, reading)
