@@ -1,0 +1,65 @@
+"""The picture of a shift: how far each column and each score has moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tabular import style
+from tabular.shift import MUCH, SOME, Shift
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_BARS = 25
+WIDEST = 0.6  # of the axis: a longer bar ends at the picture's edge, and has its number
+COLORS = {"none": "#a9c9e8", "some": "#f2b134", "much": "#d1495b", "as by chance": "#cfcfcf"}
+
+
+def population_stability(inputs: Sequence[Shift], scores: Sequence[Shift], *, title: str) -> Figure:
+    """The population stability index of each score and of the inputs that have moved most, as bars.
+
+    Parameters
+    ----------
+    inputs, scores
+        As `tabular.shift.shifts` gives them, the greatest first.
+    title
+        The title.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    """
+    scored = scores[: MOST_BARS // 2]
+    shown = [*scored, *inputs[: MOST_BARS - len(scored)]]
+    with style.house():
+        figure, axes = style.new_figure(title, width=7.4, height=1.9 + 0.26 * max(len(shown), 4))
+        if not shown:
+            style.say(axes, "Nothing could be compared.")
+            return figure
+        _draw(axes, shown, len(scored))
+        hidden = len(inputs) + len(scores) - len(shown)
+        style.remark(axes, f"the {len(shown)} that moved most of {len(inputs) + len(scores)}" if hidden else "")
+        return figure
+
+
+def _draw(axes: Axes, shown: Sequence[Shift], scores: int) -> None:
+    places = range(len(shown))
+    widths = [min(shift.psi, WIDEST) for shift in shown]
+    axes.barh(places, widths, color=[COLORS[shift.verdict] for shift in shown], height=0.7)
+    for place, shift in zip(places, shown, strict=True):
+        axes.text(min(shift.psi, WIDEST) + 0.006, place, f"{shift.psi:.3f}", va="center", fontsize=8.5)
+        if shift.by_chance < WIDEST:
+            axes.plot([shift.by_chance] * 2, [place - 0.35, place + 0.35], color=style.INK, linewidth=1.0)
+    for mark, word in ((SOME, "some"), (MUCH, "much")):
+        axes.axvline(mark, color=style.FAINT, linewidth=1.0, linestyle="--", zorder=0)
+        axes.text(mark, -0.75, f" {word}: {mark:g}", fontsize=8.5, color=style.FAINT, va="bottom")
+    labels = [style.text(shift.column) for shift in shown]
+    axes.set_yticks(places, [f"{label} (score)" if place < scores else label for place, label in enumerate(labels)])
+    axes.set_ylim(len(shown) - 0.4, -1.3)
+    axes.set_xlim(0, WIDEST * 1.12)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set_xlabel("population stability index against training (black tick: so much may be chance)")
