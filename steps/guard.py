@@ -103,6 +103,7 @@ class _State:
     marker: int | None = None  # the process that marks the run later, and is not to be stopped
     temporary: Path | None = None  # what was the folder for temporary files before ours
     folder: Path | None = None
+    unfinished: Path | None = None  # a file that is to be gone unless it is finished
     calls: set[str] = field(default_factory=set)  # the runs of children whose `mlflow.run` has not returned
 
 
@@ -195,6 +196,19 @@ def folder() -> Iterator[Path]:
         _restore(*before)
         shutil.rmtree(root / name, ignore_errors=True)
         _STATE.temporary = _STATE.folder = None
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside another one, whose place it takes at the end; it is gone where the end is not this one's."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _STATE.unfinished = beside
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+        _STATE.unfinished = None
 
 
 def forget() -> None:
@@ -344,6 +358,8 @@ def _end(reason: str) -> None:
         if _STATE.run_id is not None:
             _mark_killed(_STATE.run_id, reason)
         _remove_folder()
+        if _STATE.unfinished is not None:
+            _STATE.unfinished.unlink(missing_ok=True)
     finally:
         os._exit(1)
 

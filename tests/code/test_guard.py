@@ -102,6 +102,30 @@ def test_nothing_undisturbed_begins_once_an_end_has_begun(script):
     assert process.communicate(timeout=5)[0] == ""
 
 
+def test_a_file_takes_its_place_when_it_is_whole_and_not_where_something_went_wrong(tmp_path):
+    (tmp_path / "out").write_text("before")
+    with suppress(ZeroDivisionError), guard.replacing(tmp_path / "out") as beside:
+        beside.write_text("half")
+        1 / 0  # noqa: B018
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "before"
+    with guard.replacing(tmp_path / "out") as beside:
+        beside.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out").read_text() == "whole"
+
+
+def test_a_process_that_is_ended_leaves_no_half_file(script, tmp_path):
+    process = script(
+        "from pathlib import Path\nplace = Path(os.environ['TMPDIR']) / 'out'\nplace.write_text('before')\n"
+        "with guard.replacing(place) as beside:\n    beside.write_text('half')\n    " + WAIT.replace("\n", "\n    ")
+    )
+    assert len(list(tmp_path.iterdir())) == 2
+    process.terminate()
+    process.communicate(timeout=5)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("out", "before")]
+
+
 def test_a_process_that_has_done_its_work_ends_by_itself(script):
     process = script("guard.settle()\n" + READY + "time.sleep(3)\nprint('done', flush=True)\n")
     process.terminate()
