@@ -12,6 +12,7 @@ DOORS = {
     "main": MAIN,
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
+    "predict": ("model", "data", "output", "keys"),
     "promote": ("name", "version", "reason", "alias", "stages"),
 }
 

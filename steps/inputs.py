@@ -30,7 +30,7 @@ def log(
     source
         Where it came from: a path, a URL, a run's artifact.
     context
-        `source`, `training` or `evaluation`.
+        `source`, `training`, `evaluation` or `scoring`.
     rows
         How many.
     schema

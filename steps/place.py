@@ -108,18 +108,29 @@ def _absolute(found: Problem, named: str, given: str) -> Problem:
     `named` is its file, or "" for none, and `given` the parameter `data`: what says where the source is.
     """
     source = found.data.source
-    if "://" in source or source.startswith("sklearn:"):
-        return found
     # what a file names lies beside it; what the command line names, where it was typed
     beside = [] if given or not named else [_problem_file(named).parent]
-    path = _find(source, *beside)
+    where = "data" if given or not named else f"{_problem_file(named)}: data.source"
+    return found.model_copy(update={"data": found.data.model_copy(update={"source": table(source, where, *beside)})})
+
+
+def table(source: str, where: str, *beside: Path) -> str:
+    """A table's source that means the same from any folder; a path lies in one of these, where it was typed, or here.
+
+    Raises
+    ------
+    UserError
+        Where there is no such file; it begins with `where` the source was named.
+    """
+    if "://" in source or source.startswith("sklearn:"):
+        return source
+    path = _find(source, *beside) if source else None
     if path is None:
-        where = "data" if given else f"{_problem_file(named)}: data.source"
         raise UserError(
             f"{where}: there is no file {source!r} (seen from {caller_folder()}); give a path, an http(s) URL or "
             "sklearn:NAME"
         )
-    return found.model_copy(update={"data": found.data.model_copy(update={"source": str(path)})})
+    return str(path)
 
 
 def _find(name: str, *beside: Path) -> Path | None:

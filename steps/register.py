@@ -219,10 +219,8 @@ def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
 def _load_champion(step: tracked.Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
     """Today's champion, if it can be asked about today's rows: the same classes, and no column that they lack."""
     name = f"{champion.name} version {champion.version}"
-    code, learnt = champion.tags.get("tabular.digest.code"), champion.tags.get("tabular.digest.model")
-    if code is None or learnt is None:
-        raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.digest.code")
-    model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, code=code, learnt=learnt)
+    recorded = registry.recorded(champion)
+    model = models.load(f"models:/{champion.name}/{champion.version}", step.folder, **recorded)
     if model.description["classes"] != list(holdout.schema.classes):
         raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
     today = [asdict(column) for column in holdout.schema.columns]

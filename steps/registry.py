@@ -146,6 +146,21 @@ def named(client: MlflowClient, identified: str) -> ModelVersion | None:
     return found
 
 
+def recorded(version: ModelVersion) -> dict[str, str]:
+    """The digests that `models.load` asks for, of a version.
+
+    Raises
+    ------
+    UserError
+        Where it has none: nothing says what it must be.
+    """
+    code, learnt = version.tags.get("tabular.digest.code"), version.tags.get("tabular.digest.model")
+    if code is None or learnt is None:
+        name = f"{version.name} version {version.version}"
+        raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.digest.code")
+    return {"code": code, "learnt": learnt}
+
+
 def is_winner(client: MlflowClient, version: ModelVersion, winner: Mapping[str, Any], folder: Path) -> bool:
     """Whether a version is what the winner of an evaluation is, bit by bit, and its files are all there."""
     same = (version.tags.get("tabular.digest.model"), version.tags.get("tabular.digest.code"))

@@ -91,6 +91,13 @@ def progress(total: int, title: str, unit: str) -> Iterator[Progress]:
         bar.close()
 
 
+def rows_done(total: int, title: str) -> Any:
+    """A bar for rows, to be entered and told of each batch; none where there is no terminal or it takes a moment."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=f"  {title}", unit="rows", unit_scale=True, leave=False, delay=0.5, disable=None)
+
+
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 

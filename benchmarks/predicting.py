@@ -1,0 +1,160 @@
+"""What memory `predict` takes, and how many rows it scores a second: the peak for a large table over that for a small.
+
+    python benchmarks/predicting.py [--rows 1000000 10000000] [--format parquet] [--rounds 1]
+
+Makes a table of ten columns (an id, a date, four numbers, three columns of categories, one of truths) of each size,
+trains LightGBM on 50,000 rows of the same kind by the chain, and scores each table by the champion as a user would:
+`mlflow run . -e predict`. Meanwhile it adds up, twenty times a second, the resident memory of `mlflow run` and of all
+processes below it; what they share counts several times, alike for all sizes. The output is of the input's format.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+from pyarrow import csv
+from pyarrow import parquet as pq
+
+PROJECT = Path(__file__).resolve().parent.parent
+WRITERS = {"parquet": pq.ParquetWriter, "csv": csv.CSVWriter}
+BLOCK_ROWS = 250_000
+TRAINED_ON = 50_000
+PROBLEM = """
+name: predicting
+data: {{source: {source}, target: left, drop: {{id: a name}}}}
+models: {{lightgbm: {{estimator: lightgbm.LGBMClassifier, params: {{n_estimators: 100}}}}}}
+search: {{folds: 3}}
+"""
+
+
+@dataclass(frozen=True)
+class Round:
+    """One run of predict: seconds by the clock, rows a second while it scored, and the peak of resident memory."""
+
+    seconds: float
+    rate: float
+    peak: int
+
+
+def main() -> None:
+    """Score each size in turn, and print the ratio of the peaks of the largest and the smallest."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
+    parser.add_argument("--format", choices=WRITERS, default="parquet")
+    parser.add_argument("--rounds", type=int, default=1)
+    options = parser.parse_args()
+    peaks: dict[int, list[int]] = {rows: [] for rows in options.rows}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        train(folder)
+        for rows in options.rows:
+            write(folder / f"{rows}.{options.format}", rows, seed=1)
+        for _ in range(options.rounds):
+            for rows in options.rows:
+                table = folder / f"{rows}.{options.format}"
+                ended = predict(folder, table)
+                peaks[rows].append(ended.peak)
+                size = f"{rows:>12,} rows, {table.stat().st_size / 1e6:8,.1f} MB of {options.format}"
+                took = f"{ended.seconds:7.1f} s in all, {ended.rate:9,.0f} rows a second while scoring"
+                print(f"{size}: {took}, peak {ended.peak / 1e6:7,.0f} MB", flush=True)
+    least, most = min(options.rows), max(options.rows)
+    machine = f"{os.cpu_count()} cores, {platform.platform()}"
+    print(f"ratio of peaks {max(peaks[most]) / min(peaks[least]):.2f} ({most:,} rows over {least:,}; {machine})")
+
+
+def write(path: Path, rows: int, *, seed: int) -> None:
+    """A made table, a block of rows at a time."""
+    generator = np.random.default_rng(seed)
+    schema = block(generator, 0, 1).schema
+    with WRITERS[path.suffix.removeprefix(".")](str(path), schema) as writer:
+        for start in range(0, rows, BLOCK_ROWS):
+            writer.write_batch(block(generator, start, min(BLOCK_ROWS, rows - start)))
+
+
+def block(generator: np.random.Generator, start: int, rows: int) -> pa.RecordBatch:
+    """Rows whose class follows some of their columns; one number in fifty and one category in fifty is missing."""
+    amount, distance = generator.lognormal(3, 1, rows), generator.normal(100, 30, rows)
+    town = generator.zipf(1.6, rows) % 40
+    member = generator.random(rows) < 0.4
+    score = np.log(amount) - distance / 50 + (town % 3 == 0) + member + generator.normal(0, 1, rows)
+    days = np.datetime64("2024-01-01") + generator.integers(0, 700, rows).astype("timedelta64[D]")
+    missing = generator.random((2, rows)) < 0.02
+    return pa.record_batch(
+        {
+            "id": pa.array(np.arange(start, start + rows)),
+            "day": pa.array(days),
+            "amount": pa.array(amount.round(2)),
+            "distance": pa.array(distance.round(3), mask=missing[0]),
+            "visits": pa.array(generator.poisson(2, rows)),
+            "share": pa.array(generator.random(rows).round(4)),
+            "town": pa.array(np.char.add("town ", town.astype(str)), mask=missing[1]),
+            "channel": pa.array(generator.choice(["web", "shop", "phone", "agent"], rows)),
+            "agent": pa.array(np.char.add("agent ", generator.integers(0, 300, rows).astype(str))),
+            "member": pa.array(member),
+            "left": pa.array((score > 3.2).astype(np.int64)),
+        }
+    )
+
+
+def train(folder: Path) -> None:
+    """A champion, by the chain."""
+    write(folder / "train.parquet", TRAINED_ON, seed=0)
+    (folder / "predicting.yaml").write_text(PROBLEM.format(source=folder / "train.parquet"))
+    run(folder, ["-P", f"problem={folder / 'predicting.yaml'}"])
+
+
+def predict(folder: Path, table: Path) -> Round:
+    """Score a table, and watch."""
+    parameters = {
+        "model": "models:/predicting_classifier@champion",
+        "data": str(table),
+        "output": str(folder / f"scored{table.suffix}"),
+    }
+    words = [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
+    return run(folder, ["-e", "predict", *words])
+
+
+def run(folder: Path, words: list[str]) -> Round:
+    """One `mlflow run`, watched from the caller's side."""
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "--env-manager", "local"]
+    command += ["--experiment-name", "predicting", *words]
+    started, peak = time.perf_counter(), 0
+    with (folder / "output").open("w+") as output:
+        process = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            peak = max(peak, resident(process))
+            time.sleep(0.05)
+        seconds = time.perf_counter() - started
+        output.seek(0)
+        said = output.read()
+    if process.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed:\n{said}")
+    rates = [line.split()[-3] for line in said.splitlines() if line.endswith(" a second")]
+    return Round(seconds, float(rates[0].replace(",", "")) if rates else 0.0, peak)
+
+
+def resident(process: psutil.Process) -> int:
+    """Bytes of memory that a process and all below it hold."""
+    total = 0
+    with suppress(psutil.Error):
+        for one in [process, *process.children(recursive=True)]:
+            with suppress(psutil.Error):
+                total += one.memory_info().rss
+    return total
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""predict: a table scored by a model, as another table; and how far its rows have moved from those trained on.
+
+Both tables are streams: what is held at once is a batch of rows, however many there are.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+from mlflow.entities import LoggedModelInput
+from pyarrow import csv
+from pyarrow import parquet as pq
+from threadpoolctl import threadpool_limits
+
+from steps import etl, guard, inputs, models, origin, place, reference, store, terminal, tracked
+from steps.origin import Origin
+from steps.reference import Reference
+from steps.served import TabularModel
+from tabular import digests, shift, shift_pictures, sources, style, tables
+from tabular.datasets import ARROW
+from tabular.errors import UserError, listed, nearest
+
+WRITERS = {".parquet": pq.ParquetWriter, ".csv": csv.CSVWriter}
+LABELS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+TABLE = "shift.json"
+BINS = "shift_bins.json"
+MOST_HINTS = 5
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What came of a table's rows: how many, in what time, and the counts by which their shift is told."""
+
+    rows: int
+    seconds: float
+    inputs: shift.Tally
+    scores: shift.Tally
+
+    @property
+    def rate(self) -> float:
+        """Rows per second, from the first read to the last written."""
+        return self.rows / self.seconds
+
+
+def predict(step: tracked.Step) -> None:
+    """Check the table, score it, tell its shift."""
+    source = place.table(step.arguments["data"], "data")
+    output = _output(step.arguments["output"], source)
+    asked = origin.find(step.client, step.arguments["model"])
+    model = models.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
+    path = sources.fetch(source, sha256=None, cache=place.cache(), folder=step.folder, progress=True)
+    wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in reference.columns(model)])
+    table = tables.scan_for(path, wanted, _reading(step, asked), progress=True)
+    keys = _keys(step.arguments["keys"], table, model, output)
+    against = reference.against(step, asked, model)
+    with guard.replacing(output) as beside, threadpool_limits(tracked.threads("")):
+        schema = pa.schema([*(table.schema.field(name) for name in keys), *_answer(model)])
+        with WRITERS[output.suffix.lower()](str(beside), schema) as writer:
+            scored = score(table, model, keys, schema, writer, against)
+        digest = digests.of_file(beside)
+    step.log(tags={"tabular.digest.output": digest})
+    _log(step, asked, source, path, scored)
+    _tell(step, asked, output, scored, against)
+
+
+def score(
+    table: tables.Table,
+    model: TabularModel,
+    keys: Sequence[str],
+    schema: pa.Schema,
+    writer,
+    against: Mapping[str, Reference],
+) -> Scored:
+    """Write the keys and the answer to each row, a batch at a time; `schema` is of both."""
+    features = [column.name for column in reference.columns(model)]
+    told = reference.scores(model)
+    seen, answers = against["input"].begin(), against["score"].begin()
+    rows, started = 0, time.perf_counter()
+    with terminal.rows_done(table.rows, f"scoring {table.path.name}") as bar:
+        for batch in table.batches([*features, *keys]):
+            answer = model.predict(None, batch.select(features).to_pandas())
+            writer.write_batch(_joined(batch, keys, answer, schema))
+            seen.add(batch)
+            answers.add(reference.answered(answer, told))
+            rows += len(batch)
+            bar.update(len(batch))
+    return Scored(rows, time.perf_counter() - started, seen, answers)
+
+
+def _joined(batch: pa.RecordBatch, keys: Sequence[str], answer: pd.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
+    found = [pa.array(answer[name].to_numpy(), schema.field(name).type) for name in answer]
+    return pa.RecordBatch.from_arrays([*(batch[name] for name in keys), *found], schema=schema)
+
+
+def _answer(model: TabularModel) -> list[pa.Field]:
+    """The columns that a model answers with."""
+    classes = model.description["classes"]
+    return [
+        pa.field("label", LABELS[type(classes[0])]),
+        *(pa.field(f"probability_{label}", pa.float64()) for label in classes),
+    ]
+
+
+def _output(given: str, source: str) -> Path:
+    """Where the scored rows go, before anything is read: a path as seen from where it was typed."""
+    if not given:
+        raise UserError("output: name the file to write, .parquet or .csv")
+    path = (place.caller_folder() / Path(given).expanduser()).resolve()
+    if path.suffix.lower() not in WRITERS:
+        raise UserError(f"output: {given!r} must end in {' or '.join(WRITERS)}, which says how it is written")
+    if path.is_dir():
+        raise UserError(f"output: {path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UserError(f"output: there is no folder {path.parent}; make it, or name another one")
+    if path == Path(source).resolve():
+        raise UserError(f"output: {path} is the table that is read; name another file")
+    return path
+
+
+def _reading(step: tracked.Step, asked: Origin) -> tables.Reading:
+    """How the problem that the model was trained for says that its table is read; as usual where it is gone."""
+    try:
+        return etl.reading(store.problem(store.run(step.client, asked.train, "tabular.run"), step.folder))
+    except UserError:
+        return tables.AS_USUAL
+
+
+def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) -> list[str]:
+    """The columns to carry over: those asked for, else all that the model neither reads nor answers with."""
+    answer = {field.name for field in _answer(model)}
+    if given:
+        keys = [name.strip() for name in given.split(",")]
+        for name in keys:
+            if name not in table.schema.names:
+                hint = nearest(name, table.schema.names) or f"; it has {listed(table.schema.names)}"
+                raise UserError(f"keys: {table.path.name} has no column {name!r}{hint}")
+            if name in answer or keys.count(name) > 1:
+                why = "is a column of the answer" if name in answer else "is named twice"
+                raise UserError(f"keys: {name!r} {why}: leave it out")
+    else:
+        read = {column.name for column in reference.columns(model)}
+        keys = [name for name in table.schema.names if name not in read | answer]
+    nested = [name for name in keys if pa.types.is_nested(table.schema.field(name).type)]
+    if nested and output.suffix.lower() == ".csv":
+        raise UserError(f"keys: column {nested[0]!r} holds lists, which CSV cannot: name other keys, or write .parquet")
+    return keys
+
+
+def _log(step: tracked.Step, asked: Origin, source: str, path: Path, scored: Scored) -> None:
+    name, digest = asked.problem or asked.name, digests.of_file(path)
+    inputs.log(step, name=name, digest=digest, source=source, context="scoring", rows=scored.rows)
+    if asked.model_id:
+        step.client.log_inputs(step.run_id, models=[LoggedModelInput(asked.model_id)])
+    step.log(
+        metrics={"rows": scored.rows, "predict_seconds": scored.seconds, "rows_per_second": scored.rate},
+        tags={**asked.tags, "tabular.data_digest": digest},
+    )
+
+
+def _tell(step: tracked.Step, asked: Origin, output: Path, scored: Scored, against: Mapping[str, Reference]) -> None:
+    """The shift as a table, a picture, metrics and words."""
+    found = {"input": against["input"].compare(scored.inputs), "score": against["score"].compare(scored.scores)}
+    if not scored.rows:
+        found = {what: [] for what in found}
+    _log_shifts(step, asked, found)
+    worst = {what: shifts[0] if shifts else None for what, shifts in found.items()}
+    said = {what: _verdict(one, against[what], scored) for what, one in worst.items()}
+    step.log(
+        metrics={f"psi_{what}_worst": one.psi for what, one in worst.items() if one is not None},
+        tags={f"tabular.shift.{what}": words for what, words in said.items()},
+    )
+    hints = [
+        f"look at this: {one.column!r} has moved much: {one.psi:.3f}, {one.moved()}"
+        for shifts in found.values()
+        for one in shifts
+        if one.verdict == "much"
+    ]
+    for hint in hints[:MOST_HINTS]:
+        terminal.say(f"  {hint}")
+    done = f"{scored.rows:,} rows scored by {asked.name}, {scored.rate:,.0f} a second"
+    lines = [f"{what}s against {against[what].of}: {words}" for what, words in said.items()]
+    note = [f"{done}, to `{output}`.", "Shift (population stability index; some from 0.1, much from 0.25):"]
+    step.finish(f"predict {asked.name}", done, "\n\n".join([*note, *(f"- {line}" for line in [*lines, *hints])]))
+
+
+def _log_shifts(step: tracked.Step, asked: Origin, found: Mapping[str, list[shift.Shift]]) -> None:
+    rows = [row for what, shifts in found.items() for row in shift.rows_of(shifts, what)]
+    if not rows:
+        return
+    step.table({name: [row[name] for row in rows] for name in rows[0]}, TABLE)
+    step.table(shift.bins_of([one for shifts in found.values() for one in shifts]), BINS)
+    folder = step.artifacts / "pictures"
+    folder.mkdir()
+    title = f"{asked.name}: shift of the rows scored"
+    figure = shift_pictures.population_stability(found["input"], found["score"], title=title)
+    style.save(figure, folder / "shift.png")
+
+
+def _verdict(worst: shift.Shift | None, against: Reference, scored: Scored) -> str:
+    if worst is None:
+        return "not compared: there are no rows" if not scored.rows else against.of
+    return f"{worst.verdict}, {worst.column} most: {worst.psi:.3f}"

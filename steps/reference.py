@@ -1,0 +1,120 @@
+"""What a model's rows and scores were when it learnt: what those that it is asked about now are compared with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mlflow.exceptions import MlflowException
+
+from steps import store, tracked
+from steps.origin import Origin
+from steps.served import TabularModel
+from tabular import datasets, shift
+from tabular.datasets import Column
+from tabular.errors import UserError, first_line
+
+# Training rows that are scored where no evaluation says what the scores were: enough for deciles.
+MOST_SCORED = 20_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The rows of a reference by bins, and what they are; without bins, why there is none."""
+
+    of: str
+    tally: shift.Tally | None = None
+
+    def begin(self) -> shift.Tally:
+        """A count of other rows into the same bins; of no column where there is no reference."""
+        return shift.Tally(self.tally.bins if self.tally is not None else {})
+
+    def compare(self, now: shift.Tally) -> list[shift.Shift]:
+        """How far these rows have moved, the columns that have moved most first; none where nothing is compared."""
+        return shift.shifts(self.tally, now) if self.tally is not None else []
+
+
+def columns(model: TabularModel) -> list[Column]:
+    """What a model reads."""
+    return [Column(**column) for column in model.description["columns"]]
+
+
+def scores(model: TabularModel) -> list[Column]:
+    """The probabilities in a model's answer that say all: of two classes the positive one's."""
+    classes, positive = model.description["classes"], model.description["positive"]
+    told = [classes[positive]] if len(classes) == 2 else classes
+    return [Column(f"probability_{label}", "double", "number") for label in told]
+
+
+def against(step: tracked.Step, origin: Origin, model: TabularModel) -> dict[str, Reference]:
+    """What the rows (`input`) and the answers to them (`score`) are compared with."""
+    return {"input": of_inputs(step, origin, model), "score": of_scores(step, origin, model)}
+
+
+def of_inputs(step: tracked.Step, origin: Origin, model: TabularModel) -> Reference:
+    """The training rows that the model learnt from."""
+
+    def read() -> Reference:
+        path = _training_rows(step, origin)
+        names = [column.name for column in columns(model)]
+        found = shift.tally(lambda: datasets.stream(path, names), columns(model), _rows(path))
+        return Reference(f"the {_rows(path):,} training rows of run {origin.dataset}", found)
+
+    return _or_why(read)
+
+
+def of_scores(step: tracked.Step, origin: Origin, model: TabularModel) -> Reference:
+    """The model's answers on the holdout of the evaluation that it was registered by; else on training rows.
+
+    The holdout first, since it is rows that the model had not seen, as those that it is asked about now are: on the
+    rows that it learnt from it is surer than on any others, so that against them a shift shows where there is none.
+    """
+    if origin.evaluation:
+        found = _or_why(lambda: _of_holdout(step, origin, model))
+        if found.tally is not None:
+            return found
+    return _or_why(lambda: _of_training(step, origin, model))
+
+
+def _of_holdout(step: tracked.Step, origin: Origin, model: TabularModel) -> Reference:
+    run = store.run(step.client, origin.evaluation, "tabular.evaluation", "evaluate")
+    path = store.artifact(run, f"{store.PREDICTIONS}/{origin.candidate}.parquet", step.folder)
+    asked = scores(model)
+    found = shift.tally(lambda: datasets.stream(path, [column.name for column in asked]), asked, _rows(path))
+    return Reference(f"{_rows(path):,} holdout rows, as run {origin.evaluation} judged the model", found)
+
+
+def _of_training(step: tracked.Step, origin: Origin, model: TabularModel) -> Reference:
+    path = _training_rows(step, origin)
+    rows, generator = _rows(path), np.random.default_rng(0)
+    scored = []
+    for batch in datasets.stream(path, [column.name for column in columns(model)]):
+        some = batch.filter(pa.array(generator.random(len(batch)) < MOST_SCORED / rows))
+        scored.append(answered(model.predict(None, some.to_pandas()), scores(model)))
+    number = sum(map(len, scored))
+    found = shift.tally(lambda: scored, scores(model), number)
+    return Reference(f"{number:,} training rows of run {origin.dataset}, which the model has learnt from", found)
+
+
+def answered(answer, asked: Sequence[Column]) -> pa.RecordBatch:
+    """A model's answer (pandas) as a batch of these scores."""
+    return pa.record_batch({column.name: pa.array(answer[column.name].to_numpy()) for column in asked})
+
+
+def _training_rows(step: tracked.Step, origin: Origin) -> Path:
+    run = store.run(step.client, origin.dataset, "tabular.dataset", "etl")
+    return store.artifact(run, f"{store.DATASET}/train.parquet", step.folder)
+
+
+def _rows(path: Path) -> int:
+    return pq.ParquetFile(path).metadata.num_rows
+
+
+def _or_why(read: Callable[[], Reference]) -> Reference:
+    """The reference; or, where the runs behind a model can no longer be read, why there is none."""
+    try:
+        return read()
+    except (UserError, MlflowException, pa.ArrowException, OSError, KeyError) as error:
+        return Reference(f"not compared: {first_line(error)}")
