@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from steps import store, tracked
 from steps.origin import Origin
 from steps.served import TabularModel
-from tabular import datasets, shift
+from tabular import shift, tables
 from tabular.datasets import Column
 from tabular.errors import UserError, first_line
 
@@ -59,7 +59,7 @@ def of_inputs(step: tracked.Step, origin: Origin, model: TabularModel) -> Refere
     def read() -> Reference:
         path = _training_rows(step, origin)
         names = [column.name for column in columns(model)]
-        found = shift.tally(lambda: datasets.stream(path, names), columns(model), _rows(path))
+        found = shift.tally(lambda: tables.parquet_blocks(path, names), columns(model), _rows(path))
         return Reference(f"the {_rows(path):,} training rows of run {origin.dataset}", found)
 
     return _or_why(read)
@@ -82,7 +82,7 @@ def _of_holdout(step: tracked.Step, origin: Origin, model: TabularModel) -> Refe
     run = store.run(step.client, origin.evaluation, "tabular.evaluation", "evaluate")
     path = store.artifact(run, f"{store.PREDICTIONS}/{origin.candidate}.parquet", step.folder)
     asked = scores(model)
-    found = shift.tally(lambda: datasets.stream(path, [column.name for column in asked]), asked, _rows(path))
+    found = shift.tally(lambda: tables.parquet_blocks(path, [column.name for column in asked]), asked, _rows(path))
     return Reference(f"{_rows(path):,} holdout rows, as run {origin.evaluation} judged the model", found)
 
 
@@ -90,7 +90,7 @@ def _of_training(step: tracked.Step, origin: Origin, model: TabularModel) -> Ref
     path = _training_rows(step, origin)
     rows, generator = _rows(path), np.random.default_rng(0)
     scored = []
-    for batch in datasets.stream(path, [column.name for column in columns(model)]):
+    for batch in tables.parquet_blocks(path, [column.name for column in columns(model)]):
         some = batch.filter(pa.array(generator.random(len(batch)) < MOST_SCORED / rows))
         scored.append(answered(model.predict(None, some.to_pandas()), scores(model)))
     number = sum(map(len, scored))
@@ -109,7 +109,7 @@ def _training_rows(step: tracked.Step, origin: Origin) -> Path:
 
 
 def _rows(path: Path) -> int:
-    return pq.ParquetFile(path).metadata.num_rows
+    return pq.read_metadata(path).num_rows
 
 
 def _or_why(read: Callable[[], Reference]) -> Reference:

@@ -5,7 +5,7 @@ duplicates are dropped, a hash of eight bytes a row.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import islice
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from tabular.errors import UserError, first_line, listed, nearest
 from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, Problem, Split
 from tabular.profiles import Profile
-from tabular.tables import BATCH_ROWS, Table
+from tabular.tables import Table
 
 # The rows' place in time, or their group: kept beside the features, so that folds can be cut as the holdout was.
 SPLIT_KEY = "__split_key__"
@@ -133,16 +133,6 @@ def load(path: Path, schema: Schema) -> Rows:
     position = {(type(label), label): code for code, label in enumerate(schema.classes)}
     y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
     return Rows(frame, y, key)
-
-
-def stream(path: Path, names: Iterable[str]) -> Iterator[pa.RecordBatch]:
-    """Columns of `train.parquet` or `holdout.parquet`, in this order, a batch of rows at a time."""
-    import pyarrow.parquet as pq
-
-    wanted = list(names)
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(BATCH_ROWS, columns=wanted):
-            yield batch.select(wanted)
 
 
 def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:

@@ -26,6 +26,7 @@ BATCH_ROWS = 65_536
 BATCH_BYTES = 256 << 20  # a very wide table yields fewer rows at a time
 BLOCK_BYTES = 4 << 20  # of text parsed at a time
 ROW_CHARACTERS = 16 << 20  # of the longest row; beyond it, a quote was left open
+PARQUET_BYTES = 1 << 20  # of a column read ahead; Arrow would keep all that it has read until the file is closed
 PEEK_BYTES = 4 << 20  # of text in which the header and the separator are found
 PEEK_ROWS = 200
 
@@ -700,7 +701,7 @@ def _scan_parquet(path: Path, reading: Reading, progress: bool) -> Table:
     if rows == 0:
         raise UserError(f"{path}: has columns and no rows")
     seen = set()
-    for block in _parquet_blocks(path, list(kinds), progress):
+    for block in parquet_blocks(path, list(kinds), progress):
         for name, values in zip(kinds, block.columns, strict=True):
             if kinds[name] == INT and values.type == pa.uint64() and (pc.max(values).as_py() or 0) >= 2**63:
                 kinds[name] = FLOAT
@@ -727,7 +728,7 @@ def _scan_parquet_for(path: Path, wanted: pa.Schema, reading: Reading, progress:
             _check_fits(path, column, types[column.name])
     numbers = [column.name for column in wanted if column.type == FLOAT]
     before = 0
-    for block in _parquet_blocks(path, numbers, progress) if numbers else ():
+    for block in parquet_blocks(path, numbers, progress) if numbers else ():
         for name, values in zip(numbers, block.columns, strict=True):
             _check_finite(path, name, _plain(values, FLOAT, reading.missing), before)
         before += len(block)
@@ -750,15 +751,15 @@ def _check_fits(path: Path, column: pa.Field, wanted: pa.DataType) -> None:
 
 
 def _parquet_batches(path: Path, wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
-    for block in _parquet_blocks(path, wanted.names):
+    for block in parquet_blocks(path, wanted.names):
         plain = [
             _plain(values, kind, reading.missing) for values, kind in zip(block.columns, wanted.types, strict=True)
         ]
         yield pa.record_batch(plain, schema=wanted)
 
 
-def _parquet_blocks(path: Path, names: list[str], progress: bool = False) -> Iterator[pa.RecordBatch]:
-    """Stream a Parquet file's columns as they were written."""
+def parquet_blocks(path: Path, names: list[str], progress: bool = False) -> Iterator[pa.RecordBatch]:
+    """Stream a Parquet file's columns, in this order, as they were written."""
     from tqdm import tqdm
 
     with _opened_parquet(path) as file:
@@ -776,7 +777,8 @@ def _opened_parquet(path: Path) -> Iterator[Any]:
 
     try:
         # Spark's int96 would overflow in nanoseconds for years after 2262.
-        with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
+        how = {"coerce_int96_timestamp_unit": "us", "pre_buffer": False, "buffer_size": PARQUET_BYTES}
+        with pq.ParquetFile(path, **how) as file:
             yield file
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: is a damaged Parquet file ({first_line(error)}); fetch it again") from error

@@ -12,6 +12,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -338,6 +339,18 @@ def test_a_parquet_column_is_read_as_one_of_the_five_types(tmp_path, values, kin
     table = scan(tmp_path / "t.parquet")
     assert str(table.schema.field("x").type) == kind
     assert whole(table)["x"].to_pylist() == expected
+
+
+@pytest.mark.parametrize("rows_a_group", [3_000_000, 50_000])
+def test_what_is_held_of_a_parquet_file_does_not_grow_with_what_has_been_read(tmp_path, rows_a_group):
+    values = np.random.default_rng(0).random(3_000_000)  # which no packing makes smaller
+    pq.write_table(pa.table({"a": values, "b": values[::-1]}), tmp_path / "t.parquet", row_group_size=rows_a_group)
+    table, before = scan(tmp_path / "t.parquet"), pa.total_allocated_bytes()
+    held = []
+    for batch in table.batches():
+        held.append(pa.total_allocated_bytes() - before)
+        del batch
+    assert max(held) < (tmp_path / "t.parquet").stat().st_size / 3
 
 
 def test_the_texts_for_missing_hold_in_parquet_too(tmp_path):
