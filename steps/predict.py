@@ -166,24 +166,35 @@ def _tell(step: tracked.Step, asked: Origin, output: Path, scored: Scored, again
     if not scored.rows:
         found = {what: [] for what in found}
     _log_shifts(step, asked, found)
-    worst = {what: shifts[0] if shifts else None for what, shifts in found.items()}
-    said = {what: _verdict(one, against[what], scored) for what, one in worst.items()}
+    said = {what: _said(shifts) or _why_not(against[what], scored) for what, shifts in found.items()}
     step.log(
-        metrics={f"psi_{what}_worst": one.psi for what, one in worst.items() if one is not None},
-        tags={f"tabular.shift.{what}": words for what, words in said.items()},
+        metrics={f"psi_{what}_worst": shifts[0].psi for what, shifts in found.items() if shifts},
+        tags={f"tabular.shift.{what}": words[:5000] for what, words in said.items()},
     )
-    hints = [
-        f"look at this: {one.column!r} has moved much: {one.psi:.3f}, {one.moved()}"
-        for shifts in found.values()
-        for one in shifts
-        if one.verdict == "much"
-    ]
+    much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
+    hints = [f"look at this: {one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much]
     for hint in hints[:MOST_HINTS]:
         terminal.say(f"  {hint}")
-    done = f"{scored.rows:,} rows scored by {asked.name}, {scored.rate:,.0f} a second"
-    lines = [f"{what}s against {against[what].of}: {words}" for what, words in said.items()]
-    note = [f"{done}, to `{output}`.", "Shift (population stability index; some from 0.1, much from 0.25):"]
+    done = f"{scored.rows:,} rows scored by {asked.name} to {output}, {scored.rate:,.0f} a second"
+    lines = [f"of each {what}: {said[what]}" + (f" (against {against[what].of})" * bool(found[what])) for what in said]
+    note = [f"{done}.", "Shift (population stability index; some from 0.1, much from 0.25):"]
     step.finish(f"predict {asked.name}", done, "\n\n".join([*note, *(f"- {line}" for line in [*lines, *hints])]))
+
+
+def _said(shifts: Sequence[shift.Shift]) -> str:
+    """What has moved, in a line: `much: town 0.812; some: amount 0.140`; "" where nothing was compared."""
+    if not shifts:
+        return ""
+    named = {
+        level: ", ".join(f"{one.column} {one.psi:.3f}" for one in shifts if one.verdict == level)
+        for level in ("much", "some")
+    }
+    parts = [f"{level}: {names}" for level, names in named.items() if names]
+    return "; ".join(parts) or f"none, {shifts[0].column} most: {shifts[0].psi:.3f}"
+
+
+def _why_not(against: Reference, scored: Scored) -> str:
+    return against.of if scored.rows else "not compared: there are no rows"
 
 
 def _log_shifts(step: tracked.Step, asked: Origin, found: Mapping[str, list[shift.Shift]]) -> None:
@@ -197,9 +208,3 @@ def _log_shifts(step: tracked.Step, asked: Origin, found: Mapping[str, list[shif
     title = f"{asked.name}: shift of the rows scored"
     figure = shift_pictures.population_stability(found["input"], found["score"], title=title)
     style.save(figure, folder / "shift.png")
-
-
-def _verdict(worst: shift.Shift | None, against: Reference, scored: Scored) -> str:
-    if worst is None:
-        return "not compared: there are no rows" if not scored.rows else against.of
-    return f"{worst.verdict}, {worst.column} most: {worst.psi:.3f}"
