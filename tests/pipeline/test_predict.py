@@ -404,15 +404,16 @@ def test_scores_are_compared_with_the_holdout_of_the_evaluation_else_with_traini
     assert f"480 training rows of run {shop.etl.id}" in by_run.tags["mlflow.note.content"]
 
 
-def test_where_the_origin_of_a_model_is_gone_its_rows_are_scored_and_not_compared(store, tmp_path):
-    shop = Shop(store, tmp_path)
-    path = write(made(50, seed=1), tmp_path / "rows.csv")
-    model = shop.trained["logistic"].id
-    _, before = shop.predict(path, tmp_path / "scored.csv", model=model)
-    shutil.rmtree(shop.store.artifact(shop.etl.run, "dataset"))
-    ended, found = shop.predict(path, tmp_path / "scored.csv", model=model)
+def test_where_the_origin_of_a_model_is_gone_its_rows_are_scored_and_not_compared(shop, rows, tmp_path):
+    write(made(200, seed=6), tmp_path / "table.csv")
+    (tmp_path / "gone.yaml").write_text(PROBLEM.format(source=tmp_path / "table.csv"))
+    etl = shop.store.step("etl", problem=str(tmp_path / "gone.yaml"))
+    model = shop.store.step("train", dataset=etl.id, model="logistic").id
+    _, before = shop.predict(rows, tmp_path / "scored.csv", model=model)
+    shutil.rmtree(shop.store.artifact(etl.run, "dataset"))
+    ended, found = shop.predict(rows, tmp_path / "scored.csv", model=model)
     assert found["probability_yes"].tolist() == before["probability_yes"].tolist()
-    said = f"not compared: run {shop.etl.id} has no artifact 'dataset/train.parquet' that can be read"
+    said = f"not compared: run {etl.id} has no artifact 'dataset/train.parquet' that can be read"
     assert ended.tags["tabular.shift.input"].startswith(said)
     assert ended.tags["tabular.shift.score"].startswith(said)
     assert "psi_input_worst" not in ended.run.data.metrics
