@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BARS = 25
-WIDEST = 0.6  # of the axis: a longer bar ends at the picture's edge, and has its number
+WIDEST = 0.6  # of the axis: a longer bar runs to the edge, and has its number in it
 COLORS = {"none": "#a9c9e8", "some": "#f2b134", "much": "#d1495b", "as by chance": "#cfcfcf"}
 
 
@@ -47,10 +47,14 @@ def population_stability(inputs: Sequence[Shift], scores: Sequence[Shift], *, ti
 
 def _draw(axes: Axes, shown: Sequence[Shift], scores: int) -> None:
     places = range(len(shown))
-    widths = [min(shift.psi, WIDEST) for shift in shown]
+    edge = WIDEST * 1.12
+    widths = [shift.psi if shift.psi < WIDEST else edge for shift in shown]
     axes.barh(places, widths, color=[COLORS[shift.verdict] for shift in shown], height=0.7)
     for place, shift in zip(places, shown, strict=True):
-        axes.text(min(shift.psi, WIDEST) + 0.006, place, f"{shift.psi:.3f}", va="center", fontsize=8.5)
+        if shift.psi < WIDEST:
+            axes.text(shift.psi + 0.006, place, f"{shift.psi:.3f}", va="center", fontsize=8.5)
+        else:
+            axes.text(edge - 0.006, place, f"{shift.psi:.3f}", va="center", ha="right", fontsize=8.5, color="white")
         if shift.by_chance < WIDEST:
             axes.plot([shift.by_chance] * 2, [place - 0.35, place + 0.35], color=style.INK, linewidth=1.0)
     for mark, word in ((SOME, "some"), (MUCH, "much")):
@@ -59,7 +63,7 @@ def _draw(axes: Axes, shown: Sequence[Shift], scores: int) -> None:
     labels = [style.text(shift.column) for shift in shown]
     axes.set_yticks(places, [f"{label} (score)" if place < scores else label for place, label in enumerate(labels)])
     axes.set_ylim(len(shown) - 0.4, -1.3)
-    axes.set_xlim(0, WIDEST * 1.12)
+    axes.set_xlim(0, edge)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-    axes.set_xlabel("population stability index against training (black tick: so much may be chance)")
+    axes.set_xlabel("population stability index against training (black tick: may be chance)")
