@@ -11,6 +11,7 @@ import yaml
 from mlflow.entities import Run
 
 from steps import records, store, tracked
+from steps.judging import Verdict
 from steps.registry import KEPT, REGISTERED
 from steps.terminal import describe
 from steps.tracked import PARENT, SUMMARY
@@ -34,7 +35,7 @@ PROFILE = ("column", "type", "missing_share", "values", "min", "max", "mean", "c
 
 
 def gather(
-    step: tracked.Step, problem: Problem, evaluation: Run, data: Run, verdict: Any, version: str | None
+    step: tracked.Step, problem: Problem, evaluation: Run, data: Run, verdict: Verdict, version: str | None
 ) -> Report:
     """The report of a verdict; `version` is the champion's number where there is one, `data` the run of etl."""
     winner = verdict.winner
@@ -66,7 +67,7 @@ def _check(one: dict[str, Any]) -> Check:
     return Check(one["what"], math.nan if one["found"] is None else one["found"], one["passed"])
 
 
-def _answer(problem: Problem, verdict: Any, version: str | None) -> str:
+def _answer(problem: Problem, verdict: Verdict, version: str | None) -> str:
     name, model = problem.registry.name, verdict.winner["model"]
     if verdict.outcome == REGISTERED:
         return f"{model} is the new champion" + (f": {name} version {version}" if version else "")

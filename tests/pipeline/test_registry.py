@@ -241,11 +241,11 @@ def test_a_champion_crowned_meanwhile_has_to_be_beaten(duel, monkeypatch):
 
     made = register._add_version
 
-    def crowns_another(step, problem, evaluation, verdict):
+    def crowns_another(step, problem, evaluation, verdict, card):
         monkeypatch.setattr(register, "_add_version", made)
         other = duel.store.process("register", evaluation=better.id, problem=asked)
         assert other.status == 0, other.stderr
-        return made(step, problem, evaluation, verdict)
+        return made(step, problem, evaluation, verdict, card)
 
     monkeypatch.setattr(register, "_add_version", crowns_another)
     asked = problem(duel.folder, duel.name)
