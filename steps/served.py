@@ -6,8 +6,11 @@ that it is asked with later.
 """
 
 import datetime
+import itertools
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import mlflow.pyfunc
 import numpy as np
@@ -15,7 +18,12 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
-EPOCH = pd.Timestamp("1970-01-01")
+# Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
+MOST_OF_A_REQUEST = 10_000
+# Below that, LightGBM's threads take longer to meet than to work.
+FEWEST_FOR_THREADS = 200
+# By column: (n,) float64 (booleans as 0 and 1, dates as days since 1970) or object; missing is NaN in both.
+Features: TypeAlias = Mapping[str, np.ndarray]
 
 
 def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
@@ -38,51 +46,208 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
     MlflowException
         Where a value is not of its column's type; it names the column.
     """
-    features = {column["name"]: _READ[column["dtype"]](frame[column["name"]]) for column in columns}
-    return pd.DataFrame(features, index=frame.index)
+    return _as_frame(_read(frame, columns), frame.index)
 
 
-def _numbers(values: pd.Series) -> pd.Series:
-    values = values.astype("float64")
-    _refuse(values, np.isfinite(values), "a finite number")
-    return values
+def _read(frame: pd.DataFrame, columns: list[dict]) -> Features:
+    """As `as_features`, without what a frame adds: of one row, most of the time."""
+    return {column["name"]: _READ[column["dtype"]](frame[column["name"]]) for column in columns}
 
 
-def _texts(values: pd.Series) -> pd.Series:
+def _as_frame(features: Features, index: pd.Index | None = None) -> pd.DataFrame:
+    # without a dtype pandas would make its own kind of text out of objects
+    columns = {name: pd.Series(values, index, values.dtype, copy=False) for name, values in features.items()}
+    return pd.DataFrame(columns, index=index)
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    found = values.to_numpy(dtype="float64")
+    if np.isinf(found).any():
+        _refuse(values.name, found, np.isfinite(found), "a finite number")
+    return found
+
+
+def _texts(values: pd.Series) -> np.ndarray:
+    found = values.to_numpy(dtype=object, na_value=np.nan)
     if not isinstance(values.dtype, pd.StringDtype):
-        _refuse(values, [isinstance(value, str) for value in values], "text")
-    return values.astype(object).where(values.notna(), np.nan)
+        _refuse(values.name, found, [isinstance(value, str) for value in found], "text")
+    return found
 
 
-def _truths(values: pd.Series) -> pd.Series:
-    if values.dtype != bool:
-        known = [isinstance(value, (bool, int, float, np.generic)) and value in (0, 1) for value in values]
-        _refuse(values, known, "true or false")
-    return values.astype(object).where(values.notna(), np.nan).astype("float64")
+def _truths(values: pd.Series) -> np.ndarray:
+    if values.dtype == bool:
+        return values.to_numpy(dtype="float64")
+    found = values.to_numpy(dtype=object, na_value=np.nan)
+    known = [isinstance(value, (bool, int, float, np.generic)) and value in (0, 1) for value in found]
+    _refuse(values.name, found, known, "true or false")
+    return found.astype("float64")
 
 
-def _days(values: pd.Series) -> pd.Series:
+def _days(values: pd.Series) -> np.ndarray:
     if values.dtype.kind != "M":
-        known = [isinstance(value, (str, datetime.date, np.datetime64)) for value in values]
-        _refuse(values, known, "a date")
-        found = pd.to_datetime(values.astype(object), utc=True, format="ISO8601", errors="coerce")
-        _refuse(values, found.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
-        values = found
-    if values.dt.tz is not None:
-        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-    return (values.dt.as_unit("us") - EPOCH) / pd.Timedelta(days=1)
+        given = values.to_numpy(dtype=object)
+        known = [isinstance(value, (str, datetime.date, np.datetime64)) for value in given]
+        _refuse(values.name, given, known, "a date")
+        values = pd.to_datetime(values.astype(object), utc=True, format="ISO8601", errors="coerce")
+        _refuse(values.name, given, values.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
+    # of dates with a zone, the moment in UTC
+    moments = values.to_numpy(dtype="datetime64[us]")
+    return (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")
 
 
-_READ = {"double": _numbers, "string": _texts, "boolean": _truths, "datetime": _days}
+_READ: Mapping[str, Callable[[pd.Series], np.ndarray]] = {
+    "double": _numbers,
+    "string": _texts,
+    "boolean": _truths,
+    "datetime": _days,
+}
 
 
-def _refuse(values: pd.Series, right, what: str) -> None:
+def _refuse(name: str, values: np.ndarray, right, what: str) -> None:
     """Name the column and the first value in it that is neither right nor missing: over HTTP a 400."""
-    wrong = values[~(np.asarray(right, dtype=bool) | values.isna())]
-    if len(wrong):
+    wrong = ~(np.asarray(right, dtype=bool) | pd.isna(values))
+    if wrong.any():
         raise MlflowException.invalid_parameter_value(
-            f"column {values.name!r} holds {wrong.tolist()[0]!r}, which is not {what}"
+            f"column {name!r} holds {values[wrong].tolist()[0]!r}, which is not {what}"
         )
+
+
+class _Numbers(NamedTuple):
+    """Columns of numbers, where they lie in the prepared rows, and what is done to them there."""
+
+    names: list[str]
+    place: slice
+    steps: list[Callable[[np.ndarray], np.ndarray]]
+
+
+class _Category(NamedTuple):
+    """A column of categories, where it lies in the prepared rows, and what its values become there."""
+
+    name: str
+    place: slice
+    rows: dict[Any, int]  # known value: its row of `table`
+    table: np.ndarray  # (known values + 2, width); the last two rows are of a missing and of an unseen one
+
+
+class Encoder:
+    """A fitted ColumnTransformer, for requests as look-ups: scikit-learn takes milliseconds to begin on a row.
+
+    What a category becomes is the transformer's own answer, asked once for each that it knows, for a missing and for an
+    unseen one. Where it does anything else than `tabular.estimators.preprocessor` asks for, or to other numbers than
+    the look-ups lead to, it is used itself.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        self._transformer = transformer
+        self._parts: list[_Numbers | _Category] = []
+        sample = _sample(transformer)
+        if sample is None:
+            return
+        prepared = transformer.transform(_as_frame(sample))
+        self._sparse = None if isinstance(prepared, np.ndarray) else type(prepared)
+        dense = prepared if self._sparse is None else prepared.toarray()
+        self._width = dense.shape[1]
+        # BLAS sums rows and columns in different orders
+        self._order = "C" if dense.flags.c_contiguous else "F"
+        self._parts = _parts(transformer, sample, dense)
+        if not np.array_equal(self._look_up(sample), dense, equal_nan=True):
+            self._parts = []
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the transformer is one that look-ups stand for."""
+        return bool(self._parts)
+
+    def prepare(self, features: Features) -> Any:
+        """What the transformer makes of the features, bit by bit: (n, prepared columns), an array or sparse."""
+        if not self._parts or len(next(iter(features.values()))) > MOST_OF_A_REQUEST:
+            return self._transformer.transform(_as_frame(features))
+        prepared = self._look_up(features)
+        return prepared if self._sparse is None else self._sparse(prepared)
+
+    def _look_up(self, features: Features) -> np.ndarray:
+        rows = len(next(iter(features.values())))
+        prepared = np.empty((rows, self._width), order=self._order)
+        for part in self._parts:
+            if isinstance(part, _Numbers):
+                for at, name in enumerate(part.names, part.place.start):
+                    prepared[:, at] = features[name]
+                for step in part.steps:
+                    prepared[:, part.place] = step(prepared[:, part.place])
+            else:
+                values, row, unseen = features[part.name], part.rows.get, len(part.table) - 1
+                found = [row(value, unseen) for value in values.tolist()]
+                prepared[:, part.place] = part.table[np.where(pd.isna(values), unseen - 1, found)]
+        return prepared
+
+
+def _sample(transformer: Any) -> Features | None:
+    """Rows that hold each known category, a missing and an unseen one; None where a part is not of a kind we know."""
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+    values: dict[str, np.ndarray] = {}
+    for _, part, names in transformer.transformers_:
+        if isinstance(part, (OneHotEncoder, OrdinalEncoder)):
+            values.update(zip(names, map(_values, part.categories_), strict=True))
+        elif _steps(part) is not None:
+            values.update(dict.fromkeys(names, np.array([np.nan, 0.0, 1.5, -1e6])))
+        else:
+            return None
+    rows = max(map(len, values.values()))
+    return {name: np.resize(values[name], rows) for name in transformer.feature_names_in_}
+
+
+def _values(categories: np.ndarray) -> np.ndarray:
+    """The categories of a column, a missing value, and one that is none of them."""
+    known = categories[~pd.isna(categories)].tolist()
+    kind, taken = str if categories.dtype == object else float, set(known)
+    unseen = next(value for number in itertools.count() if (value := kind(number)) not in taken)
+    return np.array([*known, np.nan, unseen], dtype=categories.dtype)
+
+
+def _steps(transformer: Any) -> list[Callable[[np.ndarray], np.ndarray]] | None:
+    """What a transformer does to numbers, as functions of (n, columns); None where that is not known."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    steps = []
+    for step in [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]:
+        if isinstance(step, SimpleImputer):
+            steps.append(lambda Z, fill=step.statistics_: np.where(np.isnan(Z), fill, Z))
+        elif isinstance(step, StandardScaler):
+            steps.append(lambda Z, mean=step.mean_, scale=step.scale_: (Z - mean) / scale)
+        elif not (isinstance(step, FunctionTransformer) and step.func is None):  # a column that is passed through
+            return None
+    return steps
+
+
+def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Numbers | _Category]:
+    """The parts of a ColumnTransformer whose answer to the sample is known."""
+    parts: list[_Numbers | _Category] = []
+    for name, part, names in transformer.transformers_:
+        place = transformer.output_indices_[name]
+        if not hasattr(part, "categories_"):
+            parts.append(_Numbers(list(names), place, _steps(part) or []))
+            continue
+        start = place.start
+        for column, categories, width in zip(names, part.categories_, _widths(part), strict=True):
+            values, at = _values(categories), slice(start, start + width)
+            known = {value: row for row, value in enumerate(values[:-2].tolist())}
+            parts.append(_Category(column, at, known, prepared[: len(values), at].copy()))
+            start += width
+    return parts
+
+
+def _widths(encoder: Any) -> list[int]:
+    """How many columns an encoder makes of each; of a one-hot encoded one, the rare categories share a column."""
+    from sklearn.preprocessing import OrdinalEncoder
+
+    if isinstance(encoder, OrdinalEncoder):
+        return [1] * len(encoder.categories_)
+    rare = getattr(encoder, "infrequent_categories_", [None] * len(encoder.categories_))
+    both = zip(encoder.categories_, rare, strict=True)
+    return [len(every) if few is None else len(every) - len(few) + 1 for every, few in both]
 
 
 class TabularModel(mlflow.pyfunc.PythonModel):
@@ -96,6 +261,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         trusted = self.description["trusted_types"]
         self.features = skops.io.load(folder / FEATURES, trusted=trusted)
+        self.encoder = Encoder(self.features)
         if (folder / BOOSTER).exists():
             import lightgbm
 
@@ -105,32 +271,50 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
     def probabilities(self, features: pd.DataFrame) -> np.ndarray:
         """(n, classes) float64, for features as `as_features` gives them."""
-        if features.empty:
-            return np.zeros((0, len(self.description["classes"])))  # scikit-learn refuses no rows
-        prepared = self.features.transform(features)
-        seen = self.description["classes_seen"]
-        if hasattr(self.classifier, "predict_proba"):
-            found = self.classifier.predict_proba(prepared)
-        else:
-            found = self.classifier.predict(prepared)
-            found = np.column_stack([1 - found, found]) if found.ndim == 1 else found
-        whole = np.zeros((len(features), len(self.description["classes"])))
-        whole[:, seen] = found
-        return whole
+        return self._probabilities({name: features[name].to_numpy() for name in features}, len(features))
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
         """Label and probability of each class; of two classes the positive one from `params["threshold"]` up."""
-        probabilities = self.probabilities(as_features(model_input, self.description["columns"]))
+        probabilities = self._probabilities(_read(model_input, self.description["columns"]), len(model_input))
         classes, positive = self.description["classes"], self.description["positive"]
         if len(classes) == 2:
             threshold = (params or {}).get("threshold", self.description["threshold"])
             codes = np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
         else:
             codes = probabilities.argmax(axis=1)
-        answer = {"label": [classes[code] for code in codes]}
+        answer = {"label": [classes[code] for code in codes.tolist()]}
         for code, label in enumerate(classes):
             answer[f"probability_{label}"] = probabilities[:, code]
         return pd.DataFrame(answer, index=model_input.index)
+
+    def _probabilities(self, features: Features, rows: int) -> np.ndarray:
+        whole = np.zeros((rows, len(self.description["classes"])))
+        if rows:  # scikit-learn refuses none
+            whole[:, self.description["classes_seen"]] = _ask(self.classifier, self.encoder.prepare(features))
+        return whole
+
+
+def _ask(classifier: Any, prepared: Any) -> np.ndarray:
+    """(n, classes seen) probabilities, as `predict_proba` of the fitted classifier gives them, bit by bit."""
+    if not hasattr(classifier, "predict_proba"):
+        alone = {"num_threads": 1} if prepared.shape[0] < FEWEST_FOR_THREADS else {}
+        found = classifier.predict(prepared, **alone)
+        return np.column_stack([1 - found, found]) if found.ndim == 1 else found
+    if type(classifier).__module__ == "sklearn.ensemble._forest" and isinstance(prepared, np.ndarray):
+        return _ask_trees(classifier, prepared)
+    return classifier.predict_proba(prepared)
+
+
+def _ask_trees(forest: Any, prepared: np.ndarray) -> np.ndarray:
+    """As a forest's `predict_proba`, without a task and a check of the rows for each of its trees."""
+    with np.errstate(over="ignore"):
+        rows = prepared.astype(np.float32, order="C")
+    if np.isinf(rows).any():
+        return forest.predict_proba(prepared)  # has an error for them
+    whole = np.zeros((len(rows), forest.n_classes_))
+    for tree in forest.estimators_:
+        whole += tree.tree_.predict(rows)[:, : forest.n_classes_]
+    return whole / len(forest.estimators_)
 
 
 mlflow.models.set_model(TabularModel())

@@ -7,44 +7,17 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from servers import Server
 
 from steps.served import as_features
 
 ROW = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
-
-
-class Server:
-    """A scoring server under way."""
-
-    def __init__(self, port: int) -> None:
-        self.address = f"http://127.0.0.1:{port}"
-
-    def up(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/ping", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    def ask(self, body: dict[str, Any]) -> tuple[int, Any]:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.address}/invocations", json.dumps(body).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)["predictions"]
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)["message"]
-
-    def records(self, *rows: dict[str, Any], **more: Any) -> tuple[int, Any]:
-        return self.ask({"dataframe_records": list(rows), **more})
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +55,7 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
     one = shelf["random_forest", 2]
     frame = one.data.frame.head(5)
     expected = one.fitted.probabilities(one.data.X.head(5))[:, 1].tolist()
-    split = json.loads(frame.to_json(orient="split", date_format="iso", index=False, double_precision=15))
-    status, answers = server.ask({"dataframe_split": split})
+    status, answers = server.frame(frame)
     assert (status, [answer["probability_yes"] for answer in answers]) == (200, expected)
     assert set(answers[0]) == {"label", "probability_no", "probability_yes"}
     records = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))

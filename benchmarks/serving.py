@@ -1,0 +1,270 @@
+"""How long a served model takes over one of the same signature that answers a constant, and over a plain pipeline.
+
+    python benchmarks/serving.py [--data hotel_bookings.csv.zip] [--run RUN] [--rounds 20]
+
+Three models are served by `mlflow models serve -w 1`, and asked in turn over connections that stay open: `constant`,
+which answers the same for every row and has the signature of ours; `tabular`, LightGBM as etl and train of this project
+leave it; and `plain`, a scikit-learn pipeline of our preprocessing and the same LightGBM, as `mlflow.sklearn` saves it.
+The data is the hotel bookings' table, or without --data a made one of 30 columns; --run is a run of train in the store
+that MLFLOW_TRACKING_URI names, which is served in the place of a model that is fitted here. Each round asks the
+constant twice: what the two differ by is the machine's noise.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import platform
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import mlflow
+import numpy as np
+import pandas as pd
+import yaml
+from chain import PROJECT, run, words
+from mlflow import MlflowClient
+from mlflow.models import ModelSignature
+
+PARAMS = {"n_estimators": 300, "num_leaves": 63, "learning_rate": 0.05, "subsample_freq": 1, "subsample": 0.8}
+ORDER = ("constant", "tabular", "constant again", "plain")
+MANY = 1000
+# Of one round, for each model.
+SINGLES, BATCHES = 40, 4
+CONSTANT = """
+import mlflow
+import pandas as pd
+
+COLUMNS = {columns!r}
+
+
+class Constant(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        rows = len(model_input)
+        return pd.DataFrame({{name: [value] * rows for name, value in COLUMNS.items()}}, index=model_input.index)
+
+
+mlflow.models.set_model(Constant())
+"""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that train has left, the rows that it learnt from and those that it did not, with the target."""
+
+    model: Path
+    columns: list[dict]
+    target: str
+    train: pd.DataFrame
+    holdout: pd.DataFrame
+
+
+def main() -> None:
+    """Serve the three, ask them in turn, and print the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--run", default="")
+    parser.add_argument("--rounds", type=int, default=20)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
+        folder = Path(made)
+        if not options.run:
+            mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+        trained = load(options.run or train(options.data, folder), folder)
+        models = {
+            "constant": save_constant(trained, folder),
+            "tabular": trained.model,
+            "plain": save_plain(trained, folder),
+        }
+        servers = {name: stack.enter_context(served(model, folder / f"{name}.log")) for name, model in models.items()}
+        servers["constant again"] = servers["constant"]
+        for rows, requests in ((1, SINGLES), (MANY, BATCHES)):
+            report(rows, measure(servers, bodies(trained, rows, requests), options.rounds))
+    print(f"\n{os.cpu_count()} cores, {platform.platform()}, mlflow {mlflow.__version__}")
+
+
+def train(data: Path | None, folder: Path) -> str:
+    """Run etl, and train with LightGBM; gives the run of train."""
+    problem = folder / "problem.yaml"
+    if data is None:
+        write_table(folder / "made.csv")
+        described = {"name": "made", "data": {"source": "made.csv", "target": "answer"}}
+    else:
+        described = yaml.safe_load((PROJECT / "problems" / "hotel_bookings.yaml").read_text(encoding="utf-8"))
+        described["data"]["source"] = str(data.resolve())
+    described["models"] = {"lightgbm": {"estimator": "lightgbm.LGBMClassifier", "params": PARAMS}}
+    problem.write_text(yaml.safe_dump(described), encoding="utf-8")
+    dataset = step("etl", folder, problem=problem)
+    return step("train", folder, problem=problem, dataset=dataset, model="lightgbm")
+
+
+def step(name: str, folder: Path, **parameters: object) -> str:
+    """Run a step by hand; gives its run."""
+    ended = run([str(PROJECT), "-e", name, "--experiment-name", "serving", *words(**parameters)], folder)
+    found = re.search(rf"tabular  {name} (\w+):", ended.output)
+    if not found:
+        sys.exit(f"{name} says no run:\n{ended.output}")
+    print(f"{name:16} {ended.seconds:6.1f} s", flush=True)
+    return found[1]
+
+
+def write_table(path: Path, rows: int = 20_000) -> None:
+    """20 numbers and 10 categories of 4 to 200 values, of which some are missing; the answer follows a few of them."""
+    generator = np.random.default_rng(0)
+    numbers = {f"number_{n}": generator.normal(size=rows).round(3) for n in range(20)}
+    sizes = np.geomspace(4, 200, 10).astype(int)
+    categories = {f"category_{n}": generator.integers(0, size, rows) for n, size in enumerate(sizes)}
+    score = numbers["number_0"] + numbers["number_1"] * numbers["number_2"] + (categories["category_3"] % 3 == 0)
+    texts = {name: np.char.add("value ", values.astype(str)) for name, values in categories.items()}
+    frame = pd.DataFrame({**numbers, **texts})
+    frame = frame.mask(generator.random(frame.shape) < 0.03)
+    frame.assign(answer=(score + generator.normal(size=rows) > 0.5).astype(int)).to_csv(path, index=False)
+
+
+def load(run_id: str, folder: Path) -> Trained:
+    """What a run of train has left, and the data set of the run of etl that it names."""
+    from steps import models, served, store, tracked
+
+    client = MlflowClient()
+    tags = client.get_run(run_id).data.tags
+    model = Path(mlflow.artifacts.download_artifacts(tags["tabular.model_uri"], dst_path=str(folder)))
+    description = json.loads((model / models.PARTS / served.DESCRIPTION).read_text(encoding="utf-8"))
+    etl = client.get_run(json.loads(tags[tracked.ARGUMENTS])["dataset"])
+    schema = store.schema(etl, folder)
+    parts = {}
+    for part in ("train", "holdout"):
+        rows = store.rows(etl, part, schema, folder)
+        parts[part] = rows.frame.assign(**{schema.target: rows.y})
+    return Trained(model, description["columns"], schema.target, **parts)
+
+
+def save_constant(trained: Trained, folder: Path) -> Path:
+    """The model that answers the same for each row, in the columns and with the signature of ours."""
+    model = mlflow.pyfunc.load_model(str(trained.model))
+    answer = model.predict(trained.holdout[[column["name"] for column in trained.columns]].head(1))
+    code = folder / "constant.py"
+    columns = {name: answer[name].tolist()[0] for name in answer}
+    code.write_text(CONSTANT.format(columns=columns), encoding="utf-8")
+    about = {"signature": model.metadata.signature, "pip_requirements": ["mlflow"]}
+    mlflow.pyfunc.save_model(folder / "constant", python_model=str(code), **about)
+    return folder / "constant"
+
+
+def save_plain(trained: Trained, folder: Path) -> Path:
+    """Our preprocessing and LightGBM as one pipeline of scikit-learn's, saved as MLflow's guides do."""
+    from lightgbm import LGBMClassifier
+    from sklearn.pipeline import make_pipeline
+
+    from steps.served import as_features
+    from tabular.datasets import Column
+    from tabular.estimators import preprocessor, resolve
+    from tabular.problem import Model
+
+    columns = [Column(**column) for column in trained.columns]
+    how = resolve(Model(estimator="lightgbm.LGBMClassifier"))
+    pipeline = make_pipeline(preprocessor(columns, how), LGBMClassifier(**PARAMS, verbose=-1, random_state=0))
+    pipeline.fit(as_features(trained.train, trained.columns), trained.train[trained.target])
+    mlflow.sklearn.save_model(
+        pipeline,
+        folder / "plain",
+        signature=ModelSignature(mlflow.pyfunc.load_model(str(trained.model)).metadata.signature.inputs),
+        pyfunc_predict_fn="predict_proba",
+        skops_trusted_types=["collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier"],
+        pip_requirements=["mlflow", "scikit-learn", "lightgbm", "skops"],
+    )
+    return folder / "plain"
+
+
+@contextlib.contextmanager
+def served(model: Path, log: Path) -> Iterator[http.client.HTTPConnection]:
+    """A model under `mlflow models serve`, and a connection to it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
+    command += ["-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        while not answers(connection):
+            if process.poll() is not None:
+                sys.exit(f"{model} is not served:\n{log.read_text(encoding='utf-8')}")
+            time.sleep(0.2)
+        yield connection
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def answers(connection: http.client.HTTPConnection) -> bool:
+    """Whether a server is up."""
+    try:
+        connection.request("GET", "/ping")
+        return connection.getresponse().read() is not None
+    except OSError:
+        connection.close()
+        return False
+
+
+def bodies(trained: Trained, rows: int, requests: int) -> list[bytes]:
+    """Requests of so many rows each that no model has seen."""
+    names = [column["name"] for column in trained.columns]
+    found = []
+    for number in range(requests):
+        part = trained.holdout[names].sample(rows, random_state=number, replace=rows > len(trained.holdout))
+        split = json.loads(part.to_json(orient="split", index=False, date_format="iso", double_precision=15))
+        found.append(json.dumps({"dataframe_split": split}).encode())
+    return found
+
+
+def measure(
+    servers: dict[str, http.client.HTTPConnection], requests: list[bytes], rounds: int
+) -> dict[str, list[float]]:
+    """Milliseconds of each request, by whom it was sent to; the first round fills the caches and is left out."""
+    times: dict[str, list[float]] = {name: [] for name in ORDER}
+    for number in range(rounds + 1):
+        for name in ORDER:
+            taken = [ask(servers[name], body) for body in requests]
+            if number:
+                times[name] += taken
+    return times
+
+
+def ask(connection: http.client.HTTPConnection, body: bytes) -> float:
+    """Milliseconds from the request to the last byte of the answer."""
+    started = time.perf_counter()
+    connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = answer.read()
+    taken = 1000 * (time.perf_counter() - started)
+    if answer.status != 200:
+        sys.exit(f"a request was refused: {content.decode()}")
+    return taken
+
+
+def report(rows: int, times: dict[str, list[float]]) -> None:
+    """Print p50 and p95 of each, and the p50 over that of the constant."""
+    constant = statistics.median(times["constant"] + times["constant again"])
+    print(f"\n{rows} row{'s' if rows > 1 else ''} a request, {len(times['plain'])} requests each")
+    for name, taken in times.items():
+        p50, p95 = np.percentile(taken, [50, 95])
+        print(f"{name:16} p50 {p50:6.2f} ms, p95 {p95:6.2f} ms, p50 over the constant's {p50 / constant:.2f}")
+
+
+if __name__ == "__main__":
+    main()
