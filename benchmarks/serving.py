@@ -239,6 +239,9 @@ def measure(
     times: dict[str, list[float]] = {name: [] for name in ORDER}
     for number in range(rounds + 1):
         for name in ORDER:
+            # uvicorn hangs up on who has been silent for some seconds
+            servers[name].close()
+            ask(servers[name], requests[0])
             taken = [ask(servers[name], body) for body in requests]
             if number:
                 times[name] += taken
