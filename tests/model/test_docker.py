@@ -106,7 +106,7 @@ def test_a_container_refuses_a_wrong_value_by_its_column(
 def test_our_image_has_half_the_weight_of_mlflows(images: dict[str, str]) -> None:
     base = weight(f"python:{'.'.join(map(str, sys.version_info[:3]))}-slim")
     added = {way: weight(image) - base for way, image in images.items()}
-    assert added["serving/Dockerfile"] < 0.6 * added["mlflow"]
+    assert added["serving/Dockerfile"] < 0.5 * added["mlflow"]
 
 
 def weight(image: str) -> int:
