@@ -14,7 +14,7 @@ from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
 
 PREVIOUS = "previous"
-MOST_NAMES = 20
+MOST_NAMES = 1000  # that are looked through for the one that may be meant
 
 
 def promote(step: tracked.Step) -> None:

@@ -312,7 +312,7 @@ class Problem(Section):
     @classmethod
     def _defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
-            raise ValueError(f"a problem is a mapping of keys ({', '.join(cls.model_fields)})")
+            raise ValueError(f"a problem is a mapping of sections ({', '.join(cls.model_fields)})")
         filled = {"models": MODELS, "registry": {}, **values}
         if isinstance(filled["registry"], dict):
             filled["registry"] = {"name": f"{values.get('name')}_classifier", **filled["registry"]}

@@ -80,6 +80,7 @@ def lab(tmp_path_factory, nursery):
     write_table(folder / "table.csv")
     (folder / "compared.yaml").write_text(PROBLEM)
     store = Store(folder, nursery=nursery)
+    store.environment["COLUMNS"] = "200"  # a process beside pytest's own has its width
     log_others(store)
     chains = [store.project(problem="compared.yaml", **more) for more in ({}, {}, {"seed": 8})]
     assert [chain.status for chain in chains] == [0, 0, 0], chains
