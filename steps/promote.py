@@ -80,17 +80,14 @@ def _version(step: tracked.Step, name: str, alias: str) -> ModelVersion:
 
 
 def _try(step: tracked.Step, version: ModelVersion) -> None:
-    what = f"{version.name} version {version.version}"
-    code, learnt = version.tags.get("tabular.digest.code"), version.tags.get("tabular.digest.model")
-    if code is None or learnt is None:
-        raise UserError(
-            f"version: {what} was not registered by Tabular (it has no tag tabular.digest.code), and what it would run "
-            "is not known: move its alias with MLflow's own client if you trust it"
-        )
     try:
-        tried.ask(step, f"models:/{version.name}/{version.version}", code=code, learnt=learnt)
+        recorded = registry.recorded(version)
     except UserError as error:
-        raise UserError(f"version: {what} cannot serve: {error}") from None
+        raise UserError(f"version: {error}: move its alias with MLflow's own client if you trust it") from None
+    try:
+        tried.ask(step, f"models:/{version.name}/{version.version}", **recorded)
+    except UserError as error:
+        raise UserError(f"version: {version.name} version {version.version} cannot serve: {error}") from None
 
 
 def _shown(event: dict[str, Any]) -> dict[str, Any]:

@@ -175,11 +175,11 @@ def same_matrix(found: Any, expected: Any) -> bool:
     return in_order and np.array_equal(found, expected, equal_nan=True)
 
 
-@pytest.mark.parametrize("kinds", [{"number", "category"}, {"number"}, {"category"}], ids=" ".join)
+@pytest.mark.parametrize("kinds", [("number", "category"), ("number",), ("category",)], ids=" ".join)
 @pytest.mark.parametrize("sparsely", [True, False])
 @pytest.mark.parametrize("how", WAYS, ids=lambda how: " ".join(how.model_dump().values()))
 def test_each_preprocessing_of_ours_is_looked_up_in_each_bit(
-    how: problem.Preprocessing, sparsely: bool, kinds: set[str], rows: dict[int, made.Data]
+    how: problem.Preprocessing, sparsely: bool, kinds: tuple[str, ...], rows: dict[int, made.Data]
 ) -> None:
     columns = [column for column in rows[2].schema.columns if column.kind in kinds]
     X = rows[2].X[[column.name for column in columns]]
