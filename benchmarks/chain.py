@@ -15,16 +15,15 @@ import os
 import platform
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+sys.path.insert(0, str(Path(__file__).parent))
 
-PROJECT = Path(__file__).resolve().parent.parent
+import yaml
+from typed import PROJECT, Ended, run, words
+
 TRIALS = 10
 LIGHTGBM_ALONE = """
 name: benchmark
@@ -45,15 +44,6 @@ registry: {{name: {name}}}
 """
 
 
-@dataclass(frozen=True)
-class Round:
-    """One run of a chain: seconds by the clock, seconds of work on all cores, and what it printed."""
-
-    seconds: float
-    work: float
-    output: str
-
-
 def main() -> None:
     """Time both in turn, and print the ratio of their best rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,22 +54,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = write_data(folder)
-        plain = [str(options.plain_chain.resolve()), *words(data=data, target="target", trials=TRIALS)]
-        rounds: dict[str, list[Round]] = {"plain": [], "tabular": []}
+        plain = [options.plain_chain.resolve(), *words(data=data, target="target", trials=TRIALS)]
+        rounds: dict[str, list[Ended]] = {"plain": [], "tabular": []}
         for number in range(options.rounds + 1):
             problem = write_problem(folder, data, number, one_model=options.one_model)
-            ours = [str(PROJECT), "--experiment-name", f"round {number}", *words(problem=problem)]
-            for chain, command in (("plain", plain), ("tabular", ours)):
-                ended = run(command, folder)
+            ours = [PROJECT, "--experiment-name", f"round {number}", *words(problem=problem)]
+            for chain, arguments in (("plain", plain), ("tabular", ours)):
+                ended = run(folder, *arguments)
                 if number:  # the first opens the store and fills the caches: not counted
                     rounds[chain].append(ended)
                     print(f"{chain:8} {ended.seconds:6.1f} s", flush=True)
     report(rounds)
-
-
-def words(**parameters: object) -> list[str]:
-    """Parameters as `mlflow run` takes them."""
-    return [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
 
 
 def write_problem(folder: Path, data: Path, number: int, *, one_model: bool) -> Path:
@@ -105,24 +90,7 @@ def write_data(folder: Path) -> Path:
     return path
 
 
-def run(arguments: list[str], folder: Path) -> Round:
-    """One `mlflow run`, timed from the caller's side."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is not kept is compiled by every process anew
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "mlflow", "run", *arguments, "--env-manager", "local"]
-    before = os.times()
-    started = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
-    after = os.times()
-    if done.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
-    work = sum(after[2:4]) - sum(before[2:4])
-    return Round(seconds, work, done.stdout)
-
-
-def report(rounds: dict[str, list[Round]]) -> None:
+def report(rounds: dict[str, list[Ended]]) -> None:
     """The best rounds, their ratio, how far the rounds lie apart, and where the time went."""
     best = {chain: min(ended, key=lambda one: one.seconds) for chain, ended in rounds.items()}
     for chain, ended in rounds.items():

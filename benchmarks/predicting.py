@@ -19,13 +19,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 import numpy as np
 import psutil
 import pyarrow as pa
 from pyarrow import csv
 from pyarrow import parquet as pq
+from typed import PROJECT, command, environment, words
 
-PROJECT = Path(__file__).resolve().parent.parent
 WRITERS = {"parquet": pq.ParquetWriter, "csv": csv.CSVWriter}
 BLOCK_ROWS = 250_000
 TRAINED_ON = 50_000
@@ -110,30 +112,22 @@ def train(folder: Path) -> None:
     """A champion, by the chain."""
     write(folder / "train.parquet", TRAINED_ON, seed=0)
     (folder / "predicting.yaml").write_text(PROBLEM.format(source=folder / "train.parquet"))
-    run(folder, ["-P", f"problem={folder / 'predicting.yaml'}"])
+    watched(folder, *words(problem=folder / "predicting.yaml"))
 
 
 def predict(folder: Path, table: Path) -> Round:
     """Score a table, and watch."""
-    parameters = {
-        "model": "models:/predicting_classifier@champion",
-        "data": str(table),
-        "output": str(folder / f"scored{table.suffix}"),
-    }
-    words = [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
-    return run(folder, ["-e", "predict", *words])
+    output = folder / f"scored{table.suffix}"
+    asked = words(model="models:/predicting_classifier@champion", data=table, output=output)
+    return watched(folder, "-e", "predict", *asked)
 
 
-def run(folder: Path, words: list[str]) -> Round:
+def watched(folder: Path, *arguments: str) -> Round:
     """One `mlflow run`, watched from the caller's side."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    command = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "--env-manager", "local"]
-    command += ["--experiment-name", "predicting", *words]
+    typed = command(PROJECT, "--experiment-name", "predicting", *arguments)
     started, peak = time.perf_counter(), 0
     with (folder / "output").open("w+") as output:
-        process = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = psutil.Popen(typed, cwd=folder, env=environment(folder), stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None:
             peak = max(peak, resident(process))
             time.sleep(0.05)
@@ -141,7 +135,7 @@ def run(folder: Path, words: list[str]) -> Round:
         output.seek(0)
         said = output.read()
     if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} failed:\n{said}")
+        sys.exit(f"{' '.join(typed)} failed:\n{said}")
     rates = [line.split()[-3] for line in said.splitlines() if line.endswith(" a second")]
     return Round(seconds, float(rates[0].replace(",", "")) if rates else 0.0, peak)
 

@@ -9,15 +9,15 @@ with 0 only if all were equal. Needs a clone of this repository, since a replay 
 
 import argparse
 import itertools
-import os
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).parent))
+
+from typed import PROJECT, Ended, ended, store, words
+
 WAYS = list(itertools.product(("uv", "virtualenv"), (1, 2)))
 
 
@@ -34,11 +34,11 @@ def main() -> None:
         folder = Path(made)
         data = str(Path(options.data).resolve()) if options.data else ""
         given = {"problem": options.problem, "data": data, "trials": options.trials, "jobs": 2}
-        status, said, seconds = run("main", folder, "uv", given)
-        if status:
-            sys.exit(said)
-        run_id = re.search(r"  run (\w{32}) in the experiment", said)[1]
-        print(f"chain of {options.problem}: {seconds:.0f} s", flush=True)
+        chain = entered(folder, "main", "uv", **given)
+        if chain.status:
+            sys.exit(chain.output)
+        run_id = re.search(r"  run (\w{32}) in the experiment", chain.output)[1]
+        print(f"chain of {options.problem}: {chain.seconds:.0f} s", flush=True)
         runs = [run_id] + (children(folder, run_id) if options.single else [])
         tries = [(run_id, *WAYS[number % len(WAYS)]) for number in range(options.times)]
         tries += [(child, *WAYS[number % len(WAYS)]) for number, child in enumerate(runs[1:])]
@@ -49,39 +49,27 @@ def main() -> None:
 
 def replay(folder: Path, number: int, run_id: str, manager: str, jobs: int) -> bool:
     """One replay; whether it proved equal. What is different is printed."""
-    status, said, seconds = run("reproduce", folder, manager, {"run": run_id, "jobs": jobs})
-    print(f"{number:3}  {manager:10} jobs {jobs}  {seconds:4.0f} s  {'NOT EQUAL' if status else 'equal'}", flush=True)
-    if status:
-        print(said, flush=True)
-    return status == 0
+    done = entered(folder, "reproduce", manager, run=run_id, jobs=jobs)
+    said = "NOT EQUAL" if done.status else "equal"
+    print(f"{number:3}  {manager:10} jobs {jobs}  {done.seconds:4.0f} s  {said}", flush=True)
+    if done.status:
+        print(done.output, flush=True)
+    return done.status == 0
+
+
+def entered(folder: Path, entry_point: str, manager: str, **parameters: object) -> Ended:
+    """One `mlflow run` of an entry point of ours."""
+    arguments = ["-e", entry_point, "--experiment-name", "replays", *words(**parameters)]
+    return ended(folder, PROJECT, *arguments, manager=manager)
 
 
 def children(folder: Path, run_id: str) -> list[str]:
     """The runs of the steps of a chain."""
     from mlflow import MlflowClient
 
-    client = MlflowClient(uri(folder))
+    client = MlflowClient(store(folder))
     experiment = client.get_run(run_id).info.experiment_id
     return [run.info.run_id for run in client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'")]
-
-
-def uri(folder: Path) -> str:
-    """The store."""
-    return f"sqlite:///{folder}/mlflow.db"
-
-
-def run(entry_point: str, folder: Path, manager: str, given: dict[str, object]) -> tuple[int, str, float]:
-    """One `mlflow run`: its exit status, what it said, and its seconds."""
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri(folder)}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    words = [sys.executable, "-m", "mlflow", "run", str(PROJECT), "-e", entry_point, "--env-manager", manager]
-    words += ["--experiment-name", "replays"]
-    words += [word for name, value in given.items() if value for word in ("-P", f"{name}={value}")]
-    started = time.perf_counter()
-    done = subprocess.run(
-        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-    return done.returncode, done.stdout, time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from chain import PROJECT, run, words
+from typed import PROJECT, run, words
 
 NOTHING = """
 name: nothing
@@ -36,14 +36,14 @@ def main() -> None:
         (folder / "nothing").mkdir()
         (folder / "nothing" / "MLproject").write_text(NOTHING)
         commands = {
-            "nothing": [str(folder / "nothing"), "--experiment-name", "rerun"],
-            "rerun": [str(PROJECT), "--experiment-name", "rerun", *words(trials=5)],
+            "nothing": [folder / "nothing", "--experiment-name", "rerun"],
+            "rerun": [PROJECT, "--experiment-name", "rerun", *words(trials=5)],
         }
-        run(commands["rerun"], folder)  # does the work
+        run(folder, *commands["rerun"])  # does the work
         seconds: dict[str, list[float]] = {name: [] for name in commands}
         for number in range(options.rounds + 1):
             for name, command in commands.items():
-                ended = run(command, folder)
+                ended = run(folder, *command)
                 if name == "rerun" and ended.output.count(" reused ") != 6:
                     sys.exit(f"a step was run again:\n{ended.output}")
                 if number:  # the first fills the caches

@@ -35,9 +35,9 @@ import mlflow
 import numpy as np
 import pandas as pd
 import yaml
-from chain import PROJECT, run, words
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
+from typed import PROJECT, run, words
 
 # As large as a search makes it; the estimator's own defaults are a fifth of that work.
 PARAMS = {"n_estimators": 300, "num_leaves": 63, "learning_rate": 0.05, "subsample_freq": 1, "subsample": 0.8}
@@ -115,7 +115,7 @@ def train(data: Path | None, folder: Path) -> str:
 
 def step(name: str, folder: Path, **parameters: object) -> str:
     """Run a step by hand; gives its run."""
-    ended = run([str(PROJECT), "-e", name, "--experiment-name", "serving", *words(**parameters)], folder)
+    ended = run(folder, PROJECT, "-e", name, "--experiment-name", "serving", *words(**parameters))
     found = re.search(rf"tabular  {name} (\w+):", ended.output)
     if not found:
         sys.exit(f"{name} says no run:\n{ended.output}")
