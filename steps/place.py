@@ -1,13 +1,12 @@
 """Where things are: this project, the folder that the caller stands in, the problem and data that they name."""
 
 import os
-import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from steps import PROJECT, guard
+from steps import PROJECT, git, guard
 from tabular import problem as problems
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
@@ -171,27 +170,28 @@ def changes(folder: Path) -> Path | None:
 
     Left out: what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of their own.
     """
-    if not _git("status", "--porcelain"):
+    if not git.ask(PROJECT, "status", "--porcelain"):
         return None
     # an index and a store of objects of our own: the caller's stay as they are
-    objects = (_git("rev-parse", "--git-path", "objects") or b"").decode().strip()
+    objects = git.ask_text(PROJECT, "rev-parse", "--git-path", "objects") or ""
     apart = {
         "GIT_INDEX_FILE": str(folder / "index"),
         "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
         "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((PROJECT / objects).resolve()),
     }
     (folder / "objects").mkdir()
-    _git("read-tree", "HEAD", **apart)
-    _git("add", "--update", **apart)
-    untracked = (_git("ls-files", "--others", "--exclude-standard", "-z") or b"").decode(errors="surrogateescape")
-    small = [name for name in untracked.split("\0") if name and _is_small(PROJECT / name)]
-    if small and _git("add", "--", *small, **apart) is None:
+    git.ask(PROJECT, "read-tree", "HEAD", **apart)
+    git.ask(PROJECT, "add", "--update", **apart)
+    untracked = git.ask(PROJECT, "ls-files", "--others", "--exclude-standard", "-z") or b""
+    names = untracked.decode(errors="surrogateescape").split("\0")
+    small = [name for name in names if name and _is_small(PROJECT / name)]
+    if small and git.ask(PROJECT, "add", "--", *small, **apart) is None:
         for name in small:  # one that git refuses, as a folder that is a repository, takes the others with it
-            if _git("add", "--", name, **apart) is None:
+            if git.ask(PROJECT, "add", "--", name, **apart) is None:
                 print(f"  note: {name} is not in {PATCH}: git refuses it", flush=True)
     patch = folder / PATCH
     # not `git diff`, which writes as the user has set it up: without prefixes, through a converter of their own
-    patch.write_bytes(_git("diff-index", "--patch", "--binary", "--cached", "HEAD", **apart) or b"")
+    patch.write_bytes(git.ask(PROJECT, "diff-index", "--patch", "--binary", "--cached", "HEAD", **apart) or b"")
     return patch
 
 
@@ -200,14 +200,3 @@ def _is_small(path: Path) -> bool:
     with suppress(OSError):
         return path.is_symlink() or path.stat().st_size <= MOST_OF_A_PATCH
     return False  # it has gone meanwhile
-
-
-def _git(*words: str, **environment: str) -> bytes | None:
-    """What git says of this project, or None outside git."""
-    try:
-        done = subprocess.run(
-            ["git", *words], cwd=PROJECT, capture_output=True, check=True, env={**os.environ, **environment}
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout

@@ -1,15 +1,13 @@
 """The tree that a run was started from, made once more: its commit, and the patch of what it had over that."""
 
-import os
 import re
-import subprocess
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps import PROJECT, place, store
+from steps import PROJECT, git, place, store
 from steps.tracked import PARENT, REPLAY_OF
 from tabular.errors import UserError
 
@@ -52,7 +50,7 @@ def make(run: Run, folder: Path) -> Path:
             f"run: {run.info.run_id} names no commit: it was not started in a git clone, so its tree is lost"
         )
     tree = folder / "tree"
-    if _git(folder, "init", "--quiet", str(tree)) is None:
+    if git.ask_text(folder, "init", "--quiet", str(tree)) is None:
         raise UserError("reproduce needs git, which makes the run's tree again")
     inside = _borrow(tree)
     _fetch(tree, commit, _addresses(run))
@@ -69,8 +67,8 @@ def _borrow(tree: Path) -> str:
 
     Unlike `git clone`, this takes a shallow clone, and commits that no branch holds any more.
     """
-    objects = _git(PROJECT, "rev-parse", "--git-path", "objects")
-    inside = _git(PROJECT, "rev-parse", "--show-prefix")
+    objects = git.ask_text(PROJECT, "rev-parse", "--git-path", "objects")
+    inside = git.ask_text(PROJECT, "rev-parse", "--show-prefix")
     if objects is None or inside is None:
         return ""  # an archive of the project, or its copy
     (tree / BORROWED).write_text(f"{(PROJECT / objects).resolve()}\n")
@@ -79,7 +77,7 @@ def _borrow(tree: Path) -> str:
 
 def _addresses(run: Run) -> list[str]:
     """Where a run's commit may be: where this clone came from, then where the run says that its tree came from."""
-    found = [_git(PROJECT, "remote", "get-url", "origin"), *(run.data.tags.get(name) for name in ADDRESSES)]
+    found = [git.ask_text(PROJECT, "remote", "get-url", "origin"), *(run.data.tags.get(name) for name in ADDRESSES)]
     plain = [address.partition("#")[0] for address in found if address]
     return [address for address in dict.fromkeys(plain) if re.search(r"^[\w+.-]+://|^[\w.-]+@[\w.-]+:|^/", address)]
 
@@ -92,7 +90,7 @@ def _fetch(tree: Path, commit: str, addresses: list[str]) -> None:
     (tree / BORROWED).unlink(missing_ok=True)
     for address in addresses:
         for words in (("--depth=1", "--", address, commit), ("--", address, "+refs/*:refs/found/*")):
-            if _git(tree, "fetch", "--quiet", *words) is not None and _has(tree, commit):
+            if git.ask_text(tree, "fetch", "--quiet", *words) is not None and _has(tree, commit):
                 return
     where = f" nor at {' or '.join(addresses)}" if addresses else ""
     raise UserError(f"run: its commit {commit[:12]} is not in this clone{where}: run reproduce in a clone that has it")
@@ -100,7 +98,7 @@ def _fetch(tree: Path, commit: str, addresses: list[str]) -> None:
 
 def _has(tree: Path, commit: str) -> bool:
     """Whether a commit is there with all its files: a partial or shallow clone may hold less."""
-    return _git(tree, "ls-tree", "-r", "--name-only", commit) is not None
+    return git.ask_text(tree, "ls-tree", "-r", "--name-only", commit) is not None
 
 
 def _patch(tree: Path, run: Run, folder: Path) -> None:
@@ -112,26 +110,5 @@ def _patch(tree: Path, run: Run, folder: Path) -> None:
 
 
 def _must(tree: Path, what: str, *words: str) -> None:
-    if _git(tree, *words) is None:
+    if git.ask_text(tree, *words) is None:
         raise UserError(f"run: {what} cannot be taken up again (git {words[0]} refuses it; TABULAR_DEBUG=1 shows why)")
-
-
-def _git(folder: Path, *words: str) -> str | None:
-    """What git says in a folder, without asking anybody for a password; None where it fails."""
-    own = ["git", "-c", f"core.hooksPath={os.devnull}"]
-    try:
-        done = subprocess.run(
-            [*own, *words],
-            cwd=folder,
-            env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except OSError:
-        return None
-    if done.returncode and os.environ.get("TABULAR_DEBUG") == "1":
-        print(f"git {' '.join(words)}: {done.stderr.strip()}", flush=True)
-    return done.stdout.strip() if done.returncode == 0 else None
