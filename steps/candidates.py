@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from steps import models, records, tracked, workers
 from steps.dataset import TRAINED_ON, DataSet
 from steps.served import TabularModel
-from tabular import bootstrap, gate, slices, training
+from tabular import bootstrap, gate, slices, thresholds, training
 from tabular.bootstrap import Interval
 from tabular.errors import UserError
 from tabular.gate import Check
@@ -43,6 +44,14 @@ class Judged:
     checks: Sequence[Check] = ()
     # what its score loses when a column is shuffled, the most important column first
     importances: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def thresholds(self) -> dict[str, list[float]] | None:
+        """What each threshold would make of its answers; of more than two classes None."""
+        positive = self.answers.positive
+        if positive is None:
+            return None
+        return thresholds.effect(self.answers.y, self.answers.probabilities, positive=positive)
 
     @property
     def passes(self) -> bool:

@@ -263,10 +263,7 @@ def _draw(step: tracked.Step, asked: Asked, found: Board) -> None:
             found.axes, scores, title=f"What the best {asked.title} differ in", **about
         ),
     }
-    folder = step.artifacts / "pictures"
-    folder.mkdir()
-    for name, figure in drawn.items():
-        style.save(figure, folder / f"{name}.png")
+    style.save_all(drawn, step.artifacts / store.PICTURES)
 
 
 def _conclude(step: tracked.Step, asked: Asked, found: Board, *, is_listed_once: bool) -> None:

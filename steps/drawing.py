@@ -1,6 +1,5 @@
 """The pictures of an evaluation: of each candidate, of all beside each other, of the data."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from functools import partial
@@ -12,7 +11,7 @@ from mlflow.entities import Run
 from steps import models, store, tracked, workers
 from steps.candidates import Judged
 from steps.dataset import DataSet
-from tabular import pictures, search_pictures, style, thresholds, training, verdict_pictures
+from tabular import pictures, search_pictures, style, training, verdict_pictures
 from tabular.metrics import sign
 from tabular.problem import Problem
 
@@ -82,15 +81,14 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
 
 def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
     """What other thresholds would do, of two classes."""
-    answers = candidate.answers
-    if answers.positive is None:
+    if candidate.thresholds is None:
         return {}
     return {
         "threshold_effect": partial(
             verdict_pictures.threshold_effect,
-            thresholds.effect(answers.y, answers.probabilities, positive=answers.positive),
+            candidate.thresholds,
             threshold=models.threshold(candidate.model),
-            positive=holdout.schema.classes[answers.positive],
+            positive=holdout.schema.classes[candidate.answers.positive],
             title=f"{candidate.name}: thresholds on the holdout of {problem.name}",
         )
     }
@@ -133,7 +131,7 @@ def _learning(step: tracked.Step, candidate: Judged, search: Run | None) -> dict
     found: dict[str, Drawing] = {}
     run = candidate.run
     if any(name.endswith("_loss_by_iteration") for name in run.data.metrics):
-        curves = json.loads(store.artifact(run, store.CURVES, step.folder).read_text(encoding="utf-8"))
+        curves = store.content(run, store.CURVES, step.folder)
         title = f"{candidate.name}: loss by iteration, mean of the folds"
         found["loss_by_iteration"] = partial(
             pictures.learning_curve, curves, iterations=curves.pop("iteration"), metric="log_loss", title=title
@@ -143,8 +141,7 @@ def _learning(step: tracked.Step, candidate: Judged, search: Run | None) -> dict
 
 def _of_search(step: tracked.Step, name: str, search: Run) -> dict[str, Drawing]:
     """How far a search got, what mattered in it, and where the good values lie."""
-    table = json.loads(store.artifact(search, store.TRIALS, step.folder).read_text(encoding="utf-8"))
-    columns = {key: [row[place] for row in table["data"]] for place, key in enumerate(table["columns"])}
+    columns = store.table(search, store.TRIALS, step.folder)
     metric = search.data.params["search_metric"]
     scores = [np.nan if score is None else score for score in columns[metric]]
     # of those that a trial was not given but found, it has none where it failed
@@ -180,9 +177,6 @@ def _of_search(step: tracked.Step, name: str, search: Run) -> dict[str, Drawing]
 
 def _tally(step: tracked.Step, source: Run) -> dict[str, dict[str, int]]:
     """Part of the data: the rows of each class in it, as etl counted them."""
-    table = json.loads(store.artifact(source, store.CLASSES, step.folder).read_text(encoding="utf-8"))
-    names, *counts = zip(*table["data"], strict=True)
-    return {
-        part: {str(name): count for name, count in zip(names, found, strict=True)}
-        for part, found in zip(table["columns"][1:], counts, strict=True)
-    }
+    counts = store.table(source, store.CLASSES, step.folder)
+    names = list(map(str, counts.pop("class")))
+    return {part: dict(zip(names, found, strict=True)) for part, found in counts.items()}

@@ -14,7 +14,6 @@ from mlflow.entities import Metric, Run
 from steps import candidates, dataset, drawing, frozen, records, store, tracked
 from steps.candidates import Judged
 from steps.dataset import DataSet
-from tabular import thresholds
 from tabular.problem import Problem
 
 
@@ -41,8 +40,7 @@ def _searches(step: tracked.Step, trained: list[Run]) -> dict[str, Run]:
 def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
     best = ranked[0]
     step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
-    rows = [_row(candidate, problem.search.metric) for candidate in ranked]
-    step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
+    step.table(store.by_column([_row(one, problem.search.metric) for one in ranked]), store.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
     step.json({"candidates": entries}, store.EVALUATION)
     step.log(
@@ -156,9 +154,8 @@ def _log_looks(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: l
             step.table(_slices(one, problem.search.metric), f"{store.SLICES}/{one.name}.json")
         lost = {"column": list(one.importances), f"loss of {problem.search.metric}": list(one.importances.values())}
         step.table(lost, f"permutation_importance/{one.name}.json")
-        if one.answers.positive is not None:
-            found = thresholds.effect(one.answers.y, one.answers.probabilities, positive=one.answers.positive)
-            step.table(found, f"{store.THRESHOLDS}/{one.name}.json")
+        if one.thresholds is not None:
+            step.table(one.thresholds, f"{store.THRESHOLDS}/{one.name}.json")
 
 
 def _slices(candidate: Judged, metric: str) -> dict[str, list[Any]]:

@@ -3,7 +3,6 @@
 Reads the registry and changes nothing.
 """
 
-import json
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -144,8 +143,8 @@ def _faster(step: tracked.Step, challenger: TabularModel, champion: TabularModel
     """The seconds for the same rows, in turn; a replay takes those that were measured then."""
     then = step.arguments["replays"]
     if then:
-        told = store.artifact(step.client.get_run(then), store.VERDICT, step.folder).read_text(encoding="utf-8")
-        return gate.TieBreak(**json.loads(told)["comparison"]["tie_break"])
+        told = store.content(step.client.get_run(then), store.VERDICT, step.folder)
+        return gate.TieBreak(**told["comparison"]["tie_break"])
     X = holdout.X.iloc[:ROWS_TO_TIME]
     seconds = [[_seconds(model, X) for model in (challenger, champion)] for _ in range(TIMES)]
     return gate.TieBreak("faster", *np.median(seconds, axis=0).tolist())

@@ -4,7 +4,6 @@ Freezes the problem, runs each task of `steps.pipeline` as a child run in its ow
 came of it.
 """
 
-import json
 import shutil
 import time
 from collections.abc import Mapping
@@ -104,7 +103,7 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], second
     tags = runs["register"].data.tags
     step.json({name: run.info.run_id for name, run in runs.items()}, store.CHAIN)
     rows = _in_hand(leaderboard(evaluation, step.folder), runs)
-    step.table({name: [row[name] for row in rows] for name in rows[0]}, store.LEADERBOARD)
+    step.table(store.by_column(rows), store.LEADERBOARD)
     outcome = tags[OUTCOME]
     kept = ("tabular.verdict", "tabular.champion", "tabular.champion.version", "tabular.winner")
     step.log(
@@ -125,8 +124,8 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], second
 
 def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
     """The rows of the leaderboard that evaluate left, the best candidate first."""
-    found = json.loads(store.artifact(evaluation, store.LEADERBOARD, folder).read_text(encoding="utf-8"))
-    return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
+    found = store.table(evaluation, store.LEADERBOARD, folder)
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
 def _in_hand(rows: list[dict[str, Any]], runs: Mapping[str, Run]) -> list[dict[str, Any]]:

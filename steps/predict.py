@@ -201,10 +201,8 @@ def _log_shifts(step: tracked.Step, asked: Origin, found: Mapping[str, list[shif
     rows = [row for what, shifts in found.items() for row in shift.rows_of(shifts, what)]
     if not rows:
         return
-    step.table({name: [row[name] for row in rows] for name in rows[0]}, TABLE)
+    step.table(store.by_column(rows), TABLE)
     step.table(shift.bins_of([one for shifts in found.values() for one in shifts]), BINS)
-    folder = step.artifacts / "pictures"
-    folder.mkdir()
     title = f"{asked.name}: shift of the rows scored"
     figure = shift_pictures.population_stability(found["input"], found["score"], title=title)
-    style.save(figure, folder / "shift.png")
+    style.save_all({"shift": figure}, step.artifacts / store.PICTURES)

@@ -8,7 +8,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import guard, registry, tracked, tried
+from steps import guard, registry, store, tracked, tried
 from steps.terminal import say, table
 from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
@@ -36,8 +36,7 @@ def promote(step: tracked.Step) -> None:
     events = registry.history(step.client, name)
     say(table([_shown(event) for event in events]))
     say(f"  {said}")
-    columns = list(events[0]) if events else []
-    step.table({column: [event[column] for event in events] for column in columns}, "history.json")
+    step.table(store.by_column(events), "history.json")
     step.log(params={"name": name, "version": version.version, "alias": alias, "reason": step.arguments["reason"]})
     step.finish(f"promote {name}", said, f"{said}.\n\n{step.arguments['reason']}")
 

@@ -43,8 +43,7 @@ def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, A
     UserError
         Where the runs given are not of what was evaluated.
     """
-    path = store.artifact(evaluation, store.EVALUATION, folder)
-    best = json.loads(path.read_text(encoding="utf-8"))["candidates"][0]
+    best = store.content(evaluation, store.EVALUATION, folder)["candidates"][0]
     if not trained:
         return best
     for run in trained:

@@ -1,8 +1,8 @@
 """What the report is made of: gathered from the runs that led to a verdict."""
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ def gather(
         figures=_figures(winner),
         leaderboard=_leaderboard(step, evaluation, metric),
         slices=_slices(step, evaluation, winner["model"]),
-        classes=_table(step, data, store.CLASSES),
-        profile=_some_columns(_table(step, data, store.PROFILE), PROFILE),
+        classes=_table(store.table(data, store.CLASSES, step.folder)),
+        profile=_profile(step, data),
         pictures=_pictures(step, evaluation, winner["model"]),
         facts=_facts(step, data, trained, search),
         lineage=_lineage(step, data, search, trained, evaluation),
@@ -82,8 +82,7 @@ def _figures(winner: dict[str, Any]) -> dict[str, tuple[float | None, float | No
 
 def _leaderboard(step: tracked.Step, evaluation: Run, metric: str) -> Table:
     """A row a candidate, with its intervals."""
-    path = store.artifact(evaluation, store.EVALUATION, step.folder)
-    found = json.loads(path.read_text(encoding="utf-8"))["candidates"]
+    found = store.content(evaluation, store.EVALUATION, step.folder)["candidates"]
     others = [name for name in METRICS if name != metric]
     columns = ["model", metric, "95 % interval", "behind", "cross-validated", "training", *others, "gate"]
     rows = []
@@ -113,19 +112,19 @@ def _slices(step: tracked.Step, evaluation: Run, model: str) -> Table:
     name = f"{store.SLICES}/{model}.json"
     if name not in records.names(evaluation, step.folder):
         return Table((), ())
-    found = _table(step, evaluation, name)
-    judged = found.columns.index("judged")
-    return Table(found.columns[:judged], [row[:judged] for row in found.rows if row[judged]][:MOST_SLICES])
+    found = store.table(evaluation, name, step.folder)
+    judged = found.pop("judged")
+    every = _table(found)
+    return Table(every.columns, list(compress(every.rows, judged))[:MOST_SLICES])
 
 
-def _table(step: tracked.Step, run: Run, name: str) -> Table:
-    found = json.loads(store.artifact(run, name, step.folder).read_text(encoding="utf-8"))
-    return Table(found["columns"], found["data"])
+def _profile(step: tracked.Step, data: Run) -> Table:
+    found = store.table(data, store.PROFILE, step.folder)
+    return _table({name: found[name] for name in PROFILE})
 
 
-def _some_columns(table: Table, names: Sequence[str]) -> Table:
-    places = [table.columns.index(name) for name in names]
-    return Table(names, [[row[place] for place in places] for row in table.rows])
+def _table(columns: Mapping[str, list[Any]]) -> Table:
+    return Table(list(columns), list(zip(*columns.values(), strict=True)))
 
 
 def _pictures(step: tracked.Step, evaluation: Run, winner: str) -> dict[str, list[Picture]]:

@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 from mlflow import MlflowClient
@@ -97,6 +98,22 @@ def fetch(found: Run, path: str, folder: Path) -> Path:
         ) from None
 
 
+def content(found: Run, path: str, folder: Path) -> Any:
+    """The plain values of an artifact that `tracked.Step.json` left."""
+    return json.loads(artifact(found, path, folder).read_text(encoding="utf-8"))
+
+
+def table(found: Run, path: str, folder: Path) -> dict[str, list[Any]]:
+    """The columns of a table that `tracked.Step.table` left, None where a value is missing."""
+    told = content(found, path, folder)
+    return {name: [row[place] for row in told["data"]] for place, name in enumerate(told["columns"])}
+
+
+def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows of one kind as the columns of a table."""
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
+
+
 def problem(found: Run, folder: Path) -> Problem:
     """The frozen problem that a run holds."""
     path = artifact(found, PROBLEM, folder)
@@ -105,7 +122,7 @@ def problem(found: Run, folder: Path) -> Problem:
 
 def chain(main: Run, folder: Path) -> dict[str, str]:
     """Task: the id of the run that did its work, of a run of main."""
-    found: dict[str, str] = json.loads(artifact(main, CHAIN, folder).read_text(encoding="utf-8"))
+    found: dict[str, str] = content(main, CHAIN, folder)
     return found
 
 

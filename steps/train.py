@@ -3,7 +3,6 @@
 Leaves cross-validated and training metrics, the loss by iteration where the model has iterations, and the fitted model.
 """
 
-import json
 import math
 import time
 from typing import Any
@@ -25,11 +24,11 @@ def train(step: tracked.Step) -> None:
     name = frozen.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train")
     search = _search(step, name)
-    params = _left(search, store.BEST_PARAMS, step)["params"] if search else {}
+    params = store.content(search, store.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
     names = with_named(problem.search.metric)
     if search:  # it has cross-validated its best on the same folds
-        result = training.CrossValidation(**_left(search, store.CROSS_VALIDATION, step))
+        result = training.CrossValidation(**store.content(search, store.CROSS_VALIDATION, step.folder))
     else:
         cuts = rows.folds(problem)
         result = training.cross_validate(
@@ -68,10 +67,6 @@ def _search(step: tracked.Step, name: str) -> Run | None:
     if searched != name:
         raise UserError(f"params: run {given} searched for {searched!r}, and the model is {name!r}")
     return found
-
-
-def _left(search: Run, artifact: str, step: tracked.Step) -> dict[str, Any]:
-    return json.loads(store.artifact(search, artifact, step.folder).read_text(encoding="utf-8"))
 
 
 def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:

@@ -85,10 +85,6 @@ def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], pos
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     return _threshold_curve(ROC, y, probabilities, classes=classes, positive=positive, title=title)
 
@@ -309,10 +305,6 @@ def feature_importance(importances: Mapping[str, float], *, kind: str, title: st
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     top = sorted(importances.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_BARS]
     with style.house():
@@ -322,10 +314,7 @@ def feature_importance(importances: Mapping[str, float], *, kind: str, title: st
             style.say(axes, "The model has no importances.")
             return figure
         axes.barh(range(len(top)), [value for _, value in top], color=style.BLUE, height=0.7)
-        axes.set_yticks(range(len(top)), [style.text(name) for name, _ in top])
-        axes.set_ylim(len(top) - 0.4, -0.6)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
+        style.one_a_line(axes, [style.text(name) for name, _ in top])
         hidden = len(importances) - len(top)
         style.remark(axes, f"the first {len(top)} of {len(importances)} features" if hidden else "")
         return figure
@@ -340,10 +329,6 @@ def metrics_of_candidates(metrics: Mapping[str, Mapping[str, float]], *, title: 
         A metric that a model lacks, or that is not finite, is written as "n/a".
     title : str
         The title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     """
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
@@ -415,10 +400,6 @@ def learning_curve(
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     with style.house():
         figure, axes = style.new_figure(title)
@@ -453,10 +434,6 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Fig
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     totals: dict[str, int] = {}
     for part in counts.values():
@@ -482,11 +459,8 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Fig
             bars = axes.barh(at, shares, height=0.9 * height, color=color, label=label)
             texts = [f"{share:.1%}  ({of_class.get(name, 0):,})" for name, share in zip(names, shares, strict=True)]
             axes.bar_label(bars, texts, padding=3, fontsize=8)
-        axes.set_yticks(range(len(names)), [style.text(name) for name in names])
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        style.one_a_line(axes, [style.text(name) for name in names])
         axes.margins(x=0.2)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
         axes.xaxis.set_major_formatter(style.percent)
         hidden = len(totals) - len(names)
         style.remark(axes, f"the {len(names)} most frequent of {len(totals)} classes" if hidden else "")

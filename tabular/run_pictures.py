@@ -17,7 +17,7 @@ import numpy as np
 from tabular import style
 from tabular.differing import Value, number
 from tabular.metrics import Floats
-from tabular.search_pictures import RED, WIDE_SPAN
+from tabular.search_pictures import WIDE_SPAN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,10 +61,6 @@ def ranking(
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     values, deviations = _finite(scores), _finite(spreads or [None] * len(scores))
     shown = _best_first(values, greater_is_better)[:MOST_RUNS]
@@ -79,15 +75,13 @@ def ranking(
         axes.barh(at, values - best, left=best, height=0.62, color=style.BLUE, alpha=0.35)
         axes.errorbar(values, at, xerr=deviations, fmt="none", ecolor=style.FAINT, elinewidth=1)
         axes.axvline(best, color=style.INK, linewidth=0.8)
-        axes.scatter(values, at, s=34, color=[RED, *[style.BLUE] * (len(shown) - 1)], zorder=3)
+        axes.scatter(values, at, s=34, color=[style.RED, *[style.BLUE] * (len(shown) - 1)], zorder=3)
         written = [f"{value:.4f}" if np.isfinite(value) else "n/a" for value in values]
         labels = [f"{style.text(names[run], longest=40)}   {score}" for run, score in zip(shown, written, strict=True)]
-        axes.set_yticks(at, labels)
-        axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=style.text(metric))
+        style.one_a_line(axes, labels)
+        axes.set_xlabel(style.text(metric))
         axes.use_sticky_edges = False  # of the bars, which begin at the best
         axes.margins(x=0.06)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(False, axis="y")
         _say_below(figure, *_on_ranking(len(names) - len(shown), deviations, greater_is_better))
         return figure
 
@@ -148,10 +142,6 @@ def parallel_coordinates(
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     Notes
     -----
     A. Inselberg, "The plane with parallel coordinates", The Visual Computer 1, 1985. The lines are curves, which the
@@ -197,7 +187,7 @@ def _draw_lines(axes: Axes, at: Floats, scores: Floats) -> None:
             middle = (left + right) / 2
             points += [(middle, heights[left]), (middle, heights[right]), (right, heights[right])]
             codes += [Path.CURVE4] * 3
-        color, width = (RED, 2.6) if run == 0 else (shades(0.3 + 0.6 * darkness[run]), 1.3)
+        color, width = (style.RED, 2.6) if run == 0 else (shades(0.3 + 0.6 * darkness[run]), 1.3)
         axes.add_patch(PathPatch(Path(points, codes), fill=False, edgecolor=color, linewidth=width, capstyle="round"))
         axes.plot(places, heights, linestyle="", marker="o", markersize=5 if run == 0 else 3, color=color)
 

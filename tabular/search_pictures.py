@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-RED = "#bd1f01"
 MOST_SLICES = 12
 # Fewer trials say nothing of what matters.
 FEWEST_TRIALS = 12
@@ -56,10 +55,6 @@ def search_history(
         The score's direction.
     title : str
         The title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     """
     values, at, whole = np.asarray(scores, float), np.asarray(seconds, float), np.asarray(complete, bool)
@@ -112,7 +107,7 @@ def _draw_far(axes: Axes, at: Floats, values: Floats, greater_is_better: bool) -
 
 def _draw_failed(axes: Axes, at: Floats) -> None:
     if len(at):
-        axes.plot(at, np.zeros(len(at)), linestyle="", marker="x", markersize=5, color=RED, clip_on=False,
+        axes.plot(at, np.zeros(len(at)), linestyle="", marker="x", markersize=5, color=style.RED, clip_on=False,
                   transform=axes.get_xaxis_transform(),
                   label=style.count(len(at), "failed trial", "failed trials"))  # fmt: skip
 
@@ -128,10 +123,6 @@ def hyperparameter_importance(columns: Mapping[str, Sequence[Any]], scores: Sequ
         One a trial; NaN for a failed one.
     title : str
         The title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     """
     with style.house():
@@ -214,10 +205,6 @@ def search_slices(
         As for `search_history`.
     title : str
         The title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     """
     values, whole = np.asarray(scores, float), np.asarray(complete, bool)

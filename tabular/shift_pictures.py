@@ -27,10 +27,6 @@ def population_stability(inputs: Sequence[Shift], scores: Sequence[Shift], *, ti
     title
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     scored = scores[: MOST_BARS // 2]
     shown = [*scored, *inputs[: MOST_BARS - len(scored)]]
@@ -61,9 +57,7 @@ def _draw(axes: Axes, shown: Sequence[Shift], scores: int) -> None:
         axes.axvline(mark, color=style.FAINT, linewidth=1.0, linestyle="--", zorder=0)
         axes.text(mark, -0.75, f" {word}: {mark:g}", fontsize=8.5, color=style.FAINT, va="bottom")
     labels = [style.text(shift.column) for shift in shown]
-    axes.set_yticks(places, [f"{label} (score)" if place < scores else label for place, label in enumerate(labels)])
-    axes.set_ylim(len(shown) - 0.4, -1.3)
+    labels = [f"{label} (score)" if place < scores else label for place, label in enumerate(labels)]
+    style.one_a_line(axes, labels, above=1.3)
     axes.set_xlim(0, edge)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
     axes.set_xlabel("population stability index against training (black tick: may be chance)")

@@ -22,6 +22,7 @@ LONGEST_NAME = 28
 INK = "#333333"
 FAINT = "#8a8a8a"
 BLUE = "#3f90da"
+RED = "#bd1f01"
 
 STYLE: Mapping[Any, Any] = {
     "figure.dpi": DPI,
@@ -71,6 +72,13 @@ def save(figure: Figure, path: Path) -> None:
     with house():  # ticks are made when they are drawn
         # Not savefig: with a constrained layout it goes through the whole figure twice.
         FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
+
+
+def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write figures as `save` does, each by its name, in a folder that is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        save(figure, folder / f"{name}.png")
 
 
 @contextmanager
@@ -132,6 +140,14 @@ def remark(axes: Axes, words: str) -> None:
     """A line below the title on what is drawn, if there is something to say."""
     if words:
         axes.set_title(words, loc="left", fontsize=9, color="#666666")
+
+
+def one_a_line(axes: Axes, labels: Sequence[str], *, above: float = 0.6) -> None:
+    """Lay out what has a line each from the top down, with the label of each; `above` is the air over the first."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.4, -above)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
 
 
 def number_from_one(axes: Axes, last: int) -> None:

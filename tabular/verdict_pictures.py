@@ -32,10 +32,6 @@ def scores_with_intervals(scores: Mapping[str, float], sure: Mapping[str, Ends],
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     with style.house():
         figure, axes = style.new_figure(title, width=7, height=1.5 + 0.4 * max(len(scores), 2))
@@ -67,10 +63,6 @@ def worst_slices(
     title : str
         The title.
 
-    Returns
-    -------
-    matplotlib.figure.Figure
-
     """
     shown = min(len(names), MOST_ROWS)
     with style.house():
@@ -96,10 +88,7 @@ def _draw_intervals(axes: Axes, labels: Sequence[str], values: Sequence[float], 
         if np.isfinite(value):
             axes.plot(value, place, marker="o", markersize=6, color=style.BLUE)
             axes.annotate(f"{value:.4g}", (value, place), (0, 6), textcoords="offset points", ha="center", fontsize=8)
-    axes.set_yticks(range(len(labels)), [style.text(label, longest=60) for label in labels])
-    axes.set_ylim(len(labels) - 0.4, -0.7)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(False, axis="y")
+    style.one_a_line(axes, [style.text(label, longest=60) for label in labels], above=0.7)
     axes.margins(x=0.06)
 
 
@@ -118,10 +107,6 @@ def threshold_effect(
         The label of the positive class.
     title : str
         The title.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
 
     """
     x = np.asarray(effect["threshold"])

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.run_pictures import MOST_AXES, MOST_RUNS, RED, parallel_coordinates, ranking
+from tabular import style
+from tabular.run_pictures import MOST_AXES, MOST_RUNS, parallel_coordinates, ranking
 from tests.drawn import HARD_NAMES, assert_drawn, text_of
 
 ABOUT = {"metric": "roc_auc", "greater_is_better": True, "title": "The best runs"}
@@ -98,11 +99,11 @@ def test_the_best_run_is_drawn_over_the_others_in_red_and_ends_on_top(greater_is
     scores = [0.5, 0.9, 0.1, np.nan]
     about = {**ABOUT, "greater_is_better": greater_is_better}
     *others, best = lines(parallel_coordinates({"leaves": [1, 2, 3, 4]}, scores, **about))
-    assert to_hex(best.get_edgecolor()) == RED
+    assert to_hex(best.get_edgecolor()) == style.RED
     assert best.get_path().vertices[0].tolist() == [0.0, 0.5 if greater_is_better else 1.0]
     assert best.get_path().vertices[-1].tolist() == [1.0, 1.0]
     assert len(others) == 2
-    assert all(to_hex(line.get_edgecolor()) != RED for line in others)
+    assert all(to_hex(line.get_edgecolor()) != style.RED for line in others)
 
 
 def test_the_better_a_run_the_darker():
