@@ -233,7 +233,7 @@ def _scaled(values: Floats) -> tuple[Floats, Mapping[float, str]]:
     if low == high:
         return np.where(np.isnan(values), np.nan, 0.5), {0.5: _short(low)}
     least = float(known[known > 0].min(initial=high))
-    is_wide = low >= 0 and high / least > WIDE_SPAN
+    is_wide = low >= 0 and high > WIDE_SPAN * least
     is_whole = bool((known == np.round(known)).all())
     numbers = _decades(least, high) if is_wide else _round_numbers(low, high, is_whole=is_whole)
     scale = partial(_by_magnitude, least=least, has_zero=low == 0) if is_wide else np.asarray
@@ -245,7 +245,7 @@ def _scaled(values: Floats) -> tuple[Floats, Mapping[float, str]]:
 
 def _by_magnitude(values: Floats, *, least: float, has_zero: bool) -> Floats:
     """Orders of magnitude above the least number; a 0 has its place half of one below."""
-    above = np.log10(np.where(values > 0, values, least) / least)
+    above = np.log10(np.where(values > 0, values, least)) - np.log10(least)  # of a quotient it would overflow
     found: Floats = np.where(np.isnan(values), np.nan, np.where(values > 0, above + 0.5 * has_zero, 0.0))
     return found
 

@@ -260,7 +260,7 @@ def _scale(axes: Axes, values: Floats) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter, SymmetricalLogLocator
 
     least = values[values > 0].min() if (values > 0).any() else 0.0
-    if values.min() < 0 or least == 0 or values.max() / least <= WIDE_SPAN:
+    if values.min() < 0 or least == 0 or values.max() <= WIDE_SPAN * least:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         return
     axes.set_xscale("symlog", linthresh=least, linscale=0.5)
