@@ -13,7 +13,7 @@ DOORS = {
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
     "predict": ("model", "data", "output", "keys"),
-    "promote": ("name", "version", "reason", "alias", "stages"),
+    "promote": ("name", "version", "reason", "alias", "stage"),
 }
 
 

@@ -28,10 +28,10 @@ def promote(step: tracked.Step) -> None:
         said = f"{what} is {alias} already"
     else:
         _try(step, version)
-        stages = step.arguments["stages"] == "true"
         with guard.undisturbed():
-            about = {"why": step.arguments["reason"], "run_id": step.run_id, "stages": stages}
-            registry.crown(step.client, version, alias, **about)
+            about = {"why": step.arguments["reason"], "run_id": step.run_id, "stage": step.arguments["stage"]}
+            if not registry.crown(step.client, version, alias, **about):
+                raise UserError(f"alias: {alias} of {name} was moved by another just now: look, and try again")
         said = f"{what} is {alias} now" + (f" in the place of version {before.version}" if before is not None else "")
     events = registry.history(step.client, name)
     say(table([_shown(event) for event in events]))
@@ -45,8 +45,9 @@ def _check(step: tracked.Step, name: str, alias: str) -> None:
     """UserError for what cannot be promoted, before anything is asked of the registry."""
     if not step.arguments["reason"].strip():
         raise UserError("reason: say in a few words why the alias is moved; the registry's history keeps it")
-    if step.arguments["stages"] not in ("", "true", "false"):
-        raise UserError(f"stages: {step.arguments['stages']!r} is neither 'true' nor 'false'")
+    stages = (registry.STAGING, registry.PRODUCTION)
+    if step.arguments["stage"] not in ("", *stages):
+        raise UserError(f"stage: {step.arguments['stage']!r} is neither {stages[0]} nor {stages[1]}")
     try:
         alias_name(alias)
     except ValueError as error:

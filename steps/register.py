@@ -60,9 +60,10 @@ def _decide(
             # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
                 place = problem.registry
-                about = {"why": verdict.reason, "run_id": step.run_id, "stages": place.stages}
-                registry.crown(step.client, made, place.alias, **about)
-                return met, verdict, made
+                stage = registry.PRODUCTION if place.stages else ""
+                about = {"why": verdict.reason, "run_id": step.run_id, "stage": stage}
+                if registry.crown(step.client, made, place.alias, **about):
+                    return met, verdict, made
 
 
 def _tried(step: tracked.Step, verdict: Verdict) -> Verdict:

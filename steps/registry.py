@@ -28,8 +28,8 @@ PASSING = "tabular.passing"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
 # On the registered model, a tag for each time that an alias of its was moved: MLflow itself keeps no history.
 HISTORY = "tabular.history."
-# MLflow's stages, for registries that still use them.
-STAGING, PRODUCTION, ARCHIVED = "Staging", "Production", "Archived"
+# MLflow's stages that a version is moved to, for registries that still use them; whom it replaces is Archived.
+STAGING, PRODUCTION = "Staging", "Production"
 
 
 def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, Any]:
@@ -88,19 +88,28 @@ def previous(alias: str) -> str:
     return f"previous_{alias}"
 
 
-def crown(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str, stages: bool) -> None:
+def crown(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str, stage: str) -> bool:
     """Move an alias to a version, keep the one that had it before, and remember who did it, when and why.
 
-    Where the version has it already nothing is done.
+    Where the version has it already nothing is done. With a `stage` the version is moved to that too.
+
+    Returns
+    -------
+    bool
+        Whether the version has the alias. Of two that give an alias for the first time at the same moment the store
+        refuses one.
     """
     before = aliased(client, version.name, alias)
     if identity(before) == identity(version):
-        return
-    client.set_registered_model_alias(version.name, alias, version.version)
+        return True
+    if not _give(client, version, alias, instead_of=before):
+        return False
     if before is not None:
-        client.set_registered_model_alias(version.name, previous(alias), before.version)
-    if stages:
-        client.transition_model_version_stage(version.name, version.version, PRODUCTION, archive_existing_versions=True)
+        held = aliased(client, version.name, previous(alias))
+        while not _give(client, before, previous(alias), instead_of=held):
+            held = aliased(client, version.name, previous(alias))
+    if stage:
+        client.transition_model_version_stage(version.name, version.version, stage, archive_existing_versions=True)
     now = time.time()
     event = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
@@ -112,6 +121,18 @@ def crown(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, 
         "why": why[:4000],
     }
     client.set_registered_model_tag(version.name, f"{HISTORY}{int(now * 1000)}", json.dumps(event))
+    return True
+
+
+def _give(client: MlflowClient, version: ModelVersion, alias: str, *, instead_of: ModelVersion | None) -> bool:
+    """Give a version an alias; False where the store refuses it, because somebody else has given it meanwhile."""
+    try:
+        client.set_registered_model_alias(version.name, alias, version.version)
+    except MlflowException:
+        if identity(aliased(client, version.name, alias)) == identity(instead_of):
+            raise
+        return False
+    return True
 
 
 def history(client: MlflowClient, name: str) -> list[dict[str, Any]]:

@@ -508,7 +508,8 @@ def test_any_part_of_a_table_that_was_scanned_for_its_own_types_is_read_as_by_a_
     # a whole number is asked for as a float, as models ask for all numbers
     wanted = pa.schema([(c.name, pa.float64() if c.type == pa.int64() else c.type) for c in table.schema])
     asked = pa.schema([field for field in wanted if field.name in names])
-    found = whole(scan_for(path, asked, block_bytes=100), sorted(names))
+    # a name may hold a tab, and what separates would then be anybody's guess
+    found = whole(scan_for(path, asked, Reading(separator="," if as_text else None), block_bytes=100), sorted(names))
     expected = pa.table({name: table[name].cast(wanted.field(name).type, safe=False) for name in found.column_names})
     assert found.equals(expected)
 

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
 N = 200
 SIGNAL = pd.DataFrame({"x": range(N), "z": [i * 7 % 13 for i in range(N)], "y": [int(i % 5 > 1) for i in range(N)]})
@@ -256,6 +259,37 @@ def test_a_champion_crowned_meanwhile_has_to_be_beaten(duel, monkeypatch):
     assert [version.run_id for version in duel.store.versions(duel.registry)] == [duel.train("logistic").id]
 
 
+def test_an_alias_that_another_chain_gives_at_the_same_moment_has_to_be_beaten(duel, monkeypatch):
+    """The store refuses the second of two new rows, which is how MLflow's server says it."""
+    given = MlflowClient.set_registered_model_alias
+
+    def refuses(client, name, alias, version):
+        monkeypatch.setattr(MlflowClient, "set_registered_model_alias", given)
+        other = duel.store.process("register", evaluation=better.id, problem=asked)
+        assert other.status == 0, other.stderr
+        raise MlflowException("(sqlite3.IntegrityError) UNIQUE constraint failed", BAD_REQUEST)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", refuses)
+    asked = problem(duel.folder, duel.name)
+    better = duel.arena.evaluation(duel.train("logistic"))
+    evaluation = duel.arena.evaluation(duel.train("constant"))
+    ended = duel.store.step("register", evaluation=evaluation.id, problem=asked)
+    assert ended.stdout.endswith("champion kept\n"), ended.stderr
+    assert duel.champion().run_id == duel.train("logistic").id
+    assert [version.run_id for version in duel.store.versions(duel.registry)] == [duel.train("logistic").id]
+
+
+def test_a_registry_that_refuses_an_alias_for_another_reason_is_heard(duel, monkeypatch):
+    def refuses(client, name, alias, version):
+        raise MlflowException("the registry is read-only", BAD_REQUEST)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", refuses)
+    evaluation = duel.arena.evaluation(duel.train("logistic"))
+    ended = duel.store.step("register", evaluation=evaluation.id, problem=problem(duel.folder, duel.name))
+    assert ended.status == 1
+    assert "the registry is read-only" in ended.lines[-1]
+
+
 def test_a_name_with_a_quote_is_registered(arena, tmp_path):
     duel = Duel(arena, tmp_path, "quoted")
     path = Path(problem(tmp_path, "quoted"))
@@ -401,7 +435,7 @@ def test_what_is_the_champion_already_is_not_promoted_again(store, three):
         ({"name": "thre_classifier"}, "did you mean 'three_classifier'"),
         ({"alias": "v1"}, "alias: 'v1' cannot be an alias"),
         ({"alias": "shadow", "version": "previous"}, "version: three_classifier has no 'previous_shadow'"),
-        ({"stages": "yes"}, "stages: 'yes' is neither 'true' nor 'false'"),
+        ({"stage": "staging"}, "stage: 'staging' is neither Staging nor Production"),
     ],
 )
 def test_what_cannot_be_promoted_is_refused_in_one_line(store, three, given, line):
@@ -427,6 +461,16 @@ def test_stages_are_moved_along_where_the_problem_asks_for_them(duel):
         assert duel.store.step("register", evaluation=evaluation.id, problem=str(path)).status == 0
     stages = {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)}
     assert stages == {"1": "Archived", "2": "Production"}
+
+
+def test_promote_moves_a_version_to_the_stage_that_is_named(duel):
+    for model in ("constant", "logistic"):
+        duel.register(duel.train(model))
+    named = {"1": "Staging", "2": "Production"}
+    for version, stage in named.items():
+        asked = {"name": duel.registry, "version": version, "alias": stage.lower(), "stage": stage}
+        assert duel.store.step("promote", reason="a second look", **asked).status == 0
+    assert {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)} == named
 
 
 def test_a_model_that_could_not_serve_is_refused(duel):
