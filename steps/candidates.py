@@ -69,7 +69,7 @@ def judge(step: tracked.Step, problem: Problem, holdout: DataSet, trained: Seque
     """
     _check_names([run.data.tags["tabular.model"] for run in trained])
     asked = [_asked(step, problem, holdout, run) for run in trained]
-    parts = slices.cut(holdout.frame, problem.evaluation.slices)
+    parts = slices.cut(pd.concat([holdout.frame, holdout.aside], axis=1), problem.evaluation.slices)
     _HELD[:] = [_Work(problem, holdout, asked, parts)]
     with workers.workers(min(len(asked), tracked.threads(holdout.share))) as executor:
         found = list(executor.map(_looked_at, range(len(asked))))

@@ -31,6 +31,7 @@ class DataSet:
     source: Run
     schema: Schema
     frame: pd.DataFrame  # raw
+    aside: pd.DataFrame  # raw, and seen by no model
     X: pd.DataFrame  # features
     y: np.ndarray
     key: np.ndarray | None
@@ -132,7 +133,7 @@ def load(
     schema = store.schema(source, step.folder)
     rows = store.rows(source, part, schema, step.folder)
     features = as_features(rows.frame, [vars(column) for column in schema.columns])
-    found = DataSet(source, schema, rows.frame, features, rows.y, rows.key, step.arguments["share"])
+    found = DataSet(source, schema, rows.frame, rows.aside, features, rows.y, rows.key, step.arguments["share"])
     if log:
         _log(step, problem, found, part)
     return found

@@ -38,7 +38,7 @@ CHAIN = (
         name="etl",
         parameters={"problem": "reference", "data": "reference", "target": "value", **CONDUCT},
         inputs={},
-        reads=("name", "seed", "data", "split", "search.folds"),
+        reads=("name", "seed", "data", "split", "search.folds", "evaluation.slices"),
     ),
     Step(
         name="hpo",

@@ -63,11 +63,25 @@ class Schema:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a data set in memory: `frame` (n, columns) of raw rows, `y` (n,) positions in the schema's classes."""
+    """Rows of a data set in memory: `frame` (n, columns) of raw rows, `y` (n,) positions in the schema's classes.
+
+    `aside` (n, any) are columns that no model sees, of a holdout whose slices they name.
+    """
 
     frame: Any
     y: Array
     key: Array | None
+    aside: Any
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """Of all rows of a table, (n,) each: the class (-1 is none), the split's key, and which of the two parts has it."""
+
+    codes: Array
+    keys: Array | None
+    train: Array
+    holdout: Array
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     """
     data, split = problem.data, problem.split
     columns = _features(table, data, split)
+    aside = _aside(table, columns, problem)
     labels, keys, hashes = _collect(table, data, split)
     classes, codes = _classes(labels, data)
     kept = _kept(codes, hashes)
@@ -109,16 +124,17 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     _enough_rows(codes[kept], schema, 2, "rows")
     in_holdout = np.zeros(len(codes), dtype=bool)
     in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
-    _check_sides(codes, kept & ~in_holdout, kept & in_holdout, schema, problem)
-    profile = _write(table, schema, codes, keys, kept, in_holdout, folder)
+    sides = _Sides(codes, keys, kept & ~in_holdout, kept & in_holdout)
+    _check_sides(sides, schema, problem)
+    profile = _write(table, schema, aside, sides, folder)
     (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
     return Prepared(
         schema=schema,
         rows=table.rows,
         duplicates=0 if hashes is None else int(len(codes) - len(np.unique(hashes))),
         without_target=int((codes < 0).sum()),
-        train=_counts(codes[kept & ~in_holdout], classes),
-        holdout=_counts(codes[kept & in_holdout], classes),
+        train=_counts(codes[sides.train], classes),
+        holdout=_counts(codes[sides.holdout], classes),
         profile=profile,
     )
 
@@ -129,10 +145,11 @@ def load(path: Path, schema: Schema) -> Rows:
 
     table = pq.read_table(path)
     key = table[SPLIT_KEY].to_numpy() if SPLIT_KEY in table.column_names else None
-    frame = table.select([column.name for column in schema.columns]).to_pandas()
+    features = [column.name for column in schema.columns]
+    others = [name for name in table.column_names if name not in {*features, schema.target, SPLIT_KEY}]
     position = {(type(label), label): code for code, label in enumerate(schema.classes)}
     y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
-    return Rows(frame, y, key)
+    return Rows(table.select(features).to_pandas(), y, key, table.select(others).to_pandas())
 
 
 def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
@@ -198,6 +215,16 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     if not columns:
         raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
     return tuple(columns)
+
+
+def _aside(table: Table, columns: tuple[Column, ...], problem: Problem) -> list[pa.Field]:
+    """The columns that no model may see and that the holdout is to be cut into slices by, such as who somebody is."""
+    names = problem.evaluation.slices
+    _check_columns(table, "evaluation.slices", names)
+    if problem.data.target in names:
+        raise UserError(f"evaluation.slices: {problem.data.target!r} is the target: name another column")
+    seen = {column.name for column in columns}
+    return [table.schema.field(name) for name in dict.fromkeys(names) if name not in seen]
 
 
 def _check_columns(table: Table, where: str, names: Iterable[str]) -> None:
@@ -381,11 +408,12 @@ def _enough_rows(codes: Array, schema: Schema, need: int, what: str) -> None:
         )
 
 
-def _check_sides(codes: Array, train: Array, holdout: Array, schema: Schema, problem: Problem) -> None:
+def _check_sides(sides: _Sides, schema: Schema, problem: Problem) -> None:
+    codes, folds = sides.codes, problem.search.folds
     if schema.split_by == "random":  # each fold takes a row of each class, and so does the holdout
-        _enough_rows(codes[train], schema, problem.search.folds, f"training rows for {problem.search.folds} folds")
-        _enough_rows(codes[holdout], schema, 1, "rows in the holdout")
-    for name, side in (("training rows", train), ("holdout", holdout)):
+        _enough_rows(codes[sides.train], schema, folds, f"training rows for {folds} folds")
+        _enough_rows(codes[sides.holdout], schema, 1, "rows in the holdout")
+    for name, side in (("training rows", sides.train), ("holdout", sides.holdout)):
         present = len(np.unique(codes[side]))
         if present < 2:
             raise UserError(
@@ -394,34 +422,36 @@ def _check_sides(codes: Array, train: Array, holdout: Array, schema: Schema, pro
             )
 
 
-def _write(
-    table: Table, schema: Schema, codes: Array, keys: Array | None, kept: Array, in_holdout: Array, folder: Path
-) -> Profile:
-    """Stream the table once more, each row to its file."""
+def _write(table: Table, schema: Schema, aside: list[pa.Field], sides: _Sides, folder: Path) -> Profile:
+    """Stream the table once more, each row to its file; the columns aside to the holdout's alone."""
     import pyarrow.parquet as pq
 
-    arrow = _arrow_schema(schema, table, keys)
+    arrow = _arrow_schema(schema, table, sides.keys)
+    wide = pa.schema([*arrow, *aside])
+    features, beside = [column.name for column in schema.columns], [field.name for field in aside]
     profile = Profile(schema)
     labels = np.array(schema.classes, dtype=object)
     start = 0
     with (
         pq.ParquetWriter(folder / "train.parquet", arrow) as train,
-        pq.ParquetWriter(folder / "holdout.parquet", arrow) as holdout,
+        pq.ParquetWriter(folder / "holdout.parquet", wide) as holdout,
     ):
-        for batch in table.batches([column.name for column in schema.columns]):
+        for batch in table.batches([*features, *beside]):
             rows = slice(start, start + len(batch))
             start += len(batch)
-            target = pa.array([None if code < 0 else labels[code] for code in codes[rows]])
-            arrays = [*batch.columns, target] + ([] if keys is None else [pa.array(keys[rows])])
+            target = pa.array([None if code < 0 else labels[code] for code in sides.codes[rows]])
+            key = [] if sides.keys is None else [pa.array(sides.keys[rows])]
+            arrays = [*(batch[name] for name in features), target, *key, *(batch[name] for name in beside)]
             # a whole number beyond 2**53 is rounded, as it would be when served
             typed = [
                 array.cast(field.type, safe=not pa.types.is_floating(field.type))
-                for array, field in zip(arrays, arrow, strict=True)
+                for array, field in zip(arrays, wide, strict=True)
             ]
-            whole = pa.RecordBatch.from_arrays(typed, schema=arrow)
-            profile.add(whole.filter(pa.array(kept[rows])))
-            train.write_batch(whole.filter(pa.array(kept[rows] & ~in_holdout[rows])))
-            holdout.write_batch(whole.filter(pa.array(kept[rows] & in_holdout[rows])))
+            whole = pa.RecordBatch.from_arrays(typed, schema=wide)
+            narrow = whole.select(arrow.names)
+            profile.add(narrow.filter(pa.array(sides.train[rows] | sides.holdout[rows])))
+            train.write_batch(narrow.filter(pa.array(sides.train[rows])))
+            holdout.write_batch(whole.filter(pa.array(sides.holdout[rows])))
     return profile
 
 

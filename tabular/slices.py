@@ -70,7 +70,7 @@ def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
         if column not in frame:
             known = [str(name) for name in frame]
             raise UserError(
-                f"evaluation.slices: {column!r} is no column that models see{nearest(column, known)}; they see "
+                f"evaluation.slices: the data set holds no column {column!r}{nearest(column, known)}; it holds "
                 f"{', '.join(known)}"
             )
         values = _named(frame[column])

@@ -343,6 +343,27 @@ def test_rows_are_loaded_with_their_classes_as_positions(tmp_path: Path) -> None
     assert rows.key is None
 
 
+def test_a_column_that_no_model_sees_is_kept_for_slices_in_the_holdout_alone(tmp_path: Path) -> None:
+    sections: dict[str, Any] = {"data": {"drop": {"town": "nobody is judged by it"}}}
+    made = Made(frame(), tmp_path, **sections, evaluation={"slices": ["town", "amount"]})
+    assert "town" not in made.side("train")
+    assert "town" not in [column.name for column in made.schema.columns]
+    held_out = datasets.load(tmp_path / "holdout.parquet", made.schema)
+    expected = frame().set_index("row").loc[held_out.frame["row"], "town"]
+    assert list(held_out.aside) == ["town"]
+    assert list(held_out.aside["town"]) == list(expected)
+    assert list(datasets.load(tmp_path / "train.parquet", made.schema).aside) == []
+
+
+def test_what_slices_are_of_has_no_part_in_what_is_learnt_from(tmp_path: Path) -> None:
+    plain, sliced = tmp_path / "plain", tmp_path / "sliced"
+    for folder, sections in ((plain, {}), (sliced, {"evaluation": {"slices": ["town"]}})):
+        folder.mkdir()
+        Made(frame(), folder, data={"drop": {"town": "nobody is judged by it"}}, **sections)
+    for name in ("train.parquet", "schema.json"):
+        assert (plain / name).read_bytes() == (sliced / name).read_bytes()
+
+
 def test_the_profile_counts_what_is_missing(tmp_path: Path) -> None:
     table = frame()
     table.loc[:29, "amount"] = np.nan
@@ -381,6 +402,8 @@ def test_a_named_column_that_is_not_there_is_told_with_its_key(tmp_path: Path, k
         ({}, {"split": {"by": "time", "column": "town"}}, "neither a date nor a number, but text"),
         ({"town": "x"}, {"split": {"by": "group", "column": "town"}}, "split.holdout: 0.2 of 120 rows cannot be"),
         ({"y": [0] * 60 + [1] * 60}, {"split": {"by": "time", "column": "row"}}, "hold 1 of the 2 classes"),
+        ({}, {"evaluation": {"slices": ["twon"]}}, "evaluation.slices: table.csv has no column 'twon', did you mean"),
+        ({}, {"evaluation": {"slices": ["y"]}}, "evaluation.slices: 'y' is the target"),
         ({"when": [None] + ["2020-01-01"] * 119}, {"split": {"by": "time", "column": "when"}}, "1 rows"),
     ],
 )

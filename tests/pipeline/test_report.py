@@ -173,10 +173,22 @@ def test_a_slice_below_its_bound_keeps_a_model_out(store, lab, tmp_path):
     assert 'class="unmet"' in store.artifact(ended.run, "report.html").read_text()
 
 
+def test_a_column_that_no_model_sees_can_be_a_slice(store, lab, tmp_path):
+    asked = tmp_path / "aside.yaml"
+    asked.write_text(lab["asked"].read_text().replace("slices: [town, z]", "slices: [secret]"))
+    etl = store.step("etl", problem=str(asked))
+    ended = store.step("evaluate", dataset=etl.id, models=lab["train"].id, problem=str(asked))
+    assert ended.status == 0, ended.stderr
+    assert {(row["column"], row["value"]) for row in read(store, ended, "slices/logistic.json")} == {
+        ("secret", "no"),
+        ("secret", "yes"),
+    }
+
+
 def test_a_slice_of_no_column_is_refused_in_one_line(store, lab, tmp_path):
     asked = tmp_path / "typo.yaml"
     asked.write_text(lab["asked"].read_text().replace("slices: [town, z]", "slices: [twon]"))
     ended = store.step("evaluate", dataset=lab["etl"].id, models=lab["train"].id, problem=str(asked))
     assert ended.lines == [
-        "tabular: evaluation.slices: 'twon' is no column that models see, did you mean 'town'?; they see x, z, town"
+        "tabular: evaluation.slices: the data set holds no column 'twon', did you mean 'town'?; it holds x, z, town"
     ]
