@@ -69,7 +69,7 @@ def _numbers(values: pd.Series) -> np.ndarray:
 
 def _texts(values: pd.Series) -> np.ndarray:
     found = values.to_numpy(dtype=object, na_value=np.nan)
-    if not isinstance(values.dtype, pd.StringDtype):
+    if not isinstance(values.dtype, pd.StringDtype) and set(map(type, found.tolist())) != {str}:
         _refuse(values.name, found, [isinstance(value, str) for value in found], "text")
     return found
 
@@ -175,9 +175,11 @@ class Encoder:
                 for step in part.steps:
                     prepared[:, part.place] = step(prepared[:, part.place])
             else:
-                values, row, unseen = features[part.name], part.rows.get, len(part.table) - 1
-                found = [row(value, unseen) for value in values.tolist()]
-                prepared[:, part.place] = part.table[np.where(pd.isna(values), unseen - 1, found)]
+                row, unseen, missing = part.rows.get, len(part.table) - 1, len(part.table) - 2
+                # what is missing is NaN, and not equal to itself
+                values = features[part.name].tolist()
+                found = [row(value, unseen if value == value else missing) for value in values]  # noqa: PLR0124
+                prepared[:, part.place] = part.table[found]
         return prepared
 
 
