@@ -30,6 +30,7 @@ TOWNS = ["Évora", "Lisboa", "Porto"]
 FOREST, LINEAR = "sklearn.ensemble.RandomForestClassifier", "sklearn.linear_model.LogisticRegression"
 CLASSIFIERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "lightgbm": ("lightgbm.LGBMClassifier", {"n_estimators": 20}, {}),
+    "lightgbm of many trees": ("lightgbm.LGBMClassifier", {"n_estimators": 600, "min_child_samples": 5}, {}),
     "lightgbm one-hot": ("lightgbm.LGBMClassifier", {"n_estimators": 20}, {"categories": "onehot"}),
     "random forest": (FOREST, {"n_estimators": 20}, {}),
     "random forest one-hot": (FOREST, {"n_estimators": 5}, {"categories": "onehot", "missing": "impute"}),
@@ -136,6 +137,31 @@ def test_the_rows_of_training_are_answered_bit_by_bit_together_and_one_by_one(on
     one.check(one.data.frame)
     for row in range(0, len(one.data.frame), 7):
         one.check(one.data.frame.iloc[[row]])
+
+
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(raw=st.lists(RAW, min_size=1, max_size=30))
+def test_many_rows_go_through_many_trees_bit_by_bit(
+    raw: list[dict[str, Any]], asked: dict[tuple[str, int], Asked]
+) -> None:
+    one = asked["lightgbm of many trees", 2]
+    frame = pd.DataFrame(raw * (served.FEWEST_FOR_THREADS // len(raw) + 1))
+    assert one.model.sums.pays(len(frame))
+    one.check(frame)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"boosting_type": "rf", "subsample": 0.5, "subsample_freq": 1}, {"sigmoid": 2.0}],
+    ids=["averaged", "link"],
+)
+def test_trees_whose_sum_is_not_the_answer_are_left_to_lightgbm(
+    params: dict[str, Any], rows: dict[int, made.Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLASSIFIERS, "it", ("lightgbm.LGBMClassifier", {"n_estimators": 300, **params}, {}))
+    one = Asked("it", rows[2], tmp_path)
+    assert one.model.sums is None
+    one.check(one.data.frame)
 
 
 def test_whole_numbers_are_answered_as_doubles(one: Asked) -> None:
