@@ -37,7 +37,8 @@ def promote(step: tracked.Step) -> None:
     say(table([_shown(event) for event in events]))
     say(f"  {said}")
     step.table(store.by_column(events), "history.json")
-    step.log(params={"name": name, "version": version.version, "alias": alias, "reason": step.arguments["reason"]})
+    # not by the names of the parameters, which `mlflow run` has logged as they were typed
+    step.log(params={"promoted_version": version.version, "promoted_alias": alias})
     step.finish(f"promote {name}", said, f"{said}.\n\n{step.arguments['reason']}")
 
 

@@ -413,6 +413,14 @@ def test_promote_promote_again_and_go_back_are_all_in_the_history(store, three):
     ]
 
 
+def test_promote_as_it_is_typed_moves_the_alias_and_says_so(store, three):
+    version = next(number for number in ("1", "2") if number != alias_of(store, three))
+    ended = store.project("promote", name=three, version=version, reason="complaints since Monday")
+    assert ended.status == 0, ended.stderr
+    assert f"{three} version {version} is champion now" in ended.stdout
+    assert alias_of(store, three) == version
+
+
 def test_register_writes_the_history_and_keeps_the_champion_before(duel):
     duel.register(duel.train("constant"))
     duel.register(duel.train("logistic"))
