@@ -22,12 +22,13 @@ EXAMPLE = "serving_input_example.json"
 # What MLflow starts a model's own environment with; a run without the tag was started in one that is there.
 ENV_MANAGER = "mlflow.project.env"
 SECONDS = 900
-# As the command `mlflow models predict` does it, whose own imports take a second more.
+# As `mlflow models serve` makes an environment, which is kept, for the next trial and for that command; what
+# `mlflow.models.predict` makes is gone afterwards.
 ASK = """
 import sys
-import mlflow.models
+from mlflow.models.flavor_backend_registry import get_flavor_backend
 model, example, out, manager = sys.argv[1:]
-mlflow.models.predict(model, input_path=example, content_type="json", output_path=out, env_manager=manager)
+get_flavor_backend(model, env_manager=manager).predict(model, example, out, "json")
 """
 Answer = list[dict[str, Any]]
 
