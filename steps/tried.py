@@ -104,10 +104,15 @@ def _of_an_environment(model: Path, manager: str, folder: Path) -> Answer:
     except subprocess.TimeoutExpired:
         raise UserError(f"it did not answer within {SECONDS} s in an environment made by {manager!r}") from None
     if done.returncode or not out.is_file():
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
-        raise UserError(f"in an environment made by {manager!r} it ended with {done.returncode}: {last.strip()}")
+        raise UserError(f"in an environment made by {manager!r} it ended with {done.returncode}: {_why(done.stderr)}")
     answer: Answer = json.loads(out.read_text(encoding="utf-8"))["predictions"]
     return answer
+
+
+def _why(said: str) -> str:
+    """What uv or pip calls an error, else the last line: that of a traceback."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in lines if line.lower().startswith("error")), lines[-1])
 
 
 def _answer(model: Path) -> Answer:
