@@ -38,6 +38,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from typed import PROJECT, run, words
+from typed import store as store_of
 
 # As large as a search makes it; the estimator's own defaults are a fifth of that work.
 PARAMS = {"n_estimators": 300, "num_leaves": 63, "learning_rate": 0.05, "subsample_freq": 1, "subsample": 0.8}
@@ -84,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
         folder = Path(made)
         if not options.run:
-            mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+            mlflow.set_tracking_uri(store_of(folder))
         trained = load(options.run or train(options.data, folder), folder)
         models = {
             "constant": save_constant(trained, folder),

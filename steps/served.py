@@ -314,8 +314,9 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         if (folder / BOOSTER).exists():
             import lightgbm
 
-            self.classifier = lightgbm.Booster(model_file=folder / BOOSTER)
-            sums = LeafSums(self.classifier, (folder / BOOSTER).read_text(encoding="utf-8"))
+            text = (folder / BOOSTER).read_text(encoding="utf-8")
+            self.classifier = lightgbm.Booster(model_str=text)
+            sums = LeafSums(self.classifier, text)
             self.sums = sums if sums.is_exact() else None
         else:
             self.classifier = skops.io.load(folder / CLASSIFIER, trusted=trusted)
