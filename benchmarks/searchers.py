@@ -84,15 +84,15 @@ class Found:
 
 def load(dataset: str) -> Rows:
     """The rows of a run of etl."""
-    from steps import store
-    from steps.served import as_features
+    from steps.model.served import as_features
+    from steps.run import lookup
 
     run = MlflowClient().get_run(dataset)
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
-    schema = store.schema(run, folder)
+    schema = lookup.schema(run, folder)
     frames, labels = {}, {}
     for part in ("train", "holdout"):
-        rows = store.rows(run, part, schema, folder)
+        rows = lookup.rows(run, part, schema, folder)
         frames[part] = as_features(rows.frame, [vars(column) for column in schema.columns])
         labels[part] = (rows.y == schema.positive).astype(int)
     for column in schema.columns:
@@ -105,13 +105,14 @@ def load(dataset: str) -> Rows:
 
 def ours(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
     """The step hpo; the fit is that of train."""
-    from steps import hpo, store, tracked
-    from tabular import training
+    from steps import hpo
+    from steps.run import artifacts, shell
+    from tabular.model import training
 
     client = MlflowClient()
     sys.argv = ["steps", f"--dataset={dataset}", "--model=lightgbm"]
     try:
-        tracked.run("hpo", hpo.hpo)
+        shell.run("hpo", hpo.hpo, lambda _: None)
     except SystemExit as ended:
         if ended.code:
             raise
@@ -119,7 +120,7 @@ def ours(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
     asked = "tags.`mlflow.project.entryPoint` = 'hpo'"
     (run,) = client.search_runs([experiment], asked, order_by=["attributes.start_time DESC"], max_results=1)
     (work,) = hpo._HELD
-    best = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), store.BEST_PARAMS).read_text())["params"]
+    best = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), artifacts.BEST_PARAMS).read_text())["params"]
 
     def probabilities(rows: Rows) -> np.ndarray:
         fitted = training.fit(work.candidate(best), work.rows.X, work.rows.y, threads=CORES)

@@ -139,17 +139,19 @@ def write_table(path: Path, rows: int = 20_000) -> None:
 
 def load(run_id: str, folder: Path) -> Trained:
     """What a run of train has left, and the data set of the run of etl that it names."""
-    from steps import models, served, store, tracked
+    from steps.model import flavor, served
+    from steps.run import lookup
+    from steps.run.tags import ARGUMENTS
 
     client = MlflowClient()
     tags = client.get_run(run_id).data.tags
     model = Path(mlflow.artifacts.download_artifacts(tags["tabular.model_uri"], dst_path=str(folder)))
-    description = json.loads((model / models.PARTS / served.DESCRIPTION).read_text(encoding="utf-8"))
-    etl = client.get_run(json.loads(tags[tracked.ARGUMENTS])["dataset"])
-    schema = store.schema(etl, folder)
+    description = json.loads((model / flavor.PARTS / served.DESCRIPTION).read_text(encoding="utf-8"))
+    etl = client.get_run(json.loads(tags[ARGUMENTS])["dataset"])
+    schema = lookup.schema(etl, folder)
     parts = {}
     for part in ("train", "holdout"):
-        rows = store.rows(etl, part, schema, folder)
+        rows = lookup.rows(etl, part, schema, folder)
         parts[part] = rows.frame.assign(**{schema.target: rows.y})
     return Trained(model, description["columns"], schema.target, **parts)
 
@@ -171,9 +173,9 @@ def save_plain(trained: Trained, folder: Path) -> Path:
     from lightgbm import LGBMClassifier
     from sklearn.pipeline import make_pipeline
 
-    from steps.served import as_features
-    from tabular.datasets import Column
-    from tabular.estimators import preprocessor, resolve
+    from steps.model.served import as_features
+    from tabular.data.datasets import Column
+    from tabular.model.estimators import preprocessor, resolve
     from tabular.problem import Model
 
     columns = [Column(**column) for column in trained.columns]

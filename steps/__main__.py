@@ -1,27 +1,31 @@
 """The door to every entry point: `python -m steps NAME --parameter=value`."""
 
-from steps import guard
+from steps.process import lifecycle
 
 if __name__ == "__main__":
-    guard.begin()  # first of all: what follows imports for seconds
+    lifecycle.begin()  # first of all: what follows imports for seconds
 
     import importlib
     import sys
 
-    from steps import nursery
+    from steps.process import fork_server
 
-    status = nursery.ask(sys.argv[1:])
+    status = fork_server.ask(sys.argv[1:])
     if status is not None:
         sys.exit(status)
 
-    from steps import closure
+    from steps.run import source_digest
 
     name = sys.argv.pop(1)
     if name == "main":
-        nursery.fork()
+        fork_server.fork()
     # before the step's own modules are imported: an edit of them while it runs must not pass unseen
-    source = closure.digests(name)
+    source = source_digest.digests(name)
 
-    from steps import tracked
+    from functools import partial
 
-    tracked.run(name, getattr(importlib.import_module(f"steps.{name}"), name), source)
+    from steps.chain import keys
+    from steps.run import shell
+
+    body = getattr(importlib.import_module(f"steps.{name}"), name)
+    shell.run(name, body, partial(keys.of_step, source=source))

@@ -14,12 +14,16 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from mlflow.utils.validation import validate_param_and_metric_name
 
-from steps import board, store, tracked, trial_runs
-from steps.board import Board, Entry
-from steps.terminal import fitting, markdown, say, table
-from tabular import run_pictures, style
+from steps.comparison import comparison_table
+from steps.comparison.comparison_table import Board, Entry
+from steps.run import artifacts, lookup
+from steps.run.step import Step
+from steps.run.tags import PRUNED, TRIAL
+from steps.run.terminal import fitting, markdown, say, table
+from steps.search import trial_runs
 from tabular.errors import UserError, first_line, listed, nearest
-from tabular.metrics import METRICS, metric, sign
+from tabular.metrics.classification import METRICS, metric, sign
+from tabular.plots import run_plots, style
 
 TABLE = "comparison.json"
 DEFAULT_TOP, MOST_TOP = 10, 200
@@ -57,7 +61,7 @@ KINDS = {
     # the score of a trial that was given up is an estimate
     "trials": Kind(
         "trials",
-        f"tags.`{trial_runs.NUMBER}` != '' and tags.`{trial_runs.GIVEN_UP}` IS NULL",
+        f"tags.`{TRIAL}` != '' and tags.`{PRUNED}` IS NULL",
         "search_{}",
         ("trial_seconds",),
     ),
@@ -92,11 +96,11 @@ class Asked:
         return f"{self.kind.named} by {self.metric}"
 
 
-def compare(step: tracked.Step) -> None:
+def compare(step: Step) -> None:
     """Find the best, lay them side by side, draw them."""
     asked = _asked(step)
     works = _best(step, asked)
-    found = board.of_entries(step.client, [entries[0] for entries in works], asked.shown)
+    found = comparison_table.of_entries(step.client, [entries[0] for entries in works], asked.shown)
     better = "more" if asked.greater_is_better else "less"
     say(f"tabular  compare {asked.title} ({better} is better) in the experiment {asked.experiment.name!r}")
     _log(step, asked, found)
@@ -107,7 +111,7 @@ def compare(step: tracked.Step) -> None:
 # --- what is asked ----------------------------------------------------------------------------------------------------
 
 
-def _asked(step: tracked.Step) -> Asked:
+def _asked(step: Step) -> Asked:
     given = step.arguments
     experiment = _experiment(step, given["experiment"])
     of = given["of"] or "main"
@@ -121,7 +125,7 @@ def _asked(step: tracked.Step) -> Asked:
     return Asked(experiment, KINDS[of], given["filter"], logged, _more_is_better(logged, given["direction"]), int(text))
 
 
-def _experiment(step: tracked.Step, name: str) -> Experiment:
+def _experiment(step: Step, name: str) -> Experiment:
     """The experiment of that name, else of that id; where none is named, the one that this run is in."""
     if not name:
         return step.client.get_experiment(step.experiment_id)
@@ -137,7 +141,7 @@ def _experiment(step: tracked.Step, name: str) -> Experiment:
     raise UserError(f"experiment: there is none named {name!r}{nearest(name, known)}; there are {listed(known)}")
 
 
-def _check_filter(step: tracked.Step, experiment: Experiment, asked: str) -> None:
+def _check_filter(step: Step, experiment: Experiment, asked: str) -> None:
     """Ask MLflow by the user's words alone, so that what it says of them is of them."""
     try:
         step.client.search_runs([experiment.experiment_id], asked, max_results=1)
@@ -148,7 +152,7 @@ def _check_filter(step: tracked.Step, experiment: Experiment, asked: str) -> Non
         raise UserError(f"filter: MLflow does not understand {asked!r}: {said}; for instance {EXAMPLE}") from None
 
 
-def _searched_by(step: tracked.Step, experiment: Experiment) -> str:
+def _searched_by(step: Step, experiment: Experiment) -> str:
     """The metric that the newest main was searched by."""
     newest = step.client.search_runs([experiment.experiment_id], f"{KINDS['main'].asked} and {FINISHED}", max_results=1)
     if not newest:
@@ -156,7 +160,7 @@ def _searched_by(step: tracked.Step, experiment: Experiment) -> str:
             f"metric: the experiment {experiment.name!r} has no FINISHED run of main that would tell one: give "
             "-P metric=roc_auc, for instance, or another experiment (-P experiment=NAME)"
         )
-    return store.problem(newest[0], step.folder).search.metric
+    return lookup.problem(newest[0], step.folder).search.metric
 
 
 def _logged(kind: Kind, name: str) -> str:
@@ -191,7 +195,7 @@ def _more_is_better(logged: str, direction: str) -> bool:
 # --- the runs ---------------------------------------------------------------------------------------------------------
 
 
-def _best(step: tracked.Step, asked: Asked) -> list[list[Entry]]:
+def _best(step: Step, asked: Asked) -> list[list[Entry]]:
     """The best runs, those together that did the same work, the first of them first.
 
     Raises
@@ -201,7 +205,7 @@ def _best(step: tracked.Step, asked: Asked) -> list[list[Entry]]:
     """
     found: dict[Any, list[Entry]] = {}
     for run in _ordered(step, asked):
-        entry = board.entry(run, step.folder)
+        entry = comparison_table.entry(run, step.folder)
         if entry.work not in found and len(found) == asked.top:
             break
         found.setdefault(entry.work, []).append(entry)
@@ -210,7 +214,7 @@ def _best(step: tracked.Step, asked: Asked) -> list[list[Entry]]:
     return list(found.values())
 
 
-def _ordered(step: tracked.Step, asked: Asked) -> Iterator[Run]:
+def _ordered(step: Step, asked: Asked) -> Iterator[Run]:
     """The runs that have the metric, the best first; of equals the earliest."""
     if not validate_param_and_metric_name(asked.metric):
         return  # MLflow logs no such name, nor takes it as an order
@@ -225,7 +229,7 @@ def _ordered(step: tracked.Step, asked: Asked) -> Iterator[Run]:
         page = found.token or ""
 
 
-def _nothing(step: tracked.Step, asked: Asked) -> str:
+def _nothing(step: Step, asked: Asked) -> str:
     """Why there is nothing to compare."""
     where = f"the experiment {asked.experiment.name!r} has no FINISHED {asked.kind.named}"
     where += " that the filter lets pass" if asked.filter else ""
@@ -239,7 +243,7 @@ def _nothing(step: tracked.Step, asked: Asked) -> str:
 # --- what comes of it -------------------------------------------------------------------------------------------------
 
 
-def _log(step: tracked.Step, asked: Asked, found: Board) -> None:
+def _log(step: Step, asked: Asked, found: Board) -> None:
     """The table, with all metrics, and by which order it came about."""
     step.table(found.columns, TABLE)
     step.log(
@@ -252,21 +256,21 @@ def _log(step: tracked.Step, asked: Asked, found: Board) -> None:
     )
 
 
-def _draw(step: tracked.Step, asked: Asked, found: Board) -> None:
+def _draw(step: Step, asked: Asked, found: Board) -> None:
     scores = found.metrics[asked.metric]
     spreads = found.metrics.get(f"{asked.metric.removesuffix('_mean')}_std")
     names = [f"{run_id[:8]} {name}" for run_id, name in zip(found.about["run"], found.names, strict=True)]
     about = {"metric": asked.metric, "greater_is_better": asked.greater_is_better}
     drawn = {
-        "ranking": run_pictures.ranking(names, scores, spreads, title=f"The best {asked.title}", **about),
-        "parallel_coordinates": run_pictures.parallel_coordinates(
+        "ranking": run_plots.ranking(names, scores, spreads, title=f"The best {asked.title}", **about),
+        "parallel_coordinates": run_plots.parallel_coordinates(
             found.axes, scores, title=f"What the best {asked.title} differ in", **about
         ),
     }
-    style.save_all(drawn, step.artifacts / store.PICTURES)
+    style.save_all(drawn, step.artifacts / artifacts.PICTURES)
 
 
-def _conclude(step: tracked.Step, asked: Asked, found: Board, *, is_listed_once: bool) -> None:
+def _conclude(step: Step, asked: Asked, found: Board, *, is_listed_once: bool) -> None:
     """The table as far as the terminal is wide, and in the run's note."""
     rows = found.shown(asked.shown)
     remarks = [line for line in (found.remark, ALIKE if is_listed_once else "") if line]

@@ -4,44 +4,38 @@ Takes a table by path, URL or name; leaves `dataset/` (train and holdout Parquet
 the input with its digest.
 """
 
-from steps import frozen, inputs, place, records, store, tracked
-from tabular import datasets, digests, sources, tables
+from steps.run import artifacts, inputs, paths, run_problem
+from steps.run.step import Step
+from steps.run.tags import DATA_DIGEST, digest_tag
+from tabular import digests
+from tabular.data import datasets, sources, tables
 from tabular.problem import Problem
 
 # The files of a data set, by the parts that other steps depend on.
 FILES = {"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"}
 
 
-def etl(step: tracked.Step) -> None:
+def etl(step: Step) -> None:
     """Fetch the table, read it as a stream, cut the holdout, log the data set."""
-    problem = frozen.problem_of(step)
+    problem = run_problem.problem_of(step)
     data = problem.data
-    path = sources.fetch(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
+    path = sources.fetch(data.source, sha256=data.sha256, cache=paths.cache(), folder=step.folder, progress=True)
     digest = data.sha256 or digests.of_file(path)
-    table = tables.scan(path, reading(problem), progress=True)
-    target = step.artifacts / store.DATASET
+    table = tables.scan(path, datasets.reading(problem), progress=True)
+    target = step.artifacts / artifacts.DATASET
     target.mkdir()
     prepared = datasets.prepare(table, problem, target)
-    step.table(prepared.profile.table(), store.PROFILE)
+    step.table(prepared.profile.table(), artifacts.PROFILE)
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
-    step.table(counts, store.CLASSES)
+    step.table(counts, artifacts.CLASSES)
     inputs.log(step, name=problem.name, digest=digest, source=data.source, context="source", rows=prepared.rows)
     _log(step, problem, prepared, digest, counts)
 
 
-def reading(problem: Problem) -> tables.Reading:
-    """How the problem says that its file is to be read."""
-    data = problem.data
-    columns = tuple(data.columns) if data.columns else None
-    return tables.Reading(columns, tuple(data.missing), data.separator, data.encoding)
-
-
-def _log(
-    step: tracked.Step, problem: Problem, prepared: datasets.Prepared, digest: str, counts: dict[str, list]
-) -> None:
+def _log(step: Step, problem: Problem, prepared: datasets.Prepared, digest: str, counts: dict[str, list]) -> None:
     schema = prepared.schema
-    folder = step.artifacts / store.DATASET
+    folder = step.artifacts / artifacts.DATASET
     train, holdout = sum(prepared.train.values()), sum(prepared.holdout.values())
     step.log(
         params={
@@ -58,9 +52,9 @@ def _log(
         },
         metrics={f"rows_{side}_{name}": count for side, counts in _sides(prepared) for name, count in counts},
         tags={
-            "tabular.data_digest": digest,
-            **{f"tabular.digest.{part}": digests.of_file(folder / name) for part, name in FILES.items()},
-            "tabular.digest.counts": records.digest(counts),
+            DATA_DIGEST: digest,
+            **{digest_tag(part): digests.of_file(folder / name) for part, name in FILES.items()},
+            digest_tag("counts"): digests.of_values(counts),
         },
     )
     notes = [

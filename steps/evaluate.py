@@ -11,47 +11,52 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Run
 
-from steps import candidates, dataset, drawing, frozen, records, store, tracked
-from steps.candidates import Judged
-from steps.dataset import DataSet
+from steps.evaluation import candidates, plots
+from steps.evaluation.candidates import Judged
+from steps.model import dataset
+from steps.model.dataset import DataSet
+from steps.run import artifacts, lookup, run_problem
+from steps.run.step import Step
+from steps.run.tags import CODE_DIGEST, DATASET, MODEL, MODEL_DIGEST, MODEL_URI, SEARCH, WINNER, digest_tag
+from tabular import digests
 from tabular.problem import Problem
 
 
-def evaluate(step: tracked.Step) -> None:
+def evaluate(step: Step) -> None:
     """Score every candidate on the holdout, rank them, draw them."""
     source = dataset.source(step, step.arguments["dataset"])
-    problem = frozen.problem_of(step, source)
+    problem = run_problem.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
-    trained = [store.run(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    trained = [lookup.run(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
     ranked = candidates.judge(step, problem, holdout, trained)
     _log(step, problem, holdout, ranked)
     _log_looks(step, problem, holdout, ranked)
-    drawing.draw(step, problem, holdout, ranked, _searches(step, trained))
+    plots.draw(step, problem, holdout, ranked, _searches(step, trained))
 
 
-def _searches(step: tracked.Step, trained: list[Run]) -> dict[str, Run]:
+def _searches(step: Step, trained: list[Run]) -> dict[str, Run]:
     """The runs of hpo by their models: those given, else those that the models were trained with."""
     given = step.arguments["searches"].split(",")
-    asked = given if any(given) else [run.data.tags.get("tabular.search", "") for run in trained]
-    runs = [store.run(step.client, run_id, "searches", "hpo") for run_id in asked if run_id]
-    return {run.data.tags["tabular.model"]: run for run in runs}
+    asked = given if any(given) else [run.data.tags.get(SEARCH, "") for run in trained]
+    runs = [lookup.run(step.client, run_id, "searches", "hpo") for run_id in asked if run_id]
+    return {run.data.tags[MODEL]: run for run in runs}
 
 
-def _log(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
+def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
     best = ranked[0]
     step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
-    step.table(store.by_column([_row(one, problem.search.metric) for one in ranked]), store.LEADERBOARD)
+    step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
-    step.json({"candidates": entries}, store.EVALUATION)
+    step.json({"candidates": entries}, artifacts.EVALUATION)
     step.log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),
             "rows_holdout": len(holdout.y),
         },
         tags={
-            "tabular.winner": best.name,
-            "tabular.dataset": step.arguments["dataset"],
-            "tabular.digest.evaluation": records.digest([_content(holdout), *map(_lasting, entries)]),
+            WINNER: best.name,
+            DATASET: step.arguments["dataset"],
+            digest_tag("evaluation"): digests.of_values([_content(holdout), *map(_lasting, entries)]),
         },
     )
     metric = problem.search.metric
@@ -76,7 +81,7 @@ def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
     now = int(time.time() * 1000)
     found = []
     for candidate in ranked:
-        model_id = candidate.run.data.tags["tabular.model_uri"].removeprefix("models:/")
+        model_id = candidate.run.data.tags[MODEL_URI].removeprefix("models:/")
         ends = {f"{metric}_low": candidate.sure[metric].low, f"{metric}_high": candidate.sure[metric].high}
         values = {**candidate.metrics, **ends, "predict_seconds": candidate.seconds}
         found += [
@@ -117,9 +122,9 @@ def _entry(candidate: Judged) -> dict[str, Any]:
     return {
         "model": candidate.name,
         "run_id": candidate.run.info.run_id,
-        "model_uri": tags["tabular.model_uri"],
-        "model_digest": tags["tabular.digest.model"],
-        "code_digest": tags["tabular.digest.code"],
+        "model_uri": tags[MODEL_URI],
+        "model_digest": tags[MODEL_DIGEST],
+        "code_digest": tags[CODE_DIGEST],
         "metrics": {name: _known(value) for name, value in candidate.metrics.items()},
         "sure": {name: [_known(sure.low), _known(sure.high)] for name, sure in candidate.sure.items()},
         "behind": candidate.behind and [_known(candidate.behind.low), _known(candidate.behind.high)],
@@ -135,7 +140,7 @@ def _known(value: float) -> float | None:
 
 def _content(holdout: DataSet) -> list[str]:
     """The digests of the data set that register compares on."""
-    return [holdout.source.data.tags[f"tabular.digest.{part}"] for part in ("train", "holdout", "schema")]
+    return [holdout.source.data.tags[digest_tag(part)] for part in ("train", "holdout", "schema")]
 
 
 def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
@@ -144,18 +149,18 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "trained": {k: v for k, v in entry["trained"].items() if not k.endswith("_seconds")}}
 
 
-def _log_looks(step: tracked.Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
+def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
     """What a closer look at each candidate showed, as tables: answers, slices, importances, thresholds."""
-    folder = step.artifacts / store.PREDICTIONS
+    folder = step.artifacts / artifacts.PREDICTIONS
     folder.mkdir()
     for one in ranked:
         candidates.predictions(holdout, one).to_parquet(folder / f"{one.name}.parquet")
         if one.slices:
-            step.table(_slices(one, problem.search.metric), f"{store.SLICES}/{one.name}.json")
+            step.table(_slices(one, problem.search.metric), f"{artifacts.SLICES}/{one.name}.json")
         lost = {"column": list(one.importances), f"loss of {problem.search.metric}": list(one.importances.values())}
         step.table(lost, f"permutation_importance/{one.name}.json")
         if one.thresholds is not None:
-            step.table(one.thresholds, f"{store.THRESHOLDS}/{one.name}.json")
+            step.table(one.thresholds, f"{artifacts.THRESHOLDS}/{one.name}.json")
 
 
 def _slices(candidate: Judged, metric: str) -> dict[str, list[Any]]:

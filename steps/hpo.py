@@ -9,34 +9,41 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from steps import closure, dataset, frozen, keys, records, store, terminal, tracked, trial_runs, workers
-from steps.dataset import DataSet
-from steps.terminal import describe
-from tabular import estimators, spaces, training
+from steps.chain import keys
+from steps.model import dataset
+from steps.model.dataset import DataSet
+from steps.process import pool
+from steps.run import artifacts, lookup, run_problem, source_digest, terminal, thread_budget
+from steps.run.step import Step
+from steps.run.tags import SEARCH_KEY, digest_tag
+from steps.run.terminal import describe
+from steps.search import trial_runs
+from tabular import digests
+from tabular.data.folds import Fold
 from tabular.errors import UserError
-from tabular.folds import Fold
-from tabular.metrics import sign, with_named
-from tabular.problem import Problem
-from tabular.racing import Course, parts
-from tabular.search import Evaluation, Point, Trial, best, search
-from tabular.training import CrossValidation
+from tabular.metrics.classification import sign, with_named
+from tabular.model import estimators, training
+from tabular.model.training import CrossValidation
+from tabular.problem import Problem, hyperparameters
+from tabular.search.racing import Course, parts
+from tabular.search.search import Evaluation, Point, Trial, best, search
 
 # To cross-validate, with all metrics and the curves, takes so much more than a trial's one score does.
 MORE_WORK = 1.3
 
 
-def hpo(step: tracked.Step) -> None:
+def hpo(step: Step) -> None:
     """Run the search and log what it found."""
     source = dataset.source(step, step.arguments["dataset"])
-    problem = frozen.problem_of(step, source)
-    name = frozen.model_of(step, problem)
+    problem = run_problem.problem_of(step, source)
+    name = run_problem.model_of(step, problem)
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     limits = _limits(step, problem, name)
     saved = _earlier(step)
     work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
     metric, ended, logged = problem.search.metric, [], []
-    with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, workers.workers(work.at_most) as executor:
+    with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:
 
         def tell(trial: Trial) -> None:
             ended.append(time.perf_counter() - limits.begun)
@@ -52,7 +59,7 @@ def hpo(step: tracked.Step) -> None:
             seed=problem.seed,
             executor=executor,
             lag=problem.search.lag,
-            at_once=lambda: work.at_once(tracked.threads(step.arguments["share"])),
+            at_once=lambda: work.at_once(thread_budget.threads(step.arguments["share"])),
             is_over=limits.is_over(work),
             saved=saved,
             tell=tell,
@@ -86,7 +93,7 @@ class _Limits:
         return ask
 
 
-def _limits(step: tracked.Step, problem: Problem, model: str) -> _Limits:
+def _limits(step: Step, problem: Problem, model: str) -> _Limits:
     """After how many trials and seconds the search ends.
 
     One that repeats another ends after as many trials as that one had, however fast this machine is today.
@@ -100,19 +107,19 @@ def _limits(step: tracked.Step, problem: Problem, model: str) -> _Limits:
     if not replayed:
         timeout = problem.search.timeout
         return _Limits(problem.search.trials, math.inf if timeout is None else timeout, begun)
-    run = store.run(step.client, replayed, "replays", "hpo")
-    then = store.problem(run, step.folder)
+    run = lookup.run(step.client, replayed, "replays", "hpo")
+    then = lookup.problem(run, step.folder)
     if (then.search, then.models.get(model)) != (problem.search, problem.models[model]):
         raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")
     return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun)
 
 
-def _earlier(step: tracked.Step):
+def _earlier(step: Step):
     """What a search like this one left when it was killed; None in a replay, and where nothing is to be used again."""
-    key = keys.of_step(step, closure.digests(step.name))
+    key = keys.of_step(step, source_digest.digests(step.name))
     if key is None or step.arguments["replays"]:
         return None
-    step.log(tags={trial_runs.SEARCH: key.whole})
+    step.log(tags={SEARCH_KEY: key.whole})
     return None if step.arguments["resume"] == "false" else trial_runs.earlier(step, key.whole)
 
 
@@ -173,7 +180,7 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
         problem.search.timeout,
     )
     course.prepare()
-    work = _Work(rows, problem, model, cuts, course, min(problem.search.lag, limits.trials, tracked.cores()))
+    work = _Work(rows, problem, model, cuts, course, min(problem.search.lag, limits.trials, thread_budget.cores()))
     _HELD[:] = [work]
     return work
 
@@ -188,8 +195,8 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
     """The winner on all folds with all metrics: several at a time."""
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
-    most = min(work.at_most, folds, tracked.threads(work.rows.share))
-    with workers.workers(most) as executor:
+    most = min(work.at_most, folds, thread_budget.threads(work.rows.share))
+    with pool.workers(most) as executor:
         made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
         found = [future.result() for future in made]
     return training.joined(work.candidate(params), found, time.perf_counter() - started, work.names)
@@ -206,7 +213,7 @@ def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFo
 
 
 def _log(
-    step: tracked.Step,
+    step: Step,
     work: _Work,
     columns: Mapping[str, list[Any]],
     trials: Sequence[Trial],
@@ -218,9 +225,9 @@ def _log(
     metric = problem.search.metric
     found = {**winner.params, **winner.found}
     score = result.summary()[f"cv_{metric}_mean"]
-    step.json({"params": found, "trial": winner.number, metric: score}, store.BEST_PARAMS)
-    step.json(asdict(result), store.CROSS_VALIDATION)
-    step.table(columns, store.TRIALS)
+    step.json({"params": found, "trial": winner.number, metric: score}, artifacts.BEST_PARAMS)
+    step.json(asdict(result), artifacts.CROSS_VALIDATION)
+    step.table(columns, artifacts.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
     folds = {"scores": result.scores, "curves": result.curves, "threshold": result.threshold}
     step.log(
@@ -231,10 +238,10 @@ def _log(
                  f"best_cv_{metric}": score, f"baseline_cv_{metric}": baseline[f"cv_{metric}_mean"],
                  **seconds},
         tags={
-            **frozen.model_tags(problem, model),
-            "tabular.digest.params": records.digest(found),
-            "tabular.digest.trials": records.digest(kept),
-            "tabular.digest.cross_validation": records.digest(folds),
+            **run_problem.model_tags(problem, model),
+            digest_tag("params"): digests.of_values(found),
+            digest_tag("trials"): digests.of_values(kept),
+            digest_tag("cross_validation"): digests.of_values(folds),
         },
     )  # fmt: skip
     ended = f"{len(trials)} trials"
@@ -255,7 +262,7 @@ def _table(work: _Work, trials: Sequence[Trial], ended: Sequence[float]) -> dict
         "trial": [trial.number for trial in trials],
         metric: [None if trial.score is None else sign(metric) * trial.score for trial in trials],
         "complete": [trial.is_complete for trial in trials],
-        **{name: [trial.params.get(name) for trial in trials] for name in spaces.names(space)},
+        **{name: [trial.params.get(name) for trial in trials] for name in hyperparameters(space)},
         **{name: [trial.found.get(name) for trial in trials] for name in found},
         "trial_seconds": [trial.seconds for trial in trials],
         "ended_seconds": list(ended),

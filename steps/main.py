@@ -16,11 +16,25 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from steps import frozen, inputs, launch, place, registry, replay, store, sweep, tracked
-from steps.chain import Chain, Orders
-from steps.terminal import describe, markdown, say, table
-from steps.tracked import OUTCOME
-from tabular import sources
+from steps.chain import cleanup, launch
+from steps.chain.orchestrator import Chain, Orders
+from steps.model import registry
+from steps.replay import options
+from steps.run import artifacts, inputs, paths, run_problem, thread_budget
+from steps.run.step import Step
+from steps.run.tags import (
+    CHAMPION,
+    CHAMPION_VERSION,
+    FAILED_STEP,
+    MODEL_URI,
+    OUTCOME,
+    REPORTED,
+    RUN_NAME,
+    VERDICT,
+    WINNER,
+)
+from steps.run.terminal import describe, markdown, say, table
+from tabular.data import sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -28,34 +42,34 @@ from tabular.problem import Problem
 EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
-def main(step: tracked.Step) -> None:
+def main(step: Step) -> None:
     """Run the chain."""
     started = time.perf_counter()
     _check_require(step)
-    replayed = replay.of(step)
+    replayed = options.of(step)
     orders = _orders(step, replayed)
-    problem = _pinned(step, frozen.asked(step))
-    frozen.freeze(step, problem)
+    problem = _pinned(step, run_problem.asked(step))
+    run_problem.freeze(step, problem)
     _introduce(step, problem)
-    sweep.sweep(step)
+    cleanup.sweep(step)
     parent = launch.parent(step.client, step.run_id, step.folder)
     try:
         runs = Chain(step.client, problem, parent, orders).run()
     except launch.StepFailed as failed:
-        step.log(tags={"step.failed": failed.step})
+        step.log(tags={FAILED_STEP: failed.step})
         raise
     _conclude(step, problem, runs, time.perf_counter() - started)
 
 
-def _check_require(step: tracked.Step) -> None:
+def _check_require(step: Step) -> None:
     wanted = step.arguments["require"]
     if wanted not in ("", "registered"):
         raise UserError(f"require: {wanted!r} is not known; 'registered' makes a run without a new champion FAILED")
 
 
-def _orders(step: tracked.Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:
+def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:
     """How the chain is to be run; a replay does all of it again."""
-    cores = tracked.cores()
+    cores = thread_budget.cores()
     text = step.arguments["jobs"] or str(cores)
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"jobs: {text!r} is not a whole number above 0; it says how many steps work at the same time")
@@ -66,16 +80,16 @@ def _orders(step: tracked.Step, replayed: Mapping[str, Mapping[str, str]] | None
     return Orders(jobs, cores, wanted == "true" and replayed is None, replayed or {})
 
 
-def _pinned(step: tracked.Step, problem: Problem) -> Problem:
+def _pinned(step: Step, problem: Problem) -> Problem:
     """The problem with the digest of its data: what the steps read is what was there when the chain began."""
     data = problem.data
     if data.source.startswith("sklearn:"):
         return problem
-    digest = sources.pin(data.source, sha256=data.sha256, cache=place.cache(), folder=step.folder, progress=True)
+    digest = sources.pin(data.source, sha256=data.sha256, cache=paths.cache(), folder=step.folder, progress=True)
     return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 
-def _introduce(step: tracked.Step, problem: Problem) -> None:
+def _introduce(step: Step, problem: Problem) -> None:
     """Say what is about to happen, and log what it happens in."""
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {problem.data.source}")
     experiment = step.client.get_experiment(step.experiment_id)
@@ -83,10 +97,10 @@ def _introduce(step: tracked.Step, problem: Problem) -> None:
     _tell_kind(step, experiment)
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
-    step.log(tags={"mlflow.runName": f"main {problem.name}"})
+    step.log(tags={RUN_NAME: f"main {problem.name}"})
 
 
-def _tell_kind(step: tracked.Step, experiment: Experiment) -> None:
+def _tell_kind(step: Step, experiment: Experiment) -> None:
     """Tell MLflow's UI what the experiment is for; of the chains that begin in a new one at once, one succeeds."""
     if EXPERIMENT_KIND in experiment.tags:
         return
@@ -97,15 +111,15 @@ def _tell_kind(step: tracked.Step, experiment: Experiment) -> None:
             raise
 
 
-def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], seconds: float) -> None:
+def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float) -> None:
     """The table of candidates, the verdict, and what to type next."""
     evaluation = runs["evaluate"]
     tags = runs["register"].data.tags
-    step.json({name: run.info.run_id for name, run in runs.items()}, store.CHAIN)
+    step.json({name: run.info.run_id for name, run in runs.items()}, artifacts.CHAIN)
     rows = _in_hand(leaderboard(evaluation, step.folder), runs)
-    step.table(store.by_column(rows), store.LEADERBOARD)
+    step.table(artifacts.by_column(rows), artifacts.LEADERBOARD)
     outcome = tags[OUTCOME]
-    kept = ("tabular.verdict", "tabular.champion", "tabular.champion.version", "tabular.winner")
+    kept = (VERDICT, CHAMPION, CHAMPION_VERSION, WINNER)
     step.log(
         metrics={**_plain(evaluation), "chain_seconds": seconds},
         tags={OUTCOME: outcome, **{name: tags[name] for name in kept if name in tags}},
@@ -113,18 +127,18 @@ def _conclude(step: tracked.Step, problem: Problem, runs: dict[str, Run], second
     say()
     say(table([_shown(row, problem) for row in rows]))
     say()
-    say(f"  {tags['tabular.verdict']}")
+    say(f"  {tags[VERDICT]}")
     _log_ends(step, runs["etl"], rows[0])
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
-        step.hand_in()  # the chain has done its work, and its run is to show it
-        raise UserError(f"require: nothing was registered ({outcome}): {tags['tabular.verdict']}")
+        step.upload_artifacts()  # the chain has done its work, and its run is to show it
+        raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
 
 
 def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
     """The rows of the leaderboard that evaluate left, the best candidate first."""
-    found = store.table(evaluation, store.LEADERBOARD, folder)
+    found = artifacts.table(evaluation, artifacts.LEADERBOARD, folder)
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
 
@@ -147,35 +161,35 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     return {"model": row["model"], metric: row[metric], **sure, **{name: row[name] for name in names if name != metric}}
 
 
-def _log_ends(step: tracked.Step, etl: Run, winner: dict[str, Any]) -> None:
+def _log_ends(step: Step, etl: Run, winner: dict[str, Any]) -> None:
     """What the chain began with and what came of it, on main's own page: the data set and the winner's model."""
     inputs.log_again(step, etl.inputs.dataset_inputs)
-    model = step.client.get_run(winner["run"]).data.tags["tabular.model_uri"].removeprefix("models:/")
+    model = step.client.get_run(winner["run"]).data.tags[MODEL_URI].removeprefix("models:/")
     step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
 
 
-def _keep_report(step: tracked.Step, register: Run) -> str | None:
+def _keep_report(step: Step, register: Run) -> str | None:
     """The report is what a chain is run for: main's own run holds it too. Gives where it will be found."""
-    holder = register.data.tags.get(store.REPORTED)
+    holder = register.data.tags.get(REPORTED)
     if holder == "":
         return None  # the champion is from before there were reports
     try:
         run = register if holder is None else step.client.get_run(holder)
-        page = store.artifact(run, store.REPORT, step.folder)
+        page = artifacts.artifact(run, artifacts.REPORT, step.folder)
     except (UserError, MlflowException):
         return None  # that run is gone, and no reason for this one to fail
     shutil.copy(page, step.artifacts)
     place = step.client.get_run(step.run_id).info.artifact_uri
-    return f"{local_file_uri_to_path(place)}/{store.REPORT}" if is_local_uri(place) else f"{_page(step)}/artifacts"
+    return f"{local_file_uri_to_path(place)}/{artifacts.REPORT}" if is_local_uri(place) else f"{_page(step)}/artifacts"
 
 
-def _page(step: tracked.Step) -> str:
+def _page(step: Step) -> str:
     """Where a tracking server shows main's run."""
     return f"{mlflow.get_tracking_uri()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
 
 
-def _say_next(step: tracked.Step, tags: dict[str, str], report: str | None, seconds: float) -> None:
-    uri = tags.get("tabular.champion")
+def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: float) -> None:
+    uri = tags.get(CHAMPION)
     replayed = registry.DRY if step.arguments["replays"] else ""
     say(f"  {tags[OUTCOME]} after {seconds:.1f} s{replayed}")
     say()
@@ -183,7 +197,7 @@ def _say_next(step: tracked.Step, tags: dict[str, str], report: str | None, seco
         say(f"  report    {report}")
     if uri is None:
         return
-    say(f"  champion  {uri} (version {tags['tabular.champion.version']})")
+    say(f"  champion  {uri} (version {tags[CHAMPION_VERSION]})")
     tracking = mlflow.get_tracking_uri()
     look = _page(step) if tracking.startswith("http") else f"mlflow ui --backend-store-uri {tracking}"
     example = "serving_input_example.json"
@@ -197,5 +211,5 @@ def _say_next(step: tracked.Step, tags: dict[str, str], report: str | None, seco
 
 def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], seconds: float) -> str:
     candidates = markdown([_shown(row, problem) for row in rows])
-    verdict = f"**{tags[OUTCOME]}**: {tags['tabular.verdict']}."
+    verdict = f"**{tags[OUTCOME]}**: {tags[VERDICT]}."
     return f"{verdict}\n\n{candidates}\n\n{describe({'seed': problem.seed})}, {seconds:.0f} s."

@@ -19,7 +19,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepSpec:
     """A row: an entry point of MLproject and what it depends on."""
 
     name: str
@@ -34,13 +34,13 @@ class Step:
 CONDUCT: dict[str, Kind] = {"share": "conduct"}
 
 CHAIN = (
-    Step(
+    StepSpec(
         name="etl",
         parameters={"problem": "reference", "data": "reference", "target": "value", **CONDUCT},
         inputs={},
         reads=("name", "seed", "data", "split", "search.folds", "evaluation.slices"),
     ),
-    Step(
+    StepSpec(
         name="hpo",
         parameters={
             "problem": "reference",
@@ -55,7 +55,7 @@ CHAIN = (
         reads=("name", "seed", "search", "models.{model}"),
         each_model=True,
     ),
-    Step(
+    StepSpec(
         name="train",
         parameters={"problem": "reference", "dataset": "reference", "model": "value", "params": "reference", **CONDUCT},
         inputs={
@@ -65,7 +65,7 @@ CHAIN = (
         reads=("name", "seed", "search.metric", "search.threshold", "search.folds", "models.{model}"),
         each_model=True,
     ),
-    Step(
+    StepSpec(
         name="evaluate",
         parameters={
             "problem": "reference",
@@ -81,7 +81,7 @@ CHAIN = (
         },
         reads=("name", "seed", "search.metric", "evaluation", "gate.require"),
     ),
-    Step(
+    StepSpec(
         name="register",
         parameters={
             "problem": "reference",
@@ -107,7 +107,7 @@ STEPS = {step.name: step for step in CHAIN}
 class Task:
     """A step to run, for one model where the step is run for each."""
 
-    step: Step
+    step: StepSpec
     model: str | None
     needs: Mapping[str, tuple[str, ...]]  # parameter: the names of the tasks whose run ids fill it
 

@@ -15,19 +15,27 @@ from pyarrow import csv
 from pyarrow import parquet as pq
 from threadpoolctl import threadpool_limits
 
-from steps import etl, guard, inputs, models, origin, place, reference, store, terminal, tracked
-from steps.origin import Origin
-from steps.reference import Reference
-from steps.served import TabularModel
-from tabular import digests, shift, shift_pictures, sources, style, tables
-from tabular.datasets import ARROW
+from steps.model import drift_reference, flavor, origin
+from steps.model.drift_reference import Reference
+from steps.model.origin import Origin
+from steps.model.served import TabularModel
+from steps.process import lifecycle
+from steps.run import artifacts, inputs, lookup, paths, terminal, thread_budget
+from steps.run.step import Step
+from steps.run.tags import DATA_DIGEST, DRIFT_OF_INPUTS, DRIFT_OF_SCORES, TRAIN, digest_tag
+from tabular import digests
+from tabular.data import datasets, sources, tables
+from tabular.data.datasets import ARROW
 from tabular.errors import UserError, listed, nearest
+from tabular.evaluation import drift
+from tabular.plots import drift_plots, style
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": csv.CSVWriter}
 LABELS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 TABLE = "shift.json"
 BINS = "shift_bins.json"
 MOST_HINTS = 5
+DRIFT_TAGS = {"input": DRIFT_OF_INPUTS, "score": DRIFT_OF_SCORES}
 
 
 @dataclass(frozen=True)
@@ -36,8 +44,8 @@ class Scored:
 
     rows: int
     seconds: float
-    inputs: shift.Tally
-    scores: shift.Tally
+    inputs: drift.Tally
+    scores: drift.Tally
 
     @property
     def rate(self) -> float:
@@ -45,23 +53,23 @@ class Scored:
         return self.rows / self.seconds
 
 
-def predict(step: tracked.Step) -> None:
+def predict(step: Step) -> None:
     """Check the table, score it, tell its shift."""
-    source = place.table(step.arguments["data"], "data")
+    source = paths.table(step.arguments["data"], "data")
     output = _output(step.arguments["output"], source)
     asked = origin.find(step.client, step.arguments["model"])
-    model = models.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
-    path = sources.fetch(source, sha256=None, cache=place.cache(), folder=step.folder, progress=True)
-    wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in reference.columns(model)])
+    model = flavor.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
+    path = sources.fetch(source, sha256=None, cache=paths.cache(), folder=step.folder, progress=True)
+    wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])
     table = tables.scan_for(path, wanted, _reading(step, asked), progress=True)
     keys = _keys(step.arguments["keys"], table, model, output)
-    against = reference.against(step, asked, model)
-    with guard.replacing(output) as beside, threadpool_limits(tracked.threads("")):
+    against = drift_reference.against(step, asked, model)
+    with lifecycle.replacing(output) as beside, threadpool_limits(thread_budget.threads("")):
         schema = pa.schema([*(table.schema.field(name) for name in keys), *_answer(model)])
         with WRITERS[output.suffix.lower()](str(beside), schema) as writer:
             scored = score(table, model, keys, schema, writer, against)
         digest = digests.of_file(beside)
-    step.log(tags={"tabular.digest.output": digest})
+    step.log(tags={digest_tag("output"): digest})
     _log(step, asked, source, path, scored)
     _tell(step, asked, output, scored, against)
 
@@ -75,8 +83,8 @@ def score(
     against: Mapping[str, Reference],
 ) -> Scored:
     """Write the keys and the answer to each row, a batch at a time; `schema` is of both."""
-    features = [column.name for column in reference.columns(model)]
-    told = reference.scores(model)
+    features = [column.name for column in drift_reference.columns(model)]
+    told = drift_reference.scores(model)
     seen, answers = against["input"].begin(), against["score"].begin()
     rows, started = 0, time.perf_counter()
     with terminal.rows_done(table.rows, f"scoring {table.path.name}") as bar:
@@ -84,7 +92,7 @@ def score(
             answer = model.predict(None, batch.select(features).to_pandas())
             writer.write_batch(_joined(batch, keys, answer, schema))
             seen.add(batch)
-            answers.add(reference.answered(answer, told))
+            answers.add(drift_reference.answered(answer, told))
             rows += len(batch)
             bar.update(len(batch))
     return Scored(rows, time.perf_counter() - started, seen, answers)
@@ -108,7 +116,7 @@ def _output(given: str, source: str) -> Path:
     """Where the scored rows go, before anything is read: a path as seen from where it was typed."""
     if not given:
         raise UserError("output: name the file to write, .parquet or .csv")
-    path = (place.caller_folder() / Path(given).expanduser()).resolve()
+    path = (paths.caller_folder() / Path(given).expanduser()).resolve()
     if path.suffix.lower() not in WRITERS:
         raise UserError(f"output: {given!r} must end in {' or '.join(WRITERS)}, which says how it is written")
     if path.is_dir():
@@ -120,10 +128,10 @@ def _output(given: str, source: str) -> Path:
     return path
 
 
-def _reading(step: tracked.Step, asked: Origin) -> tables.Reading:
+def _reading(step: Step, asked: Origin) -> tables.Reading:
     """How the problem that the model was trained for says that its table is read; as usual where it is gone."""
     try:
-        return etl.reading(store.problem(store.run(step.client, asked.train, "tabular.run"), step.folder))
+        return datasets.reading(lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder))
     except UserError:
         return tables.AS_USUAL
 
@@ -141,7 +149,7 @@ def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) ->
                 why = "is a column of the answer" if name in answer else "is named twice"
                 raise UserError(f"keys: {name!r} {why}: leave it out")
     else:
-        read = {column.name for column in reference.columns(model)}
+        read = {column.name for column in drift_reference.columns(model)}
         keys = [name for name in table.schema.names if name not in read | answer]
     nested = [name for name in keys if pa.types.is_nested(table.schema.field(name).type)]
     if nested and output.suffix.lower() == ".csv":
@@ -149,18 +157,18 @@ def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) ->
     return keys
 
 
-def _log(step: tracked.Step, asked: Origin, source: str, path: Path, scored: Scored) -> None:
+def _log(step: Step, asked: Origin, source: str, path: Path, scored: Scored) -> None:
     name, digest = asked.problem or asked.name, digests.of_file(path)
     inputs.log(step, name=name, digest=digest, source=source, context="scoring", rows=scored.rows)
     if asked.model_id:
         step.client.log_inputs(step.run_id, models=[LoggedModelInput(asked.model_id)])
     step.log(
         metrics={"rows": scored.rows, "predict_seconds": scored.seconds, "rows_per_second": scored.rate},
-        tags={**asked.tags, "tabular.data_digest": digest},
+        tags={**asked.tags, DATA_DIGEST: digest},
     )
 
 
-def _tell(step: tracked.Step, asked: Origin, output: Path, scored: Scored, against: Mapping[str, Reference]) -> None:
+def _tell(step: Step, asked: Origin, output: Path, scored: Scored, against: Mapping[str, Reference]) -> None:
     """The shift as a table, a picture, metrics and words."""
     found = {"input": against["input"].compare(scored.inputs), "score": against["score"].compare(scored.scores)}
     if not scored.rows:
@@ -169,7 +177,7 @@ def _tell(step: tracked.Step, asked: Origin, output: Path, scored: Scored, again
     said = {what: _said(shifts) or _why_not(against[what], scored) for what, shifts in found.items()}
     step.log(
         metrics={f"psi_{what}_worst": shifts[0].psi for what, shifts in found.items() if shifts},
-        tags={f"tabular.shift.{what}": words[:5000] for what, words in said.items()},
+        tags={DRIFT_TAGS[what]: words[:5000] for what, words in said.items()},
     )
     much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
     hints = [f"look at this: {one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much]
@@ -181,7 +189,7 @@ def _tell(step: tracked.Step, asked: Origin, output: Path, scored: Scored, again
     step.finish(f"predict {asked.name}", done, "\n\n".join([*note, *(f"- {line}" for line in [*lines, *hints])]))
 
 
-def _said(shifts: Sequence[shift.Shift]) -> str:
+def _said(shifts: Sequence[drift.Shift]) -> str:
     """What has moved, in a line: `much: town 0.812; some: amount 0.140`; "" where nothing was compared."""
     if not shifts:
         return ""
@@ -197,12 +205,12 @@ def _why_not(against: Reference, scored: Scored) -> str:
     return against.of if scored.rows else "not compared: there are no rows"
 
 
-def _log_shifts(step: tracked.Step, asked: Origin, found: Mapping[str, list[shift.Shift]]) -> None:
-    rows = [row for what, shifts in found.items() for row in shift.rows_of(shifts, what)]
+def _log_shifts(step: Step, asked: Origin, found: Mapping[str, list[drift.Shift]]) -> None:
+    rows = [row for what, shifts in found.items() for row in drift.rows_of(shifts, what)]
     if not rows:
         return
-    step.table(store.by_column(rows), TABLE)
-    step.table(shift.bins_of([one for shifts in found.values() for one in shifts]), BINS)
+    step.table(artifacts.by_column(rows), TABLE)
+    step.table(drift.bins_of([one for shifts in found.values() for one in shifts]), BINS)
     title = f"{asked.name}: shift of the rows scored"
-    figure = shift_pictures.population_stability(found["input"], found["score"], title=title)
-    style.save_all({"shift": figure}, step.artifacts / store.PICTURES)
+    figure = drift_plots.population_stability(found["input"], found["score"], title=title)
+    style.save_all({"shift": figure}, step.artifacts / artifacts.PICTURES)

@@ -8,8 +8,11 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import guard, registry, store, tracked, tried
-from steps.terminal import say, table
+from steps.model import registry, smoke_test
+from steps.process import lifecycle
+from steps.run import artifacts
+from steps.run.step import Step
+from steps.run.terminal import say, table
 from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
 
@@ -17,7 +20,7 @@ PREVIOUS = "previous"
 MOST_NAMES = 1000  # that are looked through for the one that may be meant
 
 
-def promote(step: tracked.Step) -> None:
+def promote(step: Step) -> None:
     """Try the version, move the alias, show the history."""
     name, alias = step.arguments["name"], step.arguments["alias"] or "champion"
     _check(step, name, alias)
@@ -28,7 +31,7 @@ def promote(step: tracked.Step) -> None:
         said = f"{what} is {alias} already"
     else:
         _try(step, version)
-        with guard.undisturbed():
+        with lifecycle.uninterrupted():
             about = {"why": step.arguments["reason"], "run_id": step.run_id, "stage": step.arguments["stage"]}
             if not registry.crown(step.client, version, alias, **about):
                 raise UserError(f"alias: {alias} of {name} was moved by another just now: look, and try again")
@@ -36,13 +39,13 @@ def promote(step: tracked.Step) -> None:
     events = registry.history(step.client, name)
     say(table([_shown(event) for event in events]))
     say(f"  {said}")
-    step.table(store.by_column(events), "history.json")
+    step.table(artifacts.by_column(events), "history.json")
     # not by the names of the parameters, which `mlflow run` has logged as they were typed
     step.log(params={"promoted_version": version.version, "promoted_alias": alias})
     step.finish(f"promote {name}", said, f"{said}.\n\n{step.arguments['reason']}")
 
 
-def _check(step: tracked.Step, name: str, alias: str) -> None:
+def _check(step: Step, name: str, alias: str) -> None:
     """UserError for what cannot be promoted, before anything is asked of the registry."""
     if not step.arguments["reason"].strip():
         raise UserError("reason: say in a few words why the alias is moved; the registry's history keeps it")
@@ -61,7 +64,7 @@ def _check(step: tracked.Step, name: str, alias: str) -> None:
         raise UserError(f"name: the registry has no model {name!r}{nearest(name, known)}; {has}") from None
 
 
-def _version(step: tracked.Step, name: str, alias: str) -> ModelVersion:
+def _version(step: Step, name: str, alias: str) -> ModelVersion:
     """The version asked for: by its number, or the one that had the alias before."""
     asked = step.arguments["version"]
     if asked == PREVIOUS:
@@ -80,13 +83,13 @@ def _version(step: tracked.Step, name: str, alias: str) -> ModelVersion:
         ) from None
 
 
-def _try(step: tracked.Step, version: ModelVersion) -> None:
+def _try(step: Step, version: ModelVersion) -> None:
     try:
         recorded = registry.recorded(version)
     except UserError as error:
         raise UserError(f"version: {error}: move its alias with MLflow's own client if you trust it") from None
     try:
-        tried.ask(step, f"models:/{version.name}/{version.version}", **recorded)
+        smoke_test.ask(step, f"models:/{version.name}/{version.version}", **recorded)
     except UserError as error:
         raise UserError(f"version: {version.name} version {version.version} cannot serve: {error}") from None
 

@@ -11,37 +11,57 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps import dataset, frozen, guard, registry, reporting, store, tracked, tried
-from steps.judging import Verdict, data, data_set, judge
-from steps.registry import KEPT, REFUSED, REGISTERED
-from steps.tracked import OUTCOME
-from tabular import report
+from steps.evaluation import report_data
+from steps.evaluation.champion_test import Verdict, data, data_set, judge
+from steps.model import registry, smoke_test
+from steps.model.registry import KEPT, REFUSED, REGISTERED
+from steps.process import lifecycle
+from steps.run import artifacts, lookup, run_problem
+from steps.run.step import Step
+from steps.run.tags import (
+    CODE_DIGEST,
+    COMMIT,
+    DATA_DIGEST,
+    DATASET,
+    EVALUATION,
+    MET,
+    MODEL_DIGEST,
+    OUTCOME,
+    PROBLEM,
+    REGISTER,
+    TRAIN,
+    TRAINED_ON,
+    TRANSIENT,
+    VERDICT,
+    VERSION_COMMIT,
+)
 from tabular.errors import UserError
 from tabular.problem import Problem
+from tabular.report import report
 
 
-def register(step: tracked.Step) -> None:
+def register(step: Step) -> None:
     """Judge the winner, and register it where the gate lets it."""
-    evaluation = store.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
-    problem = frozen.problem_of(step, data_set(step) or evaluation)
+    evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
+    problem = run_problem.problem_of(step, data_set(step) or evaluation)
     given = filter(None, step.arguments["models"].split(","))
-    trained = [store.run(step.client, run_id, "models", "train") for run_id in given]
+    trained = [lookup.run(step.client, run_id, "models", "train") for run_id in given]
     winner = registry.winner(evaluation, trained, step.folder)
     replayed = step.arguments["replays"]
     if replayed:
-        champion = registry.named(step.client, step.client.get_run(replayed).data.tags[store.MET])
+        champion = registry.named(step.client, step.client.get_run(replayed).data.tags[MET])
         verdict, version = judge(step, problem, evaluation, winner, champion), None
         verdict = _tried(step, verdict) if verdict.outcome == REGISTERED else verdict
     else:
         champion, verdict, version = _decide(step, problem, evaluation, winner)
-    step.log(tags={store.MET: registry.identity(champion)})
+    step.log(tags={MET: registry.identity(champion)})
     _log(step, problem, verdict, version)
     number = None if version is None else str(version.version)
-    step.text(report.page(_report(step, problem, evaluation, verdict, number)), store.REPORT)
+    step.text(report.page(_report(step, problem, evaluation, verdict, number)), artifacts.REPORT)
 
 
 def _decide(
-    step: tracked.Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
+    step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
 ) -> tuple[ModelVersion | None, Verdict, ModelVersion | None]:
     """The champion that the winner met, the verdict, and the champion that there is now."""
     made: ModelVersion | None = None
@@ -55,7 +75,7 @@ def _decide(
                 step.client.delete_model_version(made.name, made.version)
             return met, verdict, met
         card = report.card(_report(step, problem, evaluation, verdict))
-        with guard.undisturbed():
+        with lifecycle.uninterrupted():
             made = made or _add_version(step, problem, evaluation, verdict, card)
             # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
@@ -66,24 +86,24 @@ def _decide(
                     return met, verdict, made
 
 
-def _tried(step: tracked.Step, verdict: Verdict) -> Verdict:
+def _tried(step: Step, verdict: Verdict) -> Verdict:
     """The verdict, once the winner has answered in an environment of its own."""
     winner = verdict.winner
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     try:
-        tried.ask(step, winner["model_uri"], **recorded)
+        smoke_test.ask(step, winner["model_uri"], **recorded)
     except UserError as error:
         return replace(verdict, outcome=REFUSED, reason=f"{winner['model']} cannot serve: {error}", is_lasting=False)
     return verdict
 
 
 def _report(
-    step: tracked.Step, problem: Problem, evaluation: Run, verdict: Verdict, version: str | None = None
+    step: Step, problem: Problem, evaluation: Run, verdict: Verdict, version: str | None = None
 ) -> report.Report:
-    return reporting.gather(step, problem, evaluation, data(step, evaluation), verdict, version)
+    return report_data.gather(step, problem, evaluation, data(step, evaluation), verdict, version)
 
 
-def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict: Verdict, card: str) -> ModelVersion:
+def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict, card: str) -> ModelVersion:
     """A version with its description and tags, and without the alias: half a registration is never served."""
     place, winner = problem.registry, verdict.winner
     try:
@@ -95,19 +115,19 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
     metrics = {f"tabular.{name}": f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
     tags = {
         **problem.tags,
-        "tabular.problem": problem.name,
-        **frozen.model_tags(problem, winner["model"]),
-        "tabular.digest.model": winner["model_digest"],
-        "tabular.digest.code": winner["code_digest"],
-        "tabular.run": winner["run_id"],
-        "tabular.register": step.run_id,
-        "tabular.commit": own.data.tags.get("mlflow.source.git.commit", ""),
-        "tabular.evaluation": evaluation.info.run_id,
-        "tabular.dataset": data(step, evaluation).info.run_id,
-        "tabular.data_digest": evaluation.data.tags["tabular.data_digest"],
-        dataset.TRAINED_ON: evaluation.data.tags[dataset.TRAINED_ON],
+        PROBLEM: problem.name,
+        **run_problem.model_tags(problem, winner["model"]),
+        MODEL_DIGEST: winner["model_digest"],
+        CODE_DIGEST: winner["code_digest"],
+        TRAIN: winner["run_id"],
+        REGISTER: step.run_id,
+        VERSION_COMMIT: own.data.tags.get(COMMIT, ""),
+        EVALUATION: evaluation.info.run_id,
+        DATASET: data(step, evaluation).info.run_id,
+        DATA_DIGEST: evaluation.data.tags[DATA_DIGEST],
+        TRAINED_ON: evaluation.data.tags[TRAINED_ON],
         OUTCOME: verdict.outcome,
-        "tabular.verdict": verdict.reason,
+        VERDICT: verdict.reason,
         **metrics,
     }
     return _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
@@ -120,7 +140,7 @@ def _add_version(step: tracked.Step, problem: Problem, evaluation: Run, verdict:
     )
 
 
-def _left_without_alias(step: tracked.Step, name: str, verdict: Verdict) -> ModelVersion | None:
+def _left_without_alias(step: Step, name: str, verdict: Verdict) -> ModelVersion | None:
     """The version that an earlier register made of this very model, and did not live to give the alias."""
     winner = verdict.winner
     # not by its name, in which a quote would end the filter
@@ -130,13 +150,13 @@ def _left_without_alias(step: tracked.Step, name: str, verdict: Verdict) -> Mode
     return next((v for v in whole if registry.is_winner(step.client, v, winner, step.folder)), None)
 
 
-def _log(step: tracked.Step, problem: Problem, verdict: Verdict, version: ModelVersion | None) -> None:
-    step.json(asdict(verdict), store.VERDICT)
+def _log(step: Step, problem: Problem, verdict: Verdict, version: ModelVersion | None) -> None:
+    step.json(asdict(verdict), artifacts.VERDICT)
     tags = registry.verdict_tags(problem, verdict.outcome, verdict.reason, verdict.winner["model"], version)
     comparison = verdict.comparison or {}
     metrics = {f"{who}_{comparison['metric']}": comparison[who] for who in ("challenger", "champion") if comparison}
     if not verdict.is_lasting:
-        tags[registry.PASSING] = "true"
+        tags[TRANSIENT] = "true"
     step.log(tags=tags, metrics=metrics)
     done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused"}[verdict.outcome]
     if verdict.outcome == REGISTERED and version is not None:

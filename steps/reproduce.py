@@ -14,19 +14,37 @@ import yaml
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps import equality, launch, place, store, tracked, trees
-from steps.equality import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
+from steps.chain import launch
 from steps.pipeline import STEPS, plan
-from steps.terminal import say
-from steps.tracked import ARGUMENTS, OUTCOME, PARENT, REPLAY_OF
-from tabular import digests, sources
+from steps.replay import checkout, equality
+from steps.replay.equality import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
+from steps.run import lookup, paths
+from steps.run.step import Step
+from steps.run.tags import (
+    ARGUMENTS,
+    DATA_DIGEST,
+    MET,
+    MODEL,
+    OUTCOME,
+    PARENT,
+    PROBLEM,
+    REASON,
+    REPLAY_OF,
+    REUSED_FROM,
+    RUN_NAME,
+    TREE,
+    TRIAL,
+)
+from steps.run.terminal import say
+from tabular import digests
+from tabular.data import sources
 from tabular.errors import UserError
 from tabular.problem import Problem
 
 TABLE = "replay.json"
-PROBLEM = "replayed.yaml"
+PROBLEM_FILE = "replayed.yaml"
 # What the frozen problem holds already.
-IN_PROBLEM = ("problem", *place.OVERRIDES)
+IN_PROBLEM = ("problem", *paths.OVERRIDES)
 MOST_DIFFERENCES = 5
 
 
@@ -42,21 +60,21 @@ class Replay:
     arguments: Mapping[str, str]  # of the entry point, but the problem and conduct
 
 
-def reproduce(step: tracked.Step) -> None:
+def reproduce(step: Step) -> None:
     """Run it again, compare, say what came of it."""
     asked = _asked(step)
     say(f"tabular  reproduce {asked.task} {asked.problem.name}, run {asked.then.info.run_id}")
-    step.log(tags={"tabular.problem": asked.problem.name, "mlflow.runName": f"reproduce {asked.task}"})
+    step.log(tags={PROBLEM: asked.problem.name, RUN_NAME: f"reproduce {asked.task}"})
     given = _problem(step, asked)
-    root = trees.root(step.client, asked.then)
-    project = trees.make(root, step.folder)
+    root = checkout.root(step.client, asked.then)
+    project = checkout.make(root, step.folder)
     _say_tree(root)
     now, failed = _again(step, asked, root, project, given)
     found = list(_compared(step, asked, now, failed))
     _conclude(step, asked, found)
 
 
-def _asked(step: tracked.Step) -> Replay:
+def _asked(step: Step) -> Replay:
     """What the parameter `run` names; a child that was not run again stands for the run whose work it shows.
 
     Raises
@@ -65,35 +83,35 @@ def _asked(step: tracked.Step) -> Replay:
         Where there is nothing to repeat.
     """
     given = step.arguments["run"]
-    run = store.run(step.client, given, "run")
-    run = store.run(step.client, run.data.tags.get(store.REUSED_FROM, given), "run")
+    run = lookup.run(step.client, given, "run")
+    run = lookup.run(step.client, run.data.tags.get(REUSED_FROM, given), "run")
     tags = run.data.tags
-    settled = MLFLOW_PROJECT_ENTRY_POINT not in tags and store.MET in tags
+    settled = MLFLOW_PROJECT_ENTRY_POINT not in tags and MET in tags
     name = "register" if settled else tags.get(MLFLOW_PROJECT_ENTRY_POINT, "")
     if name != MAIN and name not in STEPS:
-        what = f"of {name!r}" if name else "a trial of a search" if "tabular.trial" in tags else "not of ours"
+        what = f"of {name!r}" if name else "a trial of a search" if TRIAL in tags else "not of ours"
         raise UserError(f"run: {given} is {what}, and one of main or of a step ({', '.join(STEPS)}) is needed")
     if run.info.status != "FINISHED":
         raise UserError(f"run: {given} of {name} is {run.info.status}: what did not end well has no result to compare")
     if settled:
-        holder = store.run(step.client, tags[PARENT], "run", MAIN)
+        holder = lookup.run(step.client, tags[PARENT], "run", MAIN)
         arguments = _settled(step, holder)
     elif ARGUMENTS in tags:
         holder, arguments = run, json.loads(tags[ARGUMENTS])
     else:
         raise UserError(f"run: {given} does not say what it was given: it is older than reproduce")
     task = f"{name} {arguments['model']}" if "model" in arguments else name
-    return Replay(run, name, task, holder, store.problem(holder, step.folder), arguments)
+    return Replay(run, name, task, holder, lookup.problem(holder, step.folder), arguments)
 
 
-def _settled(step: tracked.Step, main: Run) -> dict[str, str]:
+def _settled(step: Step, main: Run) -> dict[str, str]:
     """What register would have been given by a main that found nothing to do for it."""
-    runs = store.chain(main, step.folder)
-    task = next(task for task in plan(store.problem(main, step.folder)) if task.name == "register")
+    runs = lookup.chain(main, step.folder)
+    task = next(task for task in plan(lookup.problem(main, step.folder)) if task.name == "register")
     return task.parameters(main.info.run_id, runs)
 
 
-def _problem(step: tracked.Step, asked: Replay) -> str:
+def _problem(step: Step, asked: Replay) -> str:
     """What the entry point is given as its problem: the frozen one, with the place where its data lies now.
 
     Raises
@@ -108,8 +126,8 @@ def _problem(step: tracked.Step, asked: Replay) -> str:
         return asked.holder.info.run_id
     problem = asked.problem
     if not problem.data.source.startswith("sklearn:"):
-        recorded = problem.data.sha256 or asked.then.data.tags["tabular.data_digest"]
-        source = place.set_over(problem, {"data": moved}).data.source if moved else problem.data.source
+        recorded = problem.data.sha256 or asked.then.data.tags[DATA_DIGEST]
+        source = paths.set_over(problem, {"data": moved}).data.source if moved else problem.data.source
         _check_data(step, asked, source, recorded)
         problem = problem.model_copy(
             update={"data": problem.data.model_copy(update={"source": source, "sha256": recorded})}
@@ -118,16 +136,16 @@ def _problem(step: tracked.Step, asked: Replay) -> str:
         raise UserError(
             f"data: run {asked.then.info.run_id} read {problem.data.source}, which is part of the lock: leave it out"
         )
-    path = step.folder / PROBLEM
+    path = step.folder / PROBLEM_FILE
     path.write_text(problem.to_yaml(), encoding="utf-8")
     return str(path)
 
 
-def _check_data(step: tracked.Step, asked: Replay, source: str, recorded: str) -> None:
+def _check_data(step: Step, asked: Replay, source: str, recorded: str) -> None:
     told = "-P data=… says where it lies now"
     if "://" in source:
         try:
-            sources.fetch(source, sha256=recorded, cache=place.cache(), folder=step.folder, progress=True)
+            sources.fetch(source, sha256=recorded, cache=paths.cache(), folder=step.folder, progress=True)
         except UserError as error:
             raise UserError(f"data: the table of run {asked.then.info.run_id} cannot be had: {error}; {told}") from None
         return
@@ -137,7 +155,7 @@ def _check_data(step: tracked.Step, asked: Replay, source: str, recorded: str) -
     if found != recorded:
         said = f"sha256: {recorded} then, {found} now"
         _log_findings(step, [Finding(asked.task, "data", DIFFERENT, 1, (said,))])
-        step.hand_in()
+        step.upload_artifacts()
         raise UserError(
             f"data: {source} is not what run {asked.then.info.run_id} read: its sha256 is {found[:12]}…, and was "
             f"{recorded[:12]}…; nothing was run. {told[0].upper()}{told[1:]}"
@@ -146,13 +164,11 @@ def _check_data(step: tracked.Step, asked: Replay, source: str, recorded: str) -
 
 def _say_tree(root: Run) -> None:
     tags = root.data.tags
-    over = f" with {place.PATCH} of run {root.info.run_id}" if tags.get("tabular.tree") == "changed" else ""
-    say(f"  the tree of commit {tags[trees.COMMIT][:12]}{over}, in a folder of its own")
+    over = f" with {paths.PATCH} of run {root.info.run_id}" if tags.get(TREE) == "changed" else ""
+    say(f"  the tree of commit {tags[checkout.COMMIT][:12]}{over}, in a folder of its own")
 
 
-def _again(
-    step: tracked.Step, asked: Replay, root: Run, project: Path, problem: str
-) -> tuple[Run, launch.StepFailed | None]:
+def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) -> tuple[Run, launch.StepFailed | None]:
     """Run it in a child of this run; gives the child, and why it failed."""
     parameters = {name: value for name, value in asked.arguments.items() if name not in IN_PROBLEM}
     row = STEPS.get(asked.step)
@@ -177,21 +193,21 @@ def _check_replays(project: Path, name: str, root: Run) -> None:
     """A tree of before there were replays would use earlier work, and the registry."""
     doors = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     if "replays" not in doors.get(name, {}).get("parameters", {}):
-        commit = root.data.tags[trees.COMMIT][:12]
+        commit = root.data.tags[checkout.COMMIT][:12]
         raise UserError(f"run: its commit {commit} is older than reproduce: its {name} cannot be told to repeat a run")
 
 
-def _create(step: tracked.Step, asked: Replay, root: Run, parent: launch.Parent, parameters: Mapping[str, str]) -> str:
+def _create(step: Step, asked: Replay, root: Run, parent: launch.Parent, parameters: Mapping[str, str]) -> str:
     """The child's run: its source is that of the run that it repeats, not of the tree that `reproduce` is in."""
-    source = {n: root.data.tags[n] for n in (trees.COMMIT, *trees.ADDRESSES) if n in root.data.tags}
+    source = {n: root.data.tags[n] for n in (checkout.COMMIT, *checkout.ADDRESSES) if n in root.data.tags}
     tags = {**source, REPLAY_OF: asked.then.info.run_id}
     return launch.create(step.client, f"{asked.task} (replay)", asked.step, parent, parameters, tags)
 
 
-def _compared(step: tracked.Step, asked: Replay, now: Run, failed: launch.StepFailed | None):
+def _compared(step: Step, asked: Replay, now: Run, failed: launch.StepFailed | None):
     """The findings: of a chain those of its tasks first, then main's own."""
     if asked.step == MAIN:
-        then_runs = store.chain(asked.then, step.folder)
+        then_runs = lookup.chain(asked.then, step.folder)
         now_runs = _children(step, now)
         for task, run_id in then_runs.items():
             again = now_runs.pop(task, None)
@@ -207,23 +223,23 @@ def _compared(step: tracked.Step, asked: Replay, now: Run, failed: launch.StepFa
         yield from equality.findings(Pair(step.client, asked.task, asked.then, now, step.folder))
 
 
-def _children(step: tracked.Step, main: Run) -> dict[str, Run]:
+def _children(step: Step, main: Run) -> dict[str, Run]:
     """Task: its run, of the repetition."""
     asked = f"tags.`{PARENT}` = '{main.info.run_id}'"
     found = {}
     for run in step.client.search_runs([main.info.experiment_id], asked, max_results=1000):
         step_name = run.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
-        model = run.data.tags.get("tabular.model") if STEPS[step_name].each_model else None
+        model = run.data.tags.get(MODEL) if STEPS[step_name].each_model else None
         found[f"{step_name} {model}" if model else step_name] = run
     return found
 
 
 def _why(run: Run | None, failed: launch.StepFailed | None) -> str:
-    own = run.data.tags.get(tracked.REASON) if run is not None else None
+    own = run.data.tags.get(REASON) if run is not None else None
     return own or (f"not run: {failed}" if failed is not None else "not run")
 
 
-def _conclude(step: tracked.Step, asked: Replay, found: list[Finding]) -> None:
+def _conclude(step: Step, asked: Replay, found: list[Finding]) -> None:
     """The table, and the end: well only where all is the same."""
     say()
     for line in _lines(found):
@@ -237,11 +253,11 @@ def _conclude(step: tracked.Step, asked: Replay, found: list[Finding]) -> None:
     note = "\n".join(["```", *_lines(found), "```"])
     step.finish(f"reproduce {asked.task} {asked.problem.name}", summary, f"Of run {run_id}: {summary}.\n\n{note}")
     if wrong is not None:
-        step.hand_in()  # the table is what this run is there for
+        step.upload_artifacts()  # the table is what this run is there for
         raise UserError(f"run {run_id} is not the same again: {wrong}")
 
 
-def _log_findings(step: tracked.Step, found: list[Finding]) -> None:
+def _log_findings(step: Step, found: list[Finding]) -> None:
     step.table(
         {
             "task": [one.task for one in found],

@@ -9,26 +9,30 @@ from typing import Any
 
 from mlflow.entities import Metric, Run
 
-from steps import dataset, environment, frozen, models, records, store, tracked
-from steps.terminal import describe
-from tabular import training
+from steps.model import dataset, flavor
+from steps.run import artifacts, environment, lookup, run_problem
+from steps.run.step import Step
+from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM, SEARCH, digest_tag
+from steps.run.terminal import describe
+from tabular import digests
 from tabular.errors import UserError
-from tabular.metrics import HALF, with_named
+from tabular.metrics.classification import HALF, with_named
+from tabular.model import training
 from tabular.problem import Problem
 
 
-def train(step: tracked.Step) -> None:
+def train(step: Step) -> None:
     """Cross-validate, fit, log the model."""
     source = dataset.source(step, step.arguments["dataset"])
-    problem = frozen.problem_of(step, source)
-    name = frozen.model_of(step, problem)
+    problem = run_problem.problem_of(step, source)
+    name = run_problem.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train")
     search = _search(step, name)
-    params = store.content(search, store.BEST_PARAMS, step.folder)["params"] if search else {}
+    params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
     names = with_named(problem.search.metric)
     if search:  # it has cross-validated its best on the same folds
-        result = training.CrossValidation(**store.content(search, store.CROSS_VALIDATION, step.folder))
+        result = training.CrossValidation(**artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder))
     else:
         cuts = rows.folds(problem)
         result = training.cross_validate(
@@ -48,28 +52,31 @@ def train(step: tracked.Step) -> None:
     _log_params(step, problem, rows, candidate)
     kept = {key: value for key, value in metrics.items() if not math.isnan(value)}
     scores = {key: value for key, value in kept.items() if not key.endswith("_seconds")}
-    digests = {"tabular.digest.scores": records.digest(scores), "tabular.digest.curves": records.digest(result.curves)}
-    step.log(metrics=kept, tags=digests)
+    of_content = {
+        digest_tag("scores"): digests.of_values(scores),
+        digest_tag("curves"): digests.of_values(result.curves),
+    }
+    step.log(metrics=kept, tags=of_content)
     _log_curves(step, result.curves)
     step.json([column.name for column in rows.schema.columns], "feature_names.json")
-    step.json(environment.describe(), store.ENVIRONMENT)
+    step.json(environment.describe(), artifacts.ENVIRONMENT)
     _log_model(step, problem, name, rows, fitted, result.threshold)
     _finish(step, problem, name, params, metrics)
 
 
-def _search(step: tracked.Step, name: str) -> Run | None:
+def _search(step: Step, name: str) -> Run | None:
     """The run of hpo that the step is given."""
     given = step.arguments["params"]
     if not given:
         return None
-    found = store.run(step.client, given, "params", "hpo")
-    searched = found.data.tags.get("tabular.model")
+    found = lookup.run(step.client, given, "params", "hpo")
+    searched = found.data.tags.get(MODEL)
     if searched != name:
         raise UserError(f"params: run {given} searched for {searched!r}, and the model is {name!r}")
     return found
 
 
-def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
+def _log_params(step: Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
     of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns", "classes")}
     step.log(
         params={
@@ -82,11 +89,11 @@ def _log_params(step: tracked.Step, problem: Problem, rows: dataset.DataSet, can
             "folds": problem.search.folds,
             "split_by": rows.schema.split_by,
         },
-        tags=frozen.model_tags(problem, candidate.name),
+        tags=run_problem.model_tags(problem, candidate.name),
     )
 
 
-def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
+def _log_curves(step: Step, curves: training.Curves) -> None:
     """The folds' mean log loss by iteration, as metrics with steps."""
     if not curves:
         return
@@ -97,18 +104,18 @@ def _log_curves(step: tracked.Step, curves: training.Curves) -> None:
         for iteration, loss in zip(curves["iteration"], curves[name], strict=True)
     ]
     step.client.log_batch(step.run_id, metrics=points)
-    step.json(curves, store.CURVES)
+    step.json(curves, artifacts.CURVES)
 
 
 def _log_model(
-    step: tracked.Step,
+    step: Step,
     problem: Problem,
     name: str,
     rows: dataset.DataSet,
     fitted: training.Fitted,
     threshold: float,
 ) -> None:
-    info = models.log(
+    info = flavor.log(
         fitted,
         rows.schema,
         rows.frame.head(3),
@@ -116,19 +123,19 @@ def _log_model(
         name=name,
         folder=step.folder,
         params={"model_type": name},
-        tags={"tabular.problem": problem.name},
+        tags={PROBLEM: problem.name},
     )
     step.log(
         tags={
-            "tabular.model_uri": info.model_uri,
-            "tabular.digest.model": models.digest(step.folder / "model"),
-            "tabular.digest.code": models.code_digest(),
-            "tabular.search": step.arguments["params"],
+            MODEL_URI: info.model_uri,
+            MODEL_DIGEST: flavor.digest_of_parts(step.folder / "model"),
+            CODE_DIGEST: flavor.digest_of_code(),
+            SEARCH: step.arguments["params"],
         }
     )
 
 
-def _finish(step: tracked.Step, problem: Problem, name: str, params: dict[str, Any], metrics: dict[str, float]) -> None:
+def _finish(step: Step, problem: Problem, name: str, params: dict[str, Any], metrics: dict[str, float]) -> None:
     metric = problem.search.metric
     mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
     summary = f"cross-validated {metric} {mean:.4f} ± {spread:.4f}"

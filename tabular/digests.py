@@ -1,11 +1,13 @@
-"""The digest of a file: what tells its content from any other's."""
+"""SHA-256 digests: of a file's bytes, of plain values."""
 
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 
 def of_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits, read in pieces so that its size does not matter.
+    """SHA-256 of a file as 64 hexadecimal digits, read in pieces so that its size does not matter.
 
     Raises
     ------
@@ -15,3 +17,8 @@ def of_file(path: Path) -> str:
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_values(values: Any) -> str:
+    """SHA-256 of plain values as JSON, whatever the order of their keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

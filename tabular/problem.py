@@ -5,9 +5,9 @@ that it would be read from again.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import yaml
 from pydantic import (
@@ -23,7 +23,7 @@ from pydantic import (
 
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
-from tabular.metrics import HALF, is_of_labels, metric
+from tabular.metrics.classification import HALF, is_of_labels, metric
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
@@ -176,6 +176,26 @@ class Choice(Section):
 
 
 Dimension = Annotated[Range | Choice, Field(discriminator="type")]
+Space: TypeAlias = Mapping[str, Range | Choice]
+
+
+def hyperparameters(space: Space) -> list[str]:
+    """All hyperparameters of a space, those that only some options have included."""
+    return list(dict.fromkeys(_names(space)))
+
+
+def _names(space: Space) -> Iterator[str]:
+    for name, dimension in space.items():
+        yield name
+        for option in options_of(dimension):
+            yield from _names(option.space)
+
+
+def options_of(dimension: Range | Choice) -> list[Option]:
+    """The options of a choice, a bare value as one with no space of its own; none of a range."""
+    if isinstance(dimension, Range):
+        return []
+    return [option if isinstance(option, Option) else Option(value=option) for option in dimension.options]
 
 
 class Preprocessing(Section):

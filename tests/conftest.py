@@ -3,7 +3,7 @@
 import hypothesis
 import pytest
 
-from tests.running import Store, kept_nursery
+from tests.running import Store, kept_fork_server
 
 # how long an example takes says nothing here: other tests and their chains run beside it
 hypothesis.settings.register_profile("tabular", deadline=None)
@@ -16,17 +16,17 @@ def pytest_make_parametrize_id(config, val, argname):
 
 
 @pytest.fixture(scope="session")
-def nursery(tmp_path_factory) -> str:
-    """The address of a process that chains and steps are forked off, as main's steps are off main's: see steps/nursery.
+def fork_server(tmp_path_factory) -> str:
+    """The address of a process that chains and steps are forked off, as main's steps are off main's.
 
     "" where there is none: they all import for themselves then, which takes minutes in all.
     """
-    folder = tmp_path_factory.mktemp("nursery")
-    with kept_nursery(folder):
-        yield str(folder / "nursery") if (folder / "nursery").exists() else ""
+    folder = tmp_path_factory.mktemp("fork_server")
+    with kept_fork_server(folder):
+        yield str(folder / "fork_server") if (folder / "fork_server").exists() else ""
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory, nursery) -> Store:
+def store(tmp_path_factory, fork_server) -> Store:
     """The store that most tests share: to make one takes seconds."""
-    return Store(tmp_path_factory.mktemp("store"), nursery=nursery)
+    return Store(tmp_path_factory.mktemp("store"), fork_server=fork_server)

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from tabular import style
+from tabular.plots import style
 
 HARD_NAMES = ["$x_1^2$", "_hidden", "größe €", "日本", "🐈", "a\nb", "only one $", "", "\\$", "n" * 300]
 

@@ -103,7 +103,9 @@ class Live:
         until = time.monotonic() + seconds
         while alive := self.place.processes():
             self.outer.poll()
-            at_work = [words for words in map(words_of, alive) if words and words[1:3] != ["-m", "steps.killed"]]
+            at_work = [
+                words for words in map(words_of, alive) if words and words[1:3] != ["-m", "steps.run.termination"]
+            ]
             assert not at_work or time.monotonic() < until, f"still there: {at_work}\n{self.said}"
             assert time.monotonic() < until + MARKED_SECONDS, f"still marks: {alive}"
             time.sleep(0.05)
@@ -116,11 +118,11 @@ class Live:
 class Place:
     """A store, a folder for temporary files and a problem of its own."""
 
-    def __init__(self, folder, nursery=""):
+    def __init__(self, folder, fork_server=""):
         self.folder = folder
         self.temporary = folder / "t"
         self.temporary.mkdir()
-        self.store = Store(folder, nursery=nursery)
+        self.store = Store(folder, fork_server=fork_server)
         self.problem = write_problem(folder)
         self.started = 0
         self.outers = []

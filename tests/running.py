@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -20,22 +20,22 @@ from tests import typed
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests"
 MOST_SECONDS = 300
-# Keeps a nursery in the folder that it is given, until its stdin is closed; says the nursery's pid when it is there.
+# Keeps a fork server in the folder that it is given, until its stdin is closed; says its pid when it is there.
 KEEPER = """
 import sys
 from pathlib import Path
-from steps import nursery
-nursery.fork()
-nursery.warm(Path(sys.argv[1]))
-print(nursery._MAIN.pid, flush=True)
+from steps.process import fork_server
+fork_server.fork()
+fork_server.warm(Path(sys.argv[1]))
+print(fork_server._MAIN.pid, flush=True)
 sys.stdin.read()
-nursery.close()
+fork_server.close()
 """
 
 
 @contextlib.contextmanager
-def kept_nursery(folder: Path, project: Path = PROJECT):
-    """A process that stands for main, with its nursery in a folder; gives it and the nursery's pid."""
+def kept_fork_server(folder: Path, project: Path = PROJECT):
+    """A process that stands for main, with its fork server in a folder; gives it and the fork server's pid."""
     words = [sys.executable, "-c", KEEPER, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     alone = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
@@ -89,7 +89,7 @@ class Store:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
-    nursery: str = ""  # the address of a process to fork chains off
+    fork_server: str = ""  # the address of a process to fork chains off
     cwd: Path | None = None  # where `step` and `project` stand; the store's folder
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Store:
             "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
             # the steps are started as `python`, which must be the one that runs the tests
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            **({"TABULAR_NURSERY": self.nursery} if self.nursery else {}),
+            **({"TABULAR_FORK_SERVER": self.fork_server} if self.fork_server else {}),
         }
 
     def _client(self):
@@ -144,7 +144,8 @@ class Store:
 
         import mlflow
 
-        from steps import tracked
+        from steps.chain import keys
+        from steps.run import shell, source_digest
 
         body = getattr(importlib.import_module(f"steps.{step}"), step)
         stdout, stderr = io.StringIO(), io.StringIO()
@@ -159,7 +160,7 @@ class Store:
             patch.setattr(sys, "argv", [f"steps.{step}", *self._words(parameters)])
             mlflow.set_tracking_uri(self.uri)
             with pytest.raises(SystemExit) as exit_:
-                tracked.run(step, body)
+                shell.run(step, body, partial(keys.of_step, source=source_digest.digests(step)))
             mlflow.set_tracking_uri(None)
         return Ended(exit_.value.code, stdout.getvalue(), stderr.getvalue(), self.newest())
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.boosting import (
+from tabular.model.boosting import (
     FEWEST_ITERATIONS,
     MOST_ITERATIONS,
     PATIENCE,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.bootstrap import FEWEST, MOST_DRAWS, RESAMPLES_ONE_BY_ONE, draws, interval, resampled
-from tabular.metrics import METRICS, Answers, answered, metric
+from tabular.evaluation.bootstrap import FEWEST, MOST_DRAWS, RESAMPLES_ONE_BY_ONE, draws, interval, resampled
+from tabular.metrics.classification import METRICS, Answers, answered, metric
 
 Array = np.ndarray
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.datasets import Column
+from tabular.data.datasets import Column
 from tabular.defaults import MODELS
 from tabular.errors import UserError
-from tabular.estimators import build, load_class, preprocessor, resolve
+from tabular.model.estimators import build, load_class, preprocessor, resolve
 from tabular.problem import Model, Preprocessing, Range
 
 LOGISTIC, FOREST, LIGHTGBM = (MODELS[name]["estimator"] for name in MODELS)

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
-from tabular.folds import Fold, cut
 
 BY = st.sampled_from(["random", "time", "group"])
 SEEDS = st.integers(0, 5)

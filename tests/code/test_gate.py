@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.bootstrap import Interval
-from tabular.gate import Comparison, TieBreak, check, compare
-from tabular.metrics import METRICS, answered, classification_metrics
+from tabular.evaluation.bootstrap import Interval
+from tabular.evaluation.gate import Comparison, TieBreak, check, compare
+from tabular.evaluation.slices import Scored, Slice
+from tabular.metrics.classification import METRICS, answered, classification_metrics
 from tabular.problem import Bound, Limits
-from tabular.slices import Scored, Slice
 
 Array = np.ndarray
 

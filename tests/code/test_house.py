@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from steps import models
-from tabular import training
+from steps.model import flavor
+from tabular.model import training
 
 PROJECT = Path(__file__).resolve().parents[2]
 TABULAR = sorted((PROJECT / "tabular").rglob("*.py"))
@@ -63,21 +63,21 @@ def test_only_steps_and_tests_and_benchmarks_import_mlflow() -> None:
 @pytest.mark.parametrize("module", ["lightgbm.sklearn", "sklearn.linear_model"])
 def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(module: str) -> None:
     classifier = type("Classifier", (), {"__module__": module})()
-    wanted = models.requirements(SimpleNamespace(classifier=classifier))  # type: ignore[arg-type]
+    wanted = flavor.requirements(SimpleNamespace(classifier=classifier))  # type: ignore[arg-type]
     held = {line.partition("==")[0] for line in wanted}
-    needed = tops(PROJECT / "steps" / "served.py") - STANDARD - {"lightgbm"}
+    needed = tops(PROJECT / "steps" / "model" / "served.py") - STANDARD - {"lightgbm"}
     distributions = packages_distributions()
     assert all(held & set(distributions[name]) for name in needed)
 
 
 def test_the_code_that_a_model_carries_imports_nothing_of_this_repository() -> None:
-    assert not tops(PROJECT / "steps" / "served.py") & {"steps", "tabular", ""}
+    assert not tops(PROJECT / "steps" / "model" / "served.py") & {"steps", "tabular", ""}
 
 
 def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
     lock = pins("requirements.txt")
     classifier = type("Classifier", (), {"__module__": "lightgbm.sklearn"})()
-    found = dict(line.split("==") for line in models.requirements(training.Fitted(None, classifier, 2, {})))
+    found = dict(line.split("==") for line in flavor.requirements(training.Fitted(None, classifier, 2, {})))
     assert found == {name: version(name) for name in found}
     assert set(found) <= set(lock)
     assert not {"hyperopt", "matplotlib", "pytest"} & set(found)

@@ -11,8 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from steps import closure, environment, keys, records, registry, store, tracked
-from steps.pipeline import CHAIN, STEPS, Input, Step
+from steps.chain import keys
+from steps.model import registry
+from steps.pipeline import CHAIN, STEPS, Input, StepSpec
+from steps.run import artifacts, environment, source_digest
+from steps.run.step import Step
+from steps.run.tags import MODEL_URI
+from tabular import digests
 from tabular.problem import Problem, build
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -28,14 +33,14 @@ VALUES: dict[str, Any] = {
     "tags": {"team": "data"},
 }
 PROBLEM = build(VALUES, "made")
-SOURCE = {"steps/train.py": "a" * 64, "tabular/training.py": "b" * 64}
+SOURCE = {"steps/train.py": "a" * 64, "tabular/model/training.py": "b" * 64}
 CONTENTS = {"train of etl": "c" * 64}
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """An empty project; gives a function that writes its modules."""
-    monkeypatch.setattr(closure, "PROJECT", tmp_path)
+    monkeypatch.setattr(source_digest, "PROJECT", tmp_path)
 
     def write(**modules: str) -> None:
         for name, text in modules.items():
@@ -47,32 +52,32 @@ def tree(tmp_path, monkeypatch):
 
 
 def named(paths: list[Path]) -> list[str]:
-    return [path.relative_to(closure.PROJECT).as_posix() for path in paths]
+    return [path.relative_to(source_digest.PROJECT).as_posix() for path in paths]
 
 
 def test_the_closure_follows_imports_through_each_other(tree):
     tree(a__one="import a.two", a__two="import a.three", a__three="", a__four="")
-    assert named(closure.files("a.one")) == ["a/one.py", "a/three.py", "a/two.py"]
+    assert named(source_digest.files("a.one")) == ["a/one.py", "a/three.py", "a/two.py"]
 
 
 def test_the_closure_ends_where_modules_import_each_other(tree):
     tree(a__one="import a.two", a__two="import a.one")
-    assert named(closure.files("a.one")) == ["a/one.py", "a/two.py"]
+    assert named(source_digest.files("a.one")) == ["a/one.py", "a/two.py"]
 
 
 def test_an_import_inside_a_function_counts(tree):
     tree(a__one="def f():\n    if True:\n        from a import two\n", a__two="")
-    assert "a/two.py" in named(closure.files("a.one"))
+    assert "a/two.py" in named(source_digest.files("a.one"))
 
 
 def test_an_import_for_types_alone_counts(tree):
     tree(a__one="from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from a.two import T\n", a__two="")
-    assert "a/two.py" in named(closure.files("a.one"))
+    assert "a/two.py" in named(source_digest.files("a.one"))
 
 
 def test_a_module_that_is_imported_from_its_package_counts(tree):
     tree(a__one="from a import two as other, nothing", a__two="")
-    assert named(closure.files("a.one")) == ["a/one.py", "a/two.py"]
+    assert named(source_digest.files("a.one")) == ["a/one.py", "a/two.py"]
 
 
 @pytest.mark.parametrize(
@@ -80,63 +85,67 @@ def test_a_module_that_is_imported_from_its_package_counts(tree):
 )
 def test_a_relative_import_counts(tree, line):
     tree(a__one=line, a__two="")
-    assert named(closure.files("a.one")) == ["a/one.py", "a/two.py"]
+    assert named(source_digest.files("a.one")) == ["a/one.py", "a/two.py"]
 
 
 def test_the_init_of_a_package_counts_with_each_of_its_modules_and_is_followed(tree):
     tree(a____init__="from . import two", a__one="", a__two="import b.five", b__five="")
-    assert named(closure.files("a.one")) == ["a/__init__.py", "a/one.py", "a/two.py", "b/five.py"]
+    assert named(source_digest.files("a.one")) == ["a/__init__.py", "a/one.py", "a/two.py", "b/five.py"]
 
 
 def test_what_is_not_of_this_repository_is_passed_over(tree):
     tree(a__one="import json, numpy.linalg\nfrom sklearn import svm")
-    assert named(closure.files("a.one", "sklearn.svm")) == ["a/one.py"]
+    assert named(source_digest.files("a.one", "sklearn.svm")) == ["a/one.py"]
 
 
 def test_a_folder_of_the_name_of_a_package_is_no_source(tree):
     tree(a__one="import numpy")
-    (closure.PROJECT / "numpy").mkdir()
-    assert named(closure.files("a.one")) == ["a/one.py"]
+    (source_digest.PROJECT / "numpy").mkdir()
+    assert named(source_digest.files("a.one")) == ["a/one.py"]
 
 
 def test_a_changed_byte_changes_the_digest_of_its_file_alone(tree):
     tree(a__one="import a.two", a__two="")
-    before = closure.of_module("a.one")
+    before = source_digest.of_module("a.one")
     tree(a__two="# a note")
-    after = closure.of_module("a.one")
+    after = source_digest.of_module("a.one")
     assert [name for name in before if before[name] != after[name]] == ["a/two.py"]
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_depends_on_its_own_module_and_its_door(step):
-    assert {f"steps/{step}.py", "steps/__main__.py", "steps/__init__.py"} <= set(closure.digests(step))
+    assert {f"steps/{step}.py", "steps/__main__.py", "steps/__init__.py"} <= set(source_digest.digests(step))
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_no_step_depends_on_the_table_of_the_chain_nor_on_another_step(step):
-    found = set(closure.digests(step))
+    found = set(source_digest.digests(step))
     others = {f"steps/{other}.py" for other in STEPS if other != step}
-    assert not found & {"steps/pipeline.py", "steps/main.py", "steps/chain.py", *others}
+    assert not found & {"steps/pipeline.py", "steps/main.py", "steps/chain/orchestrator.py", *others}
 
 
 @pytest.mark.parametrize(
     ("module", "steps"),
     [
-        ("tabular/pictures.py", {"evaluate"}),
-        ("tabular/search.py", {"hpo"}),
-        ("tabular/sources.py", {"etl"}),
-        ("steps/drawing.py", {"evaluate"}),
-        ("tabular/gate.py", {"evaluate", "register"}),
-        ("tabular/estimators.py", {"hpo", "train", "evaluate", "register"}),
+        ("tabular/plots/classifier_plots.py", {"evaluate"}),
+        ("tabular/search/search.py", {"hpo"}),
+        ("tabular/data/sources.py", {"etl"}),
+        ("steps/evaluation/plots.py", {"evaluate"}),
+        ("tabular/evaluation/gate.py", {"evaluate", "register"}),
+        ("tabular/model/estimators.py", {"hpo", "train", "evaluate", "register"}),
         ("tabular/problem.py", {"etl", "hpo", "train", "evaluate", "register"}),
     ],
 )
 def test_an_edit_concerns_only_the_steps_that_can_run_the_module(module, steps):
-    assert {step for step in STEPS if module in closure.digests(step)} == steps
+    assert {step for step in STEPS if module in source_digest.digests(step)} == steps
 
 
 def key(
-    row: Step = STEPS["train"], model: str | None = "logistic", problem: Any = PROBLEM, source=SOURCE, contents=CONTENTS
+    row: StepSpec = STEPS["train"],
+    model: str | None = "logistic",
+    problem: Any = PROBLEM,
+    source=SOURCE,
+    contents=CONTENTS,
 ) -> keys.Key:
     return keys.of_task(row, model, problem, source, contents)
 
@@ -169,7 +178,7 @@ def leaves(values: dict[str, Any], *above: str):
 LEAVES = list(leaves(PROBLEM.model_dump(mode="json")))
 
 
-def is_read(row: Step, model: str, leaf: tuple[str, ...]) -> bool:
+def is_read(row: StepSpec, model: str, leaf: tuple[str, ...]) -> bool:
     """Whether a row says that its step reads a leaf of the problem; where the data lie is no part of their content."""
     paths = [tuple(path.replace("{model}", model).split(".")) for path in row.reads]
     return leaf not in {("data", "source"), ("data", "sha256")} and any(leaf[: len(path)] == path for path in paths)
@@ -231,15 +240,15 @@ def test_each_part_changes_the_key(changes):
 
 def test_the_row_of_the_table_changes_the_key():
     row = STEPS["train"]
-    other = Step(row.name, row.parameters, {"dataset": Input("etl", ("train",))}, row.reads, row.each_model)
+    other = StepSpec(row.name, row.parameters, {"dataset": Input("etl", ("train",))}, row.reads, row.each_model)
     assert key(row=other).whole != key().whole
 
 
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        ("steps.environment.lock_digest", lambda: "another"),
-        ("steps.environment.beside_the_lock", lambda: {"numpy": "1.0"}),
+        ("steps.run.environment.lock_digest", lambda: "another"),
+        ("steps.run.environment.beside_the_lock", lambda: {"numpy": "1.0"}),
         ("platform.python_version", lambda: "3.12.0"),
     ],
 )
@@ -375,14 +384,14 @@ class Client:
 def left(tmp_path):
     """A run that has left two artifacts and a logged model."""
     client = Client(tmp_path)
-    client.tags[records.MODEL_URI] = "models:/m-1"
+    client.tags[MODEL_URI] = "models:/m-1"
     (tmp_path / "step").mkdir()
-    step = tracked.Step("train", {}, "r" * 32, "0", tmp_path / "step", client)  # type: ignore[arg-type]
+    step = Step("train", {}, "r" * 32, "0", tmp_path / "step", client)  # type: ignore[arg-type]
     step.text("hello", "a.txt")
     step.json({"x": 1}, "below/b.json")
     (tmp_path / "m-1" / "parts").mkdir(parents=True)
     (tmp_path / "m-1" / "parts" / "model.txt").write_text("trees")
-    client.tags |= records.record(step)
+    client.tags |= artifacts.record(step)
     shutil.copytree(step.artifacts, tmp_path / "run")
     return client
 
@@ -391,46 +400,46 @@ FILES = ["run/a.txt", "run/below/b.json", "m-1/parts/model.txt"]
 
 
 def test_a_run_that_is_whole_has_no_damage(left, tmp_path):
-    assert records.damage(left, left.run, tmp_path) is None
+    assert artifacts.damage(left, left.run, tmp_path) is None
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_gone_is_named(left, tmp_path, name):
     (tmp_path / name).unlink()
-    assert records.damage(left, left.run, tmp_path) == f"{name.partition('/')[2]} is gone"
+    assert artifacts.damage(left, left.run, tmp_path) == f"{name.partition('/')[2]} is gone"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_another_size_is_named(left, tmp_path, name):
     (tmp_path / name).write_bytes(b"")
-    assert records.damage(left, left.run, tmp_path) == f"{name.partition('/')[2]} has been altered"
+    assert artifacts.damage(left, left.run, tmp_path) == f"{name.partition('/')[2]} has been altered"
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_of_the_same_size_and_other_bytes_is_named(left, tmp_path, name):
     (tmp_path / name).write_bytes(b"#" * (tmp_path / name).stat().st_size)
-    assert records.damage(left, left.run, tmp_path) == f"{name.partition('/')[2]} has been altered"
+    assert artifacts.damage(left, left.run, tmp_path) == f"{name.partition('/')[2]} has been altered"
 
 
 def test_a_record_that_is_gone_is_damage(left, tmp_path):
-    (tmp_path / "run" / records.RECORD).unlink()
-    assert f"no artifact {records.RECORD!r}" in str(records.damage(left, left.run, tmp_path))
+    (tmp_path / "run" / artifacts.RECORD).unlink()
+    assert f"no artifact {artifacts.RECORD!r}" in str(artifacts.damage(left, left.run, tmp_path))
 
 
 def test_a_record_that_is_not_the_sealed_one_is_damage(left, tmp_path):
-    (tmp_path / "run" / records.RECORD).write_text('{"run": {}, "model": {}}')
-    assert "not what the run sealed" in str(records.damage(left, left.run, tmp_path))
+    (tmp_path / "run" / artifacts.RECORD).write_text('{"run": {}, "model": {}}')
+    assert "not what the run sealed" in str(artifacts.damage(left, left.run, tmp_path))
 
 
 def test_a_file_that_was_added_is_no_damage(left, tmp_path):
     (tmp_path / "run" / "note.txt").write_text("mine")
-    assert records.damage(left, left.run, tmp_path) is None
+    assert artifacts.damage(left, left.run, tmp_path) is None
 
 
 @given(values=st.dictionaries(st.text(max_size=4), st.integers() | st.text(max_size=4) | st.none(), max_size=5))
 def test_the_digest_of_plain_values_knows_no_order(values):
-    assert records.digest(dict(reversed(values.items()))) == records.digest(values)
-    assert records.digest({**values, "more": 1}) != records.digest(values) or "more" in values
+    assert digests.of_values(dict(reversed(values.items()))) == digests.of_values(values)
+    assert digests.of_values({**values, "more": 1}) != digests.of_values(values) or "more" in values
 
 
 # The registry.
@@ -478,14 +487,14 @@ def test_a_version_that_is_gone_is_an_error_in_one_line(there):
 def evaluation(tmp_path):
     """A run of evaluate, on whose board `a` is the best."""
     best = {"model": "a", "model_digest": "m", "code_digest": "c", "run_id": "old", "model_uri": "models:/old"}
-    (tmp_path / store.EVALUATION).write_text(json.dumps({"candidates": [best, {"model": "b"}]}))
+    (tmp_path / artifacts.EVALUATION).write_text(json.dumps({"candidates": [best, {"model": "b"}]}))
     info = SimpleNamespace(run_id="e" * 32, artifact_uri=str(tmp_path))
     return SimpleNamespace(info=info, data=SimpleNamespace(tags={}))
 
 
 def trained(name: str, digest: str = "m") -> Any:
     run = run_of(name, model=digest, code="c")
-    run.data.tags[records.MODEL_URI] = "models:/new"
+    run.data.tags[MODEL_URI] = "models:/new"
     run.info = SimpleNamespace(run_id="new")
     return run
 

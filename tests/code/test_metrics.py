@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular.errors import UserError
-from tabular.metrics import METRICS, classification_metrics, metric, predicted_codes, scorer_names
+from tabular.metrics.classification import METRICS, classification_metrics, metric, predicted_codes, scorer_names
 
 RANKS = ("roc_auc", "average_precision")
 

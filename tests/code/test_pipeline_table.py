@@ -10,8 +10,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from steps import commandline
-from steps.pipeline import CHAIN, STEPS, Kind, Step, Task, plan
+from steps.pipeline import CHAIN, STEPS, Kind, StepSpec, Task, plan
+from steps.run import cli
 from tabular.problem import Model, Problem, Section, build
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -31,13 +31,13 @@ drawn = st.dictionaries(st.from_regex(r"\A[A-Za-z][A-Za-z0-9_]{0,6}\Z"), st.bool
 
 
 @pytest.mark.parametrize("step", CHAIN, ids=lambda step: step.name)
-def test_a_steps_parameters_are_those_of_its_entry_point(step: Step) -> None:
+def test_a_steps_parameters_are_those_of_its_entry_point(step: StepSpec) -> None:
     assert list(step.parameters) == list(DOORS[step.name]["parameters"])
 
 
-@pytest.mark.parametrize("name", commandline.DOORS)
+@pytest.mark.parametrize("name", cli.ENTRY_POINTS)
 def test_the_parameters_of_another_door_are_those_of_its_entry_point(name: str) -> None:
-    assert list(commandline.DOORS[name]) == list(DOORS[name]["parameters"])
+    assert list(cli.ENTRY_POINTS[name]) == list(DOORS[name]["parameters"])
 
 
 @pytest.mark.parametrize("name", DOORS)
@@ -61,7 +61,7 @@ def test_every_parameter_is_text(name: str) -> None:
 
 
 def test_every_entry_point_is_a_row_of_the_table_or_a_door_beside_it() -> None:
-    assert set(DOORS) == {*STEPS, *commandline.DOORS}
+    assert set(DOORS) == {*STEPS, *cli.ENTRY_POINTS}
 
 
 def test_step_names_differ() -> None:
@@ -69,19 +69,19 @@ def test_step_names_differ() -> None:
 
 
 @pytest.mark.parametrize("step", CHAIN, ids=lambda step: step.name)
-def test_each_parameter_is_of_a_known_kind(step: Step) -> None:
+def test_each_parameter_is_of_a_known_kind(step: StepSpec) -> None:
     assert set(step.parameters.values()) <= set(get_args(Kind))
 
 
 @pytest.mark.parametrize("step", CHAIN, ids=lambda step: step.name)
-def test_a_step_takes_inputs_of_earlier_steps_only(step: Step) -> None:
+def test_a_step_takes_inputs_of_earlier_steps_only(step: StepSpec) -> None:
     earlier = [one.name for one in CHAIN[: CHAIN.index(step)]]
     assert set(step.inputs) <= set(step.parameters)
     assert {read.step for read in step.inputs.values()} <= set(earlier)
 
 
 @pytest.mark.parametrize("step", CHAIN, ids=lambda step: step.name)
-def test_the_paths_that_a_step_reads_are_in_the_problem(step: Step) -> None:
+def test_the_paths_that_a_step_reads_are_in_the_problem(step: StepSpec) -> None:
     for path in step.reads:
         section: Any = Problem
         for part in path.split("."):
@@ -96,7 +96,7 @@ def test_the_paths_that_a_step_reads_are_in_the_problem(step: Step) -> None:
 
 
 @pytest.mark.parametrize("step", CHAIN, ids=lambda step: step.name)
-def test_only_a_step_of_each_model_reads_the_one_in_hand(step: Step) -> None:
+def test_only_a_step_of_each_model_reads_the_one_in_hand(step: StepSpec) -> None:
     assert any("{model}" in path for path in step.reads) == step.each_model
     assert ("model" in step.parameters) == step.each_model
 

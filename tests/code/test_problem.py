@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tabular import problem as problems
 from tabular.errors import UserError
-from tabular.metrics import METRICS
+from tabular.metrics.classification import METRICS
 from tabular.problem import (
     BeatChampion,
     Bound,

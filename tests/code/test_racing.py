@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabular import racing
-from tabular.datasets import Column
+from tabular.data.datasets import Column
+from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
-from tabular.folds import Fold, cut
+from tabular.model.training import Candidate, cross_validate
 from tabular.problem import Model
-from tabular.racing import Course, Part, goes_on, parts
-from tabular.search import Point, Trial
-from tabular.training import Candidate, cross_validate
+from tabular.search import racing
+from tabular.search.racing import Course, Part, goes_on, parts
+from tabular.search.search import Point, Trial
 
 LIGHTGBM = {"estimator": "lightgbm.LGBMClassifier", "space": {"num_leaves": {"type": "int", "low": 2, "high": 32}}}
 LOGISTIC = {"estimator": "sklearn.linear_model.LogisticRegression", "space": "default"}

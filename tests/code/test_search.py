@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tabular.errors import UserError
 from tabular.problem import Choice, Range
-from tabular.search import Evaluation, Point, Trial, best, search
+from tabular.search.search import Evaluation, Point, Trial, best, search
 
 SPACE: dict[str, Range | Choice] = {
     "leaves": Range(type="int", low=4, high=64, log=True),

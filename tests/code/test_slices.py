@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular import slices
 from tabular.errors import UserError
-from tabular.metrics import answered, classification_metrics
+from tabular.evaluation import slices
+from tabular.metrics.classification import answered, classification_metrics
 
 VALUES = st.one_of(st.none(), st.sampled_from(["a", "b", "c"])), st.one_of(st.none(), st.floats(-1e6, 1e6))
 

@@ -9,8 +9,8 @@ from hyperopt.pyll import stochastic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabular.problem import Choice, Model, Option, Range
-from tabular.spaces import Space, flat, labelled, names, to_hyperopt
+from tabular.problem import Choice, Model, Option, Range, Space, hyperparameters
+from tabular.search.spaces import flat, labelled, to_hyperopt
 
 SPACE: Space = {
     "leaves": Range(type="int", low=4, high=64, log=True),
@@ -41,7 +41,7 @@ def drawn(seed: int) -> dict[str, Any]:
 
 
 def test_the_names_of_a_space_are_those_below_its_options_too() -> None:
-    assert names(SPACE) == ["leaves", "share", "bins", "rate", "kind", "drop", "of", "deep"]
+    assert hyperparameters(SPACE) == ["leaves", "share", "bins", "rate", "kind", "drop", "of", "deep"]
 
 
 @given(st.integers(0, 10_000))

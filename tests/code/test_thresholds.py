@@ -8,8 +8,8 @@ from sklearn.datasets import make_classification
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold, TunedThresholdClassifierCV
 
-from tabular.metrics import classification_metrics
-from tabular.thresholds import tune
+from tabular.metrics.classification import classification_metrics
+from tabular.model.thresholds import tune
 
 Array = np.ndarray
 few = settings(max_examples=20)

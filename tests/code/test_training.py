@@ -8,13 +8,12 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from tabular import training
-from tabular.datasets import Column
+from tabular.data.datasets import Column
+from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
-from tabular.folds import Fold, cut
-from tabular.metrics import METRICS, classification_metrics
-from tabular.problem import Model
-from tabular.training import (
+from tabular.metrics.classification import METRICS, classification_metrics
+from tabular.model import training
+from tabular.model.training import (
     Candidate,
     booster_text,
     cross_validate,
@@ -24,6 +23,7 @@ from tabular.training import (
     permutation_importances,
     score,
 )
+from tabular.problem import Model
 
 LOGISTIC = "sklearn.linear_model.LogisticRegression"
 FOREST = "sklearn.ensemble.RandomForestClassifier"

@@ -13,7 +13,7 @@ from hyperopt.fmin import generate_trials_to_calculate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.trials import ExecutorTrials
+from tabular.search.trials import ExecutorTrials
 
 SPACE = {
     "a": hp.uniform("a", -5, 5),
@@ -96,7 +96,7 @@ def test_no_more_are_under_way_than_may_be_at_this_moment():
 
 
 def test_a_worker_whose_trial_ends_out_of_turn_goes_on_at_once(monkeypatch):
-    monkeypatch.setattr("tabular.trials.POLL_SECONDS", 10)
+    monkeypatch.setattr("tabular.search.trials.POLL_SECONDS", 10)
     first, others = threading.Event(), []
 
     def held(point):

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tabular import datasets, tables
-from tabular.datasets import SPLIT_KEY, Prepared, Schema
+from tabular.data import datasets, tables
+from tabular.data.datasets import SPLIT_KEY, Prepared, Schema
+from tabular.data.folds import cut
+from tabular.data.tables import scan
 from tabular.errors import UserError
-from tabular.folds import cut
 from tabular.problem import build
-from tabular.tables import scan
 
 
 def frame(rows: int = 120, seed: int = 0) -> pd.DataFrame:

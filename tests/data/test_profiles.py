@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular import profiles
-from tabular.datasets import Column, Schema
-from tabular.profiles import Profile
+from tabular.data import profiles
+from tabular.data.datasets import Column, Schema
+from tabular.data.profiles import Profile
 
 
 def profile(*batches: list[Any]) -> Profile:

@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from tabular.data.sources import fetch, pin
 from tabular.digests import of_file as digest
 from tabular.errors import UserError
-from tabular.sources import fetch, pin
 
 BODY = b"a,b\n" + b"1,2\n" * 50_000
 SHA256 = hashlib.sha256(BODY).hexdigest()

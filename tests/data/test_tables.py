@@ -19,8 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tabular.data.tables import BATCH_ROWS, USUAL_MISSING, Reading, Table, scan, scan_for
 from tabular.errors import UserError
-from tabular.tables import BATCH_ROWS, USUAL_MISSING, Reading, Table, scan, scan_for
 
 MOMENT = pa.timestamp("us")
 

@@ -8,7 +8,7 @@ import made
 import mlflow
 import pytest
 
-from steps import models
+from steps.model import flavor
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ class Logged:
     @property
     def recorded(self) -> dict[str, str]:
         """The digests that a run of train would record of it."""
-        return {"code": models.code_digest(), "learnt": models.digest(self.folder / models.PARTS)}
+        return {"code": flavor.digest_of_code(), "learnt": flavor.digest_of_parts(self.folder / flavor.PARTS)}
 
     @property
     def probabilities(self) -> list[str]:

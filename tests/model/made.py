@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 from mlflow.models.model import ModelInfo
 
-from steps import models
-from steps.served import as_features
-from tabular import datasets, problem, tables, training
+from steps.model import flavor
+from steps.model.served import as_features
+from tabular import problem
+from tabular.data import datasets, tables
+from tabular.model import training
 
 ESTIMATORS = {
     "logistic_regression": ("sklearn.linear_model.LogisticRegression", {"max_iter": 500}),
@@ -100,7 +102,7 @@ def fit(data: Data, kind: str, *, seed: int = 0, threads: int = 1, **params: Any
 def digest(fitted: training.Fitted, data: Data, folder: Path) -> str:
     """What a fitted model has learnt, as a digest of its parts."""
     folder.mkdir(parents=True)
-    return models.digest(models.write_parts(fitted, data.schema, folder))
+    return flavor.digest_of_parts(flavor.write_parts(fitted, data.schema, folder))
 
 
 def log(fitted: training.Fitted, data: Data, folder: Path) -> ModelInfo:
@@ -108,6 +110,6 @@ def log(fitted: training.Fitted, data: Data, folder: Path) -> ModelInfo:
     folder.mkdir(parents=True)
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
     with mlflow.start_run(experiment_id=experiment.experiment_id):
-        return models.log(
+        return flavor.log(
             fitted, data.schema, data.frame.head(3), name="model", folder=folder, params={"a": 1}, tags={"b": "2"}
         )

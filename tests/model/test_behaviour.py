@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 
-from tabular import datasets, folds, training
+from tabular.data import datasets, folds
+from tabular.model import training
 
 KINDS = list(made.ESTIMATORS)
 

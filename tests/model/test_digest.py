@@ -10,8 +10,9 @@ import made
 import numpy as np
 import pytest
 
-from steps import served
-from tabular import problem, training
+from steps.model import served
+from tabular import problem
+from tabular.model import training
 
 PROJECT = Path(__file__).resolve().parents[2]
 KINDS = list(made.ESTIMATORS)

@@ -15,7 +15,7 @@ import skops.io
 import yaml
 from mlflow.exceptions import MlflowException
 
-from steps import models
+from steps.model import flavor
 from tabular.errors import UserError
 
 ONE = {"amount": 50.5, "visits": 3.0, "agent": 14.0, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
@@ -43,7 +43,7 @@ def test_the_models_description_names_no_pickle(logged) -> None:
 
 
 def test_the_folder_holds_the_code_that_answers(logged) -> None:
-    assert (logged.folder / "served.py").read_bytes() == Path(models.served.__file__).read_bytes()
+    assert (logged.folder / "served.py").read_bytes() == Path(flavor.served.__file__).read_bytes()
 
 
 def test_numbers_are_signed_as_doubles_and_every_column_is_there(logged) -> None:
@@ -154,7 +154,7 @@ def test_missing_values_are_answered_in_any_column_and_in_all(logged, column: st
 
 def test_a_missing_boolean_is_neither_true_nor_false(tmp_path: Path) -> None:
     columns = [{"name": "member", "dtype": "boolean", "kind": "number"}]
-    found = models.served.as_features(pd.DataFrame({"member": [True, None, False, np.nan, 1, 0.0]}), columns)
+    found = flavor.served.as_features(pd.DataFrame({"member": [True, None, False, np.nan, 1, 0.0]}), columns)
     assert np.array_equal(found["member"], [1, np.nan, 0, np.nan, 1, 0], equal_nan=True)
 
 
@@ -166,8 +166,8 @@ def test_a_date_is_the_same_moment_however_it_is_written(text: str) -> None:
     columns = [{"name": "since", "dtype": "datetime", "kind": "number"}]
     exact = pd.Timestamp("2021-03-04T05:06:07")
     for unit in ("s", "us", "ns"):
-        expected = models.served.as_features(pd.DataFrame({"since": [exact.as_unit(unit)]}), columns)
-        found = models.served.as_features(pd.DataFrame({"since": [text, "2020-01-01"]}), columns)
+        expected = flavor.served.as_features(pd.DataFrame({"since": [exact.as_unit(unit)]}), columns)
+        found = flavor.served.as_features(pd.DataFrame({"since": [text, "2020-01-01"]}), columns)
         assert found["since"].iloc[0] == expected["since"].iloc[0]
 
 
@@ -244,14 +244,14 @@ def test_a_positive_class_that_comes_first_keeps_its_probability(tmp_path: Path,
 
 
 def test_models_load_gives_the_model_as_serving_loads_it(logged, tmp_path: Path) -> None:
-    model = models.load(logged.uri, tmp_path, **logged.recorded)
+    model = flavor.load(logged.uri, tmp_path, **logged.recorded)
     assert np.array_equal(model.probabilities(logged.data.X), logged.fitted.probabilities(logged.data.X))
 
 
 def test_a_model_that_carries_changed_code_is_not_loaded(binary, tmp_path: Path) -> None:
     copy = changed(binary.folder, tmp_path, "\nraise SystemExit('this code was run')\n")
     with pytest.raises(UserError, match="was recorded: not loaded"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_model_that_would_run_other_code_beside_its_own_is_not_loaded(binary, 
     described["flavors"]["python_function"].update(change)
     (copy / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
     with pytest.raises(UserError, match=r"names other code than served\.py"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
 
 
 @pytest.mark.parametrize("kind", list(made.ESTIMATORS))
@@ -291,7 +291,7 @@ def test_a_class_that_no_training_row_had_is_answered_with_probability_0(
 
 def test_a_model_that_is_not_there_is_told_in_one_line(tracking: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="models:/nothing/1 cannot be read") as caught:
-        models.load("models:/nothing/1", tmp_path, code="", learnt="")
+        flavor.load("models:/nothing/1", tmp_path, code="", learnt="")
     assert "\n" not in str(caught.value)
 
 
@@ -306,21 +306,21 @@ def exchanged(source: Path, place: Path) -> Path:
 def test_a_model_whose_parts_were_exchanged_is_not_loaded(binary, tmp_path: Path) -> None:
     copy = exchanged(binary.folder, tmp_path)
     with pytest.raises(UserError, match="carries parts of digest"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
 
 
 def test_a_part_of_a_type_that_the_model_does_not_list_is_not_rebuilt(binary, tmp_path: Path) -> None:
     copy = exchanged(binary.folder, tmp_path)
-    learnt = models.digest(copy / models.PARTS)
+    learnt = flavor.digest_of_parts(copy / flavor.PARTS)
     with pytest.raises(UserError, match="cannot be loaded"):
-        models.load(str(copy), tmp_path, **{**binary.recorded, "learnt": learnt})
+        flavor.load(str(copy), tmp_path, **{**binary.recorded, "learnt": learnt})
 
 
 def test_two_models_of_different_code_are_loaded_in_one_process(binary, tmp_path: Path) -> None:
     copy = changed(binary.folder, tmp_path, "\nTabularModel.mark = 'other'\n")
     code = hashlib.sha256((copy / "served.py").read_bytes()).hexdigest()
-    other = models.load(str(copy), tmp_path, **{**binary.recorded, "code": code})
-    ours = models.load(binary.uri, tmp_path, **binary.recorded)
+    other = flavor.load(str(copy), tmp_path, **{**binary.recorded, "code": code})
+    ours = flavor.load(binary.uri, tmp_path, **binary.recorded)
     assert other.mark == "other"
     assert not hasattr(ours, "mark")
     assert np.array_equal(other.probabilities(binary.data.X), ours.probabilities(binary.data.X))

@@ -20,9 +20,10 @@ from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
-from steps import models, served
-from tabular import problem, training
-from tabular.estimators import preprocessor
+from steps.model import flavor, served
+from tabular import problem
+from tabular.model import training
+from tabular.model.estimators import preprocessor
 
 # More than a one-hot encoder keeps apart, and so many that what it makes is sparse.
 CODES = [f"code {number}" for number in range(150)]
@@ -79,7 +80,7 @@ class Asked:
         candidate = dataclasses.replace(made.candidate(data, "lightgbm"), name="it", model=model)
         self.data, self.fitted = data, training.fit(candidate, data.X, data.y, threads=1)
         self.model = served.TabularModel()
-        parts = models.write_parts(self.fitted, data.schema, folder)
+        parts = flavor.write_parts(self.fitted, data.schema, folder)
         self.model.load_context(SimpleNamespace(artifacts={"model": str(parts)}))
 
     def check(self, frame: pd.DataFrame) -> None:

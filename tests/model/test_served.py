@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from servers import Server
 
-from steps.served import as_features
+from steps.model.served import as_features
 
 ROW = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
 

@@ -19,9 +19,9 @@ slow = pytest.mark.slow
 
 
 @pytest.fixture
-def place(tmp_path, nursery):
+def place(tmp_path, fork_server):
     """A place whose chains begin at once, and search alone: they are in each other's way all the more."""
-    made = Place(tmp_path, nursery)
+    made = Place(tmp_path, fork_server)
     problem = Path(made.problem)
     logistic = "  logistic: {estimator: sklearn.linear_model.LogisticRegression}\n"
     assert logistic in PROBLEM

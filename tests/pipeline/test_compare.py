@@ -75,11 +75,11 @@ def log_others(store):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, nursery):
+def lab(tmp_path_factory, fork_server):
     folder = tmp_path_factory.mktemp("compare")
     write_table(folder / "table.csv")
     (folder / "compared.yaml").write_text(PROBLEM)
-    store = Store(folder, nursery=nursery)
+    store = Store(folder, fork_server=fork_server)
     store.environment["COLUMNS"] = "200"  # a process beside pytest's own has its width
     log_others(store)
     chains = [store.project(problem="compared.yaml", **more) for more in ({}, {}, {"seed": 8})]

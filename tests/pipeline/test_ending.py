@@ -11,8 +11,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from steps import guard, killed, sweep, tracked
-from steps.killed import REASON
+from steps.chain import cleanup
+from steps.process import identity
+from steps.process.identity import Process
+from steps.run import shell, termination
+from steps.run.step import Step
+from steps.run.tags import REASON
 from tests.live import (
     FIRST_LINE,
     GONE_SECONDS,
@@ -136,13 +140,13 @@ def owned(store, experiment, host, process):
 def test_runs_of_dead_processes_of_this_machine_alone_are_closed(connected, tmp_path, capsys):
     experiment = connected.client.create_experiment(f"swept {tmp_path.name}", artifact_location=str(tmp_path))
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    dead = guard.Process.of(psutil.Process(child.pid))
+    dead = Process.of(psutil.Process(child.pid))
     child.communicate(b"\n")
-    left = owned(connected, experiment, guard.host(), dead)
-    alive = owned(connected, experiment, guard.host(), guard.me())
+    left = owned(connected, experiment, identity.host(), dead)
+    alive = owned(connected, experiment, identity.host(), identity.me())
     elsewhere = owned(connected, experiment, "another machine", dead)
     nobodys = connected.client.create_run(experiment).info.run_id
-    sweep.sweep(tracked.Step("main", {}, "", experiment, tmp_path, connected.client))
+    cleanup.sweep(Step("main", {}, "", experiment, tmp_path, connected.client))
     closed = connected.client.get_run(left)
     assert closed.info.status == "KILLED"
     assert closed.data.tags[REASON] == f"its process ({dead.pid}) was killed"
@@ -155,8 +159,8 @@ def test_runs_of_dead_processes_of_this_machine_alone_are_closed(connected, tmp_
 def test_what_a_dying_process_made_is_closed_with_it(connected, tmp_path):
     experiment = connected.client.create_experiment(f"closed {tmp_path.name}", artifact_location=str(tmp_path))
     run = connected.client.create_run(experiment).info.run_id
-    child = owned(connected, experiment, guard.host(), guard.me())
-    killed.end(run, "ended by SIGTERM", is_step=False)
+    child = owned(connected, experiment, identity.host(), identity.me())
+    termination.end(run, "ended by SIGTERM", is_step=False)
     assert [connected.client.get_run(each).info.status for each in (run, child)] == ["KILLED", "KILLED"]
     assert connected.client.get_run(run).data.tags[REASON] == "ended by SIGTERM"
 
@@ -165,7 +169,7 @@ def test_a_step_that_main_has_ended_keeps_the_end_that_main_gave(connected, tmp_
     experiment = connected.client.create_experiment(f"ended {tmp_path.name}", artifact_location=str(tmp_path))
     run = connected.client.create_run(experiment).info.run_id
     connected.client.set_terminated(run, "FAILED")
-    killed.end(run, "ended by SIGTERM", is_step=True)
+    termination.end(run, "ended by SIGTERM", is_step=True)
     assert connected.client.get_run(run).info.status == "FAILED"
 
 
@@ -202,8 +206,8 @@ def test_a_registration_that_was_killed_before_its_alias_is_finished_by_the_next
 
 
 REGISTER_SLOWLY = """
-from steps import guard
-guard.begin()
+from steps.process import lifecycle
+lifecycle.begin()
 import sys, time
 from mlflow import MlflowClient
 give = MlflowClient.set_registered_model_alias
@@ -213,8 +217,9 @@ def slowly(*words):
     give(*words)
 MlflowClient.set_registered_model_alias = slowly
 sys.argv = ["steps", f"--evaluation={sys.argv[1]}"]
-from steps import register, tracked
-tracked.run("register", register.register)
+from steps import register
+from steps.run import shell
+shell.run("register", register.register, lambda _: None)
 """
 
 
@@ -245,7 +250,7 @@ def test_a_disk_that_takes_nothing_is_named_in_one_line_with_what_to_do(error, s
     try:
         raise MlflowException("wrapped") from error
     except MlflowException as wrapped:
-        line = tracked.explain(error if isinstance(error, MlflowException) else wrapped)
+        line = shell.explain(error if isinstance(error, MlflowException) else wrapped)
     assert said in line
     assert "make some, then" in line or "give this user the right" in line
     assert len(line.splitlines()) == 1

@@ -16,7 +16,7 @@ slow = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def undisturbed():
+def uninterrupted():
     """The champion of a chain that nobody disturbs, and how many lines it has said when it has one."""
     folder = Path(tempfile.mkdtemp(prefix="ending-"))
     calm = Place(folder)
@@ -38,8 +38,8 @@ MOMENTS = 20
 
 
 @slow
-def test_a_chain_that_is_ended_again_and_again_ends_well(place, undisturbed):
-    champion, lines = undisturbed
+def test_a_chain_that_is_ended_again_and_again_ends_well(place, uninterrupted):
+    champion, lines = uninterrupted
     draw = random.Random(20261121)
     # each way at least three times, in some order
     ways = [*TOLD, *UNTOLD] * 4

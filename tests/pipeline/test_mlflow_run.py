@@ -1,4 +1,4 @@
-"""What `mlflow run` does around us: where it is typed, where the store lies, and what steps/launch.py relies on."""
+"""What `mlflow run` does around us: where it is typed, where the store is, what steps/chain/launch.py relies on."""
 
 import shutil
 import subprocess
@@ -21,7 +21,7 @@ entry_points:
 
 @pytest.fixture
 def guarded(store, tmp_path, monkeypatch):
-    """A project of one line, and a run made beforehand as steps/launch.py makes it."""
+    """A project of one line, and a run made beforehand as steps/chain/launch.py makes it."""
     import mlflow
 
     for name, value in store.environment.items():
@@ -80,7 +80,7 @@ def table(folder):
 
 
 def test_a_step_that_dies_without_a_word_has_a_reason_all_the_same(store, guarded, tmp_path):
-    from steps import launch
+    from steps.chain import launch
     from steps.pipeline import STEPS, Task
     from tabular.errors import UserError
 

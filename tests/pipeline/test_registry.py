@@ -301,7 +301,7 @@ def test_a_name_with_a_quote_is_registered(arena, tmp_path):
 
 def test_a_champion_that_could_not_be_read_is_met_again_the_next_time(store, arena, tmp_path):
     """The verdict says by a tag that it may be another tomorrow: no chain takes it from an earlier run."""
-    from steps import registry
+    from steps.run.tags import TRANSIENT
 
     first = arena.trained("constant", anew=True)
     duel = Duel(arena, tmp_path, "away_for_a_while")
@@ -309,7 +309,7 @@ def test_a_champion_that_could_not_be_read_is_met_again_the_next_time(store, are
     logged = store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
     place = Path(logged.artifact_location.removeprefix("file://"))
     place.rename(place.with_name("away"))
-    assert duel.register(duel.train("logistic")).tags[registry.PASSING] == "true"
+    assert duel.register(duel.train("logistic")).tags[TRANSIENT] == "true"
     place.with_name("away").rename(place)
     assert duel.register(duel.train("logistic")).tags["tabular.outcome"] == "registered"
 
@@ -388,7 +388,7 @@ def place_of(store, trained):
 
 def history(store, name):
     """The versions that an alias was moved to, and from where."""
-    from steps import registry
+    from steps.model import registry
 
     return [(event["before"], event["version"]) for event in registry.history(store.client, name)]
 

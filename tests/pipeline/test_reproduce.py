@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from mlflow.entities import Run, RunData, RunTag
 
-from steps import equality
-from steps.equality import Pair
+from steps.replay import equality
+from steps.replay.equality import Pair
 from tests.running import PROJECT, Ended, Store
 
 pytestmark = [
@@ -102,7 +102,7 @@ def clone_of_working_files(target):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, nursery):
+def lab(tmp_path_factory, fork_server):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TABULAR_CALLER", "")  # what a step in this process tells its children is gone afterwards
         patch.delenv("TABULAR_CALLER")
@@ -110,7 +110,7 @@ def lab(tmp_path_factory, nursery):
         write_table(folder / "table.csv")
         (folder / "small.yaml").write_text(PROBLEM)
         clone_of_working_files(folder / "project")
-        store = Store(folder, nursery=nursery)
+        store = Store(folder, fork_server=fork_server)
         main = store.project(uri=str(folder / "project"), problem="small.yaml", jobs=2)
         assert main.status == 0, main.stderr
         yield Lab(folder, store, main)
@@ -257,13 +257,13 @@ def test_one_altered_bit_of_a_prediction_is_told_and_where(lab, pair):
 def test_an_altered_lock_in_a_steps_key_is_told(lab, pair):
     path = lab.store.artifact(lab.task("train lightgbm"), "key.json")
     before = path.read_text()
-    path.write_text(json.dumps({**json.loads(before), "lock": "0" * 64, "module tabular/training.py": "1"}))
+    path.write_text(json.dumps({**json.loads(before), "lock": "0" * 64, "module tabular/model/training.py": "1"}))
     try:
         found = told(pair("train lightgbm"))
     finally:
         path.write_text(before)
     assert set(found) == {"lock", "source", "artifacts"}
-    assert "tabular/training.py" in found["source"]
+    assert "tabular/model/training.py" in found["source"]
 
 
 def test_an_altered_trial_is_told(lab, pair):

@@ -34,9 +34,9 @@ ASKED: dict[str, Any] = {
 TASKS = ["etl", "hpo lightgbm", "train logistic", "train lightgbm", "evaluate", "register"]
 PARTS = ["MLproject", "python_env.yaml", "requirements.txt", "steps", "tabular", "problems"]
 SOURCES = sorted(
-    path.relative_to(PROJECT).as_posix() for part in ("steps", "tabular") for path in (PROJECT / part).glob("*.py")
+    path.relative_to(PROJECT).as_posix() for part in ("steps", "tabular") for path in (PROJECT / part).rglob("*.py")
 )
-# Appended to the copy's steps/tracked.py: what a step has imported of the project, and what it has read of its problem.
+# Appended to the copy's steps/run/shell.py: what a step has imported of the project, and read of its problem.
 RECORDER = """
 
 import json as _json
@@ -44,7 +44,7 @@ import tabular.problem as _problem
 
 _OUT = Path({out!r})
 # they write the problem down, and refuse one whose data section is another; neither makes a result
-_APART = ("frozen.py", "place.py", "keys.py", "problem.py", "tracked.py")
+_APART = ("run_problem.py", "paths.py", "keys.py", "problem.py", "shell.py")
 _paths, _read, _kept = {{}}, set(), []
 
 
@@ -63,13 +63,13 @@ def _watched(self, name, _get=object.__getattribute__):
     return value
 
 
-place_of_project = Path(__file__).resolve().parent.parent
+place_of_project = Path(__file__).resolve().parent.parent.parent
 _problem.Section.__getattribute__ = _watched
 _work = work
 
 
-def work(step, body, source):
-    _work(step, body, source)
+def work(step, body, key_of):
+    _work(step, body, key_of)
     files = {{getattr(module, "__file__", None) for module in list(sys.modules.values())}}
     ours = [str(Path(f).relative_to(place_of_project)) for f in files if f and f.startswith(str(place_of_project))]
     left = {{"step": step.name, "model": step.arguments.get("model"), "files": ours, "read": sorted(_read)}}
@@ -164,12 +164,13 @@ def decide(store, place, first, monkeypatch, tmp_path):
     """
     import mlflow
 
-    from steps import closure, environment, launch, reuse
+    from steps.chain import launch, reuse
     from steps.pipeline import plan
+    from steps.run import environment, source_digest
     from tabular import digests
     from tabular import problem as problems
 
-    for module in (closure, environment):
+    for module in (source_digest, environment):
         monkeypatch.setattr(module, "PROJECT", place.project)
     reuse._source.cache_clear()
     mlflow.set_tracking_uri(store.uri)
@@ -322,7 +323,7 @@ def test_the_same_bytes_elsewhere_are_the_same_table(decide, place, tmp_path):
 @pytest.fixture
 def with_a_line_more(place):
     """Appends a comment to a file of the copy; it is gone afterwards."""
-    from steps import reuse
+    from steps.chain import reuse
 
     before: dict[Path, bytes] = {}
 
@@ -339,14 +340,14 @@ def with_a_line_more(place):
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_an_edited_module_runs_the_steps_that_can_import_it(decide, with_a_line_more, module):
-    from steps import closure
     from steps.pipeline import plan
+    from steps.run import source_digest
     from tabular import problem as problems
 
     tasks = plan(problems.build(asked(), "made"))
     needs = {task.name: task.inputs() for task in tasks}
     # register has nothing to do while its winner is the champion, whatever its source
-    names = {task.name for task in tasks if task.step.pure and module in closure.digests(task.step.name)}
+    names = {task.name for task in tasks if task.step.pure and module in source_digest.digests(task.step.name)}
     expected = names - set().union(*(downstream({name}, needs) - {name} for name in names))
     with_a_line_more(module)
     found = decide()
@@ -355,8 +356,8 @@ def test_an_edited_module_runs_the_steps_that_can_import_it(decide, with_a_line_
 
 
 def test_a_comment_in_the_pictures_runs_evaluate_alone(decide, with_a_line_more):
-    with_a_line_more("tabular/pictures.py")
-    assert decide() == {"evaluate": "module tabular/pictures.py"}
+    with_a_line_more("tabular/plots/classifier_plots.py")
+    assert decide() == {"evaluate": "module tabular/plots/classifier_plots.py"}
 
 
 def test_an_edited_page_or_entry_point_runs_nothing(decide, with_a_line_more):
@@ -371,7 +372,7 @@ def test_another_lock_runs_everything(decide, with_a_line_more):
 
 
 def test_an_unlocked_version_of_a_package_runs_everything(decide, monkeypatch):
-    from steps import environment
+    from steps.run import environment
 
     monkeypatch.setattr(environment, "beside_the_lock", lambda: {"numpy": "0.1"})
     assert decide() == {"etl": "the installed packages"}
@@ -462,11 +463,11 @@ def recorded(place, ran):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_what_a_step_has_imported_lies_within_its_closure(recorded, task):
-    from steps import closure
+    from steps.run import source_digest
 
     found = set(recorded[task]["files"])
-    assert {"steps/tracked.py", f"steps/{task.split()[0]}.py", "tabular/problem.py"} <= found
-    assert found <= {*closure.digests(task.split()[0]), "steps/pipeline.py"}
+    assert {"steps/run/shell.py", f"steps/{task.split()[0]}.py", "tabular/problem.py"} <= found
+    assert found <= {*source_digest.digests(task.split()[0]), "steps/pipeline.py"}
 
 
 @pytest.mark.parametrize("task", TASKS)

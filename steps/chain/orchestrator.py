@@ -1,0 +1,223 @@
+"""The tasks of a chain: each one's work taken from an earlier run or done, those that can side by side.
+
+A task whose inputs are there is looked up by its key, and run where no run has done it. One that is certain to run is
+started before its inputs are there, so that it imports what it needs while it would wait.
+"""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from steps.chain import launch
+from steps.chain.reuse import Earlier
+from steps.pipeline import Task, plan
+from steps.process import fork_server, lifecycle
+from steps.run import termination
+from steps.run.tags import SUMMARY
+from steps.run.terminal import say
+from tabular.problem import Problem
+
+# Within these the estimators of most problems are known to be there: those that are like the default ones.
+QUICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Orders:
+    """How a chain is to be run; none of it changes a result."""
+
+    jobs: int  # steps that work at the same time
+    cores: int  # threads that these share; at least as many
+    reuse: bool
+    extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task: parameters, in a replay
+
+
+@dataclass
+class _Working:
+    """A task whose process has been started."""
+
+    task: Task
+    run_id: str
+    parameters: Mapping[str, str]  # of its entry point
+    share: Path  # the file that lets it begin, and says how many threads it may use
+    threads: int = 0  # none: it waits for its inputs
+    begun: float = 0.0
+
+    def give(self, threads: int) -> None:
+        """Let it use so many threads; the first time, let it begin."""
+        if not self.threads:
+            self.begun = time.perf_counter()
+        self.threads = threads
+        new = self.share.with_suffix(".new")
+        new.write_text(str(threads))
+        new.replace(self.share)
+
+
+class Chain:
+    """A chain under way."""
+
+    def __init__(self, client: MlflowClient, problem: Problem, main: launch.Parent, orders: Orders) -> None:
+        self._client, self._problem, self._main, self._orders = client, problem, main, orders
+        self._earlier = Earlier(client, main, problem)
+        self._tasks = plan(problem)
+        self._width = max(len(task.name) for task in self._tasks)
+        self._ended: dict[str, Run] = {}
+        self._why: dict[str, str] = {}  # of the tasks that have to be run
+        self._certain: dict[str, bool] = {}
+        self._working: dict[str, _Working] = {}
+        self._checked: Future[None] | None = None  # the problem's estimators
+
+    def run(self) -> dict[str, Run]:
+        """Run all tasks; gives the runs that did their work, by the tasks' names.
+
+        Raises
+        ------
+        launch.StepFailed
+            The first failure, after the other steps have been stopped.
+        """
+        under_way: dict[Future[Run], Task] = {}
+        started: set[str] = set()
+        with ThreadPoolExecutor(max_workers=len(self._tasks) + 1) as threads:
+            try:
+                while len(self._ended) < len(self._tasks):
+                    for task in self._take_up(threads):
+                        under_way[threads.submit(self._start, task)] = task
+                        started.add(task.name)
+                    checks = [self._checked] if self._checked is not None and not self._checked.done() else []
+                    done, _ = wait([*under_way, *checks], return_when=FIRST_COMPLETED)
+                    for future in done & under_way.keys():
+                        self._end(under_way.pop(future), future)
+                    if self._checked is not None and self._checked.done():
+                        self._checked.result()
+            except BaseException:
+                lifecycle.stop()
+                with suppress(MlflowException):
+                    for name in self._working.keys() - started:
+                        termination.mark(self._working[name].run_id, termination.STOPPED)
+                    termination.close(self._client, self._main.experiment_id)  # trials of steps that were killed
+                raise
+            finally:
+                fork_server.close()
+        return {task.name: self._ended[task.name] for task in self._tasks}
+
+    def _take_up(self, threads: ThreadPoolExecutor) -> list[Task]:
+        """Take finished work, let waiting tasks begin; gives the tasks whose processes are to be started."""
+        while any(self._take_finished(task) for task in self._ready() if task.name not in self._why):
+            pass  # what was taken may have made others ready
+        before = set(self._working)
+        ready = self._ready()[: self._orders.jobs - len(self._begun())]
+        if ready and not self._working:
+            self._prepare(threads)
+        for place, task in enumerate(ready):
+            if task.model is not None and self._checked is not None:
+                self._checked.result()  # on a busy machine it may still be importing: no step is to find a fault first
+            say(f"  {task.name} …")
+            self._create(task)
+            free = self._orders.cores - sum(work.threads for work in self._begun())
+            self._working[task.name].give(max(1, free // (len(ready) - place)))
+        for task in self._tasks:
+            if self._is_early(task):
+                self._create(task)
+        self._share_out()
+        return [work.task for name, work in self._working.items() if name not in before]
+
+    def _prepare(self, threads: ThreadPoolExecutor) -> None:
+        """What steps that run will need. While the first one runs main would only wait, and checks the estimators."""
+        fork_server.warm(self._main.folder)
+        if self._checked is None:
+            self._checked = threads.submit(_check_estimators, self._problem)
+            wait([self._checked], timeout=QUICK_SECONDS)
+
+    def _ready(self) -> list[Task]:
+        """The tasks whose inputs are there, and that have neither ended nor begun."""
+        begun = {work.task.name for work in self._begun()}
+        return [
+            task
+            for task in self._tasks
+            if task.name not in self._ended and task.name not in begun and task.inputs() <= set(self._ended)
+        ]
+
+    def _begun(self) -> list[_Working]:
+        return [work for work in self._working.values() if work.threads]
+
+    def _take_finished(self, task: Task) -> bool:
+        """Take an earlier run's work for a task's, where there is one; else note why it has to be done."""
+        if not self._orders.reuse:
+            self._why[task.name] = "reuse=false"
+            return False
+        if task.name in self._working:  # it is under way, whatever a chain beside this one has done meanwhile
+            self._why[task.name] = self._earlier.changes(task, self._ended)
+            return False
+        found, said = self._earlier.find(task, self._ended)
+        if found is None:
+            self._why[task.name] = said
+            return False
+        self._ended[task.name] = found
+        say(f"  {task.name:<{self._width}}  {said}  {found.data.tags.get(SUMMARY, '')}")
+        return True
+
+    def _is_early(self, task: Task) -> bool:
+        """Whether to start a task that has to wait: as many as may work at a time, and only what is certain to run."""
+        known = {*self._ended, *self._working}
+        waiting = len(self._working) - len(self._begun())
+        if task.name in known or not task.inputs() <= known or waiting >= self._orders.jobs:
+            return False
+        if self._checked is None or not self._checked.done() or self._checked.exception():
+            return False
+        if task.name not in self._certain:
+            self._certain[task.name] = not self._orders.reuse or self._earlier.is_certain_to_run(task)
+        return self._certain[task.name]
+
+    def _create(self, task: Task) -> None:
+        if task.name in self._working:
+            return
+        runs = {name: run.info.run_id for name, run in self._ended.items()}
+        runs |= {name: work.run_id for name, work in self._working.items()}
+        asked = {**task.parameters(self._main.run_id, runs), **self._orders.extra.get(task.name, {})}
+        if "resume" in task.step.parameters and not self._orders.reuse:
+            asked["resume"] = "false"
+        parameters = {name: value for name, value in asked.items() if value}
+        run_id = launch.create(self._client, task.name, task.step.name, self._main, parameters)
+        share = self._main.folder / f"share-{run_id}"
+        self._working[task.name] = _Working(task, run_id, parameters, share)
+
+    def _start(self, task: Task) -> Run:
+        work = self._working[task.name]
+        parameters = {**work.parameters, "share": str(work.share)}
+        return launch.start(self._client, task.name, task.step.name, work.run_id, self._main, parameters)
+
+    def _share_out(self) -> None:
+        """Give threads that nobody uses to the steps that work; what one has it keeps, so that none are used twice."""
+        begun = self._begun()
+        free = self._orders.cores - sum(work.threads for work in begun)
+        if begun and free > 0:
+            for place, work in enumerate(begun):
+                more = free // len(begun) + (place < free % len(begun))
+                if more:
+                    work.give(work.threads + more)
+
+    def _end(self, task: Task, future: Future[Run]) -> None:
+        """Say how a task has ended, and keep its run."""
+        work = self._working[task.name]
+        try:
+            run = future.result()
+        except launch.StepFailed:
+            say(f"  {task.name:<{self._width}}  FAILED  run {work.run_id}")
+            raise
+        del self._working[task.name]
+        self._ended[task.name] = run
+        seconds = time.perf_counter() - work.begun
+        did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
+        say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
+
+
+def _check_estimators(problem: Problem) -> None:
+    from tabular.model import estimators  # where all steps are reused, nothing needs it
+
+    estimators.check(problem.models)

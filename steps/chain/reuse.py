@@ -1,0 +1,158 @@
+"""Work that has been done already: found by its key, checked to be whole, shown as a child of main."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Run
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+
+from steps.chain import keys
+from steps.chain.keys import Key
+from steps.chain.launch import Parent
+from steps.model import registry
+from steps.pipeline import Task
+from steps.process import lifecycle
+from steps.run import artifacts, run_owner, source_digest
+from steps.run.tags import (
+    KEY,
+    MET,
+    MODEL,
+    MODEL_URI,
+    NOTE,
+    OUTCOME,
+    OWN_KEY,
+    PARENT,
+    PROBLEM,
+    REGISTER,
+    REPORTED,
+    REUSED_FROM,
+    SUMMARY,
+    TRANSIENT,
+)
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+# Runs of one key that are looked at before the work is done once more.
+MOST_CANDIDATES = 5
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier chains did in main's experiment, as far as it can stand for a task of this one."""
+
+    client: MlflowClient
+    main: Parent
+    problem: Problem
+
+    def find(self, task: Task, ended: Mapping[str, Run]) -> tuple[Run | None, str]:
+        """The run whose work a task's would be, and the line that says so; else None, and why it has to be run.
+
+        `ended` are the runs of the tasks that it needs, by their names.
+        """
+        key = self._key(task, ended)
+        if not task.step.pure:
+            winner = registry.winner(ended["evaluate"], _runs(task, "models", ended), self.main.folder)
+            crowned = registry.champion(self.client, self.problem)
+            stands = crowned is not None and not winner["unmet"]
+            if stands and registry.is_winner(self.client, crowned, winner, self.main.folder):
+                return self._show_settled(task, winner["model"], crowned), "nothing to do"
+        damaged = ""
+        for run in self._finished(f"tags.`{KEY}` = '{key.whole}'", MOST_CANDIDATES):
+            if run.data.tags.get(OUTCOME) == registry.REGISTERED or TRANSIENT in run.data.tags:
+                continue  # what has been undone in the registry since is done again; what failed then may work today
+            wrong = artifacts.damage(self.client, run, self.main.folder)
+            if wrong is None:
+                self._show(task, run)
+                return run, f"reused {run.info.run_id}"
+            damaged = damaged or f"{wrong} (run {run.info.run_id})"
+        return None, damaged or self._changes(task, key)
+
+    def changes(self, task: Task, ended: Mapping[str, Run]) -> str:
+        """What is different from the last time that a task was run, in words."""
+        return self._changes(task, self._key(task, ended))
+
+    def is_certain_to_run(self, task: Task) -> bool:
+        """Whether no run can have done a task's work, whatever its inputs turn out to be."""
+        if not task.step.pure and registry.champion(self.client, self.problem) is not None:
+            return False  # the winner may be the champion already
+        return not self._finished(f"tags.`{OWN_KEY}` = '{self._key(task, None).own}'", 1)
+
+    def _key(self, task: Task, ended: Mapping[str, Run] | None) -> Key:
+        contents: dict[str, str] = {}
+        if ended is not None:
+            if "data" in task.step.parameters:
+                contents |= keys.content_of_data(self.problem, str(self.problem.data.sha256))
+            for parameter in task.needs:
+                contents |= keys.contents(task.step, parameter, _runs(task, parameter, ended))
+            if not task.step.pure:
+                contents[keys.CHAMPION] = registry.identity(registry.champion(self.client, self.problem))
+        return keys.of_task(task.step, task.model, self.problem, _source(task.step.name), contents)
+
+    def _changes(self, task: Task, key: Key) -> str:
+        asked = {
+            MLFLOW_PROJECT_ENTRY_POINT: task.step.name,
+            PROBLEM: self.problem.name,
+            **({MODEL: task.model} if task.model is not None else {}),
+        }
+        words = [f"tags.`{name}` = '{value}'" for name, value in asked.items()]
+        for last in self._finished(" and ".join([*words, f"tags.`{OWN_KEY}` != ''"]), 1):
+            try:
+                before = artifacts.artifact(last, artifacts.KEY_PARTS, self.main.folder).read_text(encoding="utf-8")
+            except UserError:
+                return f"run {last.info.run_id}, the last one, is damaged"
+            return _in_a_line(keys.changed(json.loads(before), key.parts))
+        return "for the first time"
+
+    def _finished(self, asked: str, most: int) -> list[Run]:
+        return self.client.search_runs(
+            [self.main.experiment_id],
+            f"{asked} and attributes.status = 'FINISHED'",
+            max_results=most,
+            order_by=["attributes.start_time DESC"],
+        )
+
+    def _show(self, task: Task, found: Run) -> None:
+        """A small finished child of main for a step that was not run again.
+
+        It has no key and no metrics, so that neither reuse nor a comparison of runs finds it.
+        """
+        tags = found.data.tags
+        page = f"#/experiments/{found.info.experiment_id}/runs/{found.info.run_id}"
+        note = f"Not run again: [run {found.info.run_id}]({page}) did this already.\n\n{tags.get(SUMMARY, '')}"
+        run_id = self._child(f"{task.name} (reused)", {REUSED_FROM: found.info.run_id, NOTE: note})
+        if MODEL_URI in tags:
+            model = LoggedModelOutput(tags[MODEL_URI].removeprefix("models:/"), step=0)
+            self.client.log_outputs(run_id, models=[model])
+        self.client.set_terminated(run_id)
+
+    def _show_settled(self, task: Task, winner: str, crowned) -> Run:
+        """A finished child of main for a register that had nothing to do."""
+        reason = f"{winner} is the champion (version {crowned.version}) already"
+        tags = registry.verdict_tags(self.problem, registry.KEPT, reason, winner, crowned)
+        met = {MET: registry.identity(crowned), REPORTED: crowned.tags.get(REGISTER, "")}
+        run_id = self._child(f"{task.name} (nothing to do)", {**tags, **met, SUMMARY: reason, NOTE: f"{reason}."})
+        self.client.set_terminated(run_id)
+        return self.client.get_run(run_id)
+
+    def _child(self, name: str, tags: Mapping[str, str]) -> str:
+        own = {PARENT: self.main.run_id, PROBLEM: self.problem.name, **self.problem.tags}
+        all_tags = {**self.main.tags, **run_owner.tags(), **own, **tags}
+        with lifecycle.uninterrupted():
+            return self.client.create_run(self.main.experiment_id, tags=all_tags, run_name=name).info.run_id
+
+
+@cache
+def _source(step: str) -> Mapping[str, str]:
+    return source_digest.digests(step)
+
+
+def _runs(task: Task, parameter: str, ended: Mapping[str, Run]) -> list[Run]:
+    return [ended[name] for name in task.needs[parameter]]
+
+
+def _in_a_line(words: list[str], most: int = 4) -> str:
+    shown = ", ".join(words[:most])
+    return f"{shown} and {len(words) - most} more" if len(words) > most else shown

@@ -1,0 +1,1 @@
+"""Candidates on the holdout: judged, drawn, held against the champion, told in the report."""

@@ -1,0 +1,184 @@
+"""The pictures of an evaluation: of each candidate, of all beside each other, of the data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import astuple
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import Run
+
+from steps.evaluation.candidates import Judged
+from steps.model import flavor
+from steps.model.dataset import DataSet
+from steps.process import pool
+from steps.run import artifacts, thread_budget
+from steps.run.step import Step
+from tabular.metrics.classification import sign
+from tabular.model import training
+from tabular.plots import classifier_plots, search_plots, style, verdict_plots
+from tabular.problem import Problem
+
+Drawing = Callable[[], "classifier_plots.Figure"]
+
+
+def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], searches: Mapping[str, Run]) -> None:
+    """Draw each candidate with its search, all of them beside each other, and the data; leaves `pictures/`."""
+    metric = problem.search.metric
+    drawings: dict[str, Drawing] = {}
+    for candidate in ranked:
+        of_candidate = {
+            **_answers(problem, holdout, candidate),
+            **_thresholds(problem, holdout, candidate),
+            **_slices(metric, candidate),
+            **_importances(step, metric, candidate),
+            **_learning(step, candidate, searches.get(candidate.name)),
+        }
+        drawings |= {f"{candidate.name}/{name}": drawing for name, drawing in of_candidate.items()}
+    metrics = {candidate.name: candidate.metrics for candidate in ranked}
+    title = f"{problem.name}: candidates on the holdout"
+    drawings["metrics_of_candidates"] = partial(classifier_plots.metrics_of_candidates, metrics, title=title)
+    drawings["scores_with_intervals"] = partial(
+        verdict_plots.scores_with_intervals,
+        {candidate.name: candidate.metrics[metric] for candidate in ranked},
+        {candidate.name: astuple(candidate.sure[metric]) for candidate in ranked},
+        metric=metric,
+        title=title,
+    )
+    tally = _tally(step, holdout.source)
+    drawings["class_balance"] = partial(classifier_plots.class_balance, tally, title=f"{problem.name}: classes")
+    _save(drawings, step.artifacts / artifacts.PICTURES, thread_budget.threads(step.arguments["share"]))
+
+
+def _save(drawings: Mapping[str, Drawing], folder: Path, most: int) -> None:
+    """Write each drawing as a PNG of its name, several at a time: drawing holds Python's lock, so in processes."""
+    paths = [folder / f"{name}.png" for name in drawings]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with pool.workers(most) as executor:
+        list(executor.map(_draw, drawings.values(), paths))
+
+
+def _draw(drawing: Drawing, path: Path) -> None:
+    style.save(drawing(), path)
+
+
+def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+    """What the candidate answered on the holdout."""
+    about = {"classes": holdout.schema.classes, "positive": holdout.schema.positive}
+    title = f"{candidate.name} on the holdout of {problem.name}"
+    drawn = (
+        classifier_plots.roc_curve,
+        classifier_plots.precision_recall_curve,
+        classifier_plots.confusion_matrix,
+        classifier_plots.calibration_curve,
+    )
+    found = {
+        picture.__name__: partial(picture, holdout.y, candidate.answers.probabilities, **about, title=title)
+        for picture in drawn
+    }
+    threshold = flavor.threshold(candidate.model)
+    return {**found, "confusion_matrix": partial(found["confusion_matrix"], threshold=threshold)}
+
+
+def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+    """What other thresholds would do, of two classes."""
+    if candidate.thresholds is None:
+        return {}
+    return {
+        "threshold_effect": partial(
+            verdict_plots.threshold_effect,
+            candidate.thresholds,
+            threshold=flavor.threshold(candidate.model),
+            positive=holdout.schema.classes[candidate.answers.positive],
+            title=f"{candidate.name}: thresholds on the holdout of {problem.name}",
+        )
+    }
+
+
+def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
+    """Where it does worst."""
+    if not candidate.slices:
+        return {}
+    judged = [one for one in candidate.slices if one.slice.is_judged]
+    return {
+        "slices": partial(
+            verdict_plots.worst_slices,
+            [one.slice.name for one in judged],
+            [len(one.slice.rows) for one in judged],
+            [one.metrics[metric] for one in judged],
+            [astuple(one.sure) for one in judged],
+            whole=candidate.metrics[metric],
+            metric=metric,
+            title=f"{candidate.name}: slices of the holdout",
+        )
+    }
+
+
+def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawing]:
+    """What it looks at, by its own measure where it has one, and by what it loses without."""
+    lost = f"permutation, loss of {metric}", candidate.importances
+    kind, own = training.importances(candidate.model.features, candidate.model.classifier) or lost
+    own = dict(sorted(own.items(), key=lambda item: -item[1]))
+    step.table({"column": list(own), kind: list(own.values())}, f"feature_importance/{candidate.name}.json")
+    draw, title = classifier_plots.feature_importance, f"{candidate.name}: what it looks at"
+    return {
+        "feature_importance": partial(draw, own, kind=kind, title=title),
+        "permutation_importance": partial(draw, candidate.importances, kind=lost[0], title=title),
+    }
+
+
+def _learning(step: Step, candidate: Judged, search: Run | None) -> dict[str, Drawing]:
+    """The curves that train and hpo left, where they did."""
+    found: dict[str, Drawing] = {}
+    run = candidate.run
+    if any(name.endswith("_loss_by_iteration") for name in run.data.metrics):
+        curves = artifacts.content(run, artifacts.CURVES, step.folder)
+        title = f"{candidate.name}: loss by iteration, mean of the folds"
+        found["loss_by_iteration"] = partial(
+            classifier_plots.learning_curve, curves, iterations=curves.pop("iteration"), metric="log_loss", title=title
+        )
+    return {**found, **(_of_search(step, candidate.name, search) if search is not None else {})}
+
+
+def _of_search(step: Step, name: str, search: Run) -> dict[str, Drawing]:
+    """How far a search got, what mattered in it, and where the good values lie."""
+    columns = artifacts.table(search, artifacts.TRIALS, step.folder)
+    metric = search.data.params["search_metric"]
+    scores = [np.nan if score is None else score for score in columns[metric]]
+    # of those that a trial was not given but found, it has none where it failed
+    own = {"trial", metric, "complete", "trial_seconds", "ended_seconds"}
+    hyperparameters = {key: column for key, column in columns.items() if key not in own}
+    about = {"metric": metric, "greater_is_better": sign(metric) > 0}
+    return {
+        "search_history": partial(
+            search_plots.search_history,
+            scores,
+            columns["ended_seconds"],
+            columns["complete"],
+            baseline=search.data.metrics[f"baseline_cv_{metric}"],
+            title=f"{name}: the search",
+            **about,
+        ),
+        "search_importance": partial(
+            search_plots.hyperparameter_importance,
+            hyperparameters,
+            scores,
+            title=f"{name}: what mattered in the search",
+        ),
+        "search_slices": partial(
+            search_plots.search_slices,
+            hyperparameters,
+            scores,
+            columns["complete"],
+            title=f"{name}: the trials along each hyperparameter",
+            **about,
+        ),
+    }
+
+
+def _tally(step: Step, source: Run) -> dict[str, dict[str, int]]:
+    """Part of the data: the rows of each class in it, as etl counted them."""
+    counts = artifacts.table(source, artifacts.CLASSES, step.folder)
+    names = list(map(str, counts.pop("class")))
+    return {part: dict(zip(names, found, strict=True)) for part, found in counts.items()}

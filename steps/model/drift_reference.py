@@ -1,0 +1,123 @@
+"""What a model's rows and scores were when it learnt: what those that it is asked about now are compared with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from mlflow.exceptions import MlflowException
+
+from steps.model.origin import Origin
+from steps.model.served import TabularModel
+from steps.run import artifacts, lookup
+from steps.run.step import Step
+from steps.run.tags import DATASET, EVALUATION
+from tabular.data import tables
+from tabular.data.datasets import Column
+from tabular.errors import UserError, first_line
+from tabular.evaluation import drift
+
+# Training rows that are scored where no evaluation says what the scores were: enough for deciles.
+MOST_SCORED = 20_000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The rows of a reference by bins, and what they are; without bins, why there is none."""
+
+    of: str
+    tally: drift.Tally | None = None
+
+    def begin(self) -> drift.Tally:
+        """A count of other rows into the same bins; of no column where there is no reference."""
+        return drift.Tally(self.tally.bins if self.tally is not None else {})
+
+    def compare(self, now: drift.Tally) -> list[drift.Shift]:
+        """How far these rows have moved, the columns that have moved most first; none where nothing is compared."""
+        return drift.shifts(self.tally, now) if self.tally is not None else []
+
+
+def columns(model: TabularModel) -> list[Column]:
+    """What a model reads."""
+    return [Column(**column) for column in model.description["columns"]]
+
+
+def scores(model: TabularModel) -> list[Column]:
+    """The probabilities in a model's answer that say all: of two classes the positive one's."""
+    classes, positive = model.description["classes"], model.description["positive"]
+    told = [classes[positive]] if len(classes) == 2 else classes
+    return [Column(f"probability_{label}", "double", "number") for label in told]
+
+
+def against(step: Step, origin: Origin, model: TabularModel) -> dict[str, Reference]:
+    """What the rows (`input`) and the answers to them (`score`) are compared with."""
+    return {"input": of_inputs(step, origin, model), "score": of_scores(step, origin, model)}
+
+
+def of_inputs(step: Step, origin: Origin, model: TabularModel) -> Reference:
+    """The training rows that the model learnt from."""
+
+    def read() -> Reference:
+        path = _training_rows(step, origin)
+        names = [column.name for column in columns(model)]
+        found = drift.tally(lambda: tables.parquet_blocks(path, names), columns(model), _rows(path))
+        return Reference(f"the {_rows(path):,} training rows of run {origin.dataset}", found)
+
+    return _or_why(read)
+
+
+def of_scores(step: Step, origin: Origin, model: TabularModel) -> Reference:
+    """The model's answers on the holdout of the evaluation that it was registered by; else on training rows.
+
+    The holdout first, since it is rows that the model had not seen, as those that it is asked about now are: on the
+    rows that it learnt from it is surer than on any others, so that against them a shift shows where there is none.
+    """
+    if origin.evaluation:
+        found = _or_why(lambda: _of_holdout(step, origin, model))
+        if found.tally is not None:
+            return found
+    return _or_why(lambda: _of_training(step, origin, model))
+
+
+def _of_holdout(step: Step, origin: Origin, model: TabularModel) -> Reference:
+    run = lookup.run(step.client, origin.evaluation, EVALUATION, "evaluate")
+    path = artifacts.artifact(run, f"{artifacts.PREDICTIONS}/{origin.candidate}.parquet", step.folder)
+    asked = scores(model)
+    found = drift.tally(lambda: tables.parquet_blocks(path, [column.name for column in asked]), asked, _rows(path))
+    return Reference(f"{_rows(path):,} holdout rows, as run {origin.evaluation} judged the model", found)
+
+
+def _of_training(step: Step, origin: Origin, model: TabularModel) -> Reference:
+    path = _training_rows(step, origin)
+    rows, generator = _rows(path), np.random.default_rng(0)
+    scored = []
+    for batch in tables.parquet_blocks(path, [column.name for column in columns(model)]):
+        some = batch.filter(pa.array(generator.random(len(batch)) < MOST_SCORED / rows))
+        scored.append(answered(model.predict(None, some.to_pandas()), scores(model)))
+    number = sum(map(len, scored))
+    found = drift.tally(lambda: scored, scores(model), number)
+    return Reference(f"{number:,} training rows of run {origin.dataset}, which the model has learnt from", found)
+
+
+def answered(answer, asked: Sequence[Column]) -> pa.RecordBatch:
+    """A model's answer (pandas) as a batch of these scores."""
+    return pa.record_batch({column.name: pa.array(answer[column.name].to_numpy()) for column in asked})
+
+
+def _training_rows(step: Step, origin: Origin) -> Path:
+    run = lookup.run(step.client, origin.dataset, DATASET, "etl")
+    return artifacts.artifact(run, f"{artifacts.DATASET}/train.parquet", step.folder)
+
+
+def _rows(path: Path) -> int:
+    return pq.read_metadata(path).num_rows
+
+
+def _or_why(read: Callable[[], Reference]) -> Reference:
+    """The reference; or, where the runs behind a model can no longer be read, why there is none."""
+    try:
+        return read()
+    except (UserError, MlflowException, pa.ArrowException, OSError, KeyError) as error:
+        return Reference(f"not compared: {first_line(error)}")

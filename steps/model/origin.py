@@ -1,0 +1,139 @@
+"""A model by any of its names, and what is recorded of where it comes from."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from steps.model import registry
+from steps.run import lookup
+from steps.run.tags import (
+    ARGUMENTS,
+    CODE_DIGEST,
+    DATASET,
+    EVALUATION,
+    MODEL,
+    MODEL_DIGEST,
+    MODEL_URI,
+    PROBLEM,
+    SCORED_BY,
+    TRAIN,
+)
+from tabular.errors import UserError, first_line
+
+FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-…, runs:/… or the id of a run of train"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is to be loaded, the digests that it must have, and the runs that it came from, "" where nobody says."""
+
+    name: str  # as people call it, such as `churn_classifier version 3`
+    uri: str  # of a version, and of no alias, which may move meanwhile
+    model_id: str
+    code: str
+    learnt: str
+    candidate: str  # its name in the problem
+    problem: str
+    train: str
+    dataset: str
+    evaluation: str
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What a run that uses the model says of it."""
+        return {
+            SCORED_BY: self.uri,
+            MODEL_DIGEST: self.learnt,
+            CODE_DIGEST: self.code,
+            MODEL: self.candidate,
+            PROBLEM: self.problem,
+            TRAIN: self.train,
+            DATASET: self.dataset,
+            EVALUATION: self.evaluation,
+        }
+
+
+def find(client: MlflowClient, given: str) -> Origin:
+    """The model that a parameter names.
+
+    Raises
+    ------
+    UserError
+        Where there is none of that name, or nothing is recorded of what it must be.
+    """
+    if given.startswith("models:/"):
+        rest = given.removeprefix("models:/").strip("/")
+        for mark in ("@", "/"):
+            if mark in rest:
+                return _of_version(_version(client, given, *rest.rsplit(mark, 1), is_alias=mark == "@"))
+        return _of_logged(client, given, rest)
+    run_id, _, name = given.removeprefix("runs:/").partition("/")
+    if not lookup.is_run_id(run_id):
+        raise UserError(f"model: {given!r} names none: give {FORMS}")
+    found = _of_run(lookup.run(client, run_id, "model", "train"))
+    if name not in ("", found.candidate):
+        raise UserError(f"model: run {run_id} has logged {found.candidate!r} and no {name!r}")
+    return found
+
+
+def _version(client: MlflowClient, given: str, name: str, which: str, *, is_alias: bool) -> ModelVersion:
+    if not is_alias and not which.isdecimal():
+        raise UserError(f"model: {given}: {which!r} is no number of a version; give {FORMS}")
+    try:
+        if is_alias:
+            return client.get_model_version_by_alias(name, which)
+        return client.get_model_version(name, which)
+    except MlflowException as error:
+        raise UserError(f"model: {given} is not in the registry ({first_line(error)})") from None
+
+
+def _of_version(version: ModelVersion) -> Origin:
+    tags = version.tags
+    return Origin(
+        name=f"{version.name} version {version.version}",
+        uri=f"models:/{version.name}/{version.version}",
+        model_id=_model_id(version.source),
+        **registry.recorded(version),
+        candidate=tags.get(MODEL, ""),
+        problem=tags.get(PROBLEM, ""),
+        train=tags.get(TRAIN, ""),
+        dataset=tags.get(DATASET, ""),
+        evaluation=tags.get(EVALUATION, ""),
+    )
+
+
+def _of_logged(client: MlflowClient, given: str, model_id: str) -> Origin:
+    try:
+        run_id = client.get_logged_model(model_id).source_run_id
+    except MlflowException as error:
+        raise UserError(f"model: {given} is not there ({first_line(error)}); give {FORMS}") from None
+    found = _of_run(lookup.run(client, run_id or "", "model", "train"))
+    if found.uri != given:
+        raise UserError(f"model: {given} is not the model that run {run_id} says it has logged: not loaded")
+    return found
+
+
+def _of_run(run: Run) -> Origin:
+    tags = run.data.tags
+    return Origin(
+        name=f"{tags[MODEL]} of run {run.info.run_id}",
+        uri=tags[MODEL_URI],
+        model_id=_model_id(tags[MODEL_URI]),
+        code=tags[CODE_DIGEST],
+        learnt=tags[MODEL_DIGEST],
+        candidate=tags[MODEL],
+        problem=tags[PROBLEM],
+        train=run.info.run_id,
+        dataset=json.loads(tags.get(ARGUMENTS, "{}")).get("dataset", ""),
+        evaluation="",
+    )
+
+
+def _model_id(uri: str) -> str:
+    """The id in `models:/m-…`, by which MLflow ties a run to the model that it uses; "" in another URI."""
+    return uri.removeprefix("models:/") if uri.startswith("models:/m-") else ""

@@ -1,0 +1,377 @@
+"""The one file of code that every model carries: raw rows to features, features to an answer.
+
+MLflow runs this file to load a model ("models from code"), where nothing of this repository is installed: it imports
+only what a model's requirements hold. Training calls `as_features` too, so that a model learns from the very columns
+that it is asked with later.
+"""
+
+import datetime
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
+# Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
+MOST_OF_A_REQUEST = 10_000
+# Below that, LightGBM's threads take longer to meet than to work.
+FEWEST_FOR_THREADS = 200
+# Of trees with so many leaves together the nodes fit into the memory that a core has for itself.
+LEAVES_AT_ONCE = 4000
+# By column: (n,) float64 (booleans as 0 and 1, dates as days since 1970) or object; missing is NaN in both.
+Features: TypeAlias = Mapping[str, np.ndarray]
+
+
+def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
+    """Raw rows as the numbers and categories that a preprocessor is fitted on.
+
+    Parameters
+    ----------
+    frame
+        (n, any) raw rows; columns in any order, others are passed over.
+    columns
+        The data set's columns: name, dtype ("double", "string", "boolean", "datetime") and kind.
+
+    Returns
+    -------
+    pandas.DataFrame
+        (n, columns) float64 (booleans as 0 and 1, dates as days since 1970) and object; missing is NaN in both.
+
+    Raises
+    ------
+    MlflowException
+        Where a value is not of its column's type; it names the column.
+    """
+    return _as_frame(_read(frame, columns), frame.index)
+
+
+def _read(frame: pd.DataFrame, columns: list[dict]) -> Features:
+    """As `as_features`, without what a frame adds: of one row, most of the time."""
+    return {column["name"]: _READ[column["dtype"]](frame[column["name"]]) for column in columns}
+
+
+def _as_frame(features: Features, index: pd.Index | None = None) -> pd.DataFrame:
+    # without a dtype pandas would make its own kind of text out of objects
+    columns = {name: pd.Series(values, index, values.dtype, copy=False) for name, values in features.items()}
+    return pd.DataFrame(columns, index=index)
+
+
+def _numbers(values: pd.Series) -> np.ndarray:
+    found = values.to_numpy(dtype="float64")
+    if np.isinf(found).any():
+        _refuse(values.name, found, np.isfinite(found), "a finite number")
+    return found
+
+
+def _texts(values: pd.Series) -> np.ndarray:
+    found = values.to_numpy(dtype=object, na_value=np.nan)
+    if not isinstance(values.dtype, pd.StringDtype) and set(map(type, found.tolist())) != {str}:
+        _refuse(values.name, found, [isinstance(value, str) for value in found], "text")
+    return found
+
+
+def _truths(values: pd.Series) -> np.ndarray:
+    if values.dtype == bool:
+        return values.to_numpy(dtype="float64")
+    found = values.to_numpy(dtype=object, na_value=np.nan)
+    known = [isinstance(value, (bool, int, float, np.generic)) and value in (0, 1) for value in found]
+    _refuse(values.name, found, known, "true or false")
+    return found.astype("float64")
+
+
+def _days(values: pd.Series) -> np.ndarray:
+    if values.dtype.kind != "M":
+        given = values.to_numpy(dtype=object)
+        known = [isinstance(value, (str, datetime.date, np.datetime64)) for value in given]
+        _refuse(values.name, given, known, "a date")
+        values = pd.to_datetime(values.astype(object), utc=True, format="ISO8601", errors="coerce")
+        _refuse(values.name, given, values.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
+    # of dates with a zone, the moment in UTC
+    moments = values.to_numpy(dtype="datetime64[us]")
+    return (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")
+
+
+_READ: Mapping[str, Callable[[pd.Series], np.ndarray]] = {
+    "double": _numbers,
+    "string": _texts,
+    "boolean": _truths,
+    "datetime": _days,
+}
+
+
+def _refuse(name: str, values: np.ndarray, right, what: str) -> None:
+    """Name the column and the first value in it that is neither right nor missing: over HTTP a 400."""
+    wrong = ~(np.asarray(right, dtype=bool) | pd.isna(values))
+    if wrong.any():
+        raise MlflowException.invalid_parameter_value(
+            f"column {name!r} holds {values[wrong].tolist()[0]!r}, which is not {what}"
+        )
+
+
+class _Numbers(NamedTuple):
+    """Columns of numbers, where they lie in the prepared rows, and what is done to them there."""
+
+    names: list[str]
+    place: slice
+    steps: list[Callable[[np.ndarray], np.ndarray]]
+
+
+class _Category(NamedTuple):
+    """A column of categories, where it lies in the prepared rows, and what its values become there."""
+
+    name: str
+    place: slice
+    rows: dict[Any, int]  # known value: its row of `table`
+    table: np.ndarray  # (known values + 2, width); the last two rows are of a missing and of an unseen one
+
+
+class Encoder:
+    """A fitted ColumnTransformer, for requests as look-ups: scikit-learn takes milliseconds to begin on a row.
+
+    What a category becomes is the transformer's own answer, asked once for each that it knows, for a missing and for an
+    unseen one. Where it does anything else than `tabular.model.estimators.preprocessor` asks for, or to other numbers
+    than the look-ups lead to, it is used itself.
+    """
+
+    def __init__(self, transformer: Any) -> None:
+        self._transformer = transformer
+        self._parts: list[_Numbers | _Category] = []
+        sample = _sample(transformer)
+        if sample is None:
+            return
+        prepared = transformer.transform(_as_frame(sample))
+        self._sparse = None if isinstance(prepared, np.ndarray) else type(prepared)
+        dense = prepared if self._sparse is None else prepared.toarray()
+        self._width = dense.shape[1]
+        # BLAS sums rows and columns in different orders
+        self._order = "C" if dense.flags.c_contiguous else "F"
+        self._parts = _parts(transformer, sample, dense)
+        if not np.array_equal(self._look_up(sample), dense, equal_nan=True):
+            self._parts = []
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether the transformer is one that look-ups stand for."""
+        return bool(self._parts)
+
+    def prepare(self, features: Features) -> Any:
+        """What the transformer makes of the features, bit by bit: (n, prepared columns), an array or sparse."""
+        if not self._parts or len(next(iter(features.values()))) > MOST_OF_A_REQUEST:
+            return self._transformer.transform(_as_frame(features))
+        prepared = self._look_up(features)
+        return prepared if self._sparse is None else self._sparse(prepared)
+
+    def _look_up(self, features: Features) -> np.ndarray:
+        rows = len(next(iter(features.values())))
+        prepared = np.empty((rows, self._width), order=self._order)
+        for part in self._parts:
+            if isinstance(part, _Numbers):
+                for at, name in enumerate(part.names, part.place.start):
+                    prepared[:, at] = features[name]
+                for step in part.steps:
+                    prepared[:, part.place] = step(prepared[:, part.place])
+            else:
+                row, unseen, missing = part.rows.get, len(part.table) - 1, len(part.table) - 2
+                # what is missing is NaN, and not equal to itself
+                values = features[part.name].tolist()
+                found = [row(value, unseen if value == value else missing) for value in values]  # noqa: PLR0124
+                prepared[:, part.place] = part.table[found]
+        return prepared
+
+
+def _sample(transformer: Any) -> Features | None:
+    """Rows that hold each known category, a missing and an unseen one; None where a part is not of a kind we know."""
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+
+    values: dict[str, np.ndarray] = {}
+    for _, part, names in transformer.transformers_:
+        if isinstance(part, (OneHotEncoder, OrdinalEncoder)):
+            values.update(zip(names, map(_values, part.categories_), strict=True))
+        elif _steps(part) is not None:
+            values.update(dict.fromkeys(names, np.array([np.nan, 0.0, 1.5, -1e6])))
+        else:
+            return None
+    rows = max(map(len, values.values()))
+    return {name: np.resize(values[name], rows) for name in transformer.feature_names_in_}
+
+
+def _values(categories: np.ndarray) -> np.ndarray:
+    """The categories of a column, a missing value, and one that is none of them."""
+    known = categories[~pd.isna(categories)].tolist()
+    kind, taken = str if categories.dtype == object else float, set(known)
+    unseen = next(value for number in itertools.count() if (value := kind(number)) not in taken)
+    return np.array([*known, np.nan, unseen], dtype=categories.dtype)
+
+
+def _steps(transformer: Any) -> list[Callable[[np.ndarray], np.ndarray]] | None:
+    """What a transformer does to numbers, as functions of (n, columns); None where that is not known."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+    steps = []
+    for step in [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]:
+        if isinstance(step, SimpleImputer):
+            steps.append(lambda Z, fill=step.statistics_: np.where(np.isnan(Z), fill, Z))
+        elif isinstance(step, StandardScaler):
+            steps.append(lambda Z, mean=step.mean_, scale=step.scale_: (Z - mean) / scale)
+        elif not (isinstance(step, FunctionTransformer) and step.func is None):  # a column that is passed through
+            return None
+    return steps
+
+
+def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Numbers | _Category]:
+    """The parts of a ColumnTransformer whose answer to the sample is known."""
+    parts: list[_Numbers | _Category] = []
+    for name, part, names in transformer.transformers_:
+        place = transformer.output_indices_[name]
+        if not hasattr(part, "categories_"):
+            parts.append(_Numbers(list(names), place, _steps(part) or []))
+            continue
+        start = place.start
+        for column, categories, width in zip(names, part.categories_, _widths(part), strict=True):
+            values, at = _values(categories), slice(start, start + width)
+            known = {value: row for row, value in enumerate(values[:-2].tolist())}
+            parts.append(_Category(column, at, known, prepared[: len(values), at].copy()))
+            start += width
+    return parts
+
+
+def _widths(encoder: Any) -> list[int]:
+    """How many columns an encoder makes of each; of a one-hot encoded one, the rare categories share a column."""
+    from sklearn.preprocessing import OrdinalEncoder
+
+    if isinstance(encoder, OrdinalEncoder):
+        return [1] * len(encoder.categories_)
+    rare = getattr(encoder, "infrequent_categories_", [None] * len(encoder.categories_))
+    both = zip(encoder.categories_, rare, strict=True)
+    return [len(every) if few is None else len(every) - len(few) + 1 for every, few in both]
+
+
+class LeafSums:
+    """A LightGBM of two classes, asked about many rows: all of them through some of its trees, then through the next.
+
+    LightGBM takes each row through all trees, whose nodes have to be fetched anew for it, which is most of the time.
+    What a row's leaves are worth is summed in the order of the trees, as LightGBM does it: the answer is the same, bit
+    by bit.
+    """
+
+    def __init__(self, booster: Any, text: str) -> None:
+        said = (line.removeprefix("leaf_value=") for line in text.splitlines() if line.startswith("leaf_value="))
+        self._booster = booster
+        self._values = [np.array(values.split(" "), dtype=np.float64) for values in said]
+        self._at_once = max(1, LEAVES_AT_ONCE // max(map(len, self._values), default=1))
+
+    def is_exact(self) -> bool:
+        """Whether it answers as the booster does: one of another objective, or whose trees are averaged, does not."""
+        if self._booster.num_model_per_iteration() != 1 or len(self._values) != self._booster.num_trees():
+            return False
+        rows = np.random.default_rng(0).normal(size=(8, self._booster.num_feature()))
+        return np.array_equal(self.probabilities(rows), self._booster.predict(rows))
+
+    def pays(self, rows: int) -> bool:
+        """Whether so many rows are answered sooner."""
+        return rows >= FEWEST_FOR_THREADS and len(self._values) > self._at_once
+
+    def probabilities(self, prepared: np.ndarray) -> np.ndarray:
+        """(n,) of the second class, for (n, features)."""
+        sums = np.zeros(len(prepared))
+        for first in range(0, len(self._values), self._at_once):
+            some = {"start_iteration": first, "num_iteration": self._at_once}
+            leaves = self._booster.predict(prepared, pred_leaf=True, **some).reshape(len(prepared), -1)
+            for values, leaf in zip(self._values[first:], leaves.T, strict=False):
+                sums += values[leaf]
+        # not numpy's exp, which is another one than the C library's
+        return np.array([1 / (1 + _exp(-value)) for value in sums.tolist()])
+
+
+def _exp(value: float) -> float:
+    try:
+        return math.exp(value)
+    except OverflowError:
+        return math.inf
+
+
+class TabularModel(mlflow.pyfunc.PythonModel):
+    """A fitted preprocessor and classifier: answers raw rows with a label and the probability of each class."""
+
+    def load_context(self, context) -> None:
+        """Load the parts; what skops finds in them must be on the list that the model was logged with."""
+        import skops.io
+
+        folder = Path(context.artifacts["model"])
+        self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        trusted = self.description["trusted_types"]
+        self.features = skops.io.load(folder / FEATURES, trusted=trusted)
+        self.encoder = Encoder(self.features)
+        if (folder / BOOSTER).exists():
+            import lightgbm
+
+            text = (folder / BOOSTER).read_text(encoding="utf-8")
+            self.classifier = lightgbm.Booster(model_str=text)
+            sums = LeafSums(self.classifier, text)
+            self.sums = sums if sums.is_exact() else None
+        else:
+            self.classifier = skops.io.load(folder / CLASSIFIER, trusted=trusted)
+
+    def probabilities(self, features: pd.DataFrame) -> np.ndarray:
+        """(n, classes) float64, for features as `as_features` gives them."""
+        return self._probabilities({name: features[name].to_numpy() for name in features}, len(features))
+
+    def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
+        """Label and probability of each class; of two classes the positive one from `params["threshold"]` up."""
+        probabilities = self._probabilities(_read(model_input, self.description["columns"]), len(model_input))
+        classes, positive = self.description["classes"], self.description["positive"]
+        if len(classes) == 2:
+            threshold = (params or {}).get("threshold", self.description["threshold"])
+            codes = np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
+        else:
+            codes = probabilities.argmax(axis=1)
+        answer = {"label": [classes[code] for code in codes.tolist()]}
+        for code, label in enumerate(classes):
+            answer[f"probability_{label}"] = probabilities[:, code]
+        return pd.DataFrame(answer, index=model_input.index)
+
+    def _probabilities(self, features: Features, rows: int) -> np.ndarray:
+        whole = np.zeros((rows, len(self.description["classes"])))
+        if rows:  # scikit-learn refuses none
+            whole[:, self.description["classes_seen"]] = self._ask(self.encoder.prepare(features), rows)
+        return whole
+
+    def _ask(self, prepared: Any, rows: int) -> np.ndarray:
+        """(n, classes seen) probabilities, as `predict_proba` of the fitted classifier gives them, bit by bit."""
+        if hasattr(self.classifier, "predict_proba"):
+            return _ask_estimator(self.classifier, prepared)
+        if self.sums is not None and self.sums.pays(rows) and isinstance(prepared, np.ndarray):
+            found = self.sums.probabilities(prepared)
+        else:
+            found = self.classifier.predict(prepared, **({"num_threads": 1} if rows < FEWEST_FOR_THREADS else {}))
+        return np.column_stack([1 - found, found]) if found.ndim == 1 else found
+
+
+def _ask_estimator(classifier: Any, prepared: Any) -> np.ndarray:
+    if type(classifier).__module__ == "sklearn.ensemble._forest" and isinstance(prepared, np.ndarray):
+        return _ask_trees(classifier, prepared)
+    return classifier.predict_proba(prepared)
+
+
+def _ask_trees(forest: Any, prepared: np.ndarray) -> np.ndarray:
+    """As a forest's `predict_proba`, without a task and a check of the rows for each of its trees."""
+    with np.errstate(over="ignore"):
+        rows = prepared.astype(np.float32, order="C")
+    if np.isinf(rows).any():
+        return forest.predict_proba(prepared)  # has an error for them
+    whole = np.zeros((len(rows), forest.n_classes_))
+    for tree in forest.estimators_:
+        whole += tree.tree_.predict(rows)[:, : forest.n_classes_]
+    return whole / len(forest.estimators_)
+
+
+mlflow.models.set_model(TabularModel())

@@ -1,0 +1,140 @@
+"""A challenger tried before it is promoted: loaded where it has to serve, and asked about its input example."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.types import DataType
+from threadpoolctl import threadpool_limits
+
+from steps import PROJECT
+from steps.model import flavor
+from steps.process import pool
+from steps.run.step import Step
+from steps.run.tags import ENV_MANAGER
+from tabular.errors import UserError, first_line
+
+EXAMPLE = "serving_input_example.json"
+SECONDS = 900
+# As `mlflow models serve` makes an environment, which is kept, for the next trial and for that command; what
+# `mlflow.models.predict` makes is gone afterwards.
+ASK = """
+import sys
+from mlflow.models.flavor_backend_registry import get_flavor_backend
+model, example, out, manager = sys.argv[1:]
+get_flavor_backend(model, env_manager=manager).predict(model, example, out, "json")
+"""
+Answer = list[dict[str, Any]]
+
+
+def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
+    """Have a model answer where nothing of this repository is, and compare with what it answers here.
+
+    Where the chain was started with `uv` or `virtualenv` that is the model's own environment, of its pinned
+    requirements; with `local`, the environment is the one that the chain runs in.
+
+    Parameters
+    ----------
+    step
+        Who asks.
+    uri
+        Of the model.
+    code, learnt
+        Its digests, as for `models.load`.
+
+    Raises
+    ------
+    UserError
+        Where it does not answer, or otherwise than here.
+    """
+    model = flavor.fetch(uri, step.folder, code=code, learnt=learnt)
+    if not (model / EXAMPLE).is_file():
+        raise UserError(f"model {uri} holds no {EXAMPLE} to be tried with")
+    manager = step.client.get_run(step.run_id).data.tags.get(ENV_MANAGER, "local")
+    folder = Path(tempfile.mkdtemp(dir=step.folder))
+    if manager == "local" and sys.platform == "linux":
+        found = _of_a_fork(model, folder)
+    else:
+        found = _of_an_environment(model, manager, folder)
+    expected = _answer(model)
+    if not _agree(found, expected):
+        raise UserError(f"where it has to serve, model {uri} answers {found[:1]}, and here {expected[:1]}")
+
+
+def _of_a_fork(model: Path, folder: Path) -> Answer:
+    """Of a process forked off this one, which has all of the environment in memory, and then without our modules."""
+    with pool.workers(1) as executor:
+        try:
+            return executor.submit(_alone, model, folder).result(SECONDS)
+        except Exception as error:  # whatever a model may raise
+            raise UserError(f"without this repository it does not answer ({first_line(error)})") from None
+
+
+def _alone(model: Path, folder: Path) -> Answer:
+    os.chdir(folder)
+    sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != PROJECT]
+    for name in [name for name, module in sys.modules.items() if _is_ours(module)]:
+        del sys.modules[name]
+    with threadpool_limits(1):  # OpenMP's threads do not live through a fork
+        return _answer(model)
+
+
+def _is_ours(module: ModuleType) -> bool:
+    """Whether a module is of this repository; an environment may well lie inside of it."""
+    file = getattr(module, "__file__", None)
+    return bool(file) and Path(file).is_relative_to(PROJECT) and "site-packages" not in Path(file).parts
+
+
+def _of_an_environment(model: Path, manager: str, folder: Path) -> Answer:
+    """Of a process in the environment that MLflow makes for the model."""
+    out = folder / "answer.json"
+    words = [sys.executable, "-c", ASK, str(model), str(model / EXAMPLE), str(out), manager]
+    # not in this run, nor with this repository in reach
+    without = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "PYTHONPATH")
+    environment = {name: value for name, value in os.environ.items() if name not in without}
+    pipes = {"capture_output": True, "text": True, "timeout": SECONDS}
+    try:
+        done = subprocess.run(words, check=False, cwd=folder, env=environment, **pipes)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"it did not answer within {SECONDS} s in an environment made by {manager!r}") from None
+    if done.returncode or not out.is_file():
+        raise UserError(f"in an environment made by {manager!r} it ended with {done.returncode}: {_why(done.stderr)}")
+    answer: Answer = json.loads(out.read_text(encoding="utf-8"))["predictions"]
+    return answer
+
+
+def _why(said: str) -> str:
+    """What uv or pip calls an error, else the last line: that of a traceback."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
+    return next((line for line in lines if line.lower().startswith("error")), lines[-1])
+
+
+def _answer(model: Path) -> Answer:
+    """What it says of its example in this process, as JSON holds it."""
+    split = json.loads((model / EXAMPLE).read_text(encoding="utf-8"))["dataframe_split"]
+    loaded = mlflow.pyfunc.load_model(str(model), suppress_warnings=True)
+    numbers = [column.name for column in loaded.metadata.get_input_schema().inputs if column.type == DataType.double]
+    rows = pd.DataFrame(split["data"], columns=split["columns"]).astype(dict.fromkeys(numbers, "float64"))
+    answer: Answer = json.loads(loaded.predict(rows).to_json(orient="records", double_precision=15))
+    return answer
+
+
+def _agree(one: Answer, other: Answer) -> bool:
+    """Whether two answers are the same, up to what JSON loses of a number."""
+    if [list(row) for row in one] != [list(row) for row in other]:
+        return False
+    return all(_is_equal(a[name], b[name]) for a, b in zip(one, other, strict=True) for name in a)
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return bool(np.isclose(one, other, rtol=0, atol=1e-9))
+    return bool(one == other)

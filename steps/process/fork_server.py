@@ -1,0 +1,247 @@
+"""Steps without the seconds of their imports: a process that has imported what they need, and forks for each of them.
+
+Start-up is the cost of a small chain: every step imports MLflow, scikit-learn and more, and works for a second or two.
+Main forks the fork server when it has imported MLflow itself; once a step has to run, the server goes on importing,
+other people's packages only. `mlflow run` starts each step's process as ever, in its environment; that process hands
+its words, environment and terminal to the server, which forks a worker for them, and passes the worker's exit status
+on. In the worker the modules of this repository are loaded anew from their files. Where there is no fork server (a
+step started by hand, another environment, a system that is not Linux), a step imports for itself.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from steps.process import identity, lifecycle
+
+# Where main's fork server listens, for the steps that main starts.
+ADDRESS = "TABULAR_FORK_SERVER"
+# What a step's work imports, in the order in which the steps of a chain need it: a step is forked when its modules and
+# those before them are there.
+MODULES: Mapping[str, tuple[str, ...]] = {
+    "main": (),  # asks where somebody keeps a fork server for many chains, as the tests do
+    "reproduce": (),
+    "compare": (),
+    "etl": ("pyarrow.parquet", "pyarrow.csv", "pyarrow.compute", "pandas"),
+    "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
+    "train": ("sklearn.linear_model", "sklearn.ensemble", "skops.io", "mlflow.pyfunc"),
+    "evaluate": ("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.inspection"),
+    "register": (),
+}
+OURS = ("steps", "tabular")
+MOST_WORDS = 1_000_000
+
+
+@dataclass
+class _Main:
+    """Main's end of its fork server, where it has one."""
+
+    control: socket.socket | None = None
+    pid: int = 0
+
+
+_MAIN = _Main()
+
+
+def fork() -> None:
+    """Fork a fork server off this process, which has started no thread that holds a lock, and opened no store.
+
+    There is none where the system is not Linux: elsewhere libraries do not survive a fork.
+    """
+    if sys.platform != "linux":
+        return
+    # what every step needs to reach its store
+    importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
+    ours, its = socket.socketpair()
+    pid = os.fork()
+    if pid:
+        its.close()
+        _MAIN.control, _MAIN.pid = ours, pid
+        return
+    ours.close()
+    lifecycle.leave()
+    with suppress(BaseException):
+        _serve(its)
+    os._exit(0)
+
+
+def warm(folder: Path) -> None:
+    """Let the fork server import what the steps need, and take the orders of those that are started from now on."""
+    if _MAIN.control is None or ADDRESS in os.environ:
+        return
+    address = str(folder / "fork_server")
+    with suppress(OSError):  # it has died: the steps import for themselves
+        _MAIN.control.sendall(address.encode())
+        if _MAIN.control.recv(1):
+            os.environ[ADDRESS] = address
+
+
+def close() -> None:
+    """End the fork server; its workers have ended."""
+    os.environ.pop(ADDRESS, None)
+    if _MAIN.control is not None:
+        _MAIN.control.close()
+        with suppress(OSError):
+            os.kill(_MAIN.pid, signal.SIGKILL)
+            os.waitpid(_MAIN.pid, 0)
+        _MAIN.control = None
+
+
+def ask(words: list[str]) -> int | None:
+    """Have the fork server run a step; its exit status, or None where there is no fork server for this process.
+
+    Parameters
+    ----------
+    words
+        The step's name and its `--parameter=value`.
+    """
+    address = os.environ.get(ADDRESS)
+    if address is None or words[0] not in MODULES:
+        return None
+    # the worker's caller is this process: it ends when this one does
+    me = str(identity.me())
+    order = {
+        "words": words,
+        "folder": str(Path.cwd()),
+        "prefix": sys.prefix,
+        "environment": {**os.environ, lifecycle.CALLER: me, lifecycle.ASKER: me},
+    }
+    try:
+        with socket.socket(socket.AF_UNIX) as line, _short(address) as path:
+            line.connect(path)
+            text = json.dumps(order).encode()
+            socket.send_fds(line, [struct.pack("!I", len(text))], [0, 1, 2])
+            line.sendall(text)
+            if line.recv(1) != b"+":
+                return None
+            status = line.recv(4)
+    except OSError:
+        return None
+    return struct.unpack("!i", status)[0] if len(status) == 4 else 1
+
+
+@contextmanager
+def _short(address: str) -> Iterator[str]:
+    """An address of at most 107 letters, as sockets take it: by way of its folder's descriptor."""
+    folder = os.open(Path(address).parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{Path(address).name}"
+    finally:
+        os.close(folder)
+
+
+def _serve(control: socket.socket) -> None:
+    """Wait for main's word, then import, take orders and report workers' ends until main closes its end."""
+    address = control.recv(4096).decode()
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX) as listener:
+        with _short(address) as path:
+            listener.bind(path)
+        listener.listen()
+        control.sendall(b"+")
+        pending = [(step, module) for step, modules in MODULES.items() for module in modules]
+        orders: list[dict[str, Any]] = []
+        workers: dict[int, socket.socket] = {}
+        while True:
+            for order in [order for order in orders if not _lacks(order, pending)]:
+                orders.remove(order)
+                workers[_fork_worker(order, [control, listener, *workers.values()])] = order["line"]
+            patience = 0 if pending else 0.02 if workers else None
+            ready, _, _ = select.select([control, listener], [], [], patience)
+            if control in ready:
+                return
+            if listener in ready:
+                orders += _receive(listener)
+            _report(workers)
+            if pending:
+                with suppress(Exception):  # what cannot be imported here is the step's to report
+                    importlib.import_module(pending.pop(0)[1])
+
+
+def _lacks(order: Mapping[str, Any], pending: list[tuple[str, str]]) -> bool:
+    """Whether a step's modules, or those of an earlier step of the chain, are still to be imported."""
+    names = list(MODULES)
+    step = order["words"][0]
+    return any(names.index(needed_by) <= names.index(step) for needed_by, _ in pending)
+
+
+def _receive(listener: socket.socket) -> list[dict[str, Any]]:
+    """An order, if it is for this environment: words, folder, environment, and the three files of the terminal."""
+    line, _ = listener.accept()
+    head, files, _, _ = socket.recv_fds(line, 4, 3)
+    size = struct.unpack("!I", head)[0]
+    text = b""
+    while len(text) < size and (more := line.recv(MOST_WORDS)):
+        text += more
+    order = json.loads(text)
+    if order["prefix"] != sys.prefix:
+        line.close()
+        for number in files:
+            os.close(number)
+        return []
+    line.sendall(b"+")
+    return [{**order, "files": files, "line": line}]
+
+
+def _report(workers: dict[int, socket.socket]) -> None:
+    """Tell those that wait for workers which have ended."""
+    while workers:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        line = workers.pop(pid)
+        with line, suppress(OSError):
+            line.sendall(struct.pack("!i", os.waitstatus_to_exitcode(status)))
+
+
+def _fork_worker(order: Mapping[str, Any], not_its: list[socket.socket]) -> int:
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for other in [*not_its, order["line"]]:
+                other.close()
+            _work(order)
+        finally:
+            os._exit(1)
+    for number in order["files"]:
+        os.close(number)
+    return pid
+
+
+def _work(order: Mapping[str, Any]) -> NoReturn:
+    """Become the step: its terminal, folder, environment and words, and this repository's modules from their files."""
+    for place, number in enumerate(order["files"]):
+        os.dup2(number, place)
+        os.close(number)
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.environ.pop(ADDRESS, None)
+    os.chdir(order["folder"])
+    for name in [name for name in sys.modules if name.partition(".")[0] in OURS]:
+        del sys.modules[name]
+    sys.argv = ["steps", *order["words"]]
+    status: Any = 0
+    try:
+        runpy.run_module("steps", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        status = ended.code
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 1)

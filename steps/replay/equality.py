@@ -1,0 +1,351 @@
+"""A run and its repetition side by side: what they were asked, what they ran on and in, and what came of it.
+
+Nothing is read by local path, so that runs of another machine are compared through the server that holds them.
+"""
+
+import json
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+from mlflow.utils.uri import is_local_uri
+
+from steps.chain import keys
+from steps.model import flavor
+from steps.pipeline import STEPS
+from steps.replay import checkout
+from steps.run import artifacts
+from steps.run.tags import (
+    ARGUMENTS,
+    ARTIFACTS_DIGEST,
+    CODE_DIGEST,
+    DATA_DIGEST,
+    DIGEST,
+    LOCK,
+    MET,
+    MODEL,
+    MODEL_DIGEST,
+    MODEL_URI,
+    OUTCOME,
+    PARENT,
+    TRIAL,
+    VERDICT,
+    WINNER,
+)
+from tabular import digests
+from tabular import problem as problems
+from tabular.errors import UserError, first_line
+from tabular.evaluation import equality
+
+SAME, DIFFERENT, NOT_COMPARED = "same", "different", "not compared"
+# A run of main in the place of a task.
+MAIN = "main"
+OF_MODEL = (MODEL_DIGEST, CODE_DIGEST)
+CURVES = "_loss_by_iteration"
+OF_VERDICT = (OUTCOME, WINNER, VERDICT, MET)
+OF_LOCK = ("lock", "python", "packages")
+# What a result depends on is compared whatever the machine; the result itself may differ on another kind of processor.
+EXACT_ANYWHERE = ("problem", "parameters", "source", "lock", "artifacts")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a comparison of one subject, such as the metrics of a task, came to."""
+
+    task: str
+    subject: str
+    result: str
+    count: int  # of the values that were compared
+    said: tuple[str, ...] = ()  # the differences with both values, or why it was not compared
+
+
+class NotComparedError(UserError):
+    """Why two results cannot be laid side by side."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run and its repetition."""
+
+    client: MlflowClient
+    task: str  # its name in the chain, or `main`
+    then: Run
+    now: Run
+    folder: Path
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it stands for a register that had nothing to do: a verdict, and nothing beside it."""
+        return self.task == "register" and MLFLOW_PROJECT_ENTRY_POINT not in self.then.data.tags
+
+    def tags(self, name: str) -> tuple[str | None, str | None]:
+        """A tag of both."""
+        return self.then.data.tags.get(name), self.now.data.tags.get(name)
+
+    def read(self, name: str) -> list[Path]:
+        """An artifact of both, unchecked: what was altered since shows as a difference, and as a damage."""
+        return [artifacts.fetch(run, name, self.folder) for run in (self.then, self.now)]
+
+    def json(self, name: str) -> list[Any]:
+        """The plain values of an artifact of both."""
+        return [json.loads(path.read_text(encoding="utf-8")) for path in self.read(name)]
+
+
+Compared = tuple[int, list[str]]
+
+
+def findings(pair: Pair) -> list[Finding]:
+    """All that there is to say of a run and its repetition."""
+    elsewhere = _elsewhere(pair)
+    return [_finding(pair, subject, compare, elsewhere) for subject, compare in _subjects(pair).items()]
+
+
+def absent(task: str, why: str) -> Finding:
+    """A task that cannot be compared at all."""
+    return Finding(task, "run", NOT_COMPARED, 0, (why,))
+
+
+def _subjects(pair: Pair) -> dict[str, Callable[[Pair], Compared]]:
+    if pair.is_settled:
+        return {"metrics": _metrics, "verdict": _verdict}
+    if pair.task == MAIN:
+        own = {"problem": _problem, "lock": _lock_of_main, "metrics": _metrics, "verdict": _verdict}
+        return {**own, "artifacts": _artifacts}
+    by_step = {
+        "hpo": {"trials": _trials},
+        "train": {"model": _model},
+        "evaluate": {artifacts.PREDICTIONS: _predictions},
+        "register": {"verdict": _verdict},
+    }
+    return {
+        "data": _data,
+        "problem": _problem,
+        "parameters": _parameters,
+        "source": partial(_parts, belongs=lambda name: name in ("step", "row", "model") or name.startswith("module ")),
+        "lock": partial(_parts, belongs=lambda name: name in OF_LOCK or name.startswith("package ")),
+        "metrics": _metrics,
+        "digests": _digests,
+        **by_step.get(pair.task.split()[0], {}),
+        "artifacts": _artifacts,
+    }
+
+
+def _finding(pair: Pair, subject: str, compare: Callable[[Pair], Compared], elsewhere: str | None) -> Finding:
+    try:
+        count, said = compare(pair)
+    except (UserError, MlflowException, OSError, ValueError, KeyError) as error:
+        return Finding(pair.task, subject, NOT_COMPARED, 0, (first_line(error),))
+    if said and elsewhere is not None and subject not in EXACT_ANYWHERE:
+        return Finding(pair.task, subject, NOT_COMPARED, count, (elsewhere, *said))
+    return Finding(pair.task, subject, DIFFERENT if said else SAME, count, tuple(said))
+
+
+def _elsewhere(pair: Pair) -> str | None:
+    """Why a difference proves nothing: the run was made on another kind of processor."""
+    try:
+        root = checkout.root(pair.client, pair.then)
+        described = json.loads(artifacts.fetch(root, artifacts.ENVIRONMENT, pair.folder).read_text(encoding="utf-8"))
+    except (UserError, MlflowException, OSError, ValueError):
+        return None
+    machine = described.get("machine")
+    if machine in (None, platform.machine()):
+        return None
+    return f"it ran on {machine}, and this machine is {platform.machine()}"
+
+
+def _mappings(then: Mapping[str, Any], now: Mapping[str, Any]) -> Compared:
+    return len({*then, *now}), equality.differences(then, now)
+
+
+def _both(pair: Pair, names: Sequence[str]) -> Compared:
+    """Tags of both; one that only the newer run has was not recorded then."""
+    then, now = ({n: run.data.tags[n] for n in names if n in run.data.tags} for run in (pair.then, pair.now))
+    lacking = [name for name in now if name not in then]
+    if lacking:
+        raise NotComparedError(f"the run does not say its {lacking[0]}")
+    return _mappings(then, now)
+
+
+def _data(pair: Pair) -> Compared:
+    """The contents of what was read: of the table, of earlier runs."""
+    # the bytes of the table are etl's: where they have changed and the training rows not, an earlier train stands
+    count, said = _both(pair, [DATA_DIGEST]) if pair.task == "etl" else (0, [])
+    more, differ = _parts(pair, lambda name: name.startswith(keys.INPUT))
+    return count + more, said + differ
+
+
+def _problem(pair: Pair) -> Compared:
+    """All of the frozen problem but where its table lies, whose bytes count; of a step what the step reads.
+
+    The run of a step may have been made for another chain, whose problem differed in what the step does not read.
+    """
+
+    def asked(run: Run) -> dict[str, Any]:
+        text = artifacts.fetch(run, artifacts.PROBLEM, pair.folder).read_text(encoding="utf-8")
+        problem = problems.parse(text, f"{artifacts.PROBLEM} of run {run.info.run_id}")
+        if pair.task != MAIN:
+            return dict(keys.read_of(problem, STEPS[pair.task.split()[0]], run.data.tags.get(MODEL)))
+        whole = equality.leaves(problem.model_dump(mode="json"))
+        return {path: value for path, value in whole.items() if path not in ("data.source", "data.sha256")}
+
+    return _mappings(asked(pair.then), asked(pair.now))
+
+
+def _parameters(pair: Pair) -> Compared:
+    """What the step logged of itself, and its model's name.
+
+    Of what it was given, references count by their contents, conduct not at all, and the rest is in the problem.
+    """
+    passed = STEPS[pair.task.split()[0]].parameters
+    then, now = (
+        {name: value for name, value in run.data.params.items() if name not in passed} for run in (pair.then, pair.now)
+    )
+    given = [json.loads(run.data.tags.get(ARGUMENTS, "{}")).get("model") for run in (pair.then, pair.now)]
+    return _mappings({**then, "model": given[0]}, {**now, "model": given[1]})
+
+
+def _parts(pair: Pair, belongs: Callable[[str], bool]) -> Compared:
+    """Those parts of the key that `belongs` picks by their names."""
+    then, now = ({name: v for name, v in parts.items() if belongs(name)} for parts in pair.json(artifacts.KEY_PARTS))
+    return _mappings(then, now)
+
+
+def _lock_of_main(pair: Pair) -> Compared:
+    count, said = _both(pair, [LOCK])
+    then, now = ({name: found[name] for name in ("lock", "python")} for found in pair.json(artifacts.ENVIRONMENT))
+    more, differ = _mappings(then, now)
+    return count + more, said + differ
+
+
+def _metrics(pair: Pair) -> Compared:
+    """Every metric but those of time; of a curve each of its points."""
+    then, now = (_lasting(run.data.metrics) for run in (pair.then, pair.now))
+    for name in then.keys() & now.keys():
+        if name.endswith(CURVES):
+            then[name], now[name] = (
+                [(point.step, point.value) for point in _history(pair.client, run, name)]
+                for run in (pair.then, pair.now)
+            )
+    return _mappings(_by_point(then), _by_point(now))
+
+
+def _lasting(metrics: Mapping[str, float]) -> dict[str, Any]:
+    return {name: value for name, value in sorted(metrics.items()) if not name.endswith("_seconds")}
+
+
+def _history(client: MlflowClient, run: Run, name: str) -> list:
+    return sorted(client.get_metric_history(run.info.run_id, name), key=lambda point: point.step)
+
+
+def _by_point(metrics: Mapping[str, Any]) -> dict[str, float]:
+    found = {}
+    for name, value in metrics.items():
+        if isinstance(value, list):
+            found |= {f"{name} at {step}": loss for step, loss in value}
+        else:
+            found[name] = value
+    return found
+
+
+def _digests(pair: Pair) -> Compared:
+    """What the step says of its results' contents."""
+    tags = {*pair.then.data.tags, *pair.now.data.tags}
+    return _both(pair, sorted(name for name in tags if name.startswith(DIGEST) and name not in OF_MODEL))
+
+
+def _trials(pair: Pair) -> Compared:
+    """The nested runs of a search, by their numbers: hyperparameters and scores."""
+    then, now = (dict(_of_trials(pair.client, run)) for run in (pair.then, pair.now))
+    return _mappings(then, now)
+
+
+def _of_trials(client: MlflowClient, search: Run) -> Iterator[tuple[str, Any]]:
+    asked = f"tags.`{PARENT}` = '{search.info.run_id}'"
+    for run in client.search_runs([search.info.experiment_id], asked, max_results=50_000):
+        number = run.data.tags.get(TRIAL)
+        for name, value in {**run.data.params, **_lasting(run.data.metrics)}.items():
+            yield f"trial {number} {name}", value
+
+
+def _model(pair: Pair) -> Compared:
+    """What was learnt and the code around it: as the runs say, and as the logged model really holds."""
+    count, said = _both(pair, OF_MODEL)
+    claimed = {name.removeprefix(DIGEST): pair.then.data.tags.get(name) for name in OF_MODEL}
+    found = _really(pair)
+    said += [
+        f"{name} of the logged model: {_short(claimed[name])} recorded, {_short(found[name])} found"
+        for name in claimed
+        if claimed[name] != found[name]
+    ]
+    return count + len(claimed), said
+
+
+def _really(pair: Pair) -> dict[str, str]:
+    uri = pair.then.data.tags[MODEL_URI]
+    target = pair.folder / f"model-{pair.then.info.run_id}"
+    target.mkdir(exist_ok=True)
+    local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
+    return {"model": flavor.digest_of_parts(local / flavor.PARTS), "code": digests.of_file(local / "served.py")}
+
+
+def _predictions(pair: Pair) -> Compared:
+    """Each candidate's answers on the holdout, bit by bit."""
+    import pandas as pd
+
+    then, now = (_names(pair.client, run) for run in (pair.then, pair.now))
+    said = [f"{name}: only {'then' if name in then else 'now'}" for name in sorted(then ^ now)]
+    count = 0
+    for name in sorted(then & now):
+        tables = [pd.read_parquet(path) for path in pair.read(name)]
+        count += tables[0].size
+        said += [f"{Path(name).stem} {line}" for line in equality.frames(*tables)]
+    return count, said
+
+
+def _names(client: MlflowClient, run: Run) -> set[str]:
+    return {entry.path for entry in client.list_artifacts(run.info.run_id, artifacts.PREDICTIONS)}
+
+
+def _verdict(pair: Pair) -> Compared:
+    """Who won, against whom, and the figures that decided."""
+    names = [name for name in OF_VERDICT if pair.task != MAIN or name != MET]
+    count, said = _both(pair, names)
+    if pair.task == MAIN or pair.is_settled:
+        return count, said
+    then, now = (equality.leaves(_decided(verdict)) for verdict in pair.json(artifacts.VERDICT))
+    more, differ = _mappings(then, now)
+    return count + more, said + differ
+
+
+def _decided(verdict: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict without the ids of runs, and without times."""
+    winner = {name: value for name, value in verdict["winner"].items() if name not in ("run_id", "model_uri")}
+    trained = _lasting(winner.pop("trained", {}))
+    return {**verdict, "winner": {**winner, "trained": trained}}
+
+
+def _artifacts(pair: Pair) -> Compared:
+    """Whether what the run left is still what it recorded of it."""
+    then = pair.then
+    if ARTIFACTS_DIGEST not in then.data.tags:
+        raise NotComparedError("the run did not record what it left")
+    wrong = artifacts.damage(pair.client, then, pair.folder)
+    if wrong is not None:
+        return 1, [wrong]
+    held = artifacts.read(then, pair.folder)["run"]
+    if is_local_uri(then.info.artifact_uri):
+        return len(held), []  # read whole by `damage`
+    altered = (n for n in held if digests.of_file(artifacts.fetch(then, n, pair.folder)) != held[n][1])
+    return len(held), [f"{name} has been altered" for name in altered]
+
+
+def _short(digest: str | None) -> str:
+    return "none" if digest is None else digest[:12]

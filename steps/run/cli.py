@@ -1,0 +1,36 @@
+"""The words after `python -m steps <name>`, as MLproject writes them."""
+
+import argparse
+from typing import NoReturn
+
+from steps.pipeline import STEPS
+from tabular.errors import UserError, nearest
+
+MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
+# The doors that are no steps of the chain.
+ENTRY_POINTS = {
+    "main": MAIN,
+    "reproduce": ("run", "data", "jobs"),
+    "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
+    "predict": ("model", "data", "output", "keys"),
+    "promote": ("name", "version", "reason", "alias", "stage"),
+}
+
+
+def parse(name: str, argv: list[str]) -> dict[str, str]:
+    """The parameters of an entry point from `--name=value` words; UserError for one that it does not have."""
+    known = ENTRY_POINTS[name] if name in ENTRY_POINTS else tuple(STEPS[name].parameters)
+    parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
+    for parameter in known:
+        parser.add_argument(f"--{parameter}", default="")
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        word = unknown[0].removeprefix("--").partition("=")[0]
+        hint = nearest(word, known)
+        raise UserError(f"{name} has no parameter {word!r}{hint or ''} (its parameters: {', '.join(known)})")
+    return vars(arguments)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{self.prog.removeprefix('steps.')}: {message}")

@@ -1,0 +1,75 @@
+"""Runs by their ids, and what they hold for later steps: the problem, the chain, the data set."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+
+from steps.run import artifacts
+from steps.run.tags import REUSED_FROM
+from tabular import problem as problems
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+if TYPE_CHECKING:
+    from tabular.data.datasets import Rows, Schema
+
+
+def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
+    """A run by the id that a parameter gave; where `step` is given, one of that step that has FINISHED."""
+    if not run_id:
+        raise UserError(f"{parameter}: the id of a run{f' of {step}' if step else ''} is needed, and none was given")
+    try:
+        found = client.get_run(run_id)
+    except MlflowException:
+        raise UserError(f"{parameter}: there is no run {run_id!r} in {mlflow.get_tracking_uri()}") from None
+    if step is None:
+        return found
+    reused = found.data.tags.get(REUSED_FROM)
+    if reused is not None:
+        return run(client, reused, parameter, step)
+    entry_point = found.data.tags.get(MLFLOW_PROJECT_ENTRY_POINT)
+    if entry_point != step:
+        what = f"a run of {entry_point!r}" if entry_point else "no run of ours"
+        raise UserError(f"{parameter}: run {run_id} is {what}, and one of {step!r} is needed")
+    if found.info.status != "FINISHED":
+        raise UserError(f"{parameter}: run {run_id} of {step} is {found.info.status}, and a FINISHED one is needed")
+    return found
+
+
+def problem(found: Run, folder: Path) -> Problem:
+    """The frozen problem that a run holds."""
+    path = artifacts.artifact(found, artifacts.PROBLEM, folder)
+    return problems.parse(path.read_text(encoding="utf-8"), f"{artifacts.PROBLEM} of run {found.info.run_id}")
+
+
+def chain(main: Run, folder: Path) -> dict[str, str]:
+    """Task: the id of the run that did its work, of a run of main."""
+    found: dict[str, str] = artifacts.content(main, artifacts.CHAIN, folder)
+    return found
+
+
+def is_run_id(text: str) -> bool:
+    """Whether a parameter's value has the form of a run's id."""
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
+
+
+def schema(found: Run, folder: Path) -> "Schema":
+    """The schema of the data set that a run of etl holds."""
+    from tabular.data.datasets import Schema
+
+    return Schema.from_json(
+        artifacts.artifact(found, f"{artifacts.DATASET}/schema.json", folder).read_text(encoding="utf-8")
+    )
+
+
+def rows(found: Run, part: str, of: "Schema", folder: Path) -> "Rows":
+    """The `train` or `holdout` rows of the data set that a run of etl holds."""
+    from tabular.data.datasets import load
+
+    return load(artifacts.artifact(found, f"{artifacts.DATASET}/{part}.parquet", folder), of)

@@ -1,0 +1,204 @@
+"""Where things are: this project, the folder that the caller stands in, the problem and data that they name."""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from steps import PROJECT
+from steps.process import lifecycle
+from steps.run import git
+from tabular import problem as problems
+from tabular.errors import UserError, nearest
+from tabular.problem import Problem
+
+DEFAULT_PROBLEM = "breast_cancer"
+PATCH = "changes.patch"
+MOST_OF_A_PATCH = 5_000_000
+# Asked when this module is imported: mlflow.start_run takes the variable away.
+UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
+# The parameters of main that set something over the problem's file, and how their text is read.
+OVERRIDES = {
+    "data": ("data.source", str),
+    "target": ("data.target", str),
+    "trials": ("search.trials", int),
+    "timeout": ("search.timeout", float),
+    "seed": ("seed", int),
+}
+
+
+def caller_folder() -> Path:
+    """The folder where `mlflow run` was typed: ours, unless the project is a git clone or another folder.
+
+    A step is a child of the process that called it, with or without a bash between them.
+    """
+    import psutil
+
+    called_by = lifecycle.calling()
+    try:
+        return Path(called_by.cwd()) if called_by is not None and UNDER_MLFLOW else Path.cwd()
+    except psutil.Error:
+        return Path.cwd()
+
+
+def effective_problem(arguments: Mapping[str, str]) -> Problem:
+    """The problem that a command line describes: a file of ours or the caller's, or defaults, and what is set over it.
+
+    Parameters
+    ----------
+    arguments
+        `problem` (a name in problems/, or a path), `data`, `target`, `trials`, `timeout`, `seed`; empty: not given.
+
+    Raises
+    ------
+    UserError
+        One line that names the parameter or the file and its key.
+    """
+    overrides = _overrides(arguments)
+    named = arguments.get("problem", "")
+    if not named and "data.source" in overrides:
+        found = _without_file(overrides)
+    elif not named and "data.target" in overrides:
+        raise UserError("target: -P target=… names a column of the table that -P data=… names; data is missing")
+    else:
+        found = problems.read(_problem_file(named or DEFAULT_PROBLEM), overrides)
+    return _absolute(found, named, arguments.get("data", ""))
+
+
+def set_over(found: Problem, arguments: Mapping[str, str]) -> Problem:
+    """A problem that a run holds, with what the command line sets over it."""
+    overrides = _overrides(arguments)
+    if not overrides:
+        return found
+    return _absolute(problems.parse(found.to_yaml(), "command line", overrides), "", found.data.source)
+
+
+def _overrides(arguments: Mapping[str, str]) -> dict[str, Any]:
+    """Dotted path in the problem: value, of the parameters that are given."""
+    found = {
+        path: _read(name, text, as_) for name, (path, as_) in OVERRIDES.items() if (text := arguments.get(name, ""))
+    }
+    if "data.source" in found:
+        found["data.sha256"] = None  # of the file that the problem names, not of this one
+    return found
+
+
+def _without_file(overrides: Mapping[str, Any]) -> Problem:
+    source = overrides["data.source"]
+    if "data.target" not in overrides:
+        raise UserError(f"target: name the column of {source} to predict: -P target=COLUMN")
+    stem = source.rstrip("/").split("/")[-1].split("?")[0].removeprefix("sklearn:").split(".")[0]
+    return problems.parse("{}", "command line", {"name": problems.slug(stem)[:100], **overrides})
+
+
+def _problem_file(named: str) -> Path:
+    shipped = sorted(path.stem for path in (PROJECT / "problems").glob("*.yaml"))
+    if named in shipped:
+        return PROJECT / "problems" / f"{named}.yaml"
+    path = _find(named)
+    if path is not None:
+        return path
+    hint = nearest(named, shipped)
+    raise UserError(f"problem: {named!r} is neither a YAML file nor a problem of ours ({', '.join(shipped)}){hint}")
+
+
+def _absolute(found: Problem, named: str, given: str) -> Problem:
+    """The problem with a source that means the same file from any folder.
+
+    `named` is its file, or "" for none, and `given` the parameter `data`: what says where the source is.
+    """
+    source = found.data.source
+    # what a file names lies beside it; what the command line names, where it was typed
+    beside = [] if given or not named else [_problem_file(named).parent]
+    where = "data" if given or not named else f"{_problem_file(named)}: data.source"
+    return found.model_copy(update={"data": found.data.model_copy(update={"source": table(source, where, *beside)})})
+
+
+def table(source: str, where: str, *beside: Path) -> str:
+    """A table's source that means the same from any folder; a path lies in one of these, where it was typed, or here.
+
+    Raises
+    ------
+    UserError
+        Where there is no such file; it begins with `where` the source was named.
+    """
+    if "://" in source or source.startswith("sklearn:"):
+        return source
+    path = _find(source, *beside) if source else None
+    if path is None:
+        raise UserError(
+            f"{where}: there is no file {source!r} (seen from {caller_folder()}); give a path, an http(s) URL or "
+            "sklearn:NAME"
+        )
+    return str(path)
+
+
+def _find(name: str, *beside: Path) -> Path | None:
+    for folder in (*beside, caller_folder(), PROJECT):
+        try:
+            path = folder / Path(name).expanduser()
+            if path.exists():
+                return path.resolve()
+        except (OSError, RuntimeError):  # a name that no file can have; ~nobody
+            return None
+    return None
+
+
+def _read(name: str, text: str, as_: type) -> Any:
+    if as_ is str:
+        return text
+    try:
+        value = as_(text)
+    except ValueError:
+        kind = "a whole number" if as_ is int else "a number of seconds"
+        raise UserError(f"{name}: {text!r} is not {kind}") from None
+    if name in ("trials", "timeout") and not value > 0:
+        raise UserError(f"{name}: {text} is not above 0")
+    if name == "seed" and not 0 <= value < 2**31:
+        raise UserError(f"seed: {text} is not from 0 to {2**31 - 1}")
+    return value
+
+
+def cache() -> Path:
+    """Where downloads that have a digest are kept, for all runs."""
+    import pooch
+
+    return Path(pooch.os_cache("tabular"))
+
+
+def changes(folder: Path) -> Path | None:
+    """What the tree has over its commit, untracked files included, as a patch in `folder`; None where it has nothing.
+
+    Left out: what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of their own.
+    """
+    if not git.ask(PROJECT, "status", "--porcelain"):
+        return None
+    # an index and a store of objects of our own: the caller's stay as they are
+    objects = git.ask_text(PROJECT, "rev-parse", "--git-path", "objects") or ""
+    apart = {
+        "GIT_INDEX_FILE": str(folder / "index"),
+        "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((PROJECT / objects).resolve()),
+    }
+    (folder / "objects").mkdir()
+    git.ask(PROJECT, "read-tree", "HEAD", **apart)
+    git.ask(PROJECT, "add", "--update", **apart)
+    untracked = git.ask(PROJECT, "ls-files", "--others", "--exclude-standard", "-z") or b""
+    names = untracked.decode(errors="surrogateescape").split("\0")
+    small = [name for name in names if name and _is_small(PROJECT / name)]
+    if small and git.ask(PROJECT, "add", "--", *small, **apart) is None:
+        for name in small:  # one that git refuses, as a folder that is a repository, takes the others with it
+            if git.ask(PROJECT, "add", "--", name, **apart) is None:
+                print(f"  note: {name} is not in {PATCH}: git refuses it", flush=True)
+    patch = folder / PATCH
+    # not `git diff`, which writes as the user has set it up: without prefixes, through a converter of their own
+    patch.write_bytes(git.ask(PROJECT, "diff-index", "--patch", "--binary", "--cached", "HEAD", **apart) or b"")
+    return patch
+
+
+def _is_small(path: Path) -> bool:
+    """Whether a file is no larger than a patch is to be; an editor's lock is a link to nowhere."""
+    with suppress(OSError):
+        return path.is_symlink() or path.stat().st_size <= MOST_OF_A_PATCH
+    return False  # it has gone meanwhile

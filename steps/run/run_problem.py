@@ -1,0 +1,71 @@
+"""The problem that a step is asked about: frozen by main, or by the first step that is started by hand."""
+
+import mlflow
+from mlflow.entities import Run
+
+from steps.run import artifacts, lookup, paths, source_digest
+from steps.run.step import Step
+from steps.run.tags import MODEL, MODEL_FAMILY, PROBLEM
+from tabular.errors import UserError
+from tabular.problem import Problem
+
+
+def problem_of(step: Step, earlier: Run | None = None) -> Problem:
+    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run that it works on.
+
+    It is logged with the step's own run, so that each run says by itself what it was asked.
+
+    Raises
+    ------
+    UserError
+        Where the problem given makes another data set of its table than that of the earlier run.
+    """
+    before = lookup.problem(earlier, step.folder) if earlier is not None else None
+    if before is not None and not step.arguments["problem"]:
+        found = paths.set_over(before, step.arguments)
+    else:
+        found = asked(step)
+    if before is not None and _made_of_table(found) != _made_of_table(before):
+        raise UserError(
+            f"problem: the data or split section of {found.name!r} is not that of the earlier run, on which this step "
+            "works: leave the parameter problem out, or run etl for it"
+        )
+    freeze(step, found)
+    return found
+
+
+def asked(step: Step) -> Problem:
+    """The problem that a step's command line names: that of a run, a file, or defaults, with what is set over it."""
+    given = step.arguments["problem"]
+    if lookup.is_run_id(given):
+        run = lookup.run(step.client, given, "problem")
+        return paths.set_over(lookup.problem(run, step.folder), step.arguments)
+    return paths.effective_problem(step.arguments)
+
+
+def freeze(step: Step, problem: Problem) -> None:
+    """Keep the problem with the step's run, at once: other steps read it, and a run that fails has it too."""
+    mlflow.log_text(problem.to_yaml(), artifacts.PROBLEM)
+    step.text(problem.to_yaml(), artifacts.PROBLEM)
+    step.log(tags={PROBLEM: problem.name, **problem.tags})
+
+
+def _made_of_table(problem: Problem) -> tuple[dict, dict]:
+    """What a problem makes of a table, wherever the table lies."""
+    return problem.data.model_dump(exclude={"source", "sha256"}), problem.split.model_dump()
+
+
+def model_of(step: Step, problem: Problem) -> str:
+    """The name of the problem's model that the parameter `model` asks for; notes the source of its estimator."""
+    name = step.arguments["model"]
+    if name not in problem.models:
+        known = ", ".join(problem.models)
+        raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
+    estimator = problem.models[name].estimator
+    step.estimators[estimator] = source_digest.of_estimator(estimator)
+    return name
+
+
+def model_tags(problem: Problem, name: str) -> dict[str, str]:
+    """Which of the problem's models a run is about, and its family: the estimator's class."""
+    return {MODEL: name, MODEL_FAMILY: problem.models[name].estimator.rpartition(".")[2]}

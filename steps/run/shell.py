@@ -1,0 +1,201 @@
+"""The shell around every step: its command line, its run, its errors, its end."""
+
+import json
+import os
+import shutil
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn, Protocol
+from urllib.parse import urlsplit
+
+# What MLflow says of its own on stdout and stderr would drown what the steps say; its warnings stay.
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "1")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+
+from steps.process import lifecycle
+from steps.run import artifacts, cli, disk, environment, paths, run_owner, termination, thread_budget
+from steps.run.step import Step
+from steps.run.tags import ARGUMENTS, LOCK, NOTE, PARENT, REASON, SUMMARY, TREE
+from tabular.errors import UserError, first_line
+
+STARTED = time.perf_counter()
+
+
+class Key(Protocol):
+    """The digest of all that decides a step's result: its parts, and the tags by which the run is found again."""
+
+    @property
+    def parts(self) -> Mapping[str, str]:
+        """By names that a person understands."""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Of the run."""
+
+
+def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> NoReturn:
+    """Run a step as a process of its own: adopt or start its run, do its work, end it, exit with 0 or 1.
+
+    A `UserError` is one line on stderr, the run's reason and its end as FAILED; so is anything else that goes wrong,
+    with the traceback where TABULAR_DEBUG=1.
+
+    Parameters
+    ----------
+    name
+        The entry point.
+    body
+        Its work.
+    key_of
+        Gives the key of the step once it has done its work; None where it has none.
+    """
+    quiet()
+    try:
+        _check_store()
+        # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
+        with lifecycle.uninterrupted():
+            active = mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: name, **run_owner.tags()})
+            lifecycle.answer_for(active.info.run_id, termination.end)
+    except Exception as error:
+        fail(_store_reason(error), error)
+        sys.exit(1)
+    client = MlflowClient()
+    run_id = active.info.run_id
+    try:
+        with lifecycle.folder() as folder:
+            arguments = cli.parse(name, sys.argv[1:])
+            step = Step(name, arguments, run_id, active.info.experiment_id, folder, client)
+            thread_budget.wait(arguments.get("share", ""))
+            work(step, body, key_of)
+        _say_summary(name, client, run_id)
+        client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
+        lifecycle.commit_exit()
+    except Exception as error:
+        lifecycle.commit_exit()
+        reason = explain(error)
+        if not getattr(error, "said", False):  # a step of the chain may have said it on this terminal
+            fail(reason, error)
+        _end_failed(client, run_id, reason)
+        sys.exit(1)
+    try:
+        mlflow.end_run()
+    except Exception as error:
+        fail(explain(error), error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
+    """The step's own work, and what its run then says of it: tree, artifacts, key."""
+    _log_tree(step)
+    body(step)
+    key = key_of(step)
+    if key is not None:
+        step.json(key.parts, artifacts.KEY_PARTS)
+    tags = artifacts.record(step)
+    step.upload_artifacts()
+    given = {name: value for name, value in step.arguments.items() if value}
+    # a repetition ended where the earlier run did, whatever its problem says: it stands for no work but that one's
+    found_by = key.tags if key is not None and not step.arguments.get("replays") else {}
+    step.log(tags={**tags, ARGUMENTS: json.dumps(given), **found_by})
+
+
+def _log_tree(step: Step) -> None:
+    """Which tree ran: its commit's, or the changes over it as a patch; and in what, on which machine.
+
+    Main says it for the steps that it starts.
+    """
+    if step.name != "main" and PARENT in step.client.get_run(step.run_id).data.tags:
+        return
+    step.json(environment.describe(), artifacts.ENVIRONMENT)
+    patch = paths.changes(step.folder)
+    if patch is not None:
+        shutil.copy(patch, step.artifacts)
+        mlflow.log_artifact(str(patch))  # at once: the run may not live to hand it in
+    tree = {TREE: "clean" if patch is None else "changed"}
+    step.log(tags={**tree, LOCK: environment.lock_digest()})
+
+
+def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:
+    """What a step started by hand did; in a chain, main says it."""
+    tags = client.get_run(run_id).data.tags
+    if PARENT not in tags and name != "main":
+        print(f"tabular  {name} {run_id}: {tags[SUMMARY]}", flush=True)
+
+
+def quiet() -> None:
+    """Leave the terminal to what the steps say of their work."""
+    import logging
+
+    # the one handler of MLflow's loggers writes INFO for each run, environment and model
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # it warns for each model logged that uv's environments hold no pip to pin
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
+    if os.environ.get("TABULAR_DEBUG") != "1":
+        # it logs a traceback of each error of the database, and then raises it; `explain` has a line for that
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+        warnings.simplefilter("ignore")
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, UserError):
+        return " ".join(str(error).splitlines())  # a name in it may hold a line's end
+    trouble = disk.trouble(error)
+    if trouble is not None:
+        return trouble
+    return f"unexpected {type(error).__name__}: {first_line(error)} (TABULAR_DEBUG=1 shows where)"
+
+
+def fail(reason: str, error: BaseException) -> None:
+    """Say on stderr why the step ends."""
+    if os.environ.get("TABULAR_DEBUG") == "1":
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    print(f"tabular: {reason}", file=sys.stderr, flush=True)
+
+
+def _end_failed(client: MlflowClient, run_id: str, reason: str) -> None:
+    """Leave the reason in the run, and end it; where the store takes neither, that is no second error to report."""
+    with suppress(Exception):
+        client.set_tag(run_id, REASON, reason[:5000])
+        if not client.get_run(run_id).data.tags.get(NOTE):
+            client.set_tag(run_id, NOTE, f"Failed: {reason}")
+    with suppress(Exception):
+        mlflow.end_run("FAILED")
+
+
+def _check_store() -> None:
+    """A relative sqlite path means another file in the folder of a git clone than in the caller's."""
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    parts = urlsplit(uri)
+    if not (parts.scheme.startswith("sqlite") and parts.path.startswith("/") and not parts.path.startswith("//")):
+        return
+    path = Path(parts.path.removeprefix("/"))
+    if not path.is_absolute() and path.parts and not path.exists():
+        raise UserError(
+            f"MLFLOW_TRACKING_URI={uri} is relative, and the project runs in another folder than you do: "
+            f"write it as sqlite:///{paths.caller_folder() / path}"
+        )
+
+
+def _store_reason(error: Exception) -> str:
+    uri = mlflow.get_tracking_uri()
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MlflowException) and "out-of-date database schema" in str(error):
+        return (
+            f"the store {uri} was made by another version of MLflow than {mlflow.__version__}, which the steps run: "
+            f"upgrade a copy of it with `mlflow db upgrade {uri}`, or use another store (MLFLOW_TRACKING_URI)"
+        )
+    return disk.trouble(error) or f"the tracking store {uri} gives no run to work in: {explain(error)}"

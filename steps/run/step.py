@@ -1,0 +1,105 @@
+"""A step under way: its arguments, its run, and what it logs and leaves there."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+
+from steps.run.tags import NOTE, RUN_NAME, SUMMARY
+
+MOST_A_BATCH = 100
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step under way: its arguments, its run, and a folder of its own that is gone when it ends."""
+
+    name: str
+    arguments: Mapping[str, str]
+    run_id: str
+    experiment_id: str
+    folder: Path
+    client: MlflowClient
+    tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
+    # import path: `source_digest.of_estimator`, taken before it was loaded
+    estimators: dict[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def artifacts(self) -> Path:
+        """Where the step puts what its run is to hold; it is logged when the step has done its work."""
+        place = self.folder / "artifacts"
+        place.mkdir(exist_ok=True)
+        return place
+
+    def log(
+        self,
+        *,
+        params: Mapping[str, object] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, object] | None = None,
+    ) -> None:
+        """Log to the step's run in one batch."""
+        log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
+
+    def text(self, content: str, name: str) -> None:
+        """Leave a text as an artifact."""
+        path = self.artifacts / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+
+    def json(self, content: Any, name: str) -> None:
+        """Leave plain values as an artifact."""
+        self.text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain), name)
+
+    def table(self, columns: Mapping[str, list], name: str) -> None:
+        """Leave a table, which MLflow's UI shows as one; `columns` are name: values.
+
+        As `mlflow.log_table` writes it, which imports pandas and asks the store what is there already.
+        """
+        rows = [[_finite(value) for value in row] for row in zip(*columns.values(), strict=True)]
+        self.json({"columns": list(columns), "data": rows}, name)
+        self.tables.append(name)
+
+    def finish(self, title: str, summary: str, note: str) -> None:
+        """Give the run its name, the line that main prints of it, and the note that says what it did."""
+        self.log(tags={RUN_NAME: title[:250], SUMMARY: summary, NOTE: note})
+
+    def upload_artifacts(self) -> None:
+        """Log all that the step has left in `artifacts`."""
+        mlflow.log_artifacts(str(self.artifacts))
+        tables = [{"path": name, "type": "table"} for name in self.tables]
+        self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)} if tables else {})
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of numpy as JSON can hold it."""
+    return _finite(value.item())
+
+
+def _finite(value: Any) -> Any:
+    """A number as JSON can hold it: what is none is null."""
+    return None if isinstance(value, float) and not -float("inf") < value < float("inf") else value
+
+
+def log(
+    client: MlflowClient,
+    run_id: str,
+    *,
+    params: Mapping[str, object] | None = None,
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, object] | None = None,
+) -> None:
+    """Log parameters, metrics and tags to a run, in batches of as many as a tracking server takes of each."""
+    now = mlflow.utils.time.get_current_time_millis()
+    pending = [Param(name, str(value)) for name, value in (params or {}).items()]
+    measured = [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]
+    tagged = [RunTag(name, str(value)) for name, value in (tags or {}).items()]
+    for start in range(0, max(len(pending), len(measured), len(tagged)), MOST_A_BATCH):
+        part = slice(start, start + MOST_A_BATCH)
+        client.log_batch(run_id, metrics=measured[part], params=pending[part], tags=tagged[part])

@@ -1,0 +1,121 @@
+"""The trials of a search as nested runs of MLflow: one create, one batch and one end each.
+
+Each holds all that Hyperopt has to know of it, so that a search that was killed goes on from them, on any machine.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlflow.entities import Metric, Param, Run
+
+from steps.process import lifecycle
+from steps.run import run_owner, run_problem
+from steps.run.step import Step
+from steps.run.tags import BASELINE, NOTE, PARENT, PROBLEM, PRUNED, REASON, SEARCH_KEY, TRIAL, TRIAL_SAVED
+from steps.run.terminal import describe
+from tabular.metrics.classification import sign
+from tabular.problem import Problem
+
+if TYPE_CHECKING:  # which imports Hyperopt, and comparing runs does not need it
+    from tabular.search.search import Trial
+
+# What MLflow holds in a tag.
+LONGEST = 5000
+
+
+def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
+    """Log a trial; gives the seconds that it took."""
+    started = time.perf_counter()
+    metric = problem.search.metric
+    note, tags = f"Trial {trial.number} of the search for {model}.", {}
+    metrics = {}
+    if trial.score is None:
+        note += f" It failed: {trial.reason}"
+        tags[REASON] = trial.reason
+    else:
+        metrics = {f"search_{metric}": sign(metric) * trial.score, "trial_seconds": trial.seconds}
+        if len(trial.saved) <= LONGEST:
+            tags[TRIAL_SAVED] = trial.saved
+    if trial.score is not None and not trial.is_complete:
+        parts = f"{len(trial.parts)} {'part' if len(trial.parts) == 1 else 'parts'}"
+        note += f" Given up after {parts}, when it could not win any more; its score is an estimate."
+        tags[PRUNED] = f"after {parts}"
+    title = f"trial {trial.number} {describe(trial.params)}"
+    params = {**trial.params, **trial.found}
+    status = "FAILED" if trial.reason else "FINISHED"
+    own = {TRIAL: str(trial.number), **tags}
+    _log(step, problem, model, title, note, params, metrics, own, trial.seconds, status)
+    return time.perf_counter() - started
+
+
+def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str, float]) -> None:
+    """Log what a search has to be better than: the share of each class as the answer to every row."""
+    shown = {**metrics, f"search_{problem.search.metric}": metrics[f"cv_{problem.search.metric}_mean"]}
+    note = "The share of each class among the fitted rows as the answer to every row: what any model has to be above."
+    _log(step, problem, model, "baseline", note, {}, shown, {BASELINE: "prior"}, 0.0, "FINISHED")
+
+
+def _log(
+    step: Step,
+    problem: Problem,
+    model: str,
+    title: str,
+    note: str,
+    params: Mapping[str, object],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+    seconds: float,
+    status: str,
+) -> None:
+    about = {
+        **problem.tags,
+        **run_problem.model_tags(problem, model),
+        PROBLEM: problem.name,
+        PARENT: step.run_id,
+    }
+    own = {NOTE: note, **tags}
+    now = int(time.time() * 1000)
+    with lifecycle.uninterrupted():
+        run = step.client.create_run(
+            step.experiment_id,
+            start_time=now - int(1000 * seconds),
+            # all at once: in the batch each would be looked for first
+            tags={name: value[:LONGEST] for name, value in {**run_owner.tags(), **about, **own}.items()},
+            run_name=title[:250],
+        )
+        step.client.log_batch(
+            run.info.run_id,
+            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            params=[Param(name, str(value)) for name, value in {**params, "model_type": model}.items()],
+        )
+        step.client.set_terminated(run.info.run_id, status)
+
+
+def earlier(step: Step, key: str) -> Path | None:
+    """The trials that a search of this key had ended when it was killed, as `tabular.search.search` takes them.
+
+    Of several such searches that with the most; None where there is none.
+    """
+    ended = step.client.search_runs(
+        [step.experiment_id], f"tags.`{SEARCH_KEY}` = '{key}' and attributes.status != 'FINISHED'", max_results=10
+    )
+    found = [_saved(step, run) for run in ended if run.info.run_id != step.run_id]
+    most = max(found, key=len, default=[])
+    if not most:
+        return None
+    path = step.folder / "saved"
+    path.write_text("".join(f"{line}\n" for line in most), encoding="utf-8")
+    return path
+
+
+def _saved(step: Step, run: Run) -> list[str]:
+    asked = f"tags.`{PARENT}` = '{run.info.run_id}' and tags.`{TRIAL_SAVED}` != ''"
+    lines, page = [], None
+    while page is None or page:
+        children = step.client.search_runs([step.experiment_id], asked, page_token=page)
+        lines += [child.data.tags[TRIAL_SAVED] for child in children]
+        page = children.token or ""
+    return sorted(lines, key=lambda line: json.loads(line)["tid"])

@@ -1,0 +1,138 @@
+"""How a model does on parts of the rows: a good mean may hide a group that it fails."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tabular.errors import UserError, nearest
+from tabular.evaluation import bootstrap
+from tabular.evaluation.bootstrap import Interval
+from tabular.metrics.classification import Answers, scores, sign
+
+Array: TypeAlias = np.ndarray[Any, Any]
+# Below so many rows a metric is chance: such a slice is shown, and not judged.
+FEWEST_ROWS = 30
+# A number of more different values than these is cut into quarters.
+MOST_VALUES = 10
+QUARTERS = 4
+RESAMPLES = 500
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows that have one value, or one range of values, in a column: `rows` are their positions."""
+
+    column: str
+    value: str
+    rows: Array
+
+    @property
+    def name(self) -> str:
+        """Such as `hotel = City Hotel`."""
+        return f"{self.column} = {self.value}"
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it has rows enough."""
+        return len(self.rows) >= FEWEST_ROWS
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A slice and what a model's metrics are on it; NaN where one has no value. `sure` is of the first metric."""
+
+    slice: Slice
+    metrics: Mapping[str, float]
+    sure: Interval
+
+
+def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
+    """The slices of some columns: a category each, or a quarter each of a number or date of many values.
+
+    Parameters
+    ----------
+    frame
+        (n, columns) raw rows (pandas).
+    columns
+        Their names.
+
+    Raises
+    ------
+    UserError
+        Where there is no such column.
+    """
+    found = []
+    for column in columns:
+        if column not in frame:
+            known = [str(name) for name in frame]
+            raise UserError(
+                f"evaluation.slices: the data set holds no column {column!r}{nearest(column, known)}; it holds "
+                f"{', '.join(known)}"
+            )
+        values = _named(frame[column])
+        found += [Slice(column, str(value), np.flatnonzero((values == value).to_numpy())) for value in values.unique()]
+    return found
+
+
+def _named(values: Any) -> Any:
+    """A column's values as the names of their slices, in the order of the values."""
+    import pandas as pd
+
+    known = values.dropna()
+    if known.nunique() > MOST_VALUES and not (values.dtype == object or isinstance(values.dtype, pd.StringDtype)):
+        edges = np.unique(known.quantile(np.linspace(0, 1, QUARTERS + 1), interpolation="lower").to_numpy())
+        place = np.clip(np.searchsorted(edges, values.to_numpy(), side="right") - 1, 0, len(edges) - 2)
+        names = [f"{_text(low)} to {_text(high)}" for low, high in pairwise(edges)]
+        named = pd.Series(np.asarray(names, dtype=object)[place], index=values.index)
+    else:
+        named = values.map(_text, na_action="ignore").astype(object)
+    return named.where(values.notna(), MISSING)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, np.datetime64) or hasattr(value, "date"):
+        return str(value)[:10]
+    if isinstance(value, float | np.floating):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def score(slices: Sequence[Slice], answers: Answers, names: Sequence[str], *, seed: int) -> list[Scored]:
+    """A model's metrics on each slice, and how sure the first of them is; the worst slice first.
+
+    Parameters
+    ----------
+    slices
+        From `cut`.
+    answers
+        To all rows.
+    names
+        Of metrics.
+    seed
+        Of the bootstrap.
+    """
+    found = [_score(one, answers.taken(one.rows), names, seed) for one in slices]
+    return sorted(found, key=lambda scored: (not scored.slice.is_judged, _badness(names[0], scored.metrics[names[0]])))
+
+
+def _score(one: Slice, answers: Answers, names: Sequence[str], seed: int) -> Scored:
+    metrics = scores(answers, names)
+    sure = Interval(np.nan, np.nan)
+    if one.is_judged:
+        values = bootstrap.resampled({"": answers}, names[:1], seed=seed, resamples=RESAMPLES)[""][names[0]]
+        sure = bootstrap.interval(values)
+    return Scored(one, metrics, sure)
+
+
+def _badness(name: str, value: float) -> float:
+    return np.inf if np.isnan(value) else sign(name) * value
+
+
+def worst(scored: Sequence[Scored], name: str) -> Scored | None:
+    """The slice that does worst by a metric, of those that have rows enough and a value; None where none has."""
+    judged = [one for one in scored if one.slice.is_judged and not np.isnan(one.metrics[name])]
+    return min(judged, key=lambda one: sign(name) * one.metrics[name], default=None)

@@ -1,0 +1,1 @@
+"""Estimators: made, prepared for, fitted, scored."""

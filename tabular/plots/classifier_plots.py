@@ -1,0 +1,475 @@
+"""Pictures of data and of a classifier: each function takes plain values and returns a figure.
+
+What cannot be drawn (one class only, no rows of a class, a failed trial) is said in the picture rather than raised:
+a picture is the last thing that should end a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular.errors import UserError
+from tabular.metrics.classification import HALF, Codes, Floats, confusion, predicted_codes, sign
+from tabular.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_BARS = 20
+MOST_CELLS_WITH_TEXT = 20
+MOST_POINTS = 1000  # of a curve: more than the picture has pixels across
+MOST_CLASSES_IN_BALANCE = 30
+
+
+# --- a classifier's answers -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """A curve over all thresholds: how to get its points and its area, and what to call them."""
+
+    x: str
+    y: str
+    area: str
+    points: Callable[[NDArray[np.bool_], Floats], tuple[Floats, Floats]]
+    area_of: Callable[[Floats, Floats], float]
+    between: str  # how points are joined: matplotlib's drawstyle
+
+
+def _roc_points(truth: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats]:
+    from sklearn.metrics import roc_curve as points
+
+    false_positives, true_positives, _ = points(truth, score)
+    return false_positives, true_positives
+
+
+def _precision_recall_points(truth: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats]:
+    from sklearn.metrics import precision_recall_curve as points
+
+    precision, recall, _ = points(truth, score)
+    return recall[::-1], precision[::-1]
+
+
+def _trapezoids(x: Floats, y: Floats) -> float:
+    return float(np.trapezoid(y, x))
+
+
+def _steps(x: Floats, y: Floats) -> float:
+    return float(np.sum(np.diff(x) * y[1:]))
+
+
+ROC = _Curve("false positive rate", "true positive rate", "AUC", _roc_points, _trapezoids, "default")
+PRECISION_RECALL = _Curve("recall", "precision", "AP", _precision_recall_points, _steps, "steps-pre")
+
+
+def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str) -> Figure:
+    """The receiver operating characteristic, with the area under it in the legend.
+
+    Parameters
+    ----------
+    y : (n,) integer array
+        The true classes as codes 0..k-1: positions in `classes`.
+    probabilities : (n, k) float array
+        The probability of each class.
+    classes : sequence of length k
+        The labels.
+    positive : int, default 1
+        The code of the positive class of two. Without a meaning for more than two: then each class stands against
+        the rest, the 10 most frequent ones are drawn, and the mean over all of them.
+    title : str
+        The title.
+
+    """
+    return _threshold_curve(ROC, y, probabilities, classes=classes, positive=positive, title=title)
+
+
+def precision_recall_curve(
+    y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
+) -> Figure:
+    """Precision against recall, with the average precision in the legend and the prevalence as baseline.
+
+    Parameters are those of `roc_curve`. With more than two classes the baseline is the mean of their prevalences.
+    """
+    return _threshold_curve(PRECISION_RECALL, y, probabilities, classes=classes, positive=positive, title=title)
+
+
+def _threshold_curve(
+    curve: _Curve, y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int, title: str
+) -> Figure:
+    with style.house():
+        two = len(classes) == 2
+        figure, axes = style.new_figure(title, width=6.4 if two else 8.2, height=5.6 if two else 5.2)
+        axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
+        rows = np.bincount(y, minlength=len(classes))
+        if np.count_nonzero(rows) < 2:
+            style.say(axes, "These rows hold one class only:\nthere is no curve to draw.")
+            return figure
+        codes = np.array([positive]) if two else np.flatnonzero(rows)
+        points = {int(code): curve.points(y == code, probabilities[:, code]) for code in codes}
+        drawn = sorted(sorted(points, key=lambda code: -rows[code])[: style.MOST_CURVES])
+        for code, color in zip(drawn, style.colors(), strict=False):
+            label = f"{style.text(classes[code])}, {curve.area} {curve.area_of(*points[code]):.3f}"
+            axes.plot(*_thinned(*points[code]), color=color, drawstyle=curve.between, label=label, clip_on=False)
+        if not two:
+            mean = float(np.mean([curve.area_of(*xy) for xy in points.values()]))
+            label = f"mean of {style.count(len(points), 'class', 'classes')}, {curve.area} {mean:.3f}"
+            axes.plot(*_mean_curve(points.values()), color=style.INK, linewidth=2.4, label=label)
+            style.remark(axes, _which_classes(len(classes), len(points), len(drawn)))
+        _draw_baseline(axes, curve, rows[codes] / len(y))
+        figure.legend(loc="outside lower left" if two else "outside right upper", fontsize=9)
+        return figure
+
+
+def _which_classes(known: int, present: int, drawn: int) -> str:
+    """What a picture of curves leaves out, in words."""
+    said = ["each class against the rest"]
+    if drawn < present:
+        said.append(f"the {drawn} most frequent are drawn")
+    if present < known:
+        said.append(f"{known - present} of {known} not in these rows")
+    return "; ".join(said)
+
+
+def _draw_baseline(axes: Axes, curve: _Curve, prevalences: Floats) -> None:
+    """What a model that knows nothing would reach."""
+    if curve is ROC:
+        axes.plot([0, 1], [0, 1], color=style.FAINT, linestyle=":", label="chance, AUC 0.500")
+        return
+    word = "prevalence" if len(prevalences) == 1 else "mean prevalence"
+    level = float(np.mean(prevalences))
+    axes.axhline(level, color=style.FAINT, linestyle=":", label=f"{word}, AP {level:.3f}")
+
+
+def _mean_curve(curves: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
+    """The mean height of curves over [0, 1], from the mean of their first points: at 0 a curve can stand upright."""
+    grid = np.linspace(0, 1, 501)
+    heights = [np.r_[y[0], np.interp(grid, x, y)] for x, y in curves]
+    return np.r_[0, grid], np.mean(heights, axis=0)
+
+
+def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """At most `MOST_POINTS` of a curve's points, evenly spaced along its length, the ends among them."""
+    if len(x) <= MOST_POINTS:
+        return x, y
+    travelled = np.r_[0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
+    stops = np.searchsorted(travelled, np.linspace(0, travelled[-1], MOST_POINTS - 1))
+    kept = np.unique(np.r_[stops, len(x) - 1])
+    return x[kept], y[kept]
+
+
+def confusion_matrix(
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int = 1,
+    threshold: float = HALF,
+    title: str,
+) -> Figure:
+    """How many rows of each true class were predicted as which: counts as text, the row's shares as colours.
+
+    Parameters are those of `roc_curve`, and from which probability on the positive class of two is the label. Above 20
+    classes there are only colours.
+    """
+    k = len(classes)
+    label = predicted_codes(probabilities, positive=positive, threshold=threshold)
+    counts = confusion(y, label, k).astype(int)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    with style.house():
+        side = min(3.0 + 0.42 * k, 8.0)  # of the matrix, in inches
+        shown = range(0, k, -(-k // 30))
+        names = [style.text(classes[code]) for code in shown]
+        longest = 0.07 * max(map(len, names))
+        slanted = longest * len(names) > 0.8 * side
+        figure, axes = style.new_figure(title, width=side + 1.9 + longest, height=side + 1.1 + slanted * 0.7 * longest)
+        # aspect: the constrained layout cuts labels off axes whose sides are in a fixed proportion.
+        image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+        tuned = "" if threshold == HALF else f" ({style.text(classes[positive])} from {threshold:.3f} up)"
+        axes.set(xlabel=f"predicted class{tuned}", ylabel="true class")
+        axes.grid(False)
+        axes.tick_params(length=0)
+        axes.set_xticks(
+            list(shown),
+            names,
+            rotation=45 if slanted else 0,
+            ha="right" if slanted else "center",
+            rotation_mode="anchor",
+            fontsize=9 if k <= 20 else 7.5,
+        )
+        axes.set_yticks(list(shown), names, fontsize=9 if k <= 20 else 7.5)
+        if k <= MOST_CELLS_WITH_TEXT:
+            _write_cells(axes, counts, shares)
+        bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class's rows")
+        bar.outline.set_visible(False)
+        absent = int(np.count_nonzero(counts.sum(axis=1) == 0))
+        style.remark(axes, f"{absent} of {k} classes not in these rows" if absent else "")
+        return figure
+
+
+def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
+    k = len(counts)
+    size = 10 if k <= 6 else 8.5 if k <= 12 else 7
+    for row, column in np.ndindex(k, k):
+        if counts[row, column] or k <= 6:  # in a big matrix the zeros would drown the mistakes
+            color = "white" if shares[row, column] > 0.55 else style.INK
+            axes.text(
+                column,
+                row,
+                style.brief(int(counts[row, column]), exact=k <= 6),
+                ha="center",
+                va="center",
+                color=color,
+                fontsize=size,
+                in_layout=False,  # it lies inside the matrix: no need to measure it
+            )
+
+
+def calibration_curve(
+    y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
+) -> Figure:
+    """How often a probability comes true, in up to ten bins of about as many rows each, above their histogram.
+
+    Two classes: the positive one's probability. More: the probability of the class that was predicted, and how often
+    it was the true one. The bars are 95% intervals (E. B. Wilson, "Probable inference, the law of succession, and
+    statistical inference", Journal of the American Statistical Association 22, 1927).
+
+    Parameters are those of `roc_curve`.
+    """
+    if len(classes) == 2:
+        score, came_true = probabilities[:, positive], y == positive
+        of, came = f"of {style.text(classes[positive])}", f"observed share of {style.text(classes[positive])}"
+    else:
+        label = predicted_codes(probabilities)
+        score, came_true = probabilities[np.arange(len(y)), label], y == label
+        of, came = "of the predicted class", "share of rows where it was right"
+    with style.house():
+        figure, axes = style.new_figure(title, width=6.4, height=6.4, heights=(3, 1))
+        below = figure.axes[1]
+        middle, share, low, high = _calibration(score, came_true)
+        axes.plot([0, 1], [0, 1], color=style.FAINT, linestyle=":", label="perfectly calibrated")
+        axes.errorbar(
+            middle,
+            share,
+            yerr=(share - low, high - share),
+            color=style.BLUE,
+            elinewidth=1,
+            capsize=2,
+            marker="o",
+            markersize=4,
+            label=style.count(len(middle), "bin of equal rows", "bins of equal rows"),
+        )
+        axes.set(ylabel=came, ylim=(-0.02, 1.02))
+        axes.tick_params(labelbottom=False)
+        below.hist(score, bins=np.linspace(0, 1, 41).tolist(), color=style.BLUE)
+        below.set(xlabel=f"probability {of}", ylabel="rows", xlim=(-0.02, 1.02))
+        figure.legend(loc="outside lower left", ncols=2, fontsize=9)
+        style.remark(
+            axes, "" if len(classes) == 2 else "the predicted class's probability against how often it was right"
+        )
+        return figure
+
+
+def _calibration(score: Floats, came_true: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats]:
+    """Mean score, share that came true, and the ends of the share's 95% interval, by quantile bin of the score."""
+    edges = np.unique(np.quantile(score, np.linspace(0, 1, 11)))
+    bins = np.searchsorted(edges[1:-1], score, side="right")
+    rows = np.bincount(bins)
+    filled = rows > 0
+    rows = rows[filled]
+    middle = np.bincount(bins, weights=score)[filled] / rows
+    share = np.bincount(bins, weights=came_true)[filled] / rows
+    z = 1.96
+    center = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    reach = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return middle, share, np.minimum(center - reach, share), np.maximum(center + reach, share)
+
+
+# --- a model, its candidates, its data, its search --------------------------------------------------------------------
+
+
+def feature_importance(importances: Mapping[str, float], *, kind: str, title: str) -> Figure:
+    """The 20 features that matter most, as bars.
+
+    Parameters
+    ----------
+    importances : mapping of feature to importance
+        Any scale; negative values (a permutation that helped) are drawn as such.
+    kind : str
+        What the numbers are: "gain", or "permutation, drop in roc_auc".
+    title : str
+        The title.
+
+    """
+    top = sorted(importances.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_BARS]
+    with style.house():
+        figure, axes = style.new_figure(title, width=7, height=1.6 + 0.26 * max(len(top), 5))
+        axes.set_xlabel(f"importance ({style.text(kind, longest=80)})")
+        if not top:
+            style.say(axes, "The model has no importances.")
+            return figure
+        axes.barh(range(len(top)), [value for _, value in top], color=style.BLUE, height=0.7)
+        style.one_a_line(axes, [style.text(name) for name, _ in top])
+        hidden = len(importances) - len(top)
+        style.remark(axes, f"the first {len(top)} of {len(importances)} features" if hidden else "")
+        return figure
+
+
+def metrics_of_candidates(metrics: Mapping[str, Mapping[str, float]], *, title: str) -> Figure:
+    """The metrics of all candidate models side by side; those where less is better (marked by an arrow) apart.
+
+    Parameters
+    ----------
+    metrics : mapping of model to mapping of metric to value
+        A metric that a model lacks, or that is not finite, is written as "n/a".
+    title : str
+        The title.
+
+    """
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    sides = [side for better in (True, False) if (side := [n for n in names if _greater_is_better(n) is better])]
+    bars = len(names) * len(metrics)
+    with style.house():
+        figure, first = style.new_figure(
+            title,
+            width=min(max(5.0, 2.4 + 0.32 * bars + 0.3 * len(names)), 14),
+            height=4.6,
+            widths=[len(side) for side in sides] or [1],
+        )
+        if not bars:
+            style.say(first, "There are no metrics.")
+            return figure
+        for axes, side in zip(figure.axes, sides, strict=True):
+            _draw_bars(axes, metrics, side, with_values=bars <= 40)
+        handles, labels = first.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=min(len(labels), 4), fontsize=9)
+        return figure
+
+
+def _draw_bars(axes: Axes, metrics: Mapping[str, Mapping[str, float]], names: Sequence[str], with_values: bool) -> None:
+    """One group of bars a metric, one bar a model."""
+    width = 0.84 / len(metrics)
+    for position, ((model, values), color) in enumerate(zip(metrics.items(), style.colors(len(metrics)), strict=True)):
+        at = np.arange(len(names)) + (position - (len(metrics) - 1) / 2) * width
+        heights = np.array([values.get(name, np.nan) for name in names], dtype=float)
+        known = np.isfinite(heights)
+        axes.bar(at, np.where(known, heights, 0), width=0.92 * width, color=color, label=style.text(model))
+        for x, height, is_known in zip(at, heights, known, strict=True):
+            if with_values or not is_known:
+                axes.annotate(
+                    f"{height:.3f}" if is_known else "n/a",
+                    (x, height if is_known else 0),
+                    (0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom",
+                    rotation=90,
+                    fontsize=8,
+                    color=style.INK if is_known else style.FAINT,
+                )
+    labels = [
+        style.text(name) if _greater_is_better(name) else f"{style.text(name)} \N{DOWNWARDS ARROW}" for name in names
+    ]
+    axes.set_xticks(range(len(names)), labels, rotation=25, ha="right", rotation_mode="anchor")
+    axes.tick_params(axis="x", length=0)
+    axes.grid(False, axis="x")
+    axes.set_xlim(-0.55, len(names) - 0.45)
+    axes.margins(y=0.14)
+    style.remark(axes, "more is better" if _greater_is_better(names[0]) else "less is better")
+
+
+def learning_curve(
+    curves: Mapping[str, Sequence[float]], *, iterations: Sequence[int] | None = None, metric: str, title: str
+) -> Figure:
+    """Scores by iteration, the best of each curve that is not of training rows marked.
+
+    Parameters
+    ----------
+    curves : mapping of name to sequence of float
+        Such as {"train": ..., "validation": ...}; one whose name begins with "train" gets no mark if there are others.
+    iterations : sequence of int, optional
+        After which ones the scores were taken, by default 1, 2, 3, ….
+    metric : str
+        The score's name. Less is better if `METRICS` says so or, for a name that it lacks, if it holds "loss" or
+        "error".
+    title : str
+        The title.
+
+    """
+    with style.house():
+        figure, axes = style.new_figure(title)
+        axes.set(xlabel="iteration", ylabel=style.text(metric))
+        drawn = {name: np.asarray(scores, dtype=float) for name, scores in curves.items() if np.isfinite(scores).any()}
+        if not drawn:
+            style.say(axes, "No score was recorded.")
+            return figure
+        after = np.arange(1, max(map(len, drawn.values())) + 1) if iterations is None else np.asarray(iterations)
+        style.number_from_one(axes, int(after[-1]))
+        judged = [name for name in drawn if not str(name).startswith("train")] or list(drawn)
+        for (name, scores), color in zip(drawn.items(), style.colors(len(drawn)), strict=True):
+            x = after[: len(scores)]
+            label = style.text(name)
+            if name in judged:
+                best = int(np.nanargmax(scores) if _greater_is_better(metric) else np.nanargmin(scores))
+                label += f", best {scores[best]:.4g} at {x[best]}"
+                axes.plot(x[best], scores[best], marker="o", markersize=7, markerfacecolor="none", color=color)
+            axes.plot(x, scores, color=color, label=label, marker="." if len(scores) <= 25 else "")
+        figure.legend(loc="outside lower left", ncols=2, fontsize=9)
+        return figure
+
+
+def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Figure:
+    """The share of each class in each part of the data.
+
+    Parameters
+    ----------
+    counts : mapping of part to mapping of class to number of rows
+        Such as {"train": {"no": 80, "yes": 20}, "holdout": {"no": 21, "yes": 4}}. Of more than
+        30 classes the most frequent are drawn; the shares are still those of all rows.
+    title : str
+        The title.
+
+    """
+    totals: dict[str, int] = {}
+    for part in counts.values():
+        for name, n in part.items():
+            totals[name] = totals.get(name, 0) + n
+    names = sorted(totals, key=lambda name: -totals[name])[:MOST_CLASSES_IN_BALANCE]
+    with style.house():
+        figure, axes = style.new_figure(
+            title, width=7, height=min(2.0 + 0.2 * max(len(names), 3) * max(len(counts), 1), 11)
+        )
+        axes.set_xlabel("share of the rows of each part")
+        if not names:
+            style.say(axes, "There are no rows.")
+            return figure
+        height = 0.8 / len(counts)
+        for position, ((part_name, of_class), color) in enumerate(
+            zip(counts.items(), style.colors(len(counts)), strict=True)
+        ):
+            rows = sum(of_class.values())
+            shares = np.array([of_class.get(name, 0) / max(rows, 1) for name in names])
+            at = np.arange(len(names)) + (position - (len(counts) - 1) / 2) * height
+            label = f"{style.text(part_name)}, {style.count(rows, 'row', 'rows')}"
+            bars = axes.barh(at, shares, height=0.9 * height, color=color, label=label)
+            texts = [f"{share:.1%}  ({of_class.get(name, 0):,})" for name, share in zip(names, shares, strict=True)]
+            axes.bar_label(bars, texts, padding=3, fontsize=8)
+        style.one_a_line(axes, [style.text(name) for name in names])
+        axes.margins(x=0.2)
+        axes.xaxis.set_major_formatter(style.percent)
+        hidden = len(totals) - len(names)
+        style.remark(axes, f"the {len(names)} most frequent of {len(totals)} classes" if hidden else "")
+        figure.legend(loc="outside lower left", ncols=4, fontsize=9)
+        return figure
+
+
+def _greater_is_better(metric: str) -> bool:
+    try:
+        return sign(metric) > 0
+    except UserError:  # a curve may be of anything
+        return not any(word in metric for word in ("loss", "error"))

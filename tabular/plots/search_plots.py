@@ -1,0 +1,269 @@
+"""Pictures of a search: how far it got, what mattered, and where the good values lie.
+
+What cannot be drawn is said in the picture, as in `tabular.plots.classifier_plots`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tabular.metrics.classification import Floats
+from tabular.plots import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_SLICES = 12
+# Fewer trials say nothing of what matters.
+FEWEST_TRIALS = 12
+# Scores so many times as far from the best as the median are not worth the space.
+FAR = 4.0
+# A number whose values span more than this is drawn by its order of magnitude.
+WIDE_SPAN = 20.0
+
+
+def search_history(
+    scores: Sequence[float],
+    seconds: Sequence[float],
+    complete: Sequence[bool],
+    *,
+    baseline: float | None = None,
+    metric: str,
+    greater_is_better: bool,
+    title: str,
+) -> Figure:
+    """Each trial's score when it ended, and the best so far as a line; a failed one is a cross on the lower edge.
+
+    Parameters
+    ----------
+    scores : sequence of float
+        One a trial, in order; NaN for a failed one.
+    seconds : sequence of float
+        Since the search began, at the end of each.
+    complete : sequence of bool
+        Whether a trial was evaluated whole; one that was given up is drawn hollow, and is never the best.
+    baseline : float, optional
+        The score that any model has to be above; written, not drawn: it may lie far away.
+    metric : str
+        The score's name.
+    greater_is_better : bool
+        The score's direction.
+    title : str
+        The title.
+
+    """
+    values, at, whole = np.asarray(scores, float), np.asarray(seconds, float), np.asarray(complete, bool)
+    worked = np.isfinite(values)
+    with style.house():
+        figure, axes = style.new_figure(title)
+        axes.set(xlabel="seconds", ylabel=style.text(metric))
+        if baseline is not None:
+            style.remark(axes, f"the classes' shares alone score {baseline:.4g}")
+        if not worked.any():
+            axes.set_yticks([])
+            style.say(axes, "No trial has a score.")
+        shown, far = _in_view(values, greater_is_better)
+        near = worked & ~far
+        for which, fill, label in ((near & whole, style.BLUE, "a trial"), (near & ~whole, "none", "given up")):
+            if which.any():
+                axes.plot(at[which], shown[which], linestyle="", marker="o", markersize=5 if len(values) <= 200 else 3,
+                          alpha=0.7, markeredgecolor=style.BLUE, markerfacecolor=fill, label=label)  # fmt: skip
+        _draw_far(axes, at[far], shown[far], greater_is_better)
+        if (worked & whole).any():
+            best = _best_so_far(np.where(whole, values, np.nan), greater_is_better)
+            label = f"best so far, {best[-1]:.4g} in the end"
+            axes.plot(at, best, drawstyle="steps-post", color=style.INK, label=label)
+        _draw_failed(axes, at[~worked])
+        if len(values):
+            figure.legend(loc="outside lower left", ncols=4, fontsize=9)
+        return figure
+
+
+def _best_so_far(values: Floats, greater_is_better: bool) -> Any:
+    return (np.fmax if greater_is_better else np.fmin).accumulate(values)
+
+
+def _in_view(values: Floats, greater_is_better: bool) -> tuple[Floats, NDArray[np.bool_]]:
+    """The scores, those far worse than most moved to the edge of what is worth showing; and which these are."""
+    worked = values[np.isfinite(values)]
+    if not len(worked):
+        return values, np.zeros(len(values), bool)
+    best = worked.max() if greater_is_better else worked.min()
+    edge = best + FAR * (float(np.median(worked)) - best)
+    far = (values < edge) if greater_is_better else (values > edge)
+    return np.where(far, edge, values), far
+
+
+def _draw_far(axes: Axes, at: Floats, values: Floats, greater_is_better: bool) -> None:
+    if len(at):
+        axes.plot(at, values, linestyle="", marker="v" if greater_is_better else "^", markersize=6, color=style.BLUE,
+                  label=f"{len(at):,} far {'below' if greater_is_better else 'above'}")  # fmt: skip
+
+
+def _draw_failed(axes: Axes, at: Floats) -> None:
+    if len(at):
+        axes.plot(at, np.zeros(len(at)), linestyle="", marker="x", markersize=5, color=style.RED, clip_on=False,
+                  transform=axes.get_xaxis_transform(),
+                  label=style.count(len(at), "failed trial", "failed trials"))  # fmt: skip
+
+
+def hyperparameter_importance(columns: Mapping[str, Sequence[Any]], scores: Sequence[float], *, title: str) -> Figure:
+    """How much each hyperparameter has to say about a trial's score.
+
+    Parameters
+    ----------
+    columns : mapping of name to sequence
+        Each hyperparameter's value in each trial; None where a trial had no use for it.
+    scores : sequence of float
+        One a trial; NaN for a failed one.
+    title : str
+        The title.
+
+    """
+    with style.house():
+        figure, axes = style.new_figure(title, width=7, height=1.9 + 0.3 * max(len(columns), 4))
+        found = importances(columns, scores)
+        if not found:
+            axes.set_axis_off()
+            style.say(axes, f"It takes {FEWEST_TRIALS} trials that differ in their scores to tell.")
+            return figure
+        ordered = sorted(found.items(), key=lambda item: item[1])
+        bars = axes.barh([style.text(name) for name, _ in ordered], [share for _, share in ordered], color=style.BLUE)
+        axes.bar_label(bars, [f"{share:.0%}" for _, share in ordered], padding=3, fontsize=8)
+        axes.set_xlabel("share of the drop in a forest's fit when the values are shuffled")
+        axes.xaxis.set_major_formatter(style.percent)
+        axes.margins(x=0.12)
+        axes.grid(False, axis="y")
+        return figure
+
+
+def importances(columns: Mapping[str, Sequence[Any]], scores: Sequence[float]) -> dict[str, float]:
+    """Each hyperparameter's share of what explains the trials' scores; nothing where too few trials tell.
+
+    A forest learns the scores from the hyperparameters, and each of these is shuffled to see what it was worth.
+
+    Notes
+    -----
+    A forest as a model of the scores: Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
+    Hyperparameter Importance", ICML 2014. Of shuffled values: Breiman, "Random Forests", Machine Learning 45, 2001.
+    """
+    values = np.asarray(scores, float)
+    worked = np.isfinite(values)
+    if worked.sum() < FEWEST_TRIALS or np.ptp(values[worked]) == 0 or not columns:
+        return {}
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    X = np.column_stack([_as_numbers(column)[worked] for column in columns.values()])
+    # ranks: one trial that went very wrong would be all that there is to explain
+    ranks = np.argsort(np.argsort(values[worked], kind="stable"), kind="stable")
+    forest = RandomForestRegressor(n_estimators=100, random_state=0).fit(X, ranks)
+    drops = permutation_importance(forest, X, ranks, n_repeats=5, random_state=0)["importances_mean"]
+    shares = np.clip(drops, 0, None) / max(float(np.clip(drops, 0, None).sum()), np.finfo(float).tiny)
+    return dict(zip(columns, map(float, shares), strict=True))
+
+
+def _as_numbers(column: Sequence[Any]) -> Floats:
+    """A hyperparameter's values as a forest takes them: a choice as its place among its options, None below all."""
+    known = [value for value in column if value is not None]
+    if all(_is_number(value) for value in known):
+        least = min(known, default=0.0) - 1.0
+        return np.array([least if value is None else value for value in column], float)
+    options = _options(column)
+    return np.array([options.index(str(value)) if value is not None else -1.0 for value in column])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _options(column: Sequence[Any]) -> list[str]:
+    return sorted({str(value) for value in column if value is not None})
+
+
+def search_slices(
+    columns: Mapping[str, Sequence[Any]],
+    scores: Sequence[float],
+    complete: Sequence[bool],
+    *,
+    metric: str,
+    greater_is_better: bool,
+    title: str,
+) -> Figure:
+    """The trials' scores along each hyperparameter, those that were given up hollow, the best one marked.
+
+    Parameters
+    ----------
+    columns : mapping of name to sequence
+        Each hyperparameter's value in each trial; None where a trial had no use for it.
+    scores, complete, metric, greater_is_better
+        As for `search_history`.
+    title : str
+        The title.
+
+    """
+    values, whole = np.asarray(scores, float), np.asarray(complete, bool)
+    shown = list(columns)[:MOST_SLICES]
+    wide = min(max(len(shown), 1), 3)
+    rows = -(-max(len(shown), 1) // wide)
+    with style.house():
+        figure, first = style.new_figure(
+            title, width=2.9 * wide + 0.6, height=2.4 * rows + 0.8, heights=(1,) * rows, widths=(1,) * wide, share=False
+        )
+        if not shown or not np.isfinite(values).any():
+            first.set_axis_off()
+            style.say(first, "No trial has a score.")
+        for axes, name in zip(figure.axes, shown, strict=False):
+            _draw_slice(axes, name, list(columns[name]), values, whole, greater_is_better)
+        for place, axes in enumerate(figure.axes):
+            axes.set_visible(place < max(len(shown), 1))
+            if place % wide == 0 and shown:
+                axes.set_ylabel(style.text(metric))
+        hidden = len(columns) - len(shown)
+        style.remark(first, f"the first {len(shown)} of {len(columns)} hyperparameters" if hidden else "")
+        return figure
+
+
+def _draw_slice(
+    axes: Axes, name: str, column: list[Any], values: Floats, whole: NDArray[np.bool_], greater_is_better: bool
+) -> None:
+    axes.set_xlabel(style.text(name))
+    known = np.array([value is not None for value in column], bool) & np.isfinite(values)
+    if not known.any():
+        return
+    is_number = all(_is_number(value) for value, is_known in zip(column, known, strict=True) if is_known)
+    if is_number:
+        at = np.array([float(value) if is_known else np.nan for value, is_known in zip(column, known, strict=True)])
+        _scale(axes, at[known])
+    else:
+        options = _options(column)
+        at = np.array([options.index(str(value)) if value is not None else np.nan for value in column], float)
+        axes.set_xticks(range(len(options)), [style.text(option, longest=12) for option in options])
+    shown, far = _in_view(values, greater_is_better)
+    for which, fill in ((known & ~whole & ~far, "none"), (known & whole & ~far, style.BLUE)):
+        axes.plot(at[which], shown[which], linestyle="", marker="o", markersize=4, alpha=0.7,
+                  markeredgecolor=style.BLUE, markerfacecolor=fill)  # fmt: skip
+    _draw_far(axes, at[known & far], shown[known & far], greater_is_better)
+    judged = np.where(known & whole, values if greater_is_better else -values, -np.inf)
+    if np.isfinite(judged).any():
+        best = int(np.argmax(judged))
+        axes.plot(at[best], values[best], marker="o", markersize=9, markerfacecolor="none", color=style.INK)
+
+
+def _scale(axes: Axes, values: Floats) -> None:
+    """Numbers of many orders of magnitude by these; a 0 among them has its place left of the least."""
+    from matplotlib.ticker import MaxNLocator, NullFormatter, SymmetricalLogLocator
+
+    least = values[values > 0].min() if (values > 0).any() else 0.0
+    if values.min() < 0 or least == 0 or values.max() <= WIDE_SPAN * least:
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        return
+    axes.set_xscale("symlog", linthresh=least, linscale=0.5)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
