@@ -58,7 +58,7 @@ KINDS = {
         "cv_{}_mean",
         ("cv_{}_std", "training_{}", "cv_log_loss_mean", "fit_seconds"),
     ),
-    # the score of a trial that was given up is an estimate
+    # the score of a trial that was pruned is an estimate
     "trials": Kind(
         "trials",
         f"tags.`{TRIAL}` != '' and tags.`{PRUNED}` IS NULL",

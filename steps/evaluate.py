@@ -72,8 +72,8 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -
 
 
 def _with_interval(candidate: Judged, metric: str) -> str:
-    sure = candidate.sure[metric]
-    return f"{candidate.metrics[metric]:.4f} (95 %: {sure.low:.4f} to {sure.high:.4f})"
+    interval = candidate.intervals[metric]
+    return f"{candidate.metrics[metric]:.4f} (95 %: {interval.low:.4f} to {interval.high:.4f})"
 
 
 def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
@@ -82,7 +82,7 @@ def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
     found = []
     for candidate in ranked:
         model_id = candidate.run.data.tags[MODEL_URI].removeprefix("models:/")
-        ends = {f"{metric}_low": candidate.sure[metric].low, f"{metric}_high": candidate.sure[metric].high}
+        ends = {f"{metric}_low": candidate.intervals[metric].low, f"{metric}_high": candidate.intervals[metric].high}
         values = {**candidate.metrics, **ends, "predict_seconds": candidate.seconds}
         found += [
             Metric(f"{candidate.name}/{name}", value, now, 0, model_id=model_id)
@@ -103,8 +103,8 @@ def _row(candidate: Judged, metric: str) -> dict[str, Any]:
     return {
         "model": candidate.name,
         metric: candidate.metrics[metric],
-        f"{metric}_low": candidate.sure[metric].low,
-        f"{metric}_high": candidate.sure[metric].high,
+        f"{metric}_low": candidate.intervals[metric].low,
+        f"{metric}_high": candidate.intervals[metric].high,
         f"cv_{metric}_mean": trained.get(f"cv_{metric}_mean"),
         f"cv_{metric}_std": trained.get(f"cv_{metric}_std"),
         f"training_{metric}": trained.get(f"training_{metric}"),
@@ -126,7 +126,9 @@ def _entry(candidate: Judged) -> dict[str, Any]:
         "model_digest": tags[MODEL_DIGEST],
         "code_digest": tags[CODE_DIGEST],
         "metrics": {name: _known(value) for name, value in candidate.metrics.items()},
-        "sure": {name: [_known(sure.low), _known(sure.high)] for name, sure in candidate.sure.items()},
+        "intervals": {
+            name: [_known(interval.low), _known(interval.high)] for name, interval in candidate.intervals.items()
+        },
         "behind": candidate.behind and [_known(candidate.behind.low), _known(candidate.behind.high)],
         "trained": dict(candidate.run.data.metrics),
         "unmet": [check.line() for check in candidate.checks if not check.passed],
@@ -154,7 +156,7 @@ def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judg
     folder = step.artifacts / artifacts.PREDICTIONS
     folder.mkdir()
     for one in ranked:
-        candidates.predictions(holdout, one).to_parquet(folder / f"{one.name}.parquet")
+        candidates.prediction_table(holdout, one).to_parquet(folder / f"{one.name}.parquet")
         if one.slices:
             step.table(_slices(one, problem.search.metric), f"{artifacts.SLICES}/{one.name}.json")
         lost = {"column": list(one.importances), f"loss of {problem.search.metric}": list(one.importances.values())}
@@ -171,7 +173,7 @@ def _slices(candidate: Judged, metric: str) -> dict[str, list[Any]]:
         "value": [one.slice.value for one in found],
         "rows": [len(one.slice.rows) for one in found],
         **{name: [one.metrics[name] for one in found] for name in found[0].metrics},
-        f"{metric}_low": [one.sure.low for one in found],
-        f"{metric}_high": [one.sure.high for one in found],
+        f"{metric}_low": [one.interval.low for one in found],
+        f"{metric}_high": [one.interval.high for one in found],
         "judged": [one.slice.is_judged for one in found],
     }

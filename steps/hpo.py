@@ -25,7 +25,7 @@ from tabular.metrics.classification import sign, with_named
 from tabular.model import estimators, training
 from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
-from tabular.search.racing import Course, parts
+from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, best, search
 
 # To cross-validate, with all metrics and the curves, takes so much more than a trial's one score does.
@@ -58,7 +58,7 @@ def hpo(step: Step) -> None:
             trials=limits.trials,
             seed=problem.seed,
             executor=executor,
-            lag=problem.search.lag,
+            max_pending=problem.search.max_pending,
             at_once=lambda: work.at_once(thread_budget.threads(step.arguments["share"])),
             is_over=limits.is_over(work),
             saved=saved,
@@ -131,7 +131,7 @@ class _Work:
     problem: Problem
     model: str
     cuts: list[Fold]
-    course: Course
+    course: TrialRunner
     at_most: int  # processes
 
     def candidate(self, params: Mapping[str, Any]) -> training.Candidate:
@@ -153,7 +153,7 @@ class _Work:
 
         main may give this step more threads as others end.
         """
-        return threads if threads < self.at_most else self.problem.search.lag
+        return threads if threads < self.at_most else self.problem.search.max_pending
 
     def seconds_to_cross_validate(self, trial: Trial) -> float:
         """About how long the folds take, from what the trial's own took."""
@@ -171,7 +171,7 @@ _HELD: list[_Work] = []
 def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _Work:
     """The work, with all that trials share done once, and held for the processes to come."""
     cuts = rows.folds(problem)
-    course = Course(
+    course = TrialRunner(
         rows.candidate(problem, model, {}),
         rows.X,
         rows.y,
@@ -180,7 +180,9 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
         problem.search.timeout,
     )
     course.prepare()
-    work = _Work(rows, problem, model, cuts, course, min(problem.search.lag, limits.trials, thread_budget.cores()))
+    work = _Work(
+        rows, problem, model, cuts, course, min(problem.search.max_pending, limits.trials, thread_budget.cores())
+    )
     _HELD[:] = [work]
     return work
 

@@ -33,7 +33,7 @@ def promote(step: Step) -> None:
         _try(step, version)
         with lifecycle.uninterrupted():
             about = {"why": step.arguments["reason"], "run_id": step.run_id, "stage": step.arguments["stage"]}
-            if not registry.crown(step.client, version, alias, **about):
+            if not registry.move_alias(step.client, version, alias, **about):
                 raise UserError(f"alias: {alias} of {name} was moved by another just now: look, and try again")
         said = f"{what} is {alias} now" + (f" in the place of version {before.version}" if before is not None else "")
     events = registry.history(step.client, name)

@@ -82,7 +82,7 @@ def _decide(
                 place = problem.registry
                 stage = registry.PRODUCTION if place.stages else ""
                 about = {"why": verdict.reason, "run_id": step.run_id, "stage": stage}
-                if registry.crown(step.client, made, place.alias, **about):
+                if registry.move_alias(step.client, made, place.alias, **about):
                     return met, verdict, made
 
 

@@ -18,7 +18,7 @@ from steps.chain import launch
 from steps.pipeline import STEPS, plan
 from steps.replay import checkout, equality
 from steps.replay.equality import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
-from steps.run import lookup, paths
+from steps.run import artifacts, lookup, paths
 from steps.run.step import Step
 from steps.run.tags import (
     ARGUMENTS,
@@ -125,19 +125,19 @@ def _problem(step: Step, asked: Replay) -> str:
             raise UserError(f"data: {asked.step} reads the data set that a run of etl left, and no table: leave it out")
         return asked.holder.info.run_id
     problem = asked.problem
+    # as it was written then, for the tree of then: today's problem may have keys that that one does not know
+    frozen = yaml.safe_load(artifacts.artifact(asked.holder, artifacts.PROBLEM, step.folder).read_text("utf-8"))
     if not problem.data.source.startswith("sklearn:"):
         recorded = problem.data.sha256 or asked.then.data.tags[DATA_DIGEST]
         source = paths.set_over(problem, {"data": moved}).data.source if moved else problem.data.source
         _check_data(step, asked, source, recorded)
-        problem = problem.model_copy(
-            update={"data": problem.data.model_copy(update={"source": source, "sha256": recorded})}
-        )
+        frozen["data"] |= {"source": source, "sha256": recorded}
     elif moved:
         raise UserError(
             f"data: run {asked.then.info.run_id} read {problem.data.source}, which is part of the lock: leave it out"
         )
     path = step.folder / PROBLEM_FILE
-    path.write_text(problem.to_yaml(), encoding="utf-8")
+    path.write_text(yaml.safe_dump(frozen, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return str(path)
 
 

@@ -16,7 +16,7 @@ from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM,
 from steps.run.terminal import describe
 from tabular import digests
 from tabular.errors import UserError
-from tabular.metrics.classification import HALF, with_named
+from tabular.metrics.classification import DEFAULT_THRESHOLD, with_named
 from tabular.model import training
 from tabular.problem import Problem
 
@@ -146,7 +146,7 @@ def _finish(step: Step, problem: Problem, name: str, params: dict[str, Any], met
         f"accuracy {metrics['cv_accuracy_mean']:.4f}. On the rows that it learnt from: {metric} "
         f"{metrics[f'training_{metric}']:.4f}."
     )
-    if problem.search.threshold != HALF:
+    if problem.search.threshold != DEFAULT_THRESHOLD:
         tuned = f", the best for {problem.search.threshold}" if isinstance(problem.search.threshold, str) else ""
         note += f"\n\nThe positive class is the label from a probability of {metrics['threshold']:.4f} up{tuned}."
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)

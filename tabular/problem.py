@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 import yaml
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,7 +24,7 @@ from pydantic import (
 
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
-from tabular.metrics.classification import HALF, is_of_labels, metric
+from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels, metric
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
@@ -247,12 +248,16 @@ class Search(Section):
     timeout: float | None = Field(default=None, gt=0, description="seconds for each model's search; None: no limit")
     folds: int = Field(default=5, ge=2)
     threshold: Threshold = Field(
-        default=HALF,
+        default=DEFAULT_THRESHOLD,
         description="of two classes, from which probability on the positive one is the label, or the metric of labels "
         "that it is tuned for on the folds",
     )
-    lag: int = Field(
-        default=4, ge=1, le=100, description="a trial is suggested from those up to so many before it; 1: one by one"
+    max_pending: int = Field(
+        default=4,
+        ge=1,
+        le=100,
+        validation_alias=AliasChoices("max_pending", "lag"),
+        description="how many trials may be under way at once; 1: one by one",
     )
 
 

@@ -23,7 +23,7 @@ from tabular.evaluation import bootstrap, gate, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.gate import Check
 from tabular.evaluation.slices import Scored, Slice
-from tabular.metrics.classification import Answers, metric, scores, sign, with_named
+from tabular.metrics.classification import Predictions, metric, scores, sign, with_named
 from tabular.model import thresholds, training
 from tabular.problem import Problem
 
@@ -38,11 +38,11 @@ class Judged:
     run: Run
     name: str
     model: TabularModel
-    answers: Answers
+    predictions: Predictions
     metrics: dict[str, float]
     seconds: float
     # of each metric, with 95 % confidence
-    sure: Mapping[str, Interval] = field(default_factory=dict)
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
     # how far behind the best candidate's its score is, above 0 where it is worse; of the best itself none
     behind: Interval | None = None
     slices: Sequence[Scored] = ()
@@ -53,10 +53,10 @@ class Judged:
     @cached_property
     def thresholds(self) -> dict[str, list[float]] | None:
         """What each threshold would make of its answers; of more than two classes None."""
-        positive = self.answers.positive
+        positive = self.predictions.positive
         if positive is None:
             return None
-        return thresholds.effect(self.answers.y, self.answers.probabilities, positive=positive)
+        return thresholds.effect(self.predictions.y, self.predictions.probabilities, positive=positive)
 
     @property
     def passes(self) -> bool:
@@ -74,7 +74,7 @@ def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
     """
     _check_names([run.data.tags[MODEL] for run in trained])
     asked = [_asked(step, problem, holdout, run) for run in trained]
-    parts = slices.cut(pd.concat([holdout.frame, holdout.aside], axis=1), problem.evaluation.slices)
+    parts = slices.cut(pd.concat([holdout.frame, holdout.slice_only], axis=1), problem.evaluation.slices)
     _HELD[:] = [_Work(problem, holdout, asked, parts)]
     with pool.workers(min(len(asked), thread_budget.threads(holdout.share))) as executor:
         found = list(executor.map(_looked_at, range(len(asked))))
@@ -117,9 +117,9 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
     started = time.perf_counter()
     probabilities = model.probabilities(holdout.X)
     seconds = time.perf_counter() - started
-    answers = holdout.answers(probabilities, threshold=flavor.threshold(model))
-    metrics = scores(answers, with_named(problem.search.metric, *problem.gate.require))
-    return Judged(run, tags[MODEL], model, answers, metrics, seconds)
+    predictions = holdout.predictions(probabilities, threshold=flavor.threshold(model))
+    metrics = scores(predictions, with_named(problem.search.metric, *problem.gate.require))
+    return Judged(run, tags[MODEL], model, predictions, metrics, seconds)
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,14 @@ def _looked_at(number: int) -> tuple[dict[str, Any], np.ndarray]:
     (work,) = _HELD
     problem, one = work.problem, work.candidates[number]
     about = {"seed": problem.seed, "groups": work.holdout.groups}
-    values = bootstrap.resampled({"": one.answers}, list(one.metrics), **about)[""]
+    values = bootstrap.resampled({"": one.predictions}, list(one.metrics), **about)[""]
     of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, "accuracy"])
     # one thread each: they work side by side, and OpenMP's threads do not live through a fork
     with threadpool_limits(1):
         importances = _importances(problem, work.holdout, one)
     looks = {
-        "sure": {name: bootstrap.interval(found) for name, found in values.items()},
-        "slices": slices.score(work.slices, one.answers, list(of_slices), seed=problem.seed),
+        "intervals": {name: bootstrap.interval(found) for name, found in values.items()},
+        "slices": slices.score(work.slices, one.predictions, list(of_slices), seed=problem.seed),
         "importances": importances,
     }
     return looks, values[problem.search.metric]
@@ -162,7 +162,7 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[
     threshold = flavor.threshold(candidate.model)
 
     def measure(probabilities: np.ndarray) -> float:
-        return sign(name) * metric(name).score(holdout.answers(probabilities, threshold=threshold, rows=rows))
+        return sign(name) * metric(name).score(holdout.predictions(probabilities, threshold=threshold, rows=rows))
 
     X = holdout.X.iloc[rows]
     drops = training.permutation_importances(candidate.model.probabilities, X, measure, seed=problem.seed)
@@ -183,8 +183,10 @@ def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metr
     return replace(one, behind=bootstrap.interval(sign(metric) * (resamples[best.name] - resamples[one.name])))
 
 
-def predictions(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
+def prediction_table(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
     """(n, 1 + classes) a candidate's answers on the holdout beside the truth, in the data set's row order."""
     classes = np.array([str(label) for label in holdout.schema.classes])
-    columns = {f"probability_{label}": candidate.answers.probabilities[:, code] for code, label in enumerate(classes)}
+    columns = {
+        f"probability_{label}": candidate.predictions.probabilities[:, code] for code, label in enumerate(classes)
+    }
     return pd.DataFrame({"truth": classes[holdout.y], **columns})

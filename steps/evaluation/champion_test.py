@@ -118,13 +118,13 @@ def _meet(
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     challenger = flavor.load(winner["model_uri"], step.folder, **recorded)
     X, places = holdout.X[new], np.flatnonzero(new)
-    answers = [
-        holdout.answers(model.probabilities(X), threshold=flavor.threshold(model), rows=places)
+    predictions = [
+        holdout.predictions(model.probabilities(X), threshold=flavor.threshold(model), rows=places)
         for model in (challenger, asked)
     ]
     rule = problem.gate.beat_champion
     comparison = gate.compare(
-        *answers,
+        *predictions,
         rule.metric,
         confidence=rule.confidence,
         seed=problem.seed,

@@ -41,7 +41,7 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
     drawings["scores_with_intervals"] = partial(
         verdict_plots.scores_with_intervals,
         {candidate.name: candidate.metrics[metric] for candidate in ranked},
-        {candidate.name: astuple(candidate.sure[metric]) for candidate in ranked},
+        {candidate.name: astuple(candidate.intervals[metric]) for candidate in ranked},
         metric=metric,
         title=title,
     )
@@ -74,7 +74,7 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
         classifier_plots.calibration_curve,
     )
     found = {
-        picture.__name__: partial(picture, holdout.y, candidate.answers.probabilities, **about, title=title)
+        picture.__name__: partial(picture, holdout.y, candidate.predictions.probabilities, **about, title=title)
         for picture in drawn
     }
     threshold = flavor.threshold(candidate.model)
@@ -90,7 +90,7 @@ def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[s
             verdict_plots.threshold_effect,
             candidate.thresholds,
             threshold=flavor.threshold(candidate.model),
-            positive=holdout.schema.classes[candidate.answers.positive],
+            positive=holdout.schema.classes[candidate.predictions.positive],
             title=f"{candidate.name}: thresholds on the holdout of {problem.name}",
         )
     }
@@ -107,7 +107,7 @@ def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
             [one.slice.name for one in judged],
             [len(one.slice.rows) for one in judged],
             [one.metrics[metric] for one in judged],
-            [astuple(one.sure) for one in judged],
+            [astuple(one.interval) for one in judged],
             whole=candidate.metrics[metric],
             metric=metric,
             title=f"{candidate.name}: slices of the holdout",
@@ -118,7 +118,7 @@ def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
 def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawing]:
     """What it looks at, by its own measure where it has one, and by what it loses without."""
     lost = f"permutation, loss of {metric}", candidate.importances
-    kind, own = training.importances(candidate.model.features, candidate.model.classifier) or lost
+    kind, own = training.importances(candidate.model.preprocessor, candidate.model.classifier) or lost
     own = dict(sorted(own.items(), key=lambda item: -item[1]))
     step.table({"column": list(own), kind: list(own.values())}, f"feature_importance/{candidate.name}.json")
     draw, title = classifier_plots.feature_importance, f"{candidate.name}: what it looks at"

@@ -76,7 +76,7 @@ def _answer(problem: Problem, verdict: Verdict, version: str | None) -> str:
 
 
 def _figures(winner: dict[str, Any]) -> dict[str, tuple[float | None, float | None, float | None]]:
-    return {name: (value, *winner["sure"][name]) for name, value in winner["metrics"].items()}
+    return {name: (value, *winner["intervals"][name]) for name, value in winner["metrics"].items()}
 
 
 def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
@@ -91,7 +91,7 @@ def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
             [
                 one["model"],
                 metrics[metric],
-                _between(one["sure"][metric]),
+                _between(one["intervals"][metric]),
                 "best" if one["behind"] is None else _between(one["behind"]),
                 trained.get(f"cv_{metric}_mean"),
                 trained.get(f"training_{metric}"),

@@ -15,7 +15,7 @@ from steps.run.tags import DATA_DIGEST, TRAINED_ON, digest_tag
 from tabular.data.datasets import Schema
 from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
-from tabular.metrics.classification import HALF, Answers, answered
+from tabular.metrics.classification import DEFAULT_THRESHOLD, Predictions, as_predictions
 from tabular.model.training import Candidate
 from tabular.problem import Model, Problem
 
@@ -31,7 +31,7 @@ class DataSet:
     source: Run
     schema: Schema
     frame: pd.DataFrame  # raw
-    aside: pd.DataFrame  # raw, and seen by no model
+    slice_only: pd.DataFrame  # raw, and seen by no model
     X: pd.DataFrame  # features
     y: np.ndarray
     key: np.ndarray | None
@@ -51,7 +51,7 @@ class DataSet:
             Where the problem sets a threshold or weighs classes, and these are not the classes for it.
         """
         threshold = problem.search.threshold
-        if threshold != HALF and len(self.schema.classes) != 2:
+        if threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:
             raise UserError(
                 f"search.threshold: {self.schema.target!r} has {len(self.schema.classes)} classes, and a threshold is "
                 "between two: leave it out"
@@ -87,11 +87,13 @@ class DataSet:
         labels = [str(self.schema.classes[code]) for code in self.y]
         return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
 
-    def answers(self, probabilities: np.ndarray, *, threshold: float = HALF, rows: np.ndarray | None = None) -> Answers:
+    def predictions(
+        self, probabilities: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
+    ) -> Predictions:
         """(n, classes) probabilities as answers to these rows, or to those at some positions."""
         y = self.y if rows is None else self.y[rows]
         about = {"classes": len(self.schema.classes), "positive": self.schema.positive, "threshold": threshold}
-        return answered(y, probabilities, **about)
+        return as_predictions(y, probabilities, **about)
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -131,7 +133,7 @@ def load(step: Step, problem: Problem, source: Run, part: Literal["train", "hold
     schema = lookup.schema(source, step.folder)
     rows = lookup.rows(source, part, schema, step.folder)
     features = as_features(rows.frame, [vars(column) for column in schema.columns])
-    found = DataSet(source, schema, rows.frame, rows.aside, features, rows.y, rows.key, step.arguments["share"])
+    found = DataSet(source, schema, rows.frame, rows.slice_only, features, rows.y, rows.key, step.arguments["share"])
     if log:
         _log(step, problem, found, part)
     return found

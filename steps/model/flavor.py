@@ -21,7 +21,7 @@ from steps.model import served
 from tabular import digests
 from tabular.data import datasets
 from tabular.errors import UserError, first_line
-from tabular.metrics.classification import HALF
+from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.model.training import Fitted, booster_text
 
 # Where MLflow puts the parts in a model's folder.
@@ -39,7 +39,7 @@ def log(
     folder: Path,
     params: dict,
     tags: dict,
-    threshold: float = HALF,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> ModelInfo:
     """Log a fitted candidate as a model of the active run.
 
@@ -125,7 +125,9 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
 
 def threshold(model: served.TabularModel) -> float:
     """From which probability on the positive class of two is a loaded model's label."""
-    return float(model.description.get("threshold", HALF))  # models were logged before there was one to tune
+    return float(
+        model.description.get("threshold", DEFAULT_THRESHOLD)
+    )  # models were logged before there was one to tune
 
 
 def digest_of_code() -> str:
@@ -133,13 +135,13 @@ def digest_of_code() -> str:
     return digests.of_file(Path(served.__file__))
 
 
-def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold: float = HALF) -> Path:
+def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold: float = DEFAULT_THRESHOLD) -> Path:
     """A fitted candidate as files without pickle; gives the folder `model` below `folder`."""
     import skops.io
 
     parts = folder / "model"
     parts.mkdir()
-    objects = {served.FEATURES: fitted.features}
+    objects = {served.FEATURES: fitted.preprocessor}
     text = booster_text(fitted.classifier)
     if text is None:
         objects[served.CLASSIFIER] = fitted.classifier
@@ -162,7 +164,7 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
     return parts
 
 
-def signature(schema: datasets.Schema, threshold: float = HALF) -> ModelSignature:
+def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> ModelSignature:
     """Raw rows in, label and probabilities out; every number is a double, since an integer may be missing one day.
 
     Booleans and dates are signed as anything, and read by the model: of a boolean column MLflow's server makes true out

@@ -97,7 +97,7 @@ def previous(alias: str) -> str:
     return f"previous_{alias}"
 
 
-def crown(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str, stage: str) -> bool:
+def move_alias(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str, stage: str) -> bool:
     """Move an alias to a version, keep the one that had it before, and remember who did it, when and why.
 
     Where the version has it already nothing is done. With a `stage` the version is moved to that too.

@@ -219,9 +219,9 @@ def _steps(transformer: Any) -> list[Callable[[np.ndarray], np.ndarray]] | None:
     steps = []
     for step in [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]:
         if isinstance(step, SimpleImputer):
-            steps.append(lambda Z, fill=step.statistics_: np.where(np.isnan(Z), fill, Z))
+            steps.append(lambda X_encoded, fill=step.statistics_: np.where(np.isnan(X_encoded), fill, X_encoded))
         elif isinstance(step, StandardScaler):
-            steps.append(lambda Z, mean=step.mean_, scale=step.scale_: (Z - mean) / scale)
+            steps.append(lambda X_encoded, mean=step.mean_, scale=step.scale_: (X_encoded - mean) / scale)
         elif not (isinstance(step, FunctionTransformer) and step.func is None):  # a column that is passed through
             return None
     return steps
@@ -309,8 +309,8 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         folder = Path(context.artifacts["model"])
         self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         trusted = self.description["trusted_types"]
-        self.features = skops.io.load(folder / FEATURES, trusted=trusted)
-        self.encoder = Encoder(self.features)
+        self.preprocessor = skops.io.load(folder / FEATURES, trusted=trusted)
+        self.encoder = Encoder(self.preprocessor)
         if (folder / BOOSTER).exists():
             import lightgbm
 

@@ -90,11 +90,11 @@ def begin() -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by the caller (`call`)
-    threading.Thread(target=_watch, args=(read,), daemon=True, name="guard").start()
+    threading.Thread(target=_watch, args=(read,), daemon=True, name="lifecycle").start()
 
 
 def leave() -> None:
-    """In a process forked off a guarded one, where the guard's thread is not: signals end it as they end any other.
+    """In a process forked off one of ours, where the watching thread is not: signals end it as they end any other.
 
     So does the end of the one that it was forked off.
     """

@@ -41,7 +41,7 @@ def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
             tags[TRIAL_SAVED] = trial.saved
     if trial.score is not None and not trial.is_complete:
         parts = f"{len(trial.parts)} {'part' if len(trial.parts) == 1 else 'parts'}"
-        note += f" Given up after {parts}, when it could not win any more; its score is an estimate."
+        note += f" Pruned after {parts}, when it could not win any more; its score is an estimate."
         tags[PRUNED] = f"after {parts}"
     title = f"trial {trial.number} {describe(trial.params)}"
     params = {**trial.params, **trial.found}

@@ -65,13 +65,13 @@ class Schema:
 class Rows:
     """Rows of a data set in memory: `frame` (n, columns) of raw rows, `y` (n,) positions in the schema's classes.
 
-    `aside` (n, any) are columns that no model sees, of a holdout whose slices they name.
+    `slice_only` (n, any) are columns that no model sees, of a holdout whose slices they name.
     """
 
     frame: Any
     y: Array
     key: Array | None
-    aside: Any
+    slice_only: Any
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     """
     data, split = problem.data, problem.split
     columns = _features(table, data, split)
-    aside = _aside(table, columns, problem)
+    slice_only = _slice_only_columns(table, columns, problem)
     labels, keys, hashes = _collect(table, data, split)
     classes, codes = _classes(labels, data)
     kept = _kept(codes, hashes)
@@ -133,7 +133,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
     sides = _Sides(codes, keys, kept & ~in_holdout, kept & in_holdout)
     _check_sides(sides, schema, problem)
-    profile = _write(table, schema, aside, sides, folder)
+    profile = _write(table, schema, slice_only, sides, folder)
     (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
     return Prepared(
         schema=schema,
@@ -224,7 +224,7 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def _aside(table: Table, columns: tuple[Column, ...], problem: Problem) -> list[pa.Field]:
+def _slice_only_columns(table: Table, columns: tuple[Column, ...], problem: Problem) -> list[pa.Field]:
     """The columns that no model may see and that the holdout is to be cut into slices by, such as who somebody is."""
     names = problem.evaluation.slices
     _check_columns(table, "evaluation.slices", names)
@@ -429,13 +429,13 @@ def _check_sides(sides: _Sides, schema: Schema, problem: Problem) -> None:
             )
 
 
-def _write(table: Table, schema: Schema, aside: list[pa.Field], sides: _Sides, folder: Path) -> Profile:
+def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sides, folder: Path) -> Profile:
     """Stream the table once more, each row to its file; the columns aside to the holdout's alone."""
     import pyarrow.parquet as pq
 
     arrow = _arrow_schema(schema, table, sides.keys)
-    wide = pa.schema([*arrow, *aside])
-    features, beside = [column.name for column in schema.columns], [field.name for field in aside]
+    wide = pa.schema([*arrow, *slice_only])
+    features, beside = [column.name for column in schema.columns], [field.name for field in slice_only]
     profile = Profile(schema)
     labels = np.array(schema.classes, dtype=object)
     start = 0

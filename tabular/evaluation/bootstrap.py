@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from tabular.metrics.classification import Answers, Metric, metric
+from tabular.metrics.classification import Metric, Predictions, metric
 
 Array: TypeAlias = np.ndarray[Any, Any]
 RESAMPLES = 2000
@@ -33,7 +33,7 @@ class Interval:
 
 
 def resampled(
-    answers: Mapping[str, Answers],
+    predictions: Mapping[str, Predictions],
     names: Sequence[str],
     *,
     seed: int,
@@ -44,8 +44,8 @@ def resampled(
 
     Parameters
     ----------
-    answers
-        Model: its answers; all to the same n rows.
+    predictions
+        Model: its predictions; all to the same n rows.
     names
         Of metrics.
     seed
@@ -62,12 +62,12 @@ def resampled(
         Model: metric: (resamples,) its values. NaN in a resample that holds one class only, where a metric of ranks has
         no value.
     """
-    (rows,) = {len(one.y) for one in answers.values()}
+    (rows,) = {len(one.y) for one in predictions.values()}
     wanted = [metric(name) for name in names]
-    found: dict[str, dict[str, list[Array]]] = {model: {name: [] for name in names} for model in answers}
+    found: dict[str, dict[str, list[Array]]] = {model: {name: [] for name in names} for model in predictions}
     done = 0
     for times in draws(rows, seed=seed, groups=groups, resamples=resamples):
-        for model, one in answers.items():
+        for model, one in predictions.items():
             counts = _counts(one, times)
             for each in wanted:
                 found[model][each.name].append(_scores(each, one, times, counts, left=RESAMPLES_ONE_BY_ONE - done))
@@ -99,23 +99,27 @@ def draws(rows: int, *, seed: int, groups: Array | None = None, resamples: int =
         left -= b
 
 
-def _counts(answers: Answers, times: Array) -> Array:
+def _counts(predictions: Predictions, times: Array) -> Array:
     """(b, k, k): each resample's confusion matrix."""
-    k = answers.probabilities.shape[1]
-    rows = np.arange(len(answers.y))
-    cells = sparse.csr_matrix((np.ones(len(rows)), (answers.y * k + answers.predicted, rows)), shape=(k * k, len(rows)))
+    k = predictions.probabilities.shape[1]
+    rows = np.arange(len(predictions.y))
+    cells = sparse.csr_matrix(
+        (np.ones(len(rows)), (predictions.y * k + predictions.predicted, rows)), shape=(k * k, len(rows))
+    )
     counts: Array = (cells @ times.T).T.reshape(len(times), k, k)
     return counts
 
 
-def _scores(wanted: Metric, answers: Answers, times: Array, counts: Array, *, left: int) -> Array:
+def _scores(wanted: Metric, predictions: Predictions, times: Array, counts: Array, *, left: int) -> Array:
     """(b,) a metric of resamples; of those beyond the `left` none where each has to be computed by itself."""
     if wanted.of_counts is not None:
-        return wanted.of_counts(counts, answers.positive)
+        return wanted.of_counts(counts, predictions.positive)
     if wanted.of_rows is not None:
-        means: Array = times @ wanted.of_rows(answers) / times.sum(axis=1)
+        means: Array = times @ wanted.of_rows(predictions) / times.sum(axis=1)
         return means
     if wanted.of_ranks is not None:
-        return wanted.of_ranks(answers, times)
-    rows = np.arange(len(answers.y))
-    return np.array([wanted.score(answers.taken(np.repeat(rows, one))) for one in times[: max(0, left)].astype(int)])
+        return wanted.of_ranks(predictions, times)
+    rows = np.arange(len(predictions.y))
+    return np.array(
+        [wanted.score(predictions.taken(np.repeat(rows, one))) for one in times[: max(0, left)].astype(int)]
+    )

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tabular.evaluation import bootstrap, slices
-from tabular.metrics.classification import Answers, metric, sign
+from tabular.metrics.classification import Predictions, metric, sign
 from tabular.problem import Bound, Limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -112,8 +112,8 @@ def _check_slices(name: str, limits: Limits, scored: Sequence[slices.Scored]) ->
 
 
 def compare(
-    challenger: Answers,
-    champion: Answers,
+    challenger: Predictions,
+    champion: Predictions,
     name: str,
     *,
     confidence: float,
@@ -139,5 +139,5 @@ def compare(
     advantages = sign(name) * (values["challenger"][name] - values["champion"][name])
     known = advantages[np.isfinite(advantages)]
     lower = float(np.quantile(known, 1 - confidence)) if len(known) else float("nan")
-    whole = [float(metric(name).score(answers)) for answers in both.values()]
+    whole = [float(metric(name).score(predictions)) for predictions in both.values()]
     return Comparison(name, whole[0], whole[1], lower, confidence)

@@ -10,7 +10,7 @@ import numpy as np
 from tabular.errors import UserError, nearest
 from tabular.evaluation import bootstrap
 from tabular.evaluation.bootstrap import Interval
-from tabular.metrics.classification import Answers, scores, sign
+from tabular.metrics.classification import Predictions, scores, sign
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # Below so many rows a metric is chance: such a slice is shown, and not judged.
@@ -43,11 +43,11 @@ class Slice:
 
 @dataclass(frozen=True)
 class Scored:
-    """A slice and what a model's metrics are on it; NaN where one has no value. `sure` is of the first metric."""
+    """A slice and what a model's metrics are on it; NaN where one has no value. `interval` is of the first metric."""
 
     slice: Slice
     metrics: Mapping[str, float]
-    sure: Interval
+    interval: Interval
 
 
 def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
@@ -101,31 +101,31 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def score(slices: Sequence[Slice], answers: Answers, names: Sequence[str], *, seed: int) -> list[Scored]:
+def score(slices: Sequence[Slice], predictions: Predictions, names: Sequence[str], *, seed: int) -> list[Scored]:
     """A model's metrics on each slice, and how sure the first of them is; the worst slice first.
 
     Parameters
     ----------
     slices
         From `cut`.
-    answers
+    predictions
         To all rows.
     names
         Of metrics.
     seed
         Of the bootstrap.
     """
-    found = [_score(one, answers.taken(one.rows), names, seed) for one in slices]
+    found = [_score(one, predictions.taken(one.rows), names, seed) for one in slices]
     return sorted(found, key=lambda scored: (not scored.slice.is_judged, _badness(names[0], scored.metrics[names[0]])))
 
 
-def _score(one: Slice, answers: Answers, names: Sequence[str], seed: int) -> Scored:
-    metrics = scores(answers, names)
-    sure = Interval(np.nan, np.nan)
+def _score(one: Slice, predictions: Predictions, names: Sequence[str], seed: int) -> Scored:
+    metrics = scores(predictions, names)
+    interval = Interval(np.nan, np.nan)
     if one.is_judged:
-        values = bootstrap.resampled({"": answers}, names[:1], seed=seed, resamples=RESAMPLES)[""][names[0]]
-        sure = bootstrap.interval(values)
-    return Scored(one, metrics, sure)
+        values = bootstrap.resampled({"": predictions}, names[:1], seed=seed, resamples=RESAMPLES)[""][names[0]]
+        interval = bootstrap.interval(values)
+    return Scored(one, metrics, interval)
 
 
 def _badness(name: str, value: float) -> float:

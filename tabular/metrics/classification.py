@@ -1,7 +1,7 @@
 """How good a classifier's probabilities are: one table of metrics, each a small function of the same answers.
 
-To add a metric, write a function of `Answers` and give it a row in `METRICS`: problem files, the gate and the pictures
-then know it by its name. scikit-learn's scorers of classifiers are known by theirs beside it.
+To add a metric, write a function of `Predictions` and give it a row in `METRICS`: problem files, the gate and the
+pictures then know it by its name. scikit-learn's scorers of classifiers are known by theirs beside it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tabular.metrics.rank_metrics import OfRanks
 Codes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
 # From this probability on the positive class of two is the label, where nothing else was found to be better.
-HALF = 0.5
+DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What was true and what the model said, checked once for all metrics.
 
     Attributes
@@ -51,14 +51,14 @@ class Answers:
         """The codes that occur in y, ascending."""
         return np.unique(self.y)
 
-    def taken(self, rows: NDArray[Any]) -> Answers:
+    def taken(self, rows: NDArray[Any]) -> Predictions:
         """The answers to some of the rows, by their positions; one may stand there several times."""
         return replace(self, y=self.y[rows], probabilities=self.probabilities[rows], predicted=self.predicted[rows])
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name, its direction, and the function that scores `Answers`.
+    """A metric's name, its direction, and the function that scores `Predictions`.
 
     What a metric looks at tells how it is computed for many resamples of the same rows at once
     (tabular/evaluation/bootstrap.py).
@@ -76,10 +76,10 @@ class Metric:
 
     name: str
     greater_is_better: bool
-    score: Callable[[Answers], float]
+    score: Callable[[Predictions], float]
     of_counts: Callable[[Floats, int | None], Floats] | None = None
-    of_rows: Callable[[Answers], Floats] | None = None
-    of_ranks: Callable[[Answers, Floats], Floats] | None = None
+    of_rows: Callable[[Predictions], Floats] | None = None
+    of_ranks: Callable[[Predictions, Floats], Floats] | None = None
 
 
 def classification_metrics(
@@ -89,7 +89,7 @@ def classification_metrics(
     classes: Sequence[object],
     positive: int | None = None,
     names: Collection[str] | None = None,
-    threshold: float = HALF,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> dict[str, float]:
     """Score the probabilities of a classifier.
 
@@ -135,18 +135,20 @@ def classification_metrics(
     off 0 and 1 by one machine epsilon, so that a single sure mistake costs 36, not infinity.
 
     """
-    answers = answered(y, probabilities, classes=len(classes), positive=positive, threshold=threshold)
-    return scores(answers, METRICS if names is None else names)
+    predictions = as_predictions(y, probabilities, classes=len(classes), positive=positive, threshold=threshold)
+    return scores(predictions, METRICS if names is None else names)
 
 
-def scores(answers: Answers, names: Collection[str]) -> dict[str, float]:
+def scores(predictions: Predictions, names: Collection[str]) -> dict[str, float]:
     """The metrics of these names, as `classification_metrics` gives them."""
     wanted = {name: metric(name) for name in names}
     ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
-    return {name: float(wanted[name].score(answers)) for name in ordered}
+    return {name: float(wanted[name].score(predictions)) for name in ordered}
 
 
-def predicted_codes(probabilities: Floats, *, positive: int | None = None, threshold: float = HALF) -> Codes:
+def predicted_codes(
+    probabilities: Floats, *, positive: int | None = None, threshold: float = DEFAULT_THRESHOLD
+) -> Codes:
     """The label that each row's probabilities amount to.
 
     Parameters
@@ -173,9 +175,9 @@ def predicted_codes(probabilities: Floats, *, positive: int | None = None, thres
     return codes
 
 
-def answered(
-    y: Codes, probabilities: Floats, *, classes: int, positive: int | None = None, threshold: float = HALF
-) -> Answers:
+def as_predictions(
+    y: Codes, probabilities: Floats, *, classes: int, positive: int | None = None, threshold: float = DEFAULT_THRESHOLD
+) -> Predictions:
     """Check what was true and what the model said; parameters and errors are those of `classification_metrics`."""
     k, y = classes, np.asarray(y)
     probabilities = np.asarray(probabilities, dtype=np.float64)
@@ -190,7 +192,7 @@ def answered(
     if not np.isfinite(probabilities).all():
         raise UserError("the model gave probabilities that are not finite numbers; is its input scaled and complete?")
     binary = None if k != 2 else 1 if positive is None else positive
-    return Answers(y, probabilities, predicted_codes(probabilities, positive=positive, threshold=threshold), binary)
+    return Predictions(y, probabilities, predicted_codes(probabilities, positive=positive, threshold=threshold), binary)
 
 
 def confusion(y: Codes, predicted: Codes, classes: int) -> Floats:
@@ -252,10 +254,10 @@ def _of_classes(values: Floats, counts: Floats, positive: int | None) -> Floats:
     return mean
 
 
-def _of_classes_present(answers: Answers, times: Floats, of_ranks: OfRanks) -> Floats:
+def _of_classes_present(predictions: Predictions, times: Floats, of_ranks: OfRanks) -> Floats:
     """A metric of the order of the rows: of the positive class of two, or the mean of each present class's."""
-    codes = answers.present if answers.positive is None else [answers.positive]
-    found = np.array([of_ranks(answers.y == code, answers.probabilities[:, code], times) for code in codes])
+    codes = predictions.present if predictions.positive is None else [predictions.positive]
+    found = np.array([of_ranks(predictions.y == code, predictions.probabilities[:, code], times) for code in codes])
     known = np.isfinite(found)  # a resample may lack a class
     mean = np.sum(found, axis=0, where=known) / np.maximum(1, known.sum(axis=0))
     return np.where(known.any(axis=0), mean, np.nan)
@@ -272,38 +274,40 @@ def log_losses(of_truth: Floats) -> Floats:
     return losses
 
 
-def _log_losses(answers: Answers) -> Floats:
-    return log_losses(answers.probabilities[np.arange(len(answers.y)), answers.y])
+def _log_losses(predictions: Predictions) -> Floats:
+    return log_losses(predictions.probabilities[np.arange(len(predictions.y)), predictions.y])
 
 
-def _squared_errors(answers: Answers) -> Floats:
-    if answers.positive is not None:
-        squared: Floats = (answers.probabilities[:, answers.positive] - (answers.y == answers.positive)) ** 2
+def _squared_errors(predictions: Predictions) -> Floats:
+    if predictions.positive is not None:
+        squared: Floats = (
+            predictions.probabilities[:, predictions.positive] - (predictions.y == predictions.positive)
+        ) ** 2
         return squared
-    errors = answers.probabilities.copy()
-    errors[np.arange(len(answers.y)), answers.y] -= 1
+    errors = predictions.probabilities.copy()
+    errors[np.arange(len(predictions.y)), predictions.y] -= 1
     whole: Floats = np.sum(errors**2, axis=1)
     return whole
 
 
 def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Metric:
-    def score(answers: Answers) -> float:
-        counts = confusion(answers.y, answers.predicted, answers.probabilities.shape[1])
-        return float(of_counts(counts, answers.positive))
+    def score(predictions: Predictions) -> float:
+        counts = confusion(predictions.y, predictions.predicted, predictions.probabilities.shape[1])
+        return float(of_counts(counts, predictions.positive))
 
     return Metric(name, True, score, of_counts=of_counts)
 
 
-def _averaged(name: str, of_rows: Callable[[Answers], Floats]) -> Metric:
-    return Metric(name, False, lambda answers: float(np.mean(of_rows(answers))), of_rows=of_rows)
+def _averaged(name: str, of_rows: Callable[[Predictions], Floats]) -> Metric:
+    return Metric(name, False, lambda predictions: float(np.mean(of_rows(predictions))), of_rows=of_rows)
 
 
 def _ranked(name: str, one: OfRanks) -> Metric:
-    def of_ranks(answers: Answers, times: Floats) -> Floats:
-        return _of_classes_present(answers, times, one)
+    def of_ranks(predictions: Predictions, times: Floats) -> Floats:
+        return _of_classes_present(predictions, times, one)
 
-    def score(answers: Answers) -> float:
-        return float(of_ranks(answers, np.ones((1, len(answers.y))))[0])
+    def score(predictions: Predictions) -> float:
+        return float(of_ranks(predictions, np.ones((1, len(predictions.y))))[0])
 
     return Metric(name, True, score, of_ranks=of_ranks)
 
@@ -366,7 +370,7 @@ def metric(name: str) -> Metric:
             f"unknown metric {name!r}{nearest(name, [*METRICS, *known])}; known are {', '.join(METRICS)} and "
             "scikit-learn's scorers of classifiers"
         )
-    return Metric(name, True, lambda answers: _scored(name, answers))
+    return Metric(name, True, lambda predictions: _scored(name, predictions))
 
 
 def scorer_names() -> list[str]:
@@ -387,14 +391,16 @@ def with_named(*names: str) -> list[str]:
     return list(dict.fromkeys([*METRICS, *names]))
 
 
-def _scored(name: str, answers: Answers) -> float:
+def _scored(name: str, predictions: Predictions) -> float:
     """What a scorer says of a model that gives these answers; of two classes, 1 is the positive one."""
     from sklearn.metrics import get_scorer
 
-    y, probabilities, predicted = answers.y, answers.probabilities, answers.predicted
-    if answers.positive is not None:
-        y, predicted = (np.asarray(codes == answers.positive, dtype=int) for codes in (y, predicted))
-        probabilities = np.column_stack([1 - probabilities[:, answers.positive], probabilities[:, answers.positive]])
+    y, probabilities, predicted = predictions.y, predictions.probabilities, predictions.predicted
+    if predictions.positive is not None:
+        y, predicted = (np.asarray(codes == predictions.positive, dtype=int) for codes in (y, predicted))
+        probabilities = np.column_stack(
+            [1 - probabilities[:, predictions.positive], probabilities[:, predictions.positive]]
+        )
     try:
         return float(get_scorer(name)(_said(probabilities, predicted), probabilities, y))
     except ValueError as error:

@@ -83,7 +83,7 @@ class Bins:
     `Z` (n, columns) and `y` (n,) are to be fitted on, `Z_scored` to be scored.
     """
 
-    Z: Any
+    X_encoded: Any
     y: Array
     Z_scored: Any
     _made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
@@ -99,13 +99,13 @@ class Bins:
         by = {name: params[name] for name in sorted(aliases(*_OF_BINS) & set(params))}
         if (key := repr(by)) not in self._made:
             codes = np.unique(self.y, return_inverse=True)[1]
-            fitted = lightgbm.Dataset(self.Z, codes, params=dict(params)).construct()
+            fitted = lightgbm.Dataset(self.X_encoded, codes, params=dict(params)).construct()
             scored = lightgbm.Dataset(self.Z_scored, reference=fitted, params=dict(params)).construct()
             self._made[key] = fitted, scored
         return self._made[key]
 
 
-def looks(
+def staged_scores(
     estimator: Any, bins: Bins, score: Callable[[Array], tuple[float, float]], *, most: int = MOST_ITERATIONS
 ) -> list[tuple[float, float]]:
     """Fit until the scored rows have nothing to gain for a while.

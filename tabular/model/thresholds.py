@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tabular.metrics.classification import HALF, classification_metrics, metric, sign
+from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, metric, sign
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # So many thresholds are tried, as many as scikit-learn does.
@@ -23,12 +23,12 @@ class Tuned:
     without: tuple[float, ...]
 
 
-def tune(answers: Sequence[tuple[Array, Array]], name: str, *, positive: int) -> Tuned:
+def tune(predictions: Sequence[tuple[Array, Array]], name: str, *, positive: int) -> Tuned:
     """Find the threshold whose mean score over the folds is best.
 
     Parameters
     ----------
-    answers
+    predictions
         Of each fold the scored rows' (n,) true codes and (n, 2) probabilities.
     name
         Of a metric of labels.
@@ -47,12 +47,12 @@ def tune(answers: Sequence[tuple[Array, Array]], name: str, *, positive: int) ->
     however rare the positive class is. A score at the threshold that was chosen by it promises too much: for each
     fold there is one that its rows had no say in.
     """
-    of_positives = np.concatenate([probabilities[y == positive, positive] for y, probabilities in answers])
+    of_positives = np.concatenate([probabilities[y == positive, positive] for y, probabilities in predictions])
     quantiles = np.quantile(of_positives, np.linspace(0, 1, CANDIDATES), method="lower")
-    tried = np.unique(np.r_[quantiles, HALF])
-    scores = np.array([sign(name) * _scores(*fold, tried, name, positive) for fold in answers])
+    tried = np.unique(np.r_[quantiles, DEFAULT_THRESHOLD])
+    scores = np.array([sign(name) * _scores(*fold, tried, name, positive) for fold in predictions])
     scores[np.isnan(scores)] = -np.inf
-    others = [np.arange(len(answers)) != place for place in range(len(answers))]
+    others = [np.arange(len(predictions)) != place for place in range(len(predictions))]
     return Tuned(_best(tried, scores), tuple(_best(tried, scores[rows]) for rows in others))
 
 
@@ -68,7 +68,7 @@ def effect(y: Array, probabilities: Array, *, positive: int) -> dict[str, list[f
         and each of `OF_LABELS` by its name.
     """
     scores = probabilities[:, positive]
-    tried = np.unique(np.r_[np.quantile(scores, np.linspace(0, 1, CANDIDATES), method="lower"), HALF])
+    tried = np.unique(np.r_[np.quantile(scores, np.linspace(0, 1, CANDIDATES), method="lower"), DEFAULT_THRESHOLD])
     flagged = (scores[:, None] >= tried).mean(axis=0)
     found = {name: _scores(y, probabilities, tried, name, positive) for name in OF_LABELS}
     columns = {"threshold": tried, "flagged": flagged, **found}
@@ -110,4 +110,4 @@ def _counts(is_positive: Array, scores: Array, thresholds: Array, positive: int)
 def _best(tried: Array, scores: Array) -> float:
     means = scores.mean(axis=0)
     equals = tried[means == means.max()]
-    return float(equals[np.argmin(np.abs(equals - HALF))])
+    return float(equals[np.argmin(np.abs(equals - DEFAULT_THRESHOLD))])

@@ -11,7 +11,7 @@ import numpy as np
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
 from tabular.errors import UserError, first_line
-from tabular.metrics.classification import HALF, classification_metrics, log_losses
+from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, log_losses
 from tabular.model.estimators import build, preprocessor, resolve, takes_sparse
 from tabular.model.thresholds import Tuned, tune
 from tabular.problem import Model
@@ -37,21 +37,21 @@ class Candidate:
     classes: int
     positive: int
     seed: int
-    threshold: float | str = HALF  # of two classes; or the metric of labels that it is tuned for
+    threshold: float | str = DEFAULT_THRESHOLD  # of two classes; or the metric of labels that it is tuned for
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A fitted preprocessor and classifier, and the classifier's log loss by iteration where it was followed."""
 
-    features: Any
+    preprocessor: Any
     classifier: Any
     classes: int
     curves: Curves
 
     def probabilities(self, X: Any) -> Array:
         """(n, classes) float64; a class that the training rows lacked has probability 0."""
-        return _probabilities(self.classifier, self.features.transform(X), self.classes)
+        return _probabilities(self.classifier, self.preprocessor.transform(X), self.classes)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class CrossValidation:
     scores: tuple[Mapping[str, float], ...]
     curves: Curves
     seconds: float
-    threshold: float = HALF
+    threshold: float = DEFAULT_THRESHOLD
 
     def summary(self) -> dict[str, float]:
         """`cv_<metric>_mean` and `cv_<metric>_std` over the folds; the deviation is of the folds, not of their mean."""
@@ -109,9 +109,9 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     """
     where = f"models.{candidate.name}"
     classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
-    features, Z = encode(candidate, X, sparse=takes_sparse(classifier))
-    followed = [] if validation is None else [(Z, y), (features.transform(validation[0]), validation[1])]
-    curves = fit_encoded(candidate, classifier, Z, y, followed)
+    features, X_encoded = encode(candidate, X, sparse=takes_sparse(classifier))
+    followed = [] if validation is None else [(X_encoded, y), (features.transform(validation[0]), validation[1])]
+    curves = fit_encoded(candidate, classifier, X_encoded, y, followed)
     return Fitted(features, classifier, candidate.classes, curves)
 
 
@@ -125,7 +125,7 @@ def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
 
 
 def fit_encoded(
-    candidate: Candidate, classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]] = ()
+    candidate: Candidate, classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]] = ()
 ) -> Curves:
     """Fit a classifier on prepared rows; gives its log loss by iteration on the rows that are `followed`.
 
@@ -139,7 +139,7 @@ def fit_encoded(
     # BLAS sums in another order with other threads: one thread gives the same bits on every machine
     with threadpool_limits(limits=1, user_api="blas"):
         try:
-            curves = _fit(classifier, Z, y, followed, candidate.classes)
+            curves = _fit(classifier, X_encoded, y, followed, candidate.classes)
         except Exception as error:  # libraries raise errors of their own, such as LightGBMError
             message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
             raise UserError(f"models.{candidate.name}: {message}") from error
@@ -210,7 +210,7 @@ def score(
     probabilities: Array,
     names: Sequence[str] | None = None,
     *,
-    threshold: float = HALF,
+    threshold: float = DEFAULT_THRESHOLD,
 ) -> Mapping[str, float]:
     """A candidate's metrics on rows."""
     return classification_metrics(
@@ -297,7 +297,7 @@ def permutation_importances(
     return {name: whole - float(np.mean(found)) for name, found in scores.items()}
 
 
-def _fit(classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]], classes: int) -> Curves:
+def _fit(classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]], classes: int) -> Curves:
     """Fit, and give the log loss by iteration on the rows that are followed."""
     names = ("training", "validation")
     if followed and type(classifier).__module__.startswith("lightgbm"):
@@ -305,9 +305,9 @@ def _fit(classifier: Any, Z: Any, y: Array, followed: Sequence[tuple[Any, Array]
         known = {name: rows for name, rows in zip(names, followed, strict=True) if np.isin(rows[1], y).all()}
         losses = _IterationLosses(known, np.unique(y), _points(classifier.get_params()["n_estimators"]))
         # it would ask its own metrics after each iteration
-        classifier.set_params(metric="None").fit(Z, y, callbacks=[losses])
+        classifier.set_params(metric="None").fit(X_encoded, y, callbacks=[losses])
         return losses.curves
-    classifier.fit(Z, y)
+    classifier.fit(X_encoded, y)
     if not (followed and hasattr(classifier, "staged_predict_proba")):
         return {}
     found = [_staged(classifier, A, b, classes) for A, b in followed]
@@ -337,8 +337,8 @@ class _IterationLosses:
 
         booster = env.model
         if env.iteration == env.begin_iteration and "validation" in self._followed:
-            Z = self._followed["validation"][0]
-            booster.add_valid(Dataset(Z, reference=booster.train_set, params=booster.params), "validation")
+            X_encoded = self._followed["validation"][0]
+            booster.add_valid(Dataset(X_encoded, reference=booster.train_set, params=booster.params), "validation")
         if env.iteration + 1 not in self._points:
             return
         self.curves["iteration"].append(env.iteration + 1)
@@ -357,9 +357,9 @@ class _IterationLosses:
         return "log_loss", loss, False
 
 
-def _staged(classifier: Any, Z: Any, y: Array, classes: int) -> dict[int, float]:
+def _staged(classifier: Any, X_encoded: Any, y: Array, classes: int) -> dict[int, float]:
     losses, points = {}, _points(_iterations(classifier))
-    for iteration, stage in enumerate(classifier.staged_predict_proba(Z), start=1):
+    for iteration, stage in enumerate(classifier.staged_predict_proba(X_encoded), start=1):
         if iteration in points:
             whole = spread(stage, classifier.classes_, classes)
             found = classification_metrics(y, whole, classes=range(classes), names=["log_loss"])
@@ -374,8 +374,8 @@ def _iterations(classifier: Any) -> int:
     return len(classifier.estimators_)
 
 
-def _probabilities(classifier: Any, Z: Any, classes: int) -> Array:
-    return spread(classifier.predict_proba(Z), classifier.classes_, classes)
+def _probabilities(classifier: Any, X_encoded: Any, classes: int) -> Array:
+    return spread(classifier.predict_proba(X_encoded), classifier.classes_, classes)
 
 
 def spread(probabilities: Array, seen: Array, classes: int) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular.errors import UserError
-from tabular.metrics.classification import HALF, Codes, Floats, confusion, predicted_codes, sign
+from tabular.metrics.classification import DEFAULT_THRESHOLD, Codes, Floats, confusion, predicted_codes, sign
 from tabular.plots import style
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def confusion_matrix(
     *,
     classes: Sequence[object],
     positive: int = 1,
-    threshold: float = HALF,
+    threshold: float = DEFAULT_THRESHOLD,
     title: str,
 ) -> Figure:
     """How many rows of each true class were predicted as which: counts as text, the row's shares as colours.
@@ -190,7 +190,7 @@ def confusion_matrix(
         figure, axes = style.new_figure(title, width=side + 1.9 + longest, height=side + 1.1 + slanted * 0.7 * longest)
         # aspect: the constrained layout cuts labels off axes whose sides are in a fixed proportion.
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
-        tuned = "" if threshold == HALF else f" ({style.text(classes[positive])} from {threshold:.3f} up)"
+        tuned = "" if threshold == DEFAULT_THRESHOLD else f" ({style.text(classes[positive])} from {threshold:.3f} up)"
         axes.set(xlabel=f"predicted class{tuned}", ylabel="true class")
         axes.grid(False)
         axes.tick_params(length=0)

@@ -46,7 +46,7 @@ def search_history(
     seconds : sequence of float
         Since the search began, at the end of each.
     complete : sequence of bool
-        Whether a trial was evaluated whole; one that was given up is drawn hollow, and is never the best.
+        Whether a trial was evaluated whole; one that was pruned is drawn hollow, and is never the best.
     baseline : float, optional
         The score that any model has to be above; written, not drawn: it may lie far away.
     metric : str
@@ -69,7 +69,7 @@ def search_history(
             style.say(axes, "No trial has a score.")
         shown, far = _in_view(values, greater_is_better)
         near = worked & ~far
-        for which, fill, label in ((near & whole, style.BLUE, "a trial"), (near & ~whole, "none", "given up")):
+        for which, fill, label in ((near & whole, style.BLUE, "a trial"), (near & ~whole, "none", "pruned")):
             if which.any():
                 axes.plot(at[which], shown[which], linestyle="", marker="o", markersize=5 if len(values) <= 200 else 3,
                           alpha=0.7, markeredgecolor=style.BLUE, markerfacecolor=fill, label=label)  # fmt: skip
@@ -195,7 +195,7 @@ def search_slices(
     greater_is_better: bool,
     title: str,
 ) -> Figure:
-    """The trials' scores along each hyperparameter, those that were given up hollow, the best one marked.
+    """The trials' scores along each hyperparameter, those that were pruned hollow, the best one marked.
 
     Parameters
     ----------

@@ -18,14 +18,16 @@ MOST_ROWS = 20
 Ends = tuple[float, float]
 
 
-def scores_with_intervals(scores: Mapping[str, float], sure: Mapping[str, Ends], *, metric: str, title: str) -> Figure:
+def scores_with_intervals(
+    scores: Mapping[str, float], intervals: Mapping[str, Ends], *, metric: str, title: str
+) -> Figure:
     """Each candidate's score on the holdout with its 95 % interval.
 
     Parameters
     ----------
     scores : mapping of model to float
         The first is drawn at the top.
-    sure : mapping of model to (low, high)
+    intervals : mapping of model to (low, high)
         The intervals.
     metric : str
         The score's name.
@@ -36,7 +38,7 @@ def scores_with_intervals(scores: Mapping[str, float], sure: Mapping[str, Ends],
     with style.house():
         figure, axes = style.new_figure(title, width=7, height=1.5 + 0.4 * max(len(scores), 2))
         axes.set_xlabel(f"{style.text(metric)} on the holdout, with 95 % intervals")
-        _draw_intervals(axes, list(scores), list(scores.values()), [sure[name] for name in scores])
+        _draw_intervals(axes, list(scores), list(scores.values()), [intervals[name] for name in scores])
         return figure
 
 
@@ -44,17 +46,17 @@ def worst_slices(
     names: Sequence[str],
     rows: Sequence[int],
     scores: Sequence[float],
-    sure: Sequence[Ends],
+    intervals: Sequence[Ends],
     *,
     whole: float,
     metric: str,
     title: str,
 ) -> Figure:
-    """The score of each slice with its 95 % interval, the worst at the top, beside that of all rows.
+    """The score of each slice with its 95 % intervals, the worst at the top, beside that of all rows.
 
     Parameters
     ----------
-    names, rows, scores, sure
+    names, rows, scores, intervals
         Of each slice: its name, how many rows it has, its score and the interval; the worst first.
     whole : float
         The score of all rows.
@@ -73,16 +75,16 @@ def worst_slices(
             return figure
         named = zip(names[:shown], rows, strict=False)
         labels = [f"{style.text(name, longest=34)}, {style.count(n, 'row', 'rows')}" for name, n in named]
-        _draw_intervals(axes, labels, scores[:shown], sure[:shown])
+        _draw_intervals(axes, labels, scores[:shown], intervals[:shown])
         axes.axvline(whole, color=style.FAINT, linestyle=":", label=f"all rows, {whole:.4g}")
         figure.legend(loc="outside lower left", fontsize=9)
         style.remark(axes, f"the worst {shown} of {len(names)}" if shown < len(names) else "")
         return figure
 
 
-def _draw_intervals(axes: Axes, labels: Sequence[str], values: Sequence[float], sure: Sequence[Ends]) -> None:
+def _draw_intervals(axes: Axes, labels: Sequence[str], values: Sequence[float], intervals: Sequence[Ends]) -> None:
     """Points with their intervals, one a line, the first at the top."""
-    for place, (value, (low, high)) in enumerate(zip(values, sure, strict=True)):
+    for place, (value, (low, high)) in enumerate(zip(values, intervals, strict=True)):
         if np.isfinite(low) and np.isfinite(high):
             axes.plot([low, high], [place, place], color=style.BLUE, linewidth=2, alpha=0.55, solid_capstyle="butt")
         if np.isfinite(value):

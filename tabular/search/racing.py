@@ -134,7 +134,7 @@ class _Encoded:
     y_scored: Array
 
 
-class Course:
+class TrialRunner:
     """The parts of one model's search, with what its trials share.
 
     Parameters
@@ -216,9 +216,9 @@ class Course:
             return self._scores(rows.y_scored, training.spread(probabilities, present, self._candidate.classes))
 
         if not self._looks_on(params):
-            training.fit_encoded(self._candidate, estimator, rows.bins.Z, rows.bins.y)
+            training.fit_encoded(self._candidate, estimator, rows.bins.X_encoded, rows.bins.y)
             return [score(estimator.predict_proba(rows.bins.Z_scored))]
-        return boosting.looks(estimator, rows.bins, score, most=self._most)
+        return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
 
     def _looks_on(self, params: Mapping[str, Any]) -> bool:
         """Whether the number of iterations is found by looking on."""
@@ -238,8 +238,8 @@ class Course:
         if number not in self._encoded:
             rows = self.parts[number].rows
             sparse = takes_sparse(self._estimator({}, threads=1))
-            features, Z = training.encode(self._candidate, self._X.iloc[rows.fit], sparse=sparse)
-            bins = boosting.Bins(Z, self._y[rows.fit], features.transform(self._X.iloc[rows.score]))
+            features, X_encoded = training.encode(self._candidate, self._X.iloc[rows.fit], sparse=sparse)
+            bins = boosting.Bins(X_encoded, self._y[rows.fit], features.transform(self._X.iloc[rows.score]))
             self._encoded[number] = _Encoded(bins, self._y[rows.score])
         return self._encoded[number]
 

@@ -28,7 +28,7 @@ class Trial:
     number, params
         Which it is, and its hyperparameters.
     score
-        The mean of its parts where it is complete; an estimate on the same scale where it was given up; None where it
+        The mean of its parts where it is complete; an estimate on the same scale where it was pruned; None where it
         failed, for the `reason`.
     is_complete, parts, found, seconds
         As its `Evaluation` says.
@@ -74,7 +74,7 @@ class Evaluation:
     parts
         The score of each, in an order that all trials of a search have in common.
     is_complete
-        Whether these are all parts, or the trial was given up after them.
+        Whether these are all parts, or the trial was pruned after them.
     found
         Hyperparameters that the evaluation chose by itself, such as a number of iterations.
     seconds
@@ -97,7 +97,7 @@ def search(
     trials: int,
     seed: int,
     executor: Executor,
-    lag: int = 1,
+    max_pending: int = 1,
     at_once: Callable[[], int] | None = None,
     is_over: Callable[[Sequence[Trial]], bool] = lambda trials: False,
     saved: Path | None = None,
@@ -117,8 +117,8 @@ def search(
     trials
         When to stop.
     seed
-        Of the suggestions: the same seed and lag suggest the same points.
-    executor, lag, at_once
+        Of the suggestions: the same seed and max_pending suggest the same points.
+    executor, max_pending, at_once
         Where trials are evaluated, what their suggestions see, and how many at this moment: see `ExecutorTrials`.
     is_over
         Asked of the trials that have ended, every tenth of a second, whether to stop; trials under way then do not
@@ -141,13 +141,13 @@ def search(
     Notes
     -----
     Bergstra, Bardenet, Bengio and Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; hyperopt.tpe. TPE
-    learns from all trials that did not fail. That of one which was given up is told as the best one's before it, and
+    learns from all trials that did not fail. That of one which was pruned is told as the best one's before it, and
     what it differed by on the parts that they share.
     """
     from hyperopt import fmin, tpe
 
     suggest = partial(tpe.suggest, n_startup_jobs=RANDOM_TRIALS)
-    made = _Made(executor, lag, at_once, space, start, is_over, tell)
+    made = _Made(executor, max_pending, at_once, space, start, is_over, tell)
     made.insert_trial_docs([_start(number, labelled(space, params)) for number, params in enumerate(start)])
     fmin(
         _Asked(objective),
@@ -201,14 +201,14 @@ class _Made(ExecutorTrials):
     def __init__(
         self,
         executor: Executor,
-        lag: int,
+        max_pending: int,
         at_once: Callable[[], int] | None,
         space: Space,
         start: Sequence[Mapping[str, Any]],
         is_over: Callable[[Sequence[Trial]], bool],
         tell: Callable[[Trial], None],
     ) -> None:
-        super().__init__(executor, lag=lag, at_once=at_once)
+        super().__init__(executor, max_pending=max_pending, at_once=at_once)
         self.made: list[Trial] = []
         self._seen: list[Trial] = []  # the same, without what only a store has use for
         self._told = 0
@@ -229,7 +229,8 @@ class _Made(ExecutorTrials):
         number, error = doc["tid"], doc["misc"].get("exception")
         if isinstance(error, BrokenExecutor):
             raise UserError(
-                "search: a process that evaluated a trial was killed; if memory ran out, search.lag: 1 needs the least"
+                "search: a process that evaluated a trial was killed; if memory ran out, search.max_pending: 1 needs "
+                "the least"
             ) from error
         params, result = self._params(number, point), doc["result"]
         took = self.suggest_seconds.get(number, 0.0)
@@ -258,7 +259,7 @@ class _Made(ExecutorTrials):
         return {name: drawn[name] for name in self._names if name in drawn}
 
     def _estimate(self, score: float, parts: tuple[float, ...]) -> float:
-        """What a trial that was given up would have come to: the best one's score, and what it differed by so far."""
+        """What a trial that was pruned would have come to: the best one's score, and what it differed by so far."""
         complete = [trial for trial in self.made if trial.is_complete]
         if not complete:
             return score

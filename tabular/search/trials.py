@@ -1,7 +1,7 @@
 """Hyperopt's trials on any executor: as many at once as it takes, and the same ones however many that are.
 
 Hyperopt's own parallel trials (SparkTrials) suggest from whatever has ended by then, so that the clock has a say in
-every suggestion. Here the suggestion for trial t sees exactly the trials up to t - lag; with a lag of 1 this is
+every suggestion. Here the suggestion for trial t sees exactly the trials up to t - max_pending; with 1 this is
 Hyperopt's serial search.
 """
 
@@ -33,15 +33,16 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
     ----------
     executor
         Of threads, of processes, of a cluster; the latter two need an objective and results that can be pickled.
-    lag
-        The suggestion for trial t sees the results of the trials 0 to t - lag, so that at most `lag` are under way.
+    max_pending
+        The suggestion for trial t sees the results of the trials 0 to t - max_pending, so that at most `max_pending`
+        are under way.
     at_once
-        How many may be under way at this moment, the lag permitting; by default as many as the lag allows.
+        How many may be under way at this moment, max_pending permitting; by default as many as that.
 
     Raises
     ------
     ValueError
-        For a lag below 1.
+        For a max_pending below 1.
 
     Notes
     -----
@@ -52,12 +53,12 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
 
     """
 
-    def __init__(self, executor: Executor, *, lag: int = 1, at_once: Callable[[], int] | None = None) -> None:
+    def __init__(self, executor: Executor, *, max_pending: int = 1, at_once: Callable[[], int] | None = None) -> None:
         super().__init__()
-        if lag < 1:
-            raise ValueError(f"lag is {lag}: a suggestion cannot see its own trial")
-        self.lag = lag
-        self.at_once = at_once or (lambda: lag)
+        if max_pending < 1:
+            raise ValueError(f"max_pending is {max_pending}: a suggestion cannot see its own trial")
+        self.max_pending = max_pending
+        self.at_once = at_once or (lambda: max_pending)
         self._executor = executor
         self.suggest_seconds: dict[int, float] = {}  # by the trial's number, what its suggestion took
 
@@ -172,11 +173,11 @@ class _Queue:
 
     def _start(self) -> None:
         """Start as many trials as may be under way, those that have ended but not in their turn not counted."""
-        while (number := self._started) < min(self._most, self._done + self._trials.lag):
+        while (number := self._started) < min(self._most, self._done + self._trials.max_pending):
             under_way = sum(not future.done() for future in self._futures.values())
             if under_way >= max(1, self._trials.at_once()):
                 return
-            seen = self._docs[: max(0, number - self._trials.lag + 1)]
+            seen = self._docs[: max(0, number - self._trials.max_pending + 1)]
             if number >= self._first:
                 self._docs.append(self._suggest(number, seen))
             doc = self._docs[number]

@@ -16,7 +16,7 @@ from tabular.model.boosting import (
     affordable_iterations,
     finds_iterations,
     look_every,
-    looks,
+    staged_scores,
 )
 
 
@@ -56,7 +56,9 @@ def log_loss(y: Any) -> Any:
 def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, params: dict[str, Any]) -> None:
     X, y = rows(400, classes)
     seen = []
-    looks(classifier(**params), Bins(X[:300], y[:300], X[300:]), lambda p: (seen.append(p.copy()), (0.0, 0.0))[1])
+    staged_scores(
+        classifier(**params), Bins(X[:300], y[:300], X[300:]), lambda p: (seen.append(p.copy()), (0.0, 0.0))[1]
+    )
     assert len(seen) == PATIENCE + 1  # nothing is gained after the first look
     for number, probabilities in list(enumerate(seen, start=1))[::2]:
         fitted = classifier(n_estimators=number * look_every(params["learning_rate"]), **params).fit(X[:300], y[:300])
@@ -65,7 +67,7 @@ def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, par
 
 def test_a_fit_ends_where_nothing_is_gained_for_a_while() -> None:
     X, y = rows(600, 2)
-    found = looks(classifier(learning_rate=0.3), Bins(X[:400], y[:400], X[400:]), log_loss(y[400:]))
+    found = staged_scores(classifier(learning_rate=0.3), Bins(X[:400], y[:400], X[400:]), log_loss(y[400:]))
     followed = [score for score, _ in found]
     assert len(followed) - 1 - int(np.argmax(followed)) == PATIENCE
 
@@ -74,7 +76,7 @@ def test_a_fit_ends_where_nothing_is_gained_for_a_while() -> None:
 def test_a_fit_that_always_gains_ends_all_the_same(most: int, taken: int) -> None:
     X, y = rows(300, 2)
     told = iter(range(10_000))
-    assert len(looks(classifier(), Bins(X, y, X), lambda p: (float(next(told)), 0.0), most=most)) == taken
+    assert len(staged_scores(classifier(), Bins(X, y, X), lambda p: (float(next(told)), 0.0), most=most)) == taken
 
 
 @given(st.floats(0.1, 10_000), st.integers(1, 10**10))
@@ -88,17 +90,17 @@ def test_bins_are_built_once_for_all_that_cuts_them_alike() -> None:
     X, y = rows(300, 2)
     bins = Bins(X, y, X)
     for leaves in (4, 8, 16):
-        looks(classifier(num_leaves=leaves, min_child_samples=leaves), bins, lambda p: (0.0, 0.0))
+        staged_scores(classifier(num_leaves=leaves, min_child_samples=leaves), bins, lambda p: (0.0, 0.0))
     assert len(bins._made) == 1
-    looks(classifier(max_bin=15), bins, lambda p: (0.0, 0.0))
+    staged_scores(classifier(max_bin=15), bins, lambda p: (0.0, 0.0))
     assert len(bins._made) == 2
 
 
 def test_other_bins_give_what_the_classifier_gives_with_them() -> None:
     X, y = rows(300, 2)
     bins, seen = Bins(X, y, X), []
-    looks(classifier(), bins, lambda p: (0.0, 0.0))
-    looks(classifier(max_bin=7), bins, lambda p: (seen.append(p.copy()), (0.0, 0.0))[1])
+    staged_scores(classifier(), bins, lambda p: (0.0, 0.0))
+    staged_scores(classifier(max_bin=7), bins, lambda p: (seen.append(p.copy()), (0.0, 0.0))[1])
     fitted = classifier(max_bin=7, n_estimators=10).fit(X, y)
     assert seen[0] == pytest.approx(fitted.predict_proba(X), abs=1e-12)
 
@@ -107,7 +109,7 @@ def test_more_threads_change_no_bit() -> None:
     X, y = rows(4_000, 2)
     one, two = (
         # beside another busy process two threads wait for each other most of the time: a few iterations are enough
-        looks(classifier(n_jobs=n, learning_rate=0.3), Bins(X, y, X[:999]), log_loss(y[:999]), most=30)
+        staged_scores(classifier(n_jobs=n, learning_rate=0.3), Bins(X, y, X[:999]), log_loss(y[:999]), most=30)
         for n in (1, 2)
     )
     assert one == two

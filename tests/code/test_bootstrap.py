@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular.evaluation.bootstrap import FEWEST, MOST_DRAWS, RESAMPLES_ONE_BY_ONE, draws, interval, resampled
-from tabular.metrics.classification import METRICS, Answers, answered, metric
+from tabular.metrics.classification import METRICS, Predictions, as_predictions, metric
 
 Array = np.ndarray
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> tuple[Answers, int]:
+def tables(draw: st.DrawFn) -> tuple[Predictions, int]:
     """Answers with ties and, now and then, a class that is hardly there."""
     k, n = draw(st.integers(2, 4)), draw(st.integers(4, 40))
     seed = draw(st.integers(0, 2**31 - 1))
@@ -20,13 +20,13 @@ def tables(draw: st.DrawFn) -> tuple[Answers, int]:
     y = generator.integers(0, k, n) if draw(st.booleans()) else np.minimum(generator.poisson(0.2, n), k - 1)
     weights = generator.integers(0, 4, (n, k)) + 1e-3
     positive = draw(st.sampled_from([None, 0, 1])) if k == 2 else None
-    return answered(y, weights / weights.sum(axis=1, keepdims=True), classes=k, positive=positive), seed
+    return as_predictions(y, weights / weights.sum(axis=1, keepdims=True), classes=k, positive=positive), seed
 
 
 @pytest.mark.parametrize("name", [*METRICS, "f1_macro", "neg_log_loss"])
 @given(tables())
 @settings(max_examples=25, deadline=None)
-def test_a_resamples_metric_is_that_of_its_rows(name: str, table: tuple[Answers, int]) -> None:
+def test_a_resamples_metric_is_that_of_its_rows(name: str, table: tuple[Predictions, int]) -> None:
     answers, seed = table
     if name == "neg_log_loss" and len(answers.present) < answers.probabilities.shape[1]:
         return  # scikit-learn's own refuses rows that lack a class
@@ -56,7 +56,7 @@ def test_models_are_scored_on_the_same_resamples() -> None:
     generator = np.random.default_rng(0)
     y = generator.integers(0, 2, 100)
     p = generator.random(100)
-    one = answered(y, np.column_stack([1 - p, p]), classes=2)
+    one = as_predictions(y, np.column_stack([1 - p, p]), classes=2)
     values = resampled({"a": one, "b": one}, ["roc_auc", "log_loss"], seed=3, resamples=20)
     for name in ("roc_auc", "log_loss"):
         assert (values["a"][name] == values["b"][name]).all()
@@ -71,7 +71,7 @@ def test_a_table_of_many_rows_gets_fewer_resamples() -> None:
 
 def test_a_metric_without_a_short_way_gets_fewer_resamples() -> None:
     y = np.tile([0, 1], 10)
-    answers = answered(y, np.column_stack([1 - y * 0.6, y * 0.6]), classes=2)
+    answers = as_predictions(y, np.column_stack([1 - y * 0.6, y * 0.6]), classes=2)
     assert len(resampled({"a": answers}, ["f1_macro"], seed=0)["a"]["f1_macro"]) == RESAMPLES_ONE_BY_ONE
 
 
@@ -80,7 +80,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     for seed in range(300):
         right = np.random.default_rng(seed).random(200) < 0.8
         p = np.where(right, 0.9, 0.1)
-        answers = answered(np.ones(200, dtype=int), np.column_stack([1 - p, p]), classes=2)
+        answers = as_predictions(np.ones(200, dtype=int), np.column_stack([1 - p, p]), classes=2)
         found = interval(resampled({"a": answers}, ["accuracy"], seed=seed, resamples=400)["a"]["accuracy"])
         covered += found.low <= 0.8 <= found.high
     assert 0.90 <= covered / 300 <= 0.99

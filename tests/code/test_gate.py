@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.gate import Comparison, TieBreak, check, compare
 from tabular.evaluation.slices import Scored, Slice
-from tabular.metrics.classification import METRICS, answered, classification_metrics
+from tabular.metrics.classification import METRICS, as_predictions, classification_metrics
 from tabular.problem import Bound, Limits
 
 Array = np.ndarray
@@ -35,7 +35,7 @@ def compared(
     threshold: float = 0.5,
     resamples: int = 200,
 ) -> Comparison:
-    contenders = answered(y, challenger, classes=2, threshold=threshold), answered(y, champion, classes=2)
+    contenders = as_predictions(y, challenger, classes=2, threshold=threshold), as_predictions(y, champion, classes=2)
     return compare(*contenders, metric, confidence=0.95, seed=seed, groups=groups, resamples=resamples)
 
 

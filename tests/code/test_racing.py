@@ -14,7 +14,7 @@ from tabular.errors import UserError
 from tabular.model.training import Candidate, cross_validate
 from tabular.problem import Model
 from tabular.search import racing
-from tabular.search.racing import Course, Part, goes_on, parts
+from tabular.search.racing import Part, TrialRunner, goes_on, parts
 from tabular.search.search import Point, Trial
 
 LIGHTGBM = {"estimator": "lightgbm.LGBMClassifier", "space": {"num_leaves": {"type": "int", "low": 2, "high": 32}}}
@@ -39,10 +39,10 @@ def candidate(model: dict[str, Any], classes: int = 2, **params: Any) -> Candida
 
 def course(
     model: dict[str, Any], metric: str = "roc_auc", n: int = 600, classes: int = 2
-) -> tuple[Course, Any, Any, Any]:
+) -> tuple[TrialRunner, Any, Any, Any]:
     X, y = rows(n, classes)
     folds = cut(y, None, by="random", folds=3, seed=0)
-    made = Course(candidate(model, classes), X, y, parts(folds, latest_first=False, seed=0), metric)
+    made = TrialRunner(candidate(model, classes), X, y, parts(folds, latest_first=False, seed=0), metric)
     made.prepare()
     return made, X, y, folds
 
@@ -110,10 +110,10 @@ def test_a_trial_does_not_depend_on_those_before_it_in_its_process() -> None:
     assert alone.run(Point({"num_leaves": 9})).parts == after.run(Point({"num_leaves": 9})).parts
 
 
-def test_a_trial_that_is_not_of_the_best_third_is_given_up_after_a_fold() -> None:
+def test_a_trial_that_is_not_of_the_best_third_is_pruned_after_a_fold() -> None:
     seen = tuple(Trial(number, {}, 0.99, parts=(0.99, 0.99, 0.99)) for number in range(5))
-    given_up = course(LIGHTGBM)[0].run(Point({}, seen))
-    assert (given_up.is_complete, len(given_up.parts)) == (False, 1)
+    pruned = course(LIGHTGBM)[0].run(Point({}, seen))
+    assert (pruned.is_complete, len(pruned.parts)) == (False, 1)
 
 
 def test_a_given_point_is_evaluated_whole_whatever_was_before_it() -> None:
@@ -124,7 +124,7 @@ def test_a_given_point_is_evaluated_whole_whatever_was_before_it() -> None:
 def test_a_fold_without_a_second_class_is_told() -> None:
     X, y = rows()
     alone = Fold(np.arange(300), 300 + np.flatnonzero(y[300:] == 0))
-    made = Course(candidate(LOGISTIC), X, y, [Part(alone)], "roc_auc")
+    made = TrialRunner(candidate(LOGISTIC), X, y, [Part(alone)], "roc_auc")
     with pytest.raises(UserError, match="roc_auc has no value"):
         made.run(Point({}))
 

@@ -81,17 +81,19 @@ def test_what_the_start_lacks_is_left_to_the_estimator() -> None:
 
 @given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 3))
 @settings(max_examples=6, deadline=None)
-def test_workers_and_delays_change_no_trial(seed: int, lag: int, workers: int) -> None:
+def test_workers_and_delays_change_no_trial(seed: int, max_pending: int, workers: int) -> None:
     def late(params: dict[str, Any]) -> float:
         time.sleep(random.uniform(0, 0.01))
         return params["share"]
 
-    assert run(late, seed=seed, lag=lag, workers=workers, trials=25) == run(seed=seed, lag=lag, trials=25)
+    assert run(late, seed=seed, max_pending=max_pending, workers=workers, trials=25) == run(
+        seed=seed, max_pending=max_pending, trials=25
+    )
 
 
 def test_the_trials_are_told_in_their_order() -> None:
     told: list[Trial] = []
-    assert run(workers=3, lag=3, trials=12, tell=told.append) == told
+    assert run(workers=3, max_pending=3, trials=12, tell=told.append) == told
 
 
 @given(st.integers(0, 50), st.integers(-5, 20), st.integers(1, 30), st.booleans())
@@ -160,10 +162,10 @@ def test_of_equal_trials_the_first_is_the_best() -> None:
     assert best([Trial(0, {}, 0.5), Trial(1, {}, 0.7), Trial(2, {}, 0.7)]).number == 1
 
 
-def test_one_that_failed_or_was_given_up_is_never_the_best() -> None:
+def test_one_that_failed_or_was_pruned_is_never_the_best() -> None:
     failed = Trial(0, {}, None, is_complete=False, reason="no")
-    given_up = Trial(1, {}, 0.9, is_complete=False)
-    assert best([failed, given_up, Trial(2, {}, -0.7)]).number == 2
+    pruned = Trial(1, {}, 0.9, is_complete=False)
+    assert best([failed, pruned, Trial(2, {}, -0.7)]).number == 2
 
 
 def test_a_trial_that_fails_has_a_reason_and_the_search_goes_on() -> None:
@@ -196,7 +198,7 @@ def die(point: Point) -> Evaluation:
 
 @given(st.integers(1, 5), st.integers(1, 3))
 @settings(max_examples=6, deadline=None)
-def test_a_trial_is_given_those_that_its_suggestion_saw(lag: int, workers: int) -> None:
+def test_a_trial_is_given_those_that_its_suggestion_saw(max_pending: int, workers: int) -> None:
     asked: dict[float, Point] = {}
 
     def noted(point: Point) -> Evaluation:
@@ -205,14 +207,14 @@ def test_a_trial_is_given_those_that_its_suggestion_saw(lag: int, workers: int) 
         return Evaluation(point.params["share"])
 
     with ThreadPoolExecutor(workers) as executor:
-        made = search(noted, SPACE, start=[START], trials=14, seed=0, executor=executor, lag=lag)
+        made = search(noted, SPACE, start=[START], trials=14, seed=0, executor=executor, max_pending=max_pending)
     for number, trial in enumerate(made):
         point = asked[trial.params["share"]]
-        assert point.seen == tuple(made[: max(0, number - lag + 1)])
+        assert point.seen == tuple(made[: max(0, number - max_pending + 1)])
         assert point.is_given == (number == 0)
 
 
-def test_a_trial_that_was_given_up_is_told_as_the_best_and_what_it_was_worse_by() -> None:
+def test_a_trial_that_was_pruned_is_told_as_the_best_and_what_it_was_worse_by() -> None:
     parts = iter([(0.5, 0.7), (0.6, 0.9), (0.4,), (0.7, 0.6)])
 
     def raced(point: Point) -> Evaluation:

@@ -1,4 +1,4 @@
-"""Pictures of a search, with trials that failed, were given up, or had no use for a hyperparameter."""
+"""Pictures of a search, with trials that failed, were pruned, or had no use for a hyperparameter."""
 
 import warnings
 
@@ -38,14 +38,14 @@ def test_a_history_is_drawn(scores, greater_is_better, tmp_path):
 
 
 @pytest.mark.parametrize(("greater_is_better", "best"), [(True, [0.1, 0.1, 0.9, 0.9]), (False, [0.1, 0.1, 0.1, 0.04])])
-def test_the_best_so_far_passes_over_trials_that_failed_or_were_given_up(greater_is_better, best):
+def test_the_best_so_far_passes_over_trials_that_failed_or_were_pruned(greater_is_better, best):
     scores = [0.1, np.nan, 0.9, 0.04, 1.0, 0.0]
     figure = history(scores, [True, False, True, True, False, False], greater_is_better=greater_is_better)
     line = next(line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post")
     assert line.get_ydata().tolist() == [*best, best[-1], best[-1]]
     words = text_of(figure)
     assert "1 failed trial" in words
-    assert "given up" in words
+    assert "pruned" in words
 
 
 def test_a_history_says_what_any_model_has_to_be_above():

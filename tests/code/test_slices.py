@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tabular.errors import UserError
 from tabular.evaluation import slices
-from tabular.metrics.classification import answered, classification_metrics
+from tabular.metrics.classification import as_predictions, classification_metrics
 
 VALUES = st.one_of(st.none(), st.sampled_from(["a", "b", "c"])), st.one_of(st.none(), st.floats(-1e6, 1e6))
 
@@ -52,11 +52,11 @@ def test_a_slices_metrics_are_those_of_its_rows_and_the_worst_comes_first() -> N
     wrong = np.repeat([0.05, 0.4, 0.2, 0.0], [60, 60, 60, 20])
     p = np.where(generator.random(200) < wrong, 1 - y, y) * 0.8 + 0.1
     frame = pd.DataFrame({"who": np.repeat(["good", "bad", "fair", "few"], [60, 60, 60, 20])})
-    answers = answered(y, np.column_stack([1 - p, p]), classes=2)
+    answers = as_predictions(y, np.column_stack([1 - p, p]), classes=2)
     found = slices.score(slices.cut(frame, ["who"]), answers, ["accuracy", "roc_auc"], seed=0)
     assert [one.slice.value for one in found] == ["bad", "fair", "good", "few"]
     rows = found[0].slice.rows
     alone = classification_metrics(y[rows], answers.probabilities[rows], classes=[0, 1], names=["accuracy", "roc_auc"])
     assert found[0].metrics == alone
-    assert found[0].sure.low < found[0].metrics["accuracy"] < found[0].sure.high
+    assert found[0].interval.low < found[0].metrics["accuracy"] < found[0].interval.high
     assert slices.worst(found, "accuracy") == found[0]

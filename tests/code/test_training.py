@@ -287,7 +287,7 @@ def test_found_hyperparameters_go_over_the_models_own() -> None:
 def test_the_informative_column_is_the_most_important(estimator: str) -> None:
     X, y = rows()
     fitted = fit(candidate(estimator), X, y, threads=1)
-    found = importances(fitted.features, fitted.classifier)
+    found = importances(fitted.preprocessor, fitted.classifier)
     assert found is not None
     assert max(found[1], key=found[1].__getitem__) == "signal"
 
@@ -295,7 +295,7 @@ def test_the_informative_column_is_the_most_important(estimator: str) -> None:
 def test_a_model_that_tells_no_importance_is_asked_by_permutation() -> None:
     X, y = rows()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
-    assert importances(fitted.features, fitted.classifier) is None
+    assert importances(fitted.preprocessor, fitted.classifier) is None
 
 
 def test_permuting_the_informative_column_costs_the_most() -> None:

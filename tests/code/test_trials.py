@@ -49,14 +49,14 @@ def run(trials, objective=bowl, *, space=SPACE, seed=3, evals=30, **options):
     return [(doc["tid"], doc["misc"]["vals"], doc["result"]) for doc in trials.trials]
 
 
-def on(workers, *, lag, **options):
+def on(workers, *, max_pending, **options):
     with ThreadPoolExecutor(workers) as executor:
-        return run(ExecutorTrials(executor, lag=lag, at_once=lambda: workers), **options)
+        return run(ExecutorTrials(executor, max_pending=max_pending, at_once=lambda: workers), **options)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_with_a_lag_of_one_it_is_hyperopts_serial_search(seed):
-    assert on(3, lag=1, seed=seed) == run(hyperopt.Trials(), seed=seed)
+    assert on(3, max_pending=1, seed=seed) == run(hyperopt.Trials(), seed=seed)
 
 
 def test_points_to_begin_with_are_hyperopts_too():
@@ -71,13 +71,13 @@ def test_points_to_begin_with_are_hyperopts_too():
 
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
 @settings(max_examples=8, deadline=None)
-def test_the_same_lag_makes_the_same_trials_whatever_the_workers_and_the_delays(lag, workers, seed):
-    calm = on(1, lag=lag, seed=seed)
-    assert on(workers, lag=lag, seed=seed, objective=slow) == calm
+def test_the_same_lag_makes_the_same_trials_whatever_the_workers_and_the_delays(max_pending, workers, seed):
+    calm = on(1, max_pending=max_pending, seed=seed)
+    assert on(workers, max_pending=max_pending, seed=seed, objective=slow) == calm
 
 
 def test_another_lag_makes_other_trials():
-    assert on(2, lag=4) != on(2, lag=1)
+    assert on(2, max_pending=4) != on(2, max_pending=1)
 
 
 def test_no_more_are_under_way_than_may_be_at_this_moment():
@@ -91,7 +91,7 @@ def test_no_more_are_under_way_than_may_be_at_this_moment():
         return bowl(point)
 
     with ThreadPoolExecutor(8) as executor:
-        run(ExecutorTrials(executor, lag=6, at_once=lambda: 2), watched, evals=12)
+        run(ExecutorTrials(executor, max_pending=6, at_once=lambda: 2), watched, evals=12)
     assert max(most) == 2
 
 
@@ -110,7 +110,7 @@ def test_a_worker_whose_trial_ends_out_of_turn_goes_on_at_once(monkeypatch):
                 first.set()
         return bowl(point)
 
-    assert len(on(2, lag=4, objective=held, evals=4)) == 4
+    assert len(on(2, max_pending=4, objective=held, evals=4)) == 4
 
 
 def fails_at_times(point):
@@ -120,14 +120,14 @@ def fails_at_times(point):
 
 
 def test_a_failed_trial_is_what_it_is_in_hyperopt():
-    ours = on(2, lag=1, objective=fails_at_times, catch_eval_exceptions=True)
+    ours = on(2, max_pending=1, objective=fails_at_times, catch_eval_exceptions=True)
     assert ours == run(hyperopt.Trials(), fails_at_times, catch_eval_exceptions=True)
     assert len(ours) < 30
 
 
 def test_an_error_ends_a_search_that_does_not_catch_it():
     with pytest.raises(ValueError, match="too many"):
-        on(2, lag=2, objective=fails_at_times)
+        on(2, max_pending=2, objective=fails_at_times)
 
 
 def test_trials_that_had_ended_before_their_turn_count_when_it_is_over():
@@ -143,14 +143,14 @@ def test_trials_that_had_ended_before_their_turn_count_when_it_is_over():
             return len(self.trials) > 0
 
     with ThreadPoolExecutor(3) as executor:
-        ended = run(UntilOne(executor, lag=3), objective=objective)
+        ended = run(UntilOne(executor, max_pending=3), objective=objective)
     assert [number for number, _, _ in ended] == [0, 1, 2]
 
 
 def test_a_threshold_ends_it_at_the_same_trial_whatever_the_delays():
-    calm = on(1, lag=3, loss_threshold=1.0)
+    calm = on(1, max_pending=3, loss_threshold=1.0)
     assert len(calm) < 30
-    assert on(3, lag=3, loss_threshold=1.0, objective=slow) == calm
+    assert on(3, max_pending=3, loss_threshold=1.0, objective=slow) == calm
 
 
 def test_a_function_that_stops_it_sees_the_trials_in_their_order():
@@ -160,25 +160,25 @@ def test_a_function_that_stops_it_sees_the_trials_in_their_order():
         seen.append(trials.tids)
         return len(trials.tids) == 5, [*state, 1]
 
-    assert len(on(3, lag=3, early_stop_fn=stop, objective=slow)) == 5
+    assert len(on(3, max_pending=3, early_stop_fn=stop, objective=slow)) == 5
     assert seen == [list(range(number + 1)) for number in range(5)]
 
 
 def test_time_ends_it_after_an_unbroken_beginning():
-    whole = on(2, lag=2)
-    cut = on(2, lag=2, timeout=0.15, objective=lambda point: time.sleep(0.03) or bowl(point))
+    whole = on(2, max_pending=2)
+    cut = on(2, max_pending=2, timeout=0.15, objective=lambda point: time.sleep(0.03) or bowl(point))
     assert 1 <= len(cut) < 30
     assert cut == whole[: len(cut)]
 
 
 def test_one_trial_ends_whatever_the_time():
-    assert 1 <= len(on(2, lag=2, timeout=1e-9)) <= 2  # the second may have ended beside it
+    assert 1 <= len(on(2, max_pending=2, timeout=1e-9)) <= 2  # the second may have ended beside it
 
 
 def test_a_search_that_was_killed_goes_on_from_what_it_saved(tmp_path):
     saved = str(tmp_path / "trials")
-    whole = on(2, lag=3)
-    on(2, lag=3, evals=11, trials_save_file=saved)
+    whole = on(2, max_pending=3)
+    on(2, max_pending=3, evals=11, trials_save_file=saved)
     evaluated = []
     with (tmp_path / "trials").open("a") as file:
         file.write('{"tid": 11, "va')  # it was killed while it wrote
@@ -187,16 +187,16 @@ def test_a_search_that_was_killed_goes_on_from_what_it_saved(tmp_path):
         evaluated.append(point)
         return bowl(point)
 
-    assert on(2, lag=3, objective=noted, trials_save_file=saved) == whole
+    assert on(2, max_pending=3, objective=noted, trials_save_file=saved) == whole
     assert len(evaluated) == 19
 
 
 def test_what_another_search_saved_is_not_taken_for_its_own(tmp_path):
     saved = str(tmp_path / "trials")
-    on(2, lag=3, seed=1, evals=10, trials_save_file=saved)
-    assert on(2, lag=3, seed=2, trials_save_file=saved) == on(2, lag=3, seed=2)
+    on(2, max_pending=3, seed=1, evals=10, trials_save_file=saved)
+    assert on(2, max_pending=3, seed=2, trials_save_file=saved) == on(2, max_pending=3, seed=2)
 
 
 def test_a_lag_below_one_is_refused():
-    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="lag is 0"):
-        ExecutorTrials(executor, lag=0)
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="max_pending is 0"):
+        ExecutorTrials(executor, max_pending=0)

@@ -350,9 +350,9 @@ def test_a_column_that_no_model_sees_is_kept_for_slices_in_the_holdout_alone(tmp
     assert "town" not in [column.name for column in made.schema.columns]
     held_out = datasets.load(tmp_path / "holdout.parquet", made.schema)
     expected = frame().set_index("row").loc[held_out.frame["row"], "town"]
-    assert list(held_out.aside) == ["town"]
-    assert list(held_out.aside["town"]) == list(expected)
-    assert list(datasets.load(tmp_path / "train.parquet", made.schema).aside) == []
+    assert list(held_out.slice_only) == ["town"]
+    assert list(held_out.slice_only["town"]) == list(expected)
+    assert list(datasets.load(tmp_path / "train.parquet", made.schema).slice_only) == []
 
 
 def test_what_slices_are_of_has_no_part_in_what_is_learnt_from(tmp_path: Path) -> None:

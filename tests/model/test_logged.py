@@ -130,7 +130,7 @@ def test_a_model_answers_elsewhere_without_this_repository(kind: str, shelf: dic
 def test_mlflows_own_lightgbm_flavor_loads_the_booster(classes: int, shelf: dict) -> None:
     one = shelf["lightgbm", classes]
     booster = mlflow.lightgbm.load_model(one.uri)
-    found = booster.predict(one.fitted.features.transform(one.data.X))
+    found = booster.predict(one.fitted.preprocessor.transform(one.data.X))
     expected = one.fitted.probabilities(one.data.X)
     assert np.array_equal(found, expected[:, 1] if classes == 2 else expected)
 

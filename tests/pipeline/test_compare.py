@@ -169,7 +169,7 @@ def test_the_best_trials_of_all_searches_are_compared(lab, trials):
     assert all(what.startswith("trial ") for what in found["what"])
 
 
-def test_the_estimate_of_a_trial_that_was_given_up_is_not_compared(lab, trials):
+def test_the_estimate_of_a_trial_that_was_pruned_is_not_compared(lab, trials):
     best, second = lab.columns(trials)["run"][:2]
     lab.store.client.set_tag(best, "tabular.given_up", "after 1 part")
     try:

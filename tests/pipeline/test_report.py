@@ -141,7 +141,7 @@ def test_every_row_of_the_holdout_is_in_one_slice_of_each_column(store, lab):
 def test_the_leaderboard_says_how_sure_it_is_and_how_far_behind_the_second_is(store, lab):
     first, second = json.loads(store.artifact(lab["evaluate"].run, "evaluation.json").read_text())["candidates"]
     for one in (first, second):
-        low, high = one["sure"]["roc_auc"]
+        low, high = one["intervals"]["roc_auc"]
         assert low < one["metrics"]["roc_auc"] < high
     assert first["behind"] is None
     low, high = second["behind"]
