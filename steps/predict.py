@@ -25,6 +25,7 @@ from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DRIFT_OF_INPUTS, DRIFT_OF_SCORES, TRAIN, digest_tag
 from tabular import digests
 from tabular.data import datasets, sources, tables
+from tabular.data.columns import AS_USUAL, Reading
 from tabular.data.datasets import ARROW
 from tabular.errors import UserError, listed, nearest
 from tabular.evaluation import drift
@@ -128,12 +129,12 @@ def _output(given: str, source: str) -> Path:
     return path
 
 
-def _reading(step: Step, asked: Origin) -> tables.Reading:
+def _reading(step: Step, asked: Origin) -> Reading:
     """How the problem that the model was trained for says that its table is read; as usual where it is gone."""
     try:
         return datasets.reading(lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder))
     except UserError:
-        return tables.AS_USUAL
+        return AS_USUAL
 
 
 def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) -> list[str]:

@@ -14,7 +14,7 @@ from steps.model.served import TabularModel
 from steps.run import artifacts, lookup
 from steps.run.step import Step
 from steps.run.tags import DATASET, EVALUATION
-from tabular.data import tables
+from tabular.data import parquet
 from tabular.data.datasets import Column
 from tabular.errors import UserError, first_line
 from tabular.evaluation import drift
@@ -62,7 +62,7 @@ def of_inputs(step: Step, origin: Origin, model: TabularModel) -> Reference:
     def read() -> Reference:
         path = _training_rows(step, origin)
         names = [column.name for column in columns(model)]
-        found = drift.tally(lambda: tables.parquet_blocks(path, names), columns(model), _rows(path))
+        found = drift.tally(lambda: parquet.blocks(path, names), columns(model), _rows(path))
         return Reference(f"the {_rows(path):,} training rows of run {origin.dataset}", found)
 
     return _or_why(read)
@@ -85,7 +85,7 @@ def _of_holdout(step: Step, origin: Origin, model: TabularModel) -> Reference:
     run = lookup.run(step.client, origin.evaluation, EVALUATION, "evaluate")
     path = artifacts.artifact(run, f"{artifacts.PREDICTIONS}/{origin.candidate}.parquet", step.folder)
     asked = scores(model)
-    found = drift.tally(lambda: tables.parquet_blocks(path, [column.name for column in asked]), asked, _rows(path))
+    found = drift.tally(lambda: parquet.blocks(path, [column.name for column in asked]), asked, _rows(path))
     return Reference(f"{_rows(path):,} holdout rows, as run {origin.evaluation} judged the model", found)
 
 
@@ -93,7 +93,7 @@ def _of_training(step: Step, origin: Origin, model: TabularModel) -> Reference:
     path = _training_rows(step, origin)
     rows, generator = _rows(path), np.random.default_rng(0)
     scored = []
-    for batch in tables.parquet_blocks(path, [column.name for column in columns(model)]):
+    for batch in parquet.blocks(path, [column.name for column in columns(model)]):
         some = batch.filter(pa.array(generator.random(len(batch)) < MOST_SCORED / rows))
         scored.append(answered(model.predict(None, some.to_pandas()), scores(model)))
     number = sum(map(len, scored))

@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabular.data.columns import Reading
 from tabular.data.profiles import Profile
-from tabular.data.tables import Reading, Table
+from tabular.data.tables import Table
 from tabular.errors import UserError, first_line, listed, nearest
 from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, Problem, Split
 

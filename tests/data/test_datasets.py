@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tabular.data import datasets, tables
+from tabular.data import columns, datasets
 from tabular.data.datasets import SPLIT_KEY, Prepared, Schema
 from tabular.data.folds import cut
 from tabular.data.tables import scan
@@ -208,7 +208,7 @@ def test_of_duplicates_the_first_stays(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "value"), [("Int64", 2**53 + 1), ("boolean", True), ("Float64", 0.1)])
 def test_a_duplicate_is_found_in_another_batch_where_values_are_missing(tmp_path: Path, kind: str, value: Any) -> None:
-    table = pd.DataFrame({"row": np.arange(tables.BATCH_ROWS + 2)})
+    table = pd.DataFrame({"row": np.arange(columns.BATCH_ROWS + 2)})
     table["x"] = pd.array([value] * len(table), dtype=kind)
     table.loc[len(table) - 1, "x"] = None  # in the second batch only
     table.loc[len(table) - 2, "row"] = 0
@@ -281,7 +281,7 @@ def test_whole_numbers_stay_so_where_a_target_is_missing(tmp_path: Path) -> None
 
 
 def test_labels_are_read_alike_in_every_batch(tmp_path: Path) -> None:
-    rows = tables.BATCH_ROWS + 100
+    rows = columns.BATCH_ROWS + 100
     table = pd.DataFrame({"x": 0.5, "y": [1.0, 2.0] * (rows // 2)})
     table.loc[rows - 50 :, "y"] = 2.5
     assert Made(table, tmp_path).schema.classes == (1.0, 2.0, 2.5)

@@ -19,7 +19,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tabular.data.tables import BATCH_ROWS, USUAL_MISSING, Reading, Table, scan, scan_for
+from tabular.data.columns import BATCH_ROWS, USUAL_MISSING, Reading
+from tabular.data.tables import Table, scan, scan_for
 from tabular.errors import UserError
 
 MOMENT = pa.timestamp("us")

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tabular import digests
-from tabular.data.tables import BATCH_ROWS
+from tabular.data.columns import BATCH_ROWS
 from tests.running import PROJECT
 
 PROBLEM = """

@@ -1,0 +1,159 @@
+"""The bytes of a file: what kind of file it is, unpacked, and as UTF-8 whatever its encoding."""
+
+import codecs
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from tabular.errors import UserError, first_line, listed
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".data")
+MAGIC = {
+    "parquet": rb"PAR1(?![\s -~])",  # a CSV may begin with a column of that name
+    "zip": rb"PK(\x03\x04|\x05\x06)",
+    "gzip": rb"\x1f\x8b",
+    "bz2": rb"BZh[1-9]1AY&SY",
+    "xz": rb"\xfd7zXZ\x00",
+}
+SUFFIXES = {".parquet": "Parquet", ".zip": "zip", ".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
+BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"\xd0\xcf\x11\xe0", b"PK\x03\x04", b"\x1f\x8b")
+
+
+class Utf8(io.RawIOBase):
+    """Text in any encoding as a stream of UTF-8, which fails with the line that is not in that encoding."""
+
+    def __init__(self, file: IO[bytes], path: Path, encoding: str):
+        self._file, self._path, self._encoding = file, path, encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self.lines = 0  # ended so far
+        self._begun = False
+        self._rest = memoryview(b"")
+
+    def readable(self) -> bool:
+        """As `io` asks."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """As `io` asks."""
+        if not self._rest:
+            self._rest = memoryview(self._next(len(buffer)).encode())
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+    def raw(self, size: int) -> bytes:
+        """Read the file's own bytes; damage in what was packed shows here."""
+        import lzma
+        import zlib
+
+        try:
+            return self._file.read(size)
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+            raise UserError(f"{self._path}: is damaged and cannot be read to its end ({first_line(error)})") from error
+
+    def pieces(self, size: int) -> Iterator[str]:
+        """Yield the text in pieces made of about `size` bytes."""
+        while text := self._next(size):
+            yield text
+
+    def _next(self, size: int) -> str:
+        while True:
+            chunk = self.raw(size)
+            try:
+                text = self._decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                raise self._undecodable(error) from None
+            self.lines += text.count("\n")
+            if not self._begun and text:
+                self._begun, text = True, text.removeprefix("\ufeff")
+            if text or not chunk:
+                return text
+
+    def _undecodable(self, error: UnicodeDecodeError) -> UserError:
+        line = self.lines + error.object[: error.start].count(b"\n") + 1
+        byte = f"0x{error.object[error.start]:02x}"
+        hint = "say data.encoding: latin-1 (or what it is) in the problem, or save the file as UTF-8"
+        return UserError(f"{self._path}: line {line} holds the byte {byte}, which is not {self._encoding}; {hint}")
+
+
+@contextmanager
+def opened_text(path: Path, encoding: str, progress: bool = False) -> Iterator[Utf8]:
+    """Open a text file as UTF-8, unpacked."""
+    with opened(path, progress) as file:
+        yield Utf8(file, path, encoding)
+
+
+@contextmanager
+def opened(path: Path, progress: bool = False) -> Iterator[IO[bytes]]:
+    """Open a text file as its unpacked bytes; the bar counts the packed ones, whose number is known."""
+    import bz2
+    import gzip
+    import lzma
+
+    unpack: dict[str, Callable[[Any], Any]] = {
+        "text": lambda file: file,
+        "gzip": gzip.open,
+        "bz2": bz2.open,
+        "xz": lzma.open,
+        "zip": lambda file: _zip_member(file, path),
+    }
+    with path.open("rb") as packed, _bar(packed, path, progress) as file:
+        yield unpack[form(path)](file)
+
+
+def _bar(file: IO[bytes], path: Path, progress: bool) -> Any:
+    if not progress:
+        return nullcontext(file)
+    from tqdm import tqdm
+
+    size = path.stat().st_size
+    return tqdm.wrapattr(file, "read", total=size, desc=f"reading {path.name}", leave=False, delay=0.5)
+
+
+def _zip_member(file: IO[bytes], path: Path) -> IO[bytes]:
+    """Open the one table in a zip archive."""
+    try:
+        archive = zipfile.ZipFile(file)
+        return archive.open(_only_table([entry.filename for entry in archive.infolist() if not entry.is_dir()], path))
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path}: is a damaged zip archive ({first_line(error)}); fetch it again") from error
+    except RuntimeError as error:  # a password, or a way of packing that Python lacks
+        raise UserError(f"{path}: cannot be unpacked ({first_line(error)}); unpack it by hand") from error
+
+
+def _only_table(members: list[str], path: Path) -> str:
+    if "[Content_Types].xml" in members:
+        raise UserError(f"{path}: is not a text table but an Office document; save its sheet as CSV")
+    # macOS adds a shadow of each file; dot files are for machines.
+    kept = [name for name in members if not name.startswith("__MACOSX/") and PurePosixPath(name).name[:1] != "."]
+    tables = [name for name in kept if name.lower().endswith(TABLE_SUFFIXES)]
+    if len(kept) == 1:
+        return kept[0]
+    if len(tables) == 1:  # beside a readme
+        return tables[0]
+    if not kept:
+        raise UserError(f"{path}: the archive holds no file")
+    raise UserError(f"{path}: the archive must hold one table, it holds {listed(kept)}; unpack it and give one")
+
+
+def form(path: Path) -> str:
+    """Say what a file is by its first bytes: a key of `MAGIC`, or else "text"."""
+    if not path.is_file():
+        raise UserError(f"{path}: {'is not a file; name one' if path.exists() else 'no such file'}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    if not head:
+        raise UserError(f"{path}: is empty")
+    form = next((form for form, magic in MAGIC.items() if re.match(magic, head)), "text")
+    suffix = path.suffix.lower()
+    # Plain text named .gz is what some servers make of a packed file, and is read; noise is a damaged archive.
+    if form == "text" and suffix in SUFFIXES and (suffix == ".parquet" or not head.isascii() or b"\0" in head):
+        raise UserError(f"{path}: is not a {SUFFIXES[suffix]} file, though named so, or is damaged; fetch it again")
+    return form

@@ -1,0 +1,89 @@
+"""The layout of a text file: its separator and the names of its columns."""
+
+import codecs
+import csv
+import io
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+from tabular.data.columns import Reading, check_names
+from tabular.data.files import BINARY, Utf8, opened, opened_text
+from tabular.errors import UserError
+
+PEEK_BYTES = 4 << 20  # of text in which the header and the separator are found
+PEEK_ROWS = 200
+SEPARATORS = ",;\t|"
+
+
+def layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
+    """Find the separator and the column names."""
+    _check_encoding(reading.encoding)
+    _check_text(path, reading.encoding)
+    with opened_text(path, reading.encoding) as stream:
+        peek = io.BufferedReader(stream).read(PEEK_BYTES)
+    text = peek.decode(errors="ignore")  # the last character may be cut
+    if not text.strip():
+        raise UserError(f"{path}: is empty")
+    whole = len(peek) < PEEK_BYTES
+    separator = reading.separator or _separator(text, whole, len(reading.columns or ()))
+    if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+        raise UserError(f"data.separator {separator!r}: must be one ASCII character, such as , ; | or a tab")
+    rows = _records(text, separator, whole)
+    if not rows:
+        raise UserError(f"{path}: line 1 is too long for a header; is a quote left open there?")
+    first = rows[0]
+    if reading.columns is None:
+        names = [name.strip() for name in first]
+        check_names(path, names, "; if line 1 is not a header, name the columns in data.columns")
+    else:
+        names = list(reading.columns)
+        if len(names) != len(first):
+            raise UserError(f"{path}: line 1 has {len(first)} fields, data.columns names {len(names)}")
+        check_names(path, names, " in data.columns")
+    return replace(reading, separator=separator), names
+
+
+def _records(text: str, separator: str, whole: bool) -> list[list[str]]:
+    """Return the first rows of a text; if it is not the whole text, without the last one, which may be cut."""
+    rows: list[list[str]] = []
+    try:
+        for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=separator), PEEK_ROWS):
+            rows += [row] if row else []  # a blank line is no row
+    except csv.Error:  # a field of more than 128 KiB: the rows before it are whole
+        return rows
+    return rows if whole else rows[:-1]
+
+
+def _separator(text: str, whole: bool, width: int) -> str:
+    """Choose what cuts most rows into as many fields as the header (or `width`) has, and into most fields.
+
+    A file with a bad row still gets its separator, so that the error is about that row.
+    """
+
+    def score(separator: str) -> float:
+        widths = [len(row) for row in _records(text, separator, whole)]
+        expected = width or (widths[0] if widths else 1)
+        return (expected - 1) * widths.count(expected) / max(len(widths), 1)
+
+    return max(SEPARATORS, key=score)
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        "".encode(encoding)
+    except LookupError:
+        raise UserError(f"data.encoding {encoding!r}: no such encoding; usual are utf-8, latin-1, cp1252") from None
+
+
+def _check_text(path: Path, encoding: str) -> None:
+    """Refuse what is not text before it is reported as text in a strange encoding."""
+    with opened(path) as file:
+        head = Utf8(file, path, encoding).raw(4096)
+    codec = codecs.lookup(encoding).name
+    if codec == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{path}: is in UTF-16; say data.encoding: utf-16, or save it as UTF-8")
+    if head.startswith(BINARY) or (b"\0" in head and not codec.startswith(("utf-16", "utf-32"))):
+        raise UserError(f"{path}: is not a text table but binary data; give text with separators, or Parquet")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise UserError(f"{path}: is a web page, not a table; open it in a browser to see what it says")
