@@ -103,41 +103,47 @@ def start(
     StepStopped
         Where this process is stopping what it has started; the run is KILLED then.
     """
-    error: Exception | None = None
     with lifecycle.call(run_id):
-        try:
-            if not lifecycle.is_stopping():
-                mlflow.run(
-                    str(project),
-                    entry_point=entry_point,
-                    parameters=dict(parameters),
-                    experiment_id=main.experiment_id,
-                    run_id=run_id,
-                    env_manager=main.env_manager,
-                    storage_dir=str(main.folder),
-                )
-        except Exception as caught:
-            error = caught
+        error = _run(entry_point, run_id, main, parameters, project)
         if lifecycle.is_stopping():  # only now, since mlflow.run writes FAILED when it returns
             if client.get_run(run_id).info.status != "FINISHED":
                 termination.mark(run_id, termination.STOPPED)
             raise StepStopped(name)
-    run = client.get_run(run_id)
-    if error is None:
-        return run
-    reason = run.data.tags.get(REASON)
-    if reason is not None:
-        raise _failed(client, name, run_id, reason, said=True) from None
-    if isinstance(error, ExecutionException):
-        raise _failed(client, name, run_id, f"its process ended without a word; its run is {run_id}") from None
-    # before its process began: an environment that cannot be built, a store out of reach
-    raise _failed(client, name, run_id, f"it could not be started: {first_line(error)}") from error
+    if error is not None:
+        raise _failed(client, name, run_id, error) from error
+    return client.get_run(run_id)
 
 
-def _failed(client: MlflowClient, name: str, run_id: str, reason: str, *, said: bool = False) -> "StepFailed":
+def _run(entry_point: str, run_id: str, main: Parent, parameters: Mapping[str, str], project: Path) -> Exception | None:
+    """`mlflow.run`, unless children are being stopped; what it raised."""
+    if lifecycle.is_stopping():
+        return None
+    try:
+        mlflow.run(
+            str(project),
+            entry_point=entry_point,
+            parameters=dict(parameters),
+            experiment_id=main.experiment_id,
+            run_id=run_id,
+            env_manager=main.env_manager,
+            storage_dir=str(main.folder),
+        )
+    except Exception as error:
+        return error
+    return None
+
+
+def _failed(client: MlflowClient, name: str, run_id: str, error: Exception) -> "StepFailed":
+    """Why a step failed: what its own process said, else what can be said of it; the run is FAILED with it."""
+    said = client.get_run(run_id).data.tags.get(REASON)
+    reason = said
+    if reason is None and isinstance(error, ExecutionException):
+        reason = f"its process ended without a word; its run is {run_id}"
+    elif reason is None:  # before its process began: an environment that cannot be built, a store out of reach
+        reason = f"it could not be started: {first_line(error)}"
     client.log_batch(run_id, tags=[RunTag(REASON, reason)])
     client.set_terminated(run_id, "FAILED")
-    return StepFailed(name, reason, said=said)
+    return StepFailed(name, reason, said=said is not None)
 
 
 class StepFailed(UserError):

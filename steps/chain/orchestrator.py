@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -17,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from steps.chain import launch
 from steps.chain.reuse import Earlier
+from steps.chain.started import Started, StartedTasks
 from steps.pipeline import Task, plan
 from steps.process import fork_server, lifecycle
 from steps.run import termination
@@ -38,27 +38,6 @@ class Orders:
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task: parameters, in a replay
 
 
-@dataclass
-class _Working:
-    """A task whose process has been started."""
-
-    task: Task
-    run_id: str
-    parameters: Mapping[str, str]  # of its entry point
-    share: Path  # the file that lets it begin, and says how many threads it may use
-    threads: int = 0  # none: it waits for its inputs
-    begun: float = 0.0
-
-    def give(self, threads: int) -> None:
-        """Let it use so many threads; the first time, let it begin."""
-        if not self.threads:
-            self.begun = time.perf_counter()
-        self.threads = threads
-        new = self.share.with_suffix(".new")
-        new.write_text(str(threads))
-        new.replace(self.share)
-
-
 class Chain:
     """A chain under way."""
 
@@ -70,7 +49,7 @@ class Chain:
         self._ended: dict[str, Run] = {}
         self._why: dict[str, str] = {}  # of the tasks that have to be run
         self._certain: dict[str, bool] = {}
-        self._working: dict[str, _Working] = {}
+        self._started = StartedTasks(orders.cores)
         self._checked: Future[None] | None = None  # the problem's estimators
 
     def run(self) -> dict[str, Run]:
@@ -81,51 +60,57 @@ class Chain:
         launch.StepFailed
             The first failure, after the other steps have been stopped.
         """
-        under_way: dict[Future[Run], Task] = {}
-        started: set[str] = set()
+        calls: dict[Future[Run], Task] = {}
         with ThreadPoolExecutor(max_workers=len(self._tasks) + 1) as threads:
             try:
                 while len(self._ended) < len(self._tasks):
                     for task in self._take_up(threads):
-                        under_way[threads.submit(self._start, task)] = task
-                        started.add(task.name)
-                    checks = [self._checked] if self._checked is not None and not self._checked.done() else []
-                    done, _ = wait([*under_way, *checks], return_when=FIRST_COMPLETED)
-                    for future in done & under_way.keys():
-                        self._end(under_way.pop(future), future)
-                    if self._checked is not None and self._checked.done():
-                        self._checked.result()
+                        calls[threads.submit(self._start, task)] = task
+                    self._wait(calls)
             except BaseException:
-                lifecycle.stop()
-                with suppress(MlflowException):
-                    for name in self._working.keys() - started:
-                        termination.mark(self._working[name].run_id, termination.STOPPED)
-                    termination.close(self._client, self._main.experiment_id)  # trials of steps that were killed
+                self._stop()
                 raise
             finally:
                 fork_server.close()
         return {task.name: self._ended[task.name] for task in self._tasks}
 
+    def _wait(self, calls: dict[Future[Run], Task]) -> None:
+        """Wait until a step has ended or the estimators are checked; takes the calls that have returned away."""
+        checks = [self._checked] if self._checked is not None and not self._checked.done() else []
+        done, _ = wait([*calls, *checks], return_when=FIRST_COMPLETED)
+        for future in done & calls.keys():
+            self._end(calls.pop(future), future)
+        if self._checked is not None and self._checked.done():
+            self._checked.result()
+
+    def _stop(self) -> None:
+        """Stop the steps under way, and close what is left of them: runs made and not started, killed steps' trials."""
+        lifecycle.stop()
+        with suppress(MlflowException):
+            for one in self._started.by_name.values():
+                if self._client.get_run(one.run_id).info.status == termination.RUNNING:
+                    termination.mark(one.run_id, termination.STOPPED)
+            termination.close(self._client, self._main.experiment_id)
+
     def _take_up(self, threads: ThreadPoolExecutor) -> list[Task]:
         """Take finished work, let waiting tasks begin; gives the tasks whose processes are to be started."""
         while any(self._take_finished(task) for task in self._ready() if task.name not in self._why):
             pass  # what was taken may have made others ready
-        before = set(self._working)
-        ready = self._ready()[: self._orders.jobs - len(self._begun())]
-        if ready and not self._working:
+        before = set(self._started.by_name)
+        ready = self._ready()[: self._orders.jobs - len(self._started.begun)]
+        if ready and not self._started.by_name:
             self._prepare(threads)
         for place, task in enumerate(ready):
             if task.model is not None and self._checked is not None:
                 self._checked.result()  # on a busy machine it may still be importing: no step is to find a fault first
             say(f"  {task.name} …")
             self._create(task)
-            free = self._orders.cores - sum(work.threads for work in self._begun())
-            self._working[task.name].give(max(1, free // (len(ready) - place)))
+            self._started.by_name[task.name].give(max(1, self._started.free // (len(ready) - place)))
         for task in self._tasks:
             if self._is_early(task):
                 self._create(task)
-        self._share_out()
-        return [work.task for name, work in self._working.items() if name not in before]
+        self._started.share_out()
+        return [one.task for name, one in self._started.by_name.items() if name not in before]
 
     def _prepare(self, threads: ThreadPoolExecutor) -> None:
         """What steps that run will need. While the first one runs main would only wait, and checks the estimators."""
@@ -136,22 +121,19 @@ class Chain:
 
     def _ready(self) -> list[Task]:
         """The tasks whose inputs are there, and that have neither ended nor begun."""
-        begun = {work.task.name for work in self._begun()}
+        begun = {one.task.name for one in self._started.begun}
         return [
             task
             for task in self._tasks
             if task.name not in self._ended and task.name not in begun and task.inputs() <= set(self._ended)
         ]
 
-    def _begun(self) -> list[_Working]:
-        return [work for work in self._working.values() if work.threads]
-
     def _take_finished(self, task: Task) -> bool:
         """Take an earlier run's work for a task's, where there is one; else note why it has to be done."""
         if not self._orders.reuse:
             self._why[task.name] = "reuse=false"
             return False
-        if task.name in self._working:  # it is under way, whatever a chain beside this one has done meanwhile
+        if task.name in self._started.by_name:  # it is under way, whatever a chain beside this one has done meanwhile
             self._why[task.name] = self._earlier.changes(task, self._ended)
             return False
         found, said = self._earlier.find(task, self._ended)
@@ -164,9 +146,8 @@ class Chain:
 
     def _is_early(self, task: Task) -> bool:
         """Whether to start a task that has to wait: as many as may work at a time, and only what is certain to run."""
-        known = {*self._ended, *self._working}
-        waiting = len(self._working) - len(self._begun())
-        if task.name in known or not task.inputs() <= known or waiting >= self._orders.jobs:
+        known = {*self._ended, *self._started.by_name}
+        if task.name in known or not task.inputs() <= known or self._started.waiting >= self._orders.jobs:
             return False
         if self._checked is None or not self._checked.done() or self._checked.exception():
             return False
@@ -175,44 +156,34 @@ class Chain:
         return self._certain[task.name]
 
     def _create(self, task: Task) -> None:
-        if task.name in self._working:
+        if task.name in self._started.by_name:
             return
         runs = {name: run.info.run_id for name, run in self._ended.items()}
-        runs |= {name: work.run_id for name, work in self._working.items()}
+        runs |= {name: one.run_id for name, one in self._started.by_name.items()}
         asked = {**task.parameters(self._main.run_id, runs), **self._orders.extra.get(task.name, {})}
         if "resume" in task.step.parameters and not self._orders.reuse:
             asked["resume"] = "false"
         parameters = {name: value for name, value in asked.items() if value}
         run_id = launch.create(self._client, task.name, task.step.name, self._main, parameters)
         share = self._main.folder / f"share-{run_id}"
-        self._working[task.name] = _Working(task, run_id, parameters, share)
+        self._started.by_name[task.name] = Started(task, run_id, parameters, share)
 
     def _start(self, task: Task) -> Run:
-        work = self._working[task.name]
-        parameters = {**work.parameters, "share": str(work.share)}
-        return launch.start(self._client, task.name, task.step.name, work.run_id, self._main, parameters)
-
-    def _share_out(self) -> None:
-        """Give threads that nobody uses to the steps that work; what one has it keeps, so that none are used twice."""
-        begun = self._begun()
-        free = self._orders.cores - sum(work.threads for work in begun)
-        if begun and free > 0:
-            for place, work in enumerate(begun):
-                more = free // len(begun) + (place < free % len(begun))
-                if more:
-                    work.give(work.threads + more)
+        one = self._started.by_name[task.name]
+        parameters = {**one.parameters, "share": str(one.share)}
+        return launch.start(self._client, task.name, task.step.name, one.run_id, self._main, parameters)
 
     def _end(self, task: Task, future: Future[Run]) -> None:
         """Say how a task has ended, and keep its run."""
-        work = self._working[task.name]
+        one = self._started.by_name[task.name]
         try:
             run = future.result()
         except launch.StepFailed:
-            say(f"  {task.name:<{self._width}}  FAILED  run {work.run_id}")
+            say(f"  {task.name:<{self._width}}  FAILED  run {one.run_id}")
             raise
-        del self._working[task.name]
+        del self._started.by_name[task.name]
         self._ended[task.name] = run
-        seconds = time.perf_counter() - work.begun
+        seconds = time.perf_counter() - one.begun
         did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
         say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
 

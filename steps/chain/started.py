@@ -1,0 +1,61 @@
+"""The tasks of a chain whose processes have been started, and the threads that they share."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from steps.pipeline import Task
+
+
+@dataclass
+class Started:
+    """A task whose process has been started."""
+
+    task: Task
+    run_id: str
+    parameters: Mapping[str, str]  # of its entry point
+    share: Path  # the file that lets it begin, and says how many threads it may use
+    threads: int = 0  # none: it waits for its inputs
+    begun: float = 0.0
+
+    def give(self, threads: int) -> None:
+        """Let it use so many threads; the first time, let it begin."""
+        if not self.threads:
+            self.begun = time.perf_counter()
+        self.threads = threads
+        new = self.share.with_suffix(".new")
+        new.write_text(str(threads))
+        new.replace(self.share)
+
+
+@dataclass
+class StartedTasks:
+    """All that have been started and have not ended, by their names; what they use of so many threads."""
+
+    cores: int
+    by_name: dict[str, Started] = field(default_factory=dict)
+
+    @property
+    def begun(self) -> list[Started]:
+        """Those that work."""
+        return [one for one in self.by_name.values() if one.threads]
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their inputs."""
+        return len(self.by_name) - len(self.begun)
+
+    @property
+    def free(self) -> int:
+        """The threads that nobody uses."""
+        return self.cores - sum(one.threads for one in self.begun)
+
+    def share_out(self) -> None:
+        """Give the free threads to those that work; what one has it keeps, so that none are used twice."""
+        begun, free = self.begun, self.free
+        if begun and free > 0:
+            for place, one in enumerate(begun):
+                more = free // len(begun) + (place < free % len(begun))
+                if more:
+                    one.give(one.threads + more)
