@@ -3,12 +3,14 @@
 import hashlib
 import json
 import re
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -26,6 +28,8 @@ from tabular.model.training import Fitted, booster_text
 
 # Where MLflow puts the parts in a model's folder.
 PARTS = "artifacts/model"
+# Where Python keeps what it made of the code; it lies in a model, since MLflow loads each one that it logs.
+BYTECODE = "__pycache__"
 # What a container that serves needs, pinned as the steps had it: no search, no pictures, no tests.
 SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
 
@@ -106,9 +110,12 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
-        carried = local / Path(served.__file__).name
-        found = {"code": digests.of_file(carried), "parts": digest_of_parts(local / PARTS)}
-        flavor = Model.load(local).flavors.get("python_function", {})
+        file = carried(local)
+        found = {"code": digests.of_file(file), "parts": digest_of_parts(local / PARTS)}
+        if (local / BYTECODE).is_dir():
+            shutil.rmtree(local / BYTECODE)  # Python would take it in the place of the file, whatever that holds
+    except UserError as error:
+        raise UserError(f"model {uri}: {error}: not loaded") from None
     except (MlflowException, OSError) as error:
         raise UserError(f"model {uri} cannot be read ({first_line(error)})") from None
     for what, recorded in (("code", code), ("parts", learnt)):
@@ -116,11 +123,43 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
             raise UserError(
                 f"model {uri} carries {what} of digest {found[what][:12]}, and {recorded[:12]} was recorded: not loaded"
             )
-    # what MLflow would load: this file, and neither a pickle nor other code beside it
-    named = (flavor.get("loader_module"), Path(str(flavor.get("model_code_path"))).name, flavor.get("code"))
-    if named != ("mlflow.pyfunc.loaders.code_model", carried.name, None):
-        raise UserError(f"model {uri} names other code than {carried.name}, whose digest was recorded: not loaded")
+    # what MLflow would load: this file and these parts, and no pickle, other code or other model beside them
+    flavor = _python_function(local)
+    named = tuple(flavor.get(name) for name in ("loader_module", "code", "data"))
+    if named != ("mlflow.pyfunc.loaders.code_model", None, None):
+        raise UserError(f"model {uri} names other code than {file.name}, whose digest was recorded: not loaded")
+    if _parts_named(flavor) != PARTS:
+        raise UserError(f"model {uri} names other parts than {PARTS}, whose digest was recorded: not loaded")
     return local
+
+
+def carried(model: Path) -> Path:
+    """The file of code in a model's folder, by the name that its MLmodel says: ours may have had another one then.
+
+    MLmodel says where the file lay on the machine that logged the model, of which the name counts.
+
+    Raises
+    ------
+    UserError
+        Where it names no plain file of source.
+    """
+    path = str(_python_function(model).get("model_code_path"))
+    folder, _, name = path.rpartition("/")
+    if not re.fullmatch(r"\w[\w.-]*\.py", name) or not (path == name or path[0] == "/") or ".." in folder.split("/"):
+        raise UserError(f"MLmodel names no file of code that lies in the model ({path!r})")
+    return model / name
+
+
+def _python_function(model: Path) -> Mapping[str, Any]:
+    """What a model's MLmodel says of how it is loaded."""
+    return Model.load(model).flavors.get("python_function", {})
+
+
+def _parts_named(flavor: Mapping[str, Any]) -> str | None:
+    try:
+        return flavor["artifacts"]["model"]["path"]
+    except (KeyError, TypeError):
+        return None
 
 
 def threshold(model: served.TabularModel) -> float:

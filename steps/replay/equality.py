@@ -293,7 +293,7 @@ def _really(pair: Pair) -> dict[str, str]:
     target = pair.folder / f"model-{pair.then.info.run_id}"
     target.mkdir(exist_ok=True)
     local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
-    return {"model": flavor.digest_of_parts(local / flavor.PARTS), "code": digests.of_file(local / "served.py")}
+    return {"model": flavor.digest_of_parts(local / flavor.PARTS), "code": digests.of_file(flavor.carried(local))}
 
 
 def _predictions(pair: Pair) -> Compared:

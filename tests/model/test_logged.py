@@ -257,7 +257,6 @@ def test_a_model_that_carries_changed_code_is_not_loaded(binary, tmp_path: Path)
 @pytest.mark.parametrize(
     "change",
     [
-        {"model_code_path": "other.py"},
         {"code": "code"},
         {"loader_module": "mlflow.pyfunc.model", "python_model": "python_model.pkl"},
         {"loader_module": "mlflow.sklearn"},

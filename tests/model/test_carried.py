@@ -1,0 +1,127 @@
+"""The file of code that a model carries: by the name that its MLmodel says, and nothing but that file is run."""
+
+import importlib.util
+import marshal
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+from mlflow.entities import Run, RunData, RunInfo, RunTag
+
+from steps import equality, models
+from tabular.errors import UserError
+
+
+@pytest.fixture
+def copy(binary, tmp_path: Path) -> Path:
+    """A copy of a model's folder, to be changed."""
+    return Path(shutil.copytree(binary.folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> str:
+    """Code that leaves a mark where it is run."""
+    return f"open({str(tmp_path / 'was run')!r}, 'w')\n"
+
+
+def describe(model: Path, **change: object) -> None:
+    """Change what MLmodel says of the python_function; None takes an entry away."""
+    described = yaml.safe_load((model / "MLmodel").read_text(encoding="utf-8"))
+    flavor = described["flavors"]["python_function"]
+    flavor.update(change)
+    described["flavors"]["python_function"] = {name: value for name, value in flavor.items() if value is not None}
+    (model / "MLmodel").write_text(yaml.safe_dump(described), encoding="utf-8")
+
+
+def renamed(model: Path, name: str, path: str) -> None:
+    """Have a model carry its code under another name, and MLmodel say where that lay when the model was logged."""
+    models.carried(model).rename(model / name)
+    describe(model, model_code_path=path)
+
+
+@pytest.mark.parametrize("path", ["/somewhere/steps/model/serving.py", "serving.py"])
+def test_a_model_is_loaded_whose_code_has_another_name_than_ours_has_today(copy, binary, tmp_path, path) -> None:
+    renamed(copy, "serving.py", path)
+    model = models.load(str(copy), tmp_path, **binary.recorded)
+    assert np.array_equal(model.probabilities(binary.data.X), binary.fitted.probabilities(binary.data.X))
+
+
+def test_a_replay_finds_the_code_of_a_model_under_the_name_that_it_has(copy, binary, tmp_path) -> None:
+    renamed(copy, "serving.py", "/somewhere/steps/model/serving.py")
+    digests = {"tabular.digest.model": binary.recorded["learnt"], "tabular.digest.code": binary.recorded["code"]}
+    tags = [RunTag(name, value) for name, value in {**digests, "tabular.model_uri": str(copy)}.items()]
+    run = Run(RunInfo("then", "0", "", "FINISHED", 0, 0, "active", "", "then"), RunData([], [], tags))
+    count, said = equality._model(equality.Pair(mlflow.MlflowClient(), "train", run, run, tmp_path))
+    assert (count, said) == (4, [])
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../served.py", "inner/served.py", "/somewhere/../served.py", "/somewhere/served.py/", "..", "/", "", 7, None],
+)
+def test_a_name_that_is_no_plain_file_of_the_model_is_refused(copy, binary, tmp_path, path) -> None:
+    describe(copy, model_code_path=path)
+    with pytest.raises(UserError, match=r"MLmodel names no file of code .*: not loaded"):
+        models.load(str(copy), tmp_path, **binary.recorded)
+
+
+def test_code_that_is_no_source_is_refused(copy, binary, tmp_path) -> None:
+    renamed(copy, "served.pyc", "served.pyc")
+    with pytest.raises(UserError, match="MLmodel names no file of code"):
+        models.load(str(copy), tmp_path, **binary.recorded)
+
+
+def test_a_file_beside_the_one_recorded_is_not_run_when_mlmodel_names_it(copy, binary, tmp_path, evil) -> None:
+    (copy / "other.py").write_text(evil)
+    describe(copy, model_code_path="/somewhere/other.py")
+    with pytest.raises(UserError, match="carries code of digest"):
+        models.load(str(copy), tmp_path, **binary.recorded)
+    assert not (tmp_path / "was run").exists()
+
+
+def _beside(model: Path, evil: str) -> None:
+    """Modules by the names of those that the code imports."""
+    for name in ("skops.py", "pandas.py", "__init__.py", "sitecustomize.py"):
+        (model / name).write_text(evil)
+
+
+def _bytecode(model: Path, evil: str) -> None:
+    """Bytecode in the place of the code's own, of the kind that Python takes without a look at the source."""
+    source = models.carried(model)
+    place = model / "__pycache__"
+    place.mkdir(exist_ok=True)
+    code = marshal.dumps(compile(evil, "evil", "exec"))
+    unchecked = struct.pack("<I", 1) + bytes(8)
+    (place / f"{source.stem}.cpython-311.pyc").write_bytes(importlib.util.MAGIC_NUMBER + unchecked + code)
+
+
+@pytest.mark.parametrize("put", [_beside, _bytecode])
+def test_what_lies_beside_the_code_is_not_run(copy, binary, tmp_path, evil, put: Callable[[Path, str], None]) -> None:
+    put(copy, evil)
+    before = {path for path in copy.rglob("*") if path.is_file()}
+    model = models.load(str(copy), tmp_path, **binary.recorded)
+    assert np.array_equal(model.probabilities(binary.data.X), binary.fitted.probabilities(binary.data.X))
+    assert not (tmp_path / "was run").exists()
+    assert {path for path in copy.rglob("*") if path.is_file()} == before, "the model itself is left as it is"
+
+
+def test_a_model_within_the_model_is_not_loaded_in_its_place(copy, binary, tmp_path, evil) -> None:
+    shutil.copytree(copy, copy / "inner")
+    models.carried(copy / "inner").write_text(evil)
+    describe(copy, data="inner")
+    with pytest.raises(UserError, match="names other code than"):
+        models.load(str(copy), tmp_path, **binary.recorded)
+    assert not (tmp_path / "was run").exists()
+
+
+@pytest.mark.parametrize("path", ["other", "../other", None])
+def test_parts_that_are_not_those_recorded_are_not_rebuilt(copy, binary, tmp_path, path) -> None:
+    shutil.copytree(copy / models.PARTS, copy / "other")
+    describe(copy, artifacts={"model": {"path": path}})
+    with pytest.raises(UserError, match="names other parts than"):
+        models.load(str(copy), tmp_path, **binary.recorded)
