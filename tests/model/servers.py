@@ -1,8 +1,17 @@
 """Asking a scoring server, wherever it runs."""
 
+import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -36,3 +45,31 @@ class Server:
     def frame(self, frame: pd.DataFrame) -> tuple[int, Any]:
         split = frame.to_json(orient="split", date_format="iso", index=False, double_precision=15)
         return self.ask({"dataframe_split": json.loads(split)})
+
+
+@contextlib.contextmanager
+def serving(model: str, tracking: str, folder: Path) -> Iterator[Server]:
+    """A model as `mlflow models serve` serves it, in this environment; all its processes are gone afterwards."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
+    words += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment["MLFLOW_TRACKING_URI"] = tracking
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    log = folder / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            words, env=environment, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        made = Server(port)
+        end = time.monotonic() + 90
+        while not made.up():
+            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
+            time.sleep(0.2)
+        yield made
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,19 +1,12 @@
 """A model served for real: what `mlflow models serve` answers over HTTP, and what it refuses."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from servers import Server
+from servers import Server, serving
 
 from steps.model.served import as_features
 
@@ -23,30 +16,8 @@ ROW = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True
 @pytest.fixture(scope="module")
 def server(shelf: dict, tracking: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The random forest of two classes, served; all its processes are gone afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "mlflow", "models", "serve", "-m", shelf["random_forest", 2].uri]
-    words += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
-    folder = tmp_path_factory.mktemp("served")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["MLFLOW_TRACKING_URI"] = tracking
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    log = folder / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            words, env=environment, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    try:
-        made = Server(port)
-        end = time.monotonic() + 90
-        while not made.up():
-            assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
-            time.sleep(0.2)
+    with serving(shelf["random_forest", 2].uri, tracking, tmp_path_factory.mktemp("served")) as made:
         yield made
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.mark.slow
