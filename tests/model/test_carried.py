@@ -13,7 +13,8 @@ import pytest
 import yaml
 from mlflow.entities import Run, RunData, RunInfo, RunTag
 
-from steps import equality, models
+from steps.model import flavor
+from steps.replay import equality
 from tabular.errors import UserError
 
 
@@ -40,14 +41,14 @@ def describe(model: Path, **change: object) -> None:
 
 def renamed(model: Path, name: str, path: str) -> None:
     """Have a model carry its code under another name, and MLmodel say where that lay when the model was logged."""
-    models.carried(model).rename(model / name)
+    flavor.carried(model).rename(model / name)
     describe(model, model_code_path=path)
 
 
 @pytest.mark.parametrize("path", ["/somewhere/steps/model/serving.py", "serving.py"])
 def test_a_model_is_loaded_whose_code_has_another_name_than_ours_has_today(copy, binary, tmp_path, path) -> None:
     renamed(copy, "serving.py", path)
-    model = models.load(str(copy), tmp_path, **binary.recorded)
+    model = flavor.load(str(copy), tmp_path, **binary.recorded)
     assert np.array_equal(model.probabilities(binary.data.X), binary.fitted.probabilities(binary.data.X))
 
 
@@ -67,20 +68,20 @@ def test_a_replay_finds_the_code_of_a_model_under_the_name_that_it_has(copy, bin
 def test_a_name_that_is_no_plain_file_of_the_model_is_refused(copy, binary, tmp_path, path) -> None:
     describe(copy, model_code_path=path)
     with pytest.raises(UserError, match=r"MLmodel names no file of code .*: not loaded"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
 
 
 def test_code_that_is_no_source_is_refused(copy, binary, tmp_path) -> None:
     renamed(copy, "served.pyc", "served.pyc")
     with pytest.raises(UserError, match="MLmodel names no file of code"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
 
 
 def test_a_file_beside_the_one_recorded_is_not_run_when_mlmodel_names_it(copy, binary, tmp_path, evil) -> None:
     (copy / "other.py").write_text(evil)
     describe(copy, model_code_path="/somewhere/other.py")
     with pytest.raises(UserError, match="carries code of digest"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
     assert not (tmp_path / "was run").exists()
 
 
@@ -92,7 +93,7 @@ def _beside(model: Path, evil: str) -> None:
 
 def _bytecode(model: Path, evil: str) -> None:
     """Bytecode in the place of the code's own, of the kind that Python takes without a look at the source."""
-    source = models.carried(model)
+    source = flavor.carried(model)
     place = model / "__pycache__"
     place.mkdir(exist_ok=True)
     code = marshal.dumps(compile(evil, "evil", "exec"))
@@ -104,7 +105,7 @@ def _bytecode(model: Path, evil: str) -> None:
 def test_what_lies_beside_the_code_is_not_run(copy, binary, tmp_path, evil, put: Callable[[Path, str], None]) -> None:
     put(copy, evil)
     before = {path for path in copy.rglob("*") if path.is_file()}
-    model = models.load(str(copy), tmp_path, **binary.recorded)
+    model = flavor.load(str(copy), tmp_path, **binary.recorded)
     assert np.array_equal(model.probabilities(binary.data.X), binary.fitted.probabilities(binary.data.X))
     assert not (tmp_path / "was run").exists()
     assert {path for path in copy.rglob("*") if path.is_file()} == before, "the model itself is left as it is"
@@ -112,16 +113,16 @@ def test_what_lies_beside_the_code_is_not_run(copy, binary, tmp_path, evil, put:
 
 def test_a_model_within_the_model_is_not_loaded_in_its_place(copy, binary, tmp_path, evil) -> None:
     shutil.copytree(copy, copy / "inner")
-    models.carried(copy / "inner").write_text(evil)
+    flavor.carried(copy / "inner").write_text(evil)
     describe(copy, data="inner")
     with pytest.raises(UserError, match="names other code than"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
     assert not (tmp_path / "was run").exists()
 
 
 @pytest.mark.parametrize("path", ["other", "../other", None])
 def test_parts_that_are_not_those_recorded_are_not_rebuilt(copy, binary, tmp_path, path) -> None:
-    shutil.copytree(copy / models.PARTS, copy / "other")
+    shutil.copytree(copy / flavor.PARTS, copy / "other")
     describe(copy, artifacts={"model": {"path": path}})
     with pytest.raises(UserError, match="names other parts than"):
-        models.load(str(copy), tmp_path, **binary.recorded)
+        flavor.load(str(copy), tmp_path, **binary.recorded)
