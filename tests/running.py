@@ -93,12 +93,16 @@ class Store:
     cwd: Path | None = None  # where `step` and `project` stand; the store's folder
 
     def __post_init__(self) -> None:
-        shutil.copy(_database(), self.folder / "mlflow.db")
+        if not (self.folder / "mlflow.db").exists():
+            shutil.copy(_database(), self.folder / "mlflow.db")
         self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
         self.client = self._client()
         # without a location of its own, artifacts would go to the folder that the tests run in
         artifacts = str(self.folder / "artifacts")
-        self.experiment = self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        held = self.client.get_experiment_by_name(EXPERIMENT)
+        self.experiment = (
+            held.experiment_id if held else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        )
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))},
             "MLFLOW_TRACKING_URI": self.uri,
