@@ -28,21 +28,35 @@ def evaluate(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
     trained = [lookup.run(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    searches, missing = _searches(step, trained)
     ranked = candidates.judge(step, problem, holdout, trained)
-    _log(step, problem, holdout, ranked)
+    _log(step, problem, holdout, ranked, missing)
     _log_looks(step, problem, holdout, ranked)
-    plots.draw(step, problem, holdout, ranked, _searches(step, trained))
+    plots.draw(step, problem, holdout, ranked, searches)
 
 
-def _searches(step: Step, trained: list[Run]) -> dict[str, Run]:
-    """The runs of hpo by their models: those given, else those that the models were trained with."""
-    given = step.arguments["searches"].split(",")
-    asked = given if any(given) else [run.data.tags.get(SEARCH, "") for run in trained]
-    runs = [lookup.run(step.client, run_id, "searches", "hpo") for run_id in asked if run_id]
-    return {run.data.tags[MODEL]: run for run in runs}
+def _searches(step: Step, trained: list[Run]) -> tuple[dict[str, Run], list[str]]:
+    """The runs of hpo by their models: those given, else those that the models were trained with.
+
+    And a line for each of the latter that is no longer there: only pictures are made of it.
+    """
+    given = [run_id for run_id in step.arguments["searches"].split(",") if run_id]
+    if given:
+        runs = [lookup.run(step.client, run_id, "searches", "hpo") for run_id in given]
+        return {run.data.tags[MODEL]: run for run in runs}, []
+    found, missing = {}, []
+    for run in trained:
+        name, run_id = run.data.tags[MODEL], run.data.tags.get(SEARCH, "")
+        search = lookup.shown(step.client, run_id) if run_id else None
+        if search is not None:
+            found[name] = search
+        elif run_id:
+            missing.append(f"the search of {name}, run {run_id}, is no longer there: it is not drawn")
+            print(f"  note: {missing[-1]}", flush=True)
+    return found, missing
 
 
-def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
+def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], missing: list[str]) -> None:
     best = ranked[0]
     step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
     step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
@@ -67,7 +81,7 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -
     step.finish(
         f"evaluate {problem.name}",
         f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}",
-        f"{note}\n\nBest: {best.name}. {gate_line}",
+        "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
 
 

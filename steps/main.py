@@ -35,7 +35,7 @@ from steps.run.tags import (
 )
 from steps.run.terminal import describe, markdown, say, table
 from tabular.data import sources
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line
 from tabular.problem import Problem
 
 # MLflow's UI guesses what kind of experiment it is where nobody says so.
@@ -176,8 +176,9 @@ def _keep_report(step: Step, register: Run) -> str | None:
     try:
         run = register if holder is None else step.client.get_run(holder)
         page = artifacts.artifact(run, artifacts.REPORT, step.folder)
-    except (UserError, MlflowException):
-        return None  # that run is gone, and no reason for this one to fail
+    except (UserError, MlflowException) as error:  # no reason for this run to fail
+        say(f"  note: the report that tells why the champion is what it is cannot be had: {first_line(error)}")
+        return None
     shutil.copy(page, step.artifacts)
     place = step.client.get_run(step.run_id).info.artifact_uri
     return f"{local_file_uri_to_path(place)}/{artifacts.REPORT}" if is_local_uri(place) else f"{_page(step)}/artifacts"

@@ -12,7 +12,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from steps.evaluation import report_data
-from steps.evaluation.champion_test import Verdict, data, data_set, judge
+from steps.evaluation.champion_test import Verdict, data_id, data_set, judge
 from steps.model import registry, smoke_test
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.process import lifecycle
@@ -49,7 +49,7 @@ def register(step: Step) -> None:
     winner = registry.winner(evaluation, trained, step.folder)
     replayed = step.arguments["replays"]
     if replayed:
-        champion = registry.named(step.client, step.client.get_run(replayed).data.tags[MET])
+        champion = registry.named(step.client, lookup.run(step.client, replayed, "replays").data.tags[MET])
         verdict, version = judge(step, problem, evaluation, winner, champion), None
         verdict = _tried(step, verdict) if verdict.outcome == REGISTERED else verdict
     else:
@@ -57,7 +57,10 @@ def register(step: Step) -> None:
     step.log(tags={MET: registry.identity(champion)})
     _log(step, problem, verdict, version)
     number = None if version is None else str(version.version)
-    step.text(report.page(_report(step, problem, evaluation, verdict, number)), artifacts.REPORT)
+    told = _report(step, problem, evaluation, verdict, number)
+    for line in told.missing:
+        print(f"  note: {line}", flush=True)
+    step.text(report.page(told), artifacts.REPORT)
 
 
 def _decide(
@@ -100,7 +103,7 @@ def _tried(step: Step, verdict: Verdict) -> Verdict:
 def _report(
     step: Step, problem: Problem, evaluation: Run, verdict: Verdict, version: str | None = None
 ) -> report.Report:
-    return report_data.gather(step, problem, evaluation, data(step, evaluation), verdict, version)
+    return report_data.gather(step, problem, evaluation, data_id(step, evaluation), verdict, version)
 
 
 def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict, card: str) -> ModelVersion:
@@ -111,7 +114,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    own = step.client.get_run(step.run_id)
+    own, source = step.client.get_run(step.run_id), lookup.shown(step.client, data_id(step, evaluation))
     metrics = {f"tabular.{name}": f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
     tags = {
         **problem.tags,
@@ -123,7 +126,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         REGISTER: step.run_id,
         VERSION_COMMIT: own.data.tags.get(COMMIT, ""),
         EVALUATION: evaluation.info.run_id,
-        DATASET: data(step, evaluation).info.run_id,
+        DATASET: source.info.run_id if source is not None else data_id(step, evaluation),
         DATA_DIGEST: evaluation.data.tags[DATA_DIGEST],
         TRAINED_ON: evaluation.data.tags[TRAINED_ON],
         OUTCOME: verdict.outcome,

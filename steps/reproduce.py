@@ -213,8 +213,10 @@ def _compared(step: Step, asked: Replay, now: Run, failed: launch.StepFailed | N
             again = now_runs.pop(task, None)
             if again is None or again.info.status != "FINISHED":
                 yield equality.absent(task, _why(again, failed))
+            elif (then := lookup.shown(step.client, run_id)) is None:
+                yield equality.absent(task, f"run {run_id} is no longer there")
             else:
-                yield from equality.findings(Pair(step.client, task, step.client.get_run(run_id), again, step.folder))
+                yield from equality.findings(Pair(step.client, task, then, again, step.folder))
         for task in now_runs:
             yield Finding(task, "run", DIFFERENT, 1, ("none then, one now",))
     if failed is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 from mlflow import MlflowClient
-from mlflow.entities import Run
+from mlflow.entities import Run, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.pipeline import STEPS
@@ -149,13 +149,13 @@ def _data(run: Run) -> str | None:
 
 
 def _searches(client: MlflowClient, runs: Sequence[Run]) -> list[Run | None]:
-    """Of each run that is a trial the search that it is one of."""
+    """Of each run that is a trial the search that it is one of, deleted or not: its trials may outlive it."""
     parents = [run.data.tags[PARENT] if TRIAL in run.data.tags else None for run in runs]
     ids = {run_id for run_id in parents if run_id is not None}
     if not ids:
         return [None] * len(runs)
     asked = f"attributes.run_id IN ({', '.join(repr(run_id) for run_id in sorted(ids))})"
-    found = client.search_runs([runs[0].info.experiment_id], asked, max_results=len(ids))
+    found = client.search_runs([runs[0].info.experiment_id], asked, ViewType.ALL, max_results=len(ids))
     return [next((one for one in found if one.info.run_id == run_id), None) for run_id in parents]
 
 

@@ -16,7 +16,7 @@ from steps.model import dataset, flavor, registry
 from steps.model.dataset import DataSet
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.model.served import TabularModel
-from steps.run import artifacts
+from steps.run import artifacts, lookup
 from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, DATASET, MODEL_DIGEST, TRAIN, TRAINED_ON
 from tabular.errors import UserError, listed
@@ -49,7 +49,12 @@ def data_set(step: Step) -> Run | None:
 
 def data(step: Step, evaluation: Run) -> Run:
     """The run of the data set of this chain, else of that which the candidates were judged on."""
-    return data_set(step) or dataset.source(step, evaluation.data.tags[DATASET])
+    return dataset.source(step, data_id(step, evaluation))
+
+
+def data_id(step: Step, evaluation: Run) -> str:
+    """As `data`, but its id, for those who do without the run where it is no longer there."""
+    return step.arguments["dataset"] or evaluation.data.tags[DATASET]
 
 
 def judge(
@@ -138,7 +143,8 @@ def _meet(
 
 
 def _smaller(step: Step, winner: dict[str, Any], champion: ModelVersion) -> gate.TieBreak:
-    runs = [step.client.get_run(run_id) for run_id in (winner["run_id"], champion.tags[TRAIN])]
+    ids = (winner["run_id"], champion.tags.get(TRAIN, ""))
+    runs = [lookup.run(step.client, run_id, TRAIN, "train") for run_id in ids]
     return gate.TieBreak("smaller", *(artifacts.model_bytes(run, step.folder) for run in runs))
 
 
@@ -146,7 +152,7 @@ def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdou
     """The least seconds for the same rows, in turn: other work only adds to them. A replay takes those of then."""
     then = step.arguments["replays"]
     if then:
-        told = artifacts.content(step.client.get_run(then), artifacts.VERDICT, step.folder)
+        told = artifacts.content(lookup.run(step.client, then, "replays"), artifacts.VERDICT, step.folder)
         return gate.TieBreak(**told["comparison"]["tie_break"])
     X = holdout.X.iloc[np.resize(np.arange(len(holdout.y)), ROWS_TO_TIME)]
     seconds = [[_seconds(model, X) for model in (challenger, champion)] for _ in range(TIMES)]

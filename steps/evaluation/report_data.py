@@ -2,19 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import yaml
-from mlflow.entities import Run
+from mlflow.entities import LifecycleStage, Run
 
 from steps.evaluation.champion_test import Verdict
 from steps.model.registry import KEPT, REGISTERED
-from steps.run import artifacts
+from steps.run import artifacts, lookup
 from steps.run.step import Step
-from steps.run.tags import COMMIT, DATA_DIGEST, MODEL_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
+from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
 from steps.run.terminal import describe
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import METRICS
@@ -32,14 +33,17 @@ FIRST = (
     "permutation_importance",
     "slices",
 )
+GONE = "is no longer there"
 PROFILE = ("column", "type", "missing_share", "values", "min", "max", "mean", "commonest", "share")
 
 
-def gather(step: Step, problem: Problem, evaluation: Run, data: Run, verdict: Verdict, version: str | None) -> Report:
-    """The report of a verdict; `version` is the champion's number where there is one, `data` the run of etl."""
-    winner = verdict.winner
-    trained = step.client.get_run(winner["run_id"])
-    search, metric = _search(step, trained), problem.search.metric
+def gather(
+    step: Step, problem: Problem, evaluation: Run, dataset: str, verdict: Verdict, version: str | None
+) -> Report:
+    """The report of a verdict; `version` is the champion's number where there is one, `dataset` the run of etl's id."""
+    winner, metric = verdict.winner, problem.search.metric
+    behind = _behind(step, evaluation, dataset, winner["run_id"])
+    data = behind["etl"].run
     return Report(
         title=problem.name,
         description=problem.description,
@@ -52,13 +56,14 @@ def gather(step: Step, problem: Problem, evaluation: Run, data: Run, verdict: Ve
         figures=_figures(winner),
         leaderboard=_leaderboard(step, evaluation, metric),
         slices=_slices(step, evaluation, winner["model"]),
-        classes=_table(artifacts.table(data, artifacts.CLASSES, step.folder)),
-        profile=_profile(step, data),
+        classes=Table((), ()) if data is None else _table(artifacts.table(data, artifacts.CLASSES, step.folder)),
+        profile=Table((), ()) if data is None else _profile(step, data),
         pictures=_pictures(step, evaluation, winner["model"]),
-        facts=_facts(step, data, trained, search),
-        lineage=_lineage(step, data, search, trained, evaluation),
+        facts=_facts(step, evaluation, winner, behind),
+        lineage=[_link(what, one) for what, one in behind.items()],
+        missing=[f"{what}, run {one.run_id}, {GONE}" for what, one in behind.items() if one.is_gone],
         commands=_commands(step),
-        notes=_notes(data),
+        notes=_notes(data or evaluation),
     )
 
 
@@ -151,46 +156,69 @@ def _picture(path: Path, name: str) -> Picture:
     return Picture(name.rpartition("/")[2].replace("_", " "), path.read_bytes())
 
 
-def _facts(step: Step, data: Run, trained: Run, search: Run | None) -> dict[str, str]:
+def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mapping[str, "Behind"]) -> dict[str, str]:
     """What the runs say of the data and of the model: not the problem at hand, which may have been changed since."""
-    params = data.data.params
-    made_of = yaml.safe_load(artifacts.artifact(data, artifacts.PROBLEM, step.folder).read_text(encoding="utf-8"))[
-        "data"
-    ]
+    data, trained, search = (behind[what].run if what in behind else None for what in ("etl", "train", "hpo"))
+    problem = artifacts.artifact(data or evaluation, artifacts.PROBLEM, step.folder)
+    made_of = yaml.safe_load(problem.read_text(encoding="utf-8"))["data"]
     dropped = "; ".join(f"{name} ({reason})" for name, reason in made_of["drop"].items())
     best = {} if search is None else search.data.params
     found = {name.removeprefix("best_"): value for name, value in best.items() if name.startswith("best_")}
     facts = {
         "predicts": f"{made_of['target']} of {made_of['source']}",
         "not seen by any model": dropped,
-        "sha256 of the data": data.data.tags[DATA_DIGEST],
-        "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
-        "split": f"by {params['split_by']}, {float(params['holdout']):.0%} held out, seed {params['seed']}",
-        "estimator": trained.data.params["estimator"],
+        "sha256 of the data": evaluation.data.tags[DATA_DIGEST],
+        **(_of_rows(data) if data is not None else {}),
+        "estimator": "" if trained is None else trained.data.params["estimator"],
         "found by the search": describe(found),
-        "digest of the model": trained.data.tags[MODEL_DIGEST],
+        "digest of the model": winner["model_digest"],
     }
     return {name: value for name, value in facts.items() if value}
 
 
-def _search(step: Step, trained: Run) -> Run | None:
-    """The run of hpo that found a model's hyperparameters, where one did."""
-    run_id = trained.data.tags.get(SEARCH)
-    return step.client.get_run(run_id) if run_id else None
+def _of_rows(data: Run) -> dict[str, str]:
+    params = data.data.params
+    return {
+        "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
+        "split": f"by {params['split_by']}, {float(params['holdout']):.0%} held out, seed {params['seed']}",
+    }
 
 
-def _lineage(step: Step, data: Run, search: Run | None, trained: Run, evaluation: Run) -> list[Link]:
-    own = step.client.get_run(step.run_id)
-    main = step.client.get_run(own.data.tags[PARENT]) if PARENT in own.data.tags else None
-    runs = {"main": main, "etl": data, "hpo": search, "train": trained, "evaluate": evaluation, "register": own}
-    return [_link(what, run) for what, run in runs.items() if run is not None]
+@dataclass(frozen=True)
+class Behind:
+    """A run that led to a verdict; None where it is no longer there, and nothing but its id is known."""
+
+    run_id: str
+    run: Run | None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nobody finds it any more: purged, or deleted and not yet purged."""
+        return self.run is None or self.run.info.lifecycle_stage == LifecycleStage.DELETED
 
 
-def _link(what: str, run: Run) -> Link:
+def _behind(step: Step, evaluation: Run, dataset: str, winner: str) -> dict[str, Behind]:
+    """Step: its run, of those that led to a verdict, in their order."""
+    own, trained = lookup.shown(step.client, step.run_id), lookup.shown(step.client, winner)
+    ids = {
+        "main": own.data.tags.get(PARENT) if own is not None else None,
+        "etl": dataset,
+        "hpo": trained.data.tags.get(SEARCH) if trained is not None else None,
+        "train": winner,
+        "evaluate": evaluation.info.run_id,
+        "register": step.run_id,
+    }
+    runs = {what: (run_id, lookup.shown(step.client, run_id)) for what, run_id in ids.items() if run_id}
+    return {what: Behind(run_id if run is None else run.info.run_id, run) for what, (run_id, run) in runs.items()}
+
+
+def _link(what: str, one: Behind) -> Link:
+    if one.run is None:
+        return Link(what, one.run_id, "", GONE)
     tracking = mlflow.get_tracking_uri()
-    page = f"{tracking}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
-    said = run.data.tags.get(SUMMARY, "")
-    return Link(what, run.info.run_id, page if tracking.startswith("http") else "", said)
+    page = f"{tracking}/#/experiments/{one.run.info.experiment_id}/runs/{one.run_id}"
+    said = GONE if one.is_gone else one.run.data.tags.get(SUMMARY, "")
+    return Link(what, one.run_id, page if tracking.startswith("http") else "", said)
 
 
 def _commands(step: Step) -> list[str]:

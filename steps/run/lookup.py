@@ -42,6 +42,19 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
     return found
 
 
+def shown(client: MlflowClient, run_id: str) -> Run | None:
+    """A run that is asked for only to tell of it; a child that was not run again stands for the run that it shows.
+
+    None where it is no longer there: no reason to fail, and for who tells of it to say.
+    """
+    try:
+        found = client.get_run(run_id)
+    except MlflowException:
+        return None
+    reused = found.data.tags.get(REUSED_FROM)
+    return found if reused is None else shown(client, reused)
+
+
 def problem(found: Run, folder: Path) -> Problem:
     """The frozen problem that a run holds."""
     path = artifacts.artifact(found, artifacts.PROBLEM, folder)

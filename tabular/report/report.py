@@ -69,6 +69,8 @@ class Report:
         The runs that led here.
     commands
         To make it all again.
+    missing
+        A line for each of these runs that is no longer there, and could not be asked.
 
     """
 
@@ -90,6 +92,7 @@ class Report:
     lineage: Sequence[Link]
     commands: Sequence[str]
     notes: Sequence[str] = field(default=())
+    missing: Sequence[str] = field(default=())
 
 
 def page(report: Report) -> str:
@@ -113,7 +116,7 @@ def card(report: Report) -> str:
     if report.slices.rows:
         lines += ["", "**Where it does worst**", *_rows(report.slices, MOST_SLICES_IN_CARD)]
     lines += ["", "**Facts**", *[f"- {name}: {value}" for name, value in report.facts.items()]]
-    lines += [f"- {note}" for note in report.notes]
+    lines += [f"- {note}" for note in (*report.notes, *report.missing)]
     lines += ["", "**Again**", "```", *report.commands, "```"]
     return "\n".join(lines)[:LONGEST_CARD]
 

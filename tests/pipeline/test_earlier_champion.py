@@ -12,8 +12,8 @@ from hashlib import sha256
 
 import pandas as pd
 import pytest
-from tests.earlier import FIXTURES, PROBLEM, ROWS, TABLE, customers, unpack
 
+from tests.earlier import FIXTURES, PROBLEM, ROWS, TABLE, customers, unpack
 from tests.model.servers import serving
 from tests.running import PROJECT
 

@@ -1,0 +1,207 @@
+"""Runs that are only told of: shown through a child that reused them, and no reason to fail once they are deleted."""
+
+import json
+from types import SimpleNamespace
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from mlflow.cli import gc
+
+from steps import reproduce
+from steps.chain import launch
+from steps.comparison import comparison_table
+from steps.replay.equality import NOT_COMPARED
+from steps.run.tags import TRIAL
+
+YAML = """
+name: {name}
+data: {{source: {source}, target: y}}
+models:
+  boosted:
+    estimator: lightgbm.LGBMClassifier
+    params: {{n_estimators: 5}}
+    space: {{num_leaves: {{type: int, low: 4, high: 8}}}}
+  other: {{estimator: lightgbm.LGBMClassifier, params: {{n_estimators: 50}}}}
+search: {{metric: roc_auc, folds: 2, trials: 1}}
+"""
+
+
+class Lab:
+    """A data set of few rows, and the steps after it."""
+
+    def __init__(self, store, folder):
+        self.store, self.folder = store, folder
+        x = np.random.default_rng(0).normal(size=300)
+        pd.DataFrame({"x": x, "y": np.where(x > 0, "yes", "no")}).to_csv(folder / "rows.csv", index=False)
+        self.etl = self.run("etl", problem=self.problem("gone"))
+
+    def problem(self, name, more=""):
+        path = self.folder / f"{name}.yaml"
+        path.write_text(YAML.format(name=name, source=self.folder / "rows.csv") + more)
+        return str(path)
+
+    def run(self, step, **parameters):
+        ended = self.store.step(step, **parameters)
+        assert ended.status == 0, ended.stderr
+        return ended
+
+    def search(self):
+        return self.run("hpo", dataset=self.etl.id, model="boosted")
+
+    def train(self, search_id, etl=None, model="boosted"):
+        return self.run("train", dataset=(etl or self.etl).id, model=model, params=search_id)
+
+    def evaluate(self, trained, etl=None):
+        return self.run("evaluate", dataset=(etl or self.etl).id, models=trained.id)
+
+    def child_for(self, run_id):
+        """A child as main makes one for a step that it does not run again."""
+        tags = {"tabular.reused_from": run_id, "mlflow.parentRunId": "0" * 32}
+        child = self.store.client.create_run(self.store.experiment, tags=tags).info.run_id
+        self.store.client.set_terminated(child)
+        return child
+
+    def delete(self, run_id):
+        """As the UI deletes a run: marked, and out of every list."""
+        self.store.client.delete_run(run_id)
+
+    def purge(self, run_id):
+        """Delete a run for good, with its artifacts."""
+        self.delete(run_id)
+        words = ["--backend-store-uri", self.store.uri, "--tracking-uri", self.store.uri, "--run-ids", run_id]
+        done = CliRunner().invoke(gc, words)
+        mlflow.set_tracking_uri(None)
+        assert done.exit_code == 0, done.output
+
+    def report(self, ended):
+        return self.store.artifact(ended.run, "report.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def lab(store, tmp_path_factory):
+    return Lab(store, tmp_path_factory.mktemp("gone"))
+
+
+@pytest.fixture
+def named(lab, request):
+    """A problem of the lab's with a name of its own in the registry."""
+    return lambda more="": lab.problem(f"gone_{abs(hash(request.node.name)) % 10**8}", more)
+
+
+def test_the_report_tells_what_a_reused_search_found(lab, named):
+    search = lab.search()
+    trained = lab.train(lab.child_for(search.id))
+    ended = lab.run("register", evaluation=lab.evaluate(trained).id, problem=named())
+    assert "found by the search" in lab.report(ended)
+    assert f"num_leaves {search.run.data.params['best_num_leaves']}" in lab.report(ended).replace("=", " ")
+    assert search.id in lab.report(ended)
+
+
+def test_a_search_that_was_purged_is_no_longer_there_in_the_report(lab, named):
+    search = lab.search()
+    evaluation = lab.evaluate(lab.train(search.id))
+    lab.purge(search.id)
+    ended = lab.store.step("register", evaluation=evaluation.id, problem=named())
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.outcome"] == "registered"
+    gone = f"hpo, run {search.id}, is no longer there"
+    assert gone in lab.report(ended)
+    assert gone in ended.stdout
+
+
+def test_a_search_that_was_deleted_is_no_longer_there_and_still_tells_what_it_found(lab, named):
+    search = lab.search()
+    evaluation = lab.evaluate(lab.train(search.id))
+    lab.delete(search.id)
+    ended = lab.run("register", evaluation=evaluation.id, problem=named())
+    assert f"hpo, run {search.id}, is no longer there" in lab.report(ended)
+    assert "found by the search" in lab.report(ended)
+
+
+def test_a_winner_whose_run_of_train_was_purged_is_registered(lab, named):
+    trained = lab.train("")
+    evaluation = lab.evaluate(trained)
+    lab.purge(trained.id)
+    ended = lab.store.step("register", evaluation=evaluation.id, problem=named())
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.outcome"] == "registered"
+    assert f"train, run {trained.id}, is no longer there" in lab.report(ended)
+
+
+def test_a_data_set_whose_run_was_purged_leaves_the_report_without_its_profile(lab, named):
+    etl = lab.run("etl", problem=lab.problem("gone"))
+    evaluation = lab.evaluate(lab.train("", etl), etl)
+    lab.purge(etl.id)
+    ended = lab.store.step("register", evaluation=evaluation.id, problem=named())
+    assert ended.status == 0, ended.stderr
+    assert f"etl, run {etl.id}, is no longer there" in lab.report(ended)
+    version = lab.store.client.get_model_version(ended.tags["tabular.champion"].split("/")[1].split("@")[0], "1")
+    assert version.tags["tabular.dataset"] == etl.id
+
+
+def test_a_main_that_was_purged_is_no_longer_there_in_the_report_of_its_register(lab, named):
+    evaluation = lab.evaluate(lab.train(""))
+    main = "f" * 32
+    run = lab.store.client.create_run(lab.store.experiment, tags={"mlflow.parentRunId": main})
+    problem = named()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(lab.store.environment, "MLFLOW_RUN_ID", run.info.run_id)
+        ended = lab.store.step("register", evaluation=evaluation.id, problem=problem)
+    assert ended.status == 0, ended.stderr
+    page = lab.store.artifact(run, "report.html").read_text()
+    assert f"main, run {main}, is no longer there" in page
+
+
+def test_evaluate_draws_no_search_that_is_no_longer_there_and_says_so(lab):
+    search = lab.search()
+    trained = lab.train(search.id)
+    lab.purge(search.id)
+    ended = lab.store.step("evaluate", dataset=lab.etl.id, models=trained.id)
+    assert ended.status == 0, ended.stderr
+    gone = f"the search of boosted, run {search.id}, is no longer there"
+    assert gone in ended.stdout
+    assert gone in ended.tags["mlflow.note.content"]
+
+
+def test_a_champion_whose_run_was_purged_is_kept_where_its_size_would_have_decided(lab, named):
+    rule = "gate: {beat_champion: {or_equal: {within: 0.5, tie_break: smaller}}}\n"
+    problem = named(rule)
+    first = lab.train("")
+    lab.run("register", evaluation=lab.evaluate(first).id, problem=problem)
+    lab.purge(first.id)
+    second = lab.evaluate(lab.train("", model="other"))
+    ended = lab.store.step("register", evaluation=second.id, problem=problem)
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.outcome"] == "kept_champion"
+    assert f"there is no run '{first.id}'" in ended.tags["tabular.verdict"]
+
+
+def test_a_step_of_then_that_was_deleted_is_told_as_not_compared(lab, tmp_path):
+    client, experiment = lab.store.client, lab.store.experiment
+    then = client.create_run(experiment)
+    now = client.create_run(experiment)
+    about = {"mlflow.parentRunId": now.info.run_id, "mlflow.project.entryPoint": "etl"}
+    client.set_terminated(client.create_run(experiment, tags=about).info.run_id)
+    (tmp_path / "chain.json").write_text(json.dumps({"etl": "e" * 32}))
+    client.log_artifact(then.info.run_id, str(tmp_path / "chain.json"))
+    step = SimpleNamespace(client=client, folder=tmp_path)
+    asked = reproduce.Replay(then, "main", "main", then, None, {})
+    mlflow.set_tracking_uri(lab.store.uri)
+    try:
+        failed = launch.StepFailed("train", "why not", said=True)
+        found = list(reproduce._compared(step, asked, client.get_run(now.info.run_id), failed))
+    finally:
+        mlflow.set_tracking_uri(None)
+    assert (found[0].task, found[0].result) == ("etl", NOT_COMPARED)
+    assert found[0].said == (f"run {'e' * 32} is no longer there",)
+
+
+def test_trials_of_a_deleted_search_are_compared_with_its_folds_and_seed(lab):
+    search = lab.search()
+    trial = next(run for run in lab.store.children(search.id).values() if TRIAL in run.data.tags)
+    lab.delete(search.id)
+    found = comparison_table.of_entries(lab.store.client, [comparison_table.entry(trial, lab.folder)], [])
+    assert found.about["search"] == [search.id[:8]]
