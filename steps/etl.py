@@ -8,7 +8,7 @@ from steps.run import artifacts, inputs, paths, run_problem
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
 from tabular import digests
-from tabular.data import datasets, sources, tables
+from tabular.data import class_names, datasets, sources, tables
 from tabular.problem import Problem
 
 # The files of a data set, by the parts that other steps depend on.
@@ -77,10 +77,6 @@ def _log(step: Step, problem: Problem, prepared: datasets.Prepared, digest: str,
 
 
 def _sides(prepared: datasets.Prepared):
+    names = class_names.in_metrics([*prepared.train, *prepared.holdout])
     for side, counts in (("train", prepared.train), ("holdout", prepared.holdout)):
-        yield side, [(_metric(name), count) for name, count in counts.items()]
-
-
-def _metric(name: str) -> str:
-    """A class's name as part of a metric's, in which MLflow allows 250 letters, digits and `_-. /`."""
-    return "".join(letter if letter.isalnum() or letter in "_-. " else "_" for letter in name[:200])
+        yield side, [(names[label], count) for label, count in counts.items()]

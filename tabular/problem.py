@@ -5,6 +5,7 @@ that it would be read from again.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeAlias
@@ -350,6 +351,16 @@ class Problem(Section):
         if classes is not None and positive is not None and positive not in classes:
             hint = YAML_BOOLEANS if isinstance(positive, bool) else ""
             raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)}){hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_told_apart(self) -> Self:
+        # metrics and files are named by them, and some databases and disks compare without case
+        first: dict[str, str] = {}
+        for name in self.models:
+            other = first.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+            if other != name:
+                raise ValueError(f"models: {other!r} and {name!r} differ in case only: rename one")
         return self
 
     @model_validator(mode="after")

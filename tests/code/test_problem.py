@@ -79,7 +79,9 @@ drawn = st.fixed_dictionaries(
         "description": names,
         "seed": st.integers(0, 2**31 - 1),
         "split": splits,
-        "models": st.dictionaries(identifiers, models, min_size=1, max_size=3),
+        "models": st.dictionaries(identifiers, models, min_size=1, max_size=3).filter(
+            lambda found: len({name.casefold() for name in found}) == len(found)
+        ),
         "search": st.fixed_dictionaries({}, optional={"metric": st.sampled_from(list(METRICS)), "timeout": st.none()}),
         "gate": st.fixed_dictionaries({"require": st.dictionaries(st.sampled_from(list(METRICS)), bounds, max_size=3)}),
         "tags": st.dictionaries(identifiers, names, max_size=3),
