@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -219,9 +219,15 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> 
 
 
 def requirements(fitted: Fitted) -> list[str]:
-    """The pinned packages that serve the model: ours, and the one that its classifier comes from."""
-    package = type(fitted.classifier).__module__.split(".")[0]
-    names = list(SERVING) if package == "sklearn" else [*SERVING, package]
+    """The pinned packages that serve the model: ours, and the one that its classifier comes from.
+
+    A class that lies in no installed package adds none: where it cannot be imported, the model cannot be served, and
+    `register` finds that out.
+    """
+    top = type(fitted.classifier).__module__.split(".")[0]
+    usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # to look through all packages takes a while
+    packages = usual[top] if top in usual else packages_distributions().get(top, [])
+    names = dict.fromkeys([*SERVING, *packages])
     return [f"{name}=={version(name)}" for name in names]
 
 

@@ -83,6 +83,23 @@ def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
     assert not {"hyperopt", "matplotlib", "pytest"} & set(found)
 
 
+def requirements_of(module: str) -> set[str]:
+    """What a model of a class of this module asks for beside what each model does."""
+    fitted = [
+        SimpleNamespace(classifier=type("Classifier", (), {"__module__": one})()) for one in (module, "sklearn.tree")
+    ]
+    wanted, usual = (set(flavor.requirements(one)) for one in fitted)  # type: ignore[arg-type]
+    return wanted - usual
+
+
+def test_a_class_is_required_by_the_name_of_its_package_and_not_of_its_module() -> None:
+    assert requirements_of("yaml.loader") == {f"PyYAML=={version('PyYAML')}"}
+
+
+def test_a_class_that_is_in_no_installed_package_adds_no_requirement() -> None:
+    assert requirements_of("our_estimators") == set()
+
+
 def test_every_chosen_pin_is_in_the_lock() -> None:
     chosen = pins("requirements.in")
     assert chosen
