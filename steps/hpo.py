@@ -14,9 +14,8 @@ from steps.model import dataset
 from steps.model.dataset import DataSet
 from steps.process import pool
 from steps.run import artifacts, lookup, run_problem, source_digest, terminal, thread_budget
-from steps.run.step import Step
+from steps.run.step import Step, describe
 from steps.run.tags import SEARCH_KEY, digest_tag
-from steps.run.terminal import describe
 from steps.search import trial_runs
 from tabular import digests
 from tabular.data.folds import Fold

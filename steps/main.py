@@ -21,7 +21,7 @@ from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
 from steps.run import artifacts, inputs, paths, run_problem, thread_budget
-from steps.run.step import Step
+from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
     CHAMPION_VERSION,
@@ -33,7 +33,7 @@ from steps.run.tags import (
     VERDICT,
     WINNER,
 )
-from steps.run.terminal import describe, markdown, say, table
+from steps.run.terminal import markdown, say, table
 from tabular.data import sources
 from tabular.errors import UserError, first_line
 from tabular.problem import Problem

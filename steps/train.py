@@ -11,9 +11,8 @@ from mlflow.entities import Metric, Run
 
 from steps.model import dataset, flavor
 from steps.run import artifacts, environment, lookup, run_problem
-from steps.run.step import Step
+from steps.run.step import Step, describe
 from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM, SEARCH, digest_tag
-from steps.run.terminal import describe
 from tabular import digests
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD, with_named

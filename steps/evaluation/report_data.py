@@ -14,9 +14,8 @@ from mlflow.entities import LifecycleStage, Run
 from steps.evaluation.champion_test import Verdict
 from steps.model.registry import KEPT, REGISTERED
 from steps.run import artifacts, lookup
-from steps.run.step import Step
+from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
-from steps.run.terminal import describe
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import METRICS
 from tabular.problem import Problem

@@ -77,6 +77,11 @@ class Step:
         self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)} if tables else {})
 
 
+def describe(params: Mapping[str, Any]) -> str:
+    """Hyperparameters as a run's name shows them: `num_leaves=63 learning_rate=0.05`."""
+    return " ".join(f"{name}={_short(value)}" for name, value in params.items())
+
+
 def _plain(value: Any) -> Any:
     """A scalar of numpy as JSON can hold it."""
     return _finite(value.item())
@@ -103,3 +108,7 @@ def log(
     for start in range(0, max(len(pending), len(measured), len(tagged)), MOST_A_BATCH):
         part = slice(start, start + MOST_A_BATCH)
         client.log_batch(run_id, metrics=measured[part], params=pending[part], tags=tagged[part])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

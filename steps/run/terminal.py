@@ -13,11 +13,6 @@ def say(text: str = "") -> None:
     print(f"{start}{text}", flush=True)
 
 
-def describe(params: Mapping[str, Any]) -> str:
-    """Hyperparameters as a run's name shows them: `num_leaves=63 learning_rate=0.05`."""
-    return " ".join(f"{name}={_short(value)}" for name, value in params.items())
-
-
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same keys as aligned text, numbers to four places."""
     header = list(rows[0])
@@ -96,10 +91,6 @@ def rows_done(total: int, title: str) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=total, desc=f"  {title}", unit="rows", unit_scale=True, leave=False, delay=0.5, disable=None)
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def cell(value: Any) -> str:

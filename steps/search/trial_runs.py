@@ -13,9 +13,8 @@ from mlflow.entities import Metric, Param, Run
 
 from steps.process import lifecycle
 from steps.run import run_owner, run_problem
-from steps.run.step import Step
+from steps.run.step import Step, describe
 from steps.run.tags import BASELINE, NOTE, PARENT, PROBLEM, PRUNED, REASON, SEARCH_KEY, TRIAL, TRIAL_SAVED
-from steps.run.terminal import describe
 from tabular.metrics.classification import sign
 from tabular.problem import Problem
 
