@@ -74,10 +74,11 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         with lifecycle.folder() as folder:
             arguments = cli.parse(name, sys.argv[1:])
             step = Step(name, arguments, run_id, active.info.experiment_id, folder, client)
-            thread_budget.wait(arguments.get("share", ""))
+            has_waited = thread_budget.wait(arguments.get("share", ""))
+            begun = time.perf_counter() if has_waited else STARTED
             work(step, body, key_of)
         _say_summary(name, client, run_id)
-        client.log_metric(run_id, "step_seconds", time.perf_counter() - STARTED)
+        client.log_metric(run_id, "step_seconds", time.perf_counter() - begun)
         lifecycle.commit_exit()
     except Exception as error:
         lifecycle.commit_exit()

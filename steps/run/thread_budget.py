@@ -16,7 +16,16 @@ def threads(share: str) -> int:
     return int(Path(share).read_text()) if share else cores()
 
 
-def wait(share: str) -> None:
-    """Wait until main lets the step begin: it starts steps early, so that they import while they would wait."""
-    while share and not Path(share).exists():
+def wait(share: str) -> bool:
+    """Wait until main lets the step begin: it starts steps early, so that they import while they would wait.
+
+    Returns
+    -------
+    bool
+        Whether it had to wait.
+    """
+    if not share or Path(share).exists():
+        return False
+    while not Path(share).exists():
         time.sleep(0.02)
+    return True
