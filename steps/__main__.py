@@ -16,13 +16,21 @@ if __name__ == "__main__":
 
     from steps.run import source_digest
 
-    name = sys.argv.pop(1)
+    name = sys.argv.pop(1) if sys.argv[1:] else ""
     if name == "main":
         fork_server.fork()
     # before the step's own modules are imported: an edit of them while it runs must not pass unseen
     source = source_digest.digests(name)
 
     from functools import partial
+
+    from steps.run import cli
+    from tabular.errors import UserError
+
+    try:
+        cli.check_entry_point(name)
+    except UserError as error:
+        sys.exit(f"tabular: {error}")
 
     from steps.chain import keys
     from steps.run import shell

@@ -107,7 +107,7 @@ def ask(words: list[str]) -> int | None:
         The step's name and its `--parameter=value`.
     """
     address = os.environ.get(ADDRESS)
-    if address is None or words[0] not in MODULES:
+    if address is None or not words or words[0] not in MODULES:
         return None
     # the worker's caller is this process: it ends when this one does
     me = str(identity.me())

@@ -1,6 +1,7 @@
 """The words after `python -m steps <name>`, as MLproject writes them."""
 
 import argparse
+import sys
 from typing import NoReturn
 
 from steps.pipeline import STEPS
@@ -15,6 +16,18 @@ ENTRY_POINTS = {
     "predict": ("model", "data", "output", "keys"),
     "promote": ("name", "version", "reason", "alias", "stage"),
 }
+
+
+def check_entry_point(name: str) -> None:
+    """UserError for a name that is no entry point, with those there are; `--help` prints them and ends the process."""
+    known = [*ENTRY_POINTS, *STEPS]
+    usage = f"python -m steps NAME --parameter=value, where NAME is one of {', '.join(known)}"
+    if name in ("-h", "--help"):
+        print(usage)
+        sys.exit(0)
+    if name not in known:
+        what = f"{name!r} is no entry point{nearest(name, known) or '.'}" if name else "which entry point?"
+        raise UserError(f"python -m steps: {what} Type {usage}")
 
 
 def parse(name: str, argv: list[str]) -> dict[str, str]:
