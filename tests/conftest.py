@@ -3,7 +3,7 @@
 import hypothesis
 import pytest
 
-from tests.running import Store, kept_fork_server
+from tests.running import Store, draw_pixels, kept_fork_server
 
 # how long an example takes says nothing here: other tests and their chains run beside it
 hypothesis.settings.register_profile("tabular", deadline=None)
@@ -30,3 +30,16 @@ def fork_server(tmp_path_factory) -> str:
 def store(tmp_path_factory, fork_server) -> Store:
     """The store that most tests share: to make one takes seconds."""
     return Store(tmp_path_factory.mktemp("store"), fork_server=fork_server)
+
+
+@pytest.fixture(scope="module")
+def undrawn():
+    """Evaluations in this process draw nothing: for modules that look at no picture, which is most of what one costs.
+
+    Chains, which are processes of their own, draw as ever, and so do the tests that are about pictures and the report.
+    """
+    from steps.evaluation import plots
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "_save", draw_pixels)
+        yield

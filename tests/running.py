@@ -1,6 +1,7 @@
 """What the tests of real runs share: a store in a temporary folder, and ways to run a step in it as people do."""
 
 import atexit
+import base64
 import contextlib
 import io
 import os
@@ -20,6 +21,10 @@ from tests import typed
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests"
 MOST_SECONDS = 300
+# A picture of one pixel.
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 # Keeps a fork server in the folder that it is given, until its stdin is closed; says its pid when it is there.
 KEEPER = """
 import sys
@@ -44,6 +49,14 @@ def kept_fork_server(folder: Path, project: Path = PROJECT):
             yield process, int(process.stdout.readline())
         finally:
             process.kill()
+
+
+def draw_pixels(drawings: Mapping[str, object], folder: Path, most: int) -> None:
+    """What stands for the pictures of an evaluation that no test looks at: one pixel each, by the names that they have."""
+    for name in drawings:
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(PIXEL)
 
 
 @dataclass(frozen=True)

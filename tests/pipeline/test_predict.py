@@ -21,6 +21,8 @@ from tabular import digests
 from tabular.data.columns import BATCH_ROWS
 from tests.running import PROJECT
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PROBLEM = """
 name: scoring
 data:

@@ -11,6 +11,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 N = 200
 SIGNAL = pd.DataFrame({"x": range(N), "z": [i * 7 % 13 for i in range(N)], "y": [int(i % 5 > 1) for i in range(N)]})
 SIGNAL["x"] = SIGNAL["y"] * 3 + SIGNAL["z"] % 3

@@ -7,6 +7,8 @@ import pytest
 from mlflow.artifacts import download_artifacts
 from sklearn.metrics import f1_score, recall_score
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 N = 400
 PROBLEM = """
 name: rare
