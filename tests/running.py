@@ -52,7 +52,7 @@ def kept_fork_server(folder: Path, project: Path = PROJECT):
 
 
 def draw_pixels(drawings: Mapping[str, object], folder: Path, most: int) -> None:
-    """What stands for the pictures of an evaluation that no test looks at: one pixel each, by the names that they have."""
+    """A pixel in the place of each picture of an evaluation, by its name, where no test looks at them."""
     for name in drawings:
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
