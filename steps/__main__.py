@@ -1,4 +1,4 @@
-"""The door to every entry point: `python -m steps NAME --parameter=value`."""
+"""Starts an entry point: `python -m steps NAME --parameter=value`."""
 
 from steps.process import lifecycle
 

@@ -30,6 +30,7 @@ KEEPER = """
 import sys
 from pathlib import Path
 from steps.process import fork_server
+fork_server.MODULES = {"main": (), "reproduce": (), "compare": (), **fork_server.MODULES}
 fork_server.fork()
 fork_server.warm(Path(sys.argv[1]))
 print(fork_server._MAIN.pid, flush=True)

@@ -30,9 +30,6 @@ ADDRESS = "TABULAR_FORK_SERVER"
 # What a step's work imports, in the order in which the steps of a chain need it: a step is forked when its modules and
 # those before them are there.
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "main": (),  # asks where somebody keeps a fork server for many chains, as the tests do
-    "reproduce": (),
-    "compare": (),
     "etl": ("pyarrow.parquet", "pyarrow.csv", "pyarrow.compute", "pandas"),
     "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
     "train": ("sklearn.linear_model", "sklearn.ensemble", "skops.io", "mlflow.pyfunc"),
@@ -178,7 +175,10 @@ def _lacks(order: Mapping[str, Any], pending: list[tuple[str, str]]) -> bool:
 
 
 def _receive(listener: socket.socket) -> list[dict[str, Any]]:
-    """An order, if it is for this environment: words, folder, environment, and the three files of the terminal."""
+    """An order, if it is for this environment and of a step that is known here.
+
+    Words, folder, environment, and the three files of the terminal.
+    """
     line, _ = listener.accept()
     head, files, _, _ = socket.recv_fds(line, 4, 3)
     size = struct.unpack("!I", head)[0]
@@ -186,7 +186,7 @@ def _receive(listener: socket.socket) -> list[dict[str, Any]]:
     while len(text) < size and (more := line.recv(MOST_WORDS)):
         text += more
     order = json.loads(text)
-    if order["prefix"] != sys.prefix:
+    if order["prefix"] != sys.prefix or order["words"][0] not in MODULES:
         line.close()
         for number in files:
             os.close(number)
