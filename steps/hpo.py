@@ -248,9 +248,18 @@ def _log(
     ended = f"{len(trials)} trials"
     if len(trials) < problem.search.trials:
         ended += f" of {problem.search.trials} (its {problem.search.timeout or 0:g} s were over)"
+    failed = [trial for trial in trials if trial.score is None]
+    if failed:
+        ended += f", {len(failed)} failed"
+    if not winner.is_complete:
+        ended += ", none evaluated whole"
     summary = f"{ended}, best cross-validated {metric} {score:.4f}"
     took = f"{seconds['search_seconds']:.1f} s"
-    note = f"{ended} of Hyperopt's TPE in {took}. Best: trial {winner.number}, `{describe(found)}`."
+    note = f"{ended}; Hyperopt's TPE, {took}. Best: trial {winner.number}, `{describe(found)}`."
+    if not winner.is_complete:
+        note += " It is the best of those that were pruned."
+    if failed:
+        note += f" Trial {failed[0].number} failed: {failed[0].reason}"
     said = f"Cross-validated {metric}: {score:.4f}; of the classes' shares alone: {baseline[f'cv_{metric}_mean']:.4f}."
     step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")
 

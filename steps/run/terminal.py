@@ -63,7 +63,7 @@ class Progress:
         self._done += 1
         if value is not None and (self._best is None or (value > self._best) == greater_is_better):
             self._best = value
-        best = f"best {self._unit} {self._best:.4f}" if self._best is not None else "all failed so far"
+        best = f"best {self._unit} {self._best:.4f}" if self._best is not None else "none evaluated whole so far"
         if self._bar is not None:
             self._bar.set_postfix_str(best, refresh=False)
             self._bar.update()

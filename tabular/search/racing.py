@@ -93,7 +93,8 @@ def _sample(rows: Array, generator: np.random.Generator) -> Array:
 def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> bool:
     """Whether a trial may still win, after the parts that have these scores; the higher the better.
 
-    The points that a search is given to begin with are not raced: the others are, against them.
+    The points that a search is given to begin with are not raced: the others are, against them. Where all of these have
+    failed, others take their place until one has been evaluated whole.
 
     Notes
     -----
@@ -105,7 +106,8 @@ def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> boo
     that would be chance: there it must be of the best third of those before it on the same folds, of equals all, which
     is successive halving once more, with folds in place of a sample.
     """
-    if point.is_given:
+    complete = [trial for trial in point.seen if trial.is_complete]
+    if point.is_given or (point.given_failed and not complete):
         return True
     done = parts[: len(scores)]
     if done[-1].is_sample:
@@ -115,7 +117,6 @@ def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> boo
     if sum(len(part.rows.score) for part in done if not part.is_sample) < TELLING_ROWS:
         others = [float(np.mean(trial.parts[folds])) for trial in point.seen if len(trial.parts) >= len(scores)]
         return len(others) < ENOUGH_TRIALS or score >= float(np.quantile(others, 1 - 1 / ETA))
-    complete = [trial for trial in point.seen if trial.is_complete]
     if not complete:
         return False  # it began beside the first ones, and there is nothing to race it with yet
     return score > float(np.mean(best(complete).parts[folds]))

@@ -55,12 +55,14 @@ class Trial:
 class Point:
     """What an objective is asked: a trial's hyperparameters, and the trials that its suggestion saw.
 
-    `is_given` says that it is one of those that the search begins with.
+    `is_given` says that it is one of those that the search begins with, `given_failed` that its suggestion saw all of
+    these fail.
     """
 
     params: Mapping[str, Any]
     seen: tuple[Trial, ...] = ()
     is_given: bool = False
+    given_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,17 @@ def search(
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the highest score of those that are complete; of equals the first."""
-    return max(trials, key=lambda trial: trial.score if trial.is_complete and trial.score is not None else -math.inf)
+    """The trial with the highest score of those that are complete; of equals the first.
+
+    Where none is complete it is one of those that got furthest before they were pruned.
+    """
+
+    def place(trial: Trial) -> tuple[bool, int, float]:
+        if trial.score is None:
+            return False, -1, -math.inf
+        return trial.is_complete, 0 if trial.is_complete else len(trial.parts), trial.score
+
+    return max(trials, key=place)
 
 
 @dataclass(frozen=True)
@@ -217,7 +228,10 @@ class _Made(ExecutorTrials):
 
     def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
         """Start a trial."""
-        asked = Point(self._params(number, point), tuple(self._seen[: len(seen)]), number < len(self._start))
+        known = tuple(self._seen[: len(seen)])
+        given = known[: len(self._start)]
+        failed = len(given) == len(self._start) and all(trial.score is None for trial in given)
+        asked = Point(self._params(number, point), known, number < len(self._start), failed)
         return super().submit(fn, number, asked, seen)
 
     def is_over(self) -> bool:

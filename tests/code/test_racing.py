@@ -1,5 +1,6 @@
 """What a trial does: parts from the cheapest to the whole, and an end where it cannot win."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tabular.model.training import Candidate, cross_validate
 from tabular.problem import Model
 from tabular.search import racing
 from tabular.search.racing import Part, TrialRunner, goes_on, parts
-from tabular.search.search import Point, Trial
+from tabular.search.search import Point, Trial, best, search
 
 LIGHTGBM = {"estimator": "lightgbm.LGBMClassifier", "space": {"num_leaves": {"type": "int", "low": 2, "high": 32}}}
 LOGISTIC = {"estimator": "sklearn.linear_model.LogisticRegression", "space": "default"}
@@ -182,3 +183,45 @@ def test_columns_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     made = course(LIGHTGBM)[0]
     monkeypatch.setattr(racing.training, "encode", None)
     assert made.run(Point({"num_leaves": 5})).is_complete
+
+
+# What its model begins with is refused: a forest of LightGBM's needs a subsample below 1.
+LIGHTGBM_FOREST = {
+    "estimator": "lightgbm.LGBMClassifier",
+    "params": {"boosting_type": "rf", "n_estimators": 3, "subsample_freq": 1},
+    "space": {"subsample": {"type": "float", "low": 0.4, "high": 0.9}},
+}
+
+
+def searched(start: list[dict[str, Any]], trials: int, max_pending: int) -> list[Trial]:
+    """A search over 12,000 rows, of which each fold scores 4,000."""
+    made = course(LIGHTGBM_FOREST, n=12_000)[0]
+    space = Model.model_validate(LIGHTGBM_FOREST).space
+    with ThreadPoolExecutor(1) as executor:
+        return search(made.run, space, start=start, trials=trials, seed=0, executor=executor, max_pending=max_pending)
+
+
+@pytest.mark.parametrize("has_sample", [False, True])
+def test_where_all_given_points_fail_the_search_finds_others(has_sample: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if has_sample:
+        monkeypatch.setattr(racing, "SAMPLE_ROWS", 1_000)
+    found = searched([{}, {"subsample": 1.0}], trials=9, max_pending=2)
+    assert [trial.reason != "" for trial in found] == [True, True, *[False] * 7]
+    # those that were suggested before the last given one had ended are not whole
+    assert [trial.is_complete for trial in found[:4]] == [False, False, False, True]
+    assert best(found).is_complete
+
+
+def test_where_one_of_the_given_points_fails_the_others_are_raced_against_as_ever() -> None:
+    found = searched([{}, {"subsample": 0.9}], trials=9, max_pending=2)
+    assert [trial.is_complete for trial in found[:3]] == [False, True, False]
+    ahead = found[1]
+    assert all(trial.parts[0] > ahead.parts[0] for trial in found[3:] if trial.is_complete)
+
+
+def test_where_no_trial_is_whole_the_best_of_those_that_got_furthest_is_the_best() -> None:
+    found = searched([{}], trials=3, max_pending=4)
+    assert [trial.is_complete for trial in found] == [False, False, False]
+    assert best(found) == max(found[1:], key=lambda trial: trial.parts[0])
+    further = Trial(3, {}, 0.1, is_complete=False, parts=(0.1, 0.1))
+    assert best([*found, further]) == further
