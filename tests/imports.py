@@ -91,7 +91,7 @@ def below(order: Mapping[str, tuple[str, ...]] = ORDER) -> dict[str, set[str]]:
     """Room: all rooms that its modules may import."""
     found: dict[str, set[str]] = {}
     for name in TopologicalSorter(order).static_order():
-        found[name] = set(order[name]).union(*(found[other] for other in order[name]))
+        found[name] = {*order.get(name, ())}.union(*(found[other] for other in order.get(name, ())))
     return found
 
 

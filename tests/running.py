@@ -144,14 +144,16 @@ class Store:
 
         return self._ended(type_)
 
-    def process(self, step: str, *, env: Mapping[str, str] | None = None, **parameters) -> Ended:
+    def process(
+        self, step: str, *, env: Mapping[str, str] | None = None, project: Path = PROJECT, **parameters
+    ) -> Ended:
         """`python -m steps <step>`: the step in a process of its own, without `mlflow run` around it."""
         words = [sys.executable, "-m", "steps", step, *self._words(parameters)]
         environment = {**self.environment, **(env or {})}
 
         def call() -> tuple[int, str, str]:
             pipes = {"capture_output": True, "text": True, "timeout": MOST_SECONDS}
-            done = subprocess.run(words, check=False, cwd=PROJECT, env=environment, **pipes)
+            done = subprocess.run(words, check=False, cwd=project, env=environment, **pipes)
             return done.returncode, done.stdout, done.stderr
 
         return self._ended(call)
