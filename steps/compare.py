@@ -18,7 +18,7 @@ from steps.comparison import comparison_table
 from steps.comparison.comparison_table import Board, Entry
 from steps.run import artifacts, lookup
 from steps.run.step import Step
-from steps.run.tags import PRUNED, TRIAL
+from steps.run.tags import PROBLEM, PRUNED, TRIAL
 from steps.run.terminal import fitting, markdown, say, table
 from steps.search import trial_runs
 from tabular.errors import UserError, first_line, listed, nearest
@@ -30,7 +30,7 @@ DEFAULT_TOP, MOST_TOP = 10, 200
 LONGEST_NOTE, MOST_COLUMNS_OF_NOTE = 4000, 16
 FINISHED = "attributes.status = 'FINISHED'"
 ALIKE = "Runs that did the same work as one of these are not listed."
-EXAMPLE = "-P filter='metrics.roc_auc > 0.9 and tags.tabular.problem = \"hotel_bookings\"'"
+EXAMPLE = f"-P filter='metrics.roc_auc > 0.9 and tags.{PROBLEM} = \"hotel_bookings\"'"
 # What a metric's name stands within where the steps log it.
 AROUND = re.compile(r"^(.*/)?((best|baseline)_)?((cv|training|search|challenger|champion)_)?|_(mean|low|high)$")
 

@@ -34,6 +34,7 @@ from steps.run.tags import (
     TRANSIENT,
     VERDICT,
     VERSION_COMMIT,
+    metric_tag,
 )
 from tabular.errors import UserError
 from tabular.problem import Problem
@@ -115,7 +116,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     own, source = step.client.get_run(step.run_id), lookup.shown(step.client, data_id(step, evaluation))
-    metrics = {f"tabular.{name}": f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
+    metrics = {metric_tag(name): f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
     tags = {
         **problem.tags,
         PROBLEM: problem.name,

@@ -186,7 +186,7 @@ def recorded(version: ModelVersion) -> dict[str, str]:
     code, learnt = version.tags.get(CODE_DIGEST), version.tags.get(MODEL_DIGEST)
     if code is None or learnt is None:
         name = f"{version.name} version {version.version}"
-        raise UserError(f"{name} was not registered by Tabular: it has no tag tabular.digest.code")
+        raise UserError(f"{name} was not registered by Tabular: it has no tag {CODE_DIGEST}")
     return {"code": code, "learnt": learnt}
 
 

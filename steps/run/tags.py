@@ -71,8 +71,8 @@ PRUNED = "tabular.given_up"
 BASELINE = "tabular.baseline"
 
 # Of rows that were scored.
-DRIFT_OF_INPUTS = "tabular.evaluation.drift.input"
-DRIFT_OF_SCORES = "tabular.evaluation.drift.score"
+DRIFT_OF_INPUTS = "tabular.shift.input"
+DRIFT_OF_SCORES = "tabular.shift.score"
 
 # On a registered model, followed by the time: a move of an alias or stage, of which MLflow keeps no history.
 HISTORY = "tabular.history."
@@ -81,3 +81,8 @@ HISTORY = "tabular.history."
 def digest_tag(part: str) -> str:
     """The tag that holds the sha256 of a part of what a step has made, such as `train` or `trials`."""
     return f"{DIGEST}{part}"
+
+
+def metric_tag(name: str) -> str:
+    """The tag of a registered version that holds what it scored on the holdout."""
+    return f"tabular.{name}"

@@ -206,7 +206,7 @@ def test_a_table_without_rows_makes_one_without_rows(shop, tmp_path):
     ended, found = shop.predict(write(made(1)[:0], tmp_path / "rows.csv"), tmp_path / "scored.parquet")
     assert list(found) == ["id", "left", "label", "probability_no", "probability_yes"]
     assert len(found) == 0
-    assert ended.tags["tabular.evaluation.drift.input"] == "not compared: there are no rows"
+    assert ended.tags["tabular.shift.input"] == "not compared: there are no rows"
 
 
 def test_a_model_goes_by_each_of_its_names(shop, rows, tmp_path):
@@ -379,7 +379,7 @@ def test_the_run_says_what_was_scored_by_what_and_how_fast(shop, rows, tmp_path)
 def test_rows_of_the_same_kind_have_not_moved(shop, tmp_path):
     ended, _ = shop.predict(write(made(5000, seed=4), tmp_path / "rows.csv"), tmp_path / "scored.csv")
     assert ended.run.data.metrics["psi_input_worst"] < 0.1
-    assert ended.tags["tabular.evaluation.drift.input"].startswith("none, ")
+    assert ended.tags["tabular.shift.input"].startswith("none, ")
     assert "look at this" not in ended.stdout
 
 
@@ -416,8 +416,8 @@ def test_where_the_origin_of_a_model_is_gone_its_rows_are_scored_and_not_compare
     ended, found = shop.predict(rows, tmp_path / "scored.csv", model=model)
     assert found["probability_yes"].tolist() == before["probability_yes"].tolist()
     said = f"not compared: run {etl.id} has no artifact 'dataset/train.parquet' that can be read"
-    assert ended.tags["tabular.evaluation.drift.input"].startswith(said)
-    assert ended.tags["tabular.evaluation.drift.score"].startswith(said)
+    assert ended.tags["tabular.shift.input"].startswith(said)
+    assert ended.tags["tabular.shift.score"].startswith(said)
     assert "psi_input_worst" not in ended.run.data.metrics
 
 
