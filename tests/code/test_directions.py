@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests import imports
+from tests import imports, make_map
 
 PROJECT = Path(__file__).resolve().parents[2]
 GRAPH = imports.graph()
@@ -123,3 +123,9 @@ def test_a_circle_of_rooms_whose_modules_make_none_is_found(tmp_path: Path) -> N
     found = tree(tmp_path, sources)
     assert imports.circle(found) == []
     assert set(imports.circle(imports.of_rooms(found))) == {"steps.run", "steps.model"}
+
+
+def test_the_map_on_the_page_is_the_one_of_today() -> None:
+    page = make_map.PAGE.read_text(encoding="utf-8")
+    assert make_map.BEGIN in page
+    assert page == make_map.written(page, GRAPH), "python -m tests.make_map draws it anew"
