@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from mlflow.exceptions import MlflowException
 
 from tests import typed
-from tests.running import PROJECT, Store
+from tests.running import MOST_SECONDS, PROJECT, Store
 
-# Within which a chain is gone; and until main's run is marked once more, by a process that has to import MLflow.
-GONE_SECONDS = 10.0
-MARKED_SECONDS = 20.0
 FIRST_LINE = "in the experiment"
 PROBLEM = """
 name: ending
@@ -68,7 +64,7 @@ class Live:
         """Main's run, which its first lines name."""
         return self.said.partition("  run ")[2].split()[0]
 
-    def wait_for(self, text, seconds=120.0):
+    def wait_for(self, text, seconds=MOST_SECONDS):
         """Wait until it has said something; whether it has, and has not ended before."""
         until = time.monotonic() + seconds
         while text not in self.said:
@@ -98,16 +94,12 @@ class Live:
                     found.append(process)
         return found
 
-    def wait_until_gone(self, seconds=GONE_SECONDS):
-        """Wait until no process of it is left, and then for the one that marks main's run once more."""
-        until = time.monotonic() + seconds
+    def wait_until_gone(self):
+        """Wait until no process of it is left, the one that marks main's run once more included."""
+        until = time.monotonic() + MOST_SECONDS
         while alive := self.place.processes():
             self.outer.poll()
-            at_work = [
-                words for words in map(words_of, alive) if words and words[1:3] != ["-m", "steps.run.termination"]
-            ]
-            assert not at_work or time.monotonic() < until, f"still there: {at_work}\n{self.said}"
-            assert time.monotonic() < until + MARKED_SECONDS, f"still marks: {alive}"
+            assert time.monotonic() < until, f"still there: {[*map(words_of, alive)]}\n{self.said}"
             time.sleep(0.05)
 
     def lines(self):
@@ -160,14 +152,6 @@ class Place:
     def folders(self):
         """What of ours is in the folder for temporary files."""
         return sorted(path.name for path in self.temporary.iterdir() if path.name.startswith("tabular-"))
-
-    def champion(self):
-        """The digest of the champion, or None."""
-        try:
-            version = self.store.client.get_model_version_by_alias("ending_classifier", "champion")
-        except MlflowException:
-            return None
-        return version.tags["tabular.digest.model"]
 
 
 def family(place, live):

@@ -20,6 +20,7 @@ from tests import typed
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPERIMENT = "tests"
+# After which something that is waited for will not come: no test says by it how fast a machine is.
 MOST_SECONDS = 300
 # A picture of one pixel.
 PIXEL = base64.b64decode(
@@ -45,7 +46,7 @@ def kept_fork_server(folder: Path, project: Path = PROJECT):
     words = [sys.executable, "-c", KEEPER, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     alone = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
-    with subprocess.Popen(words, cwd=project, env=alone, text=True, **pipes) as process:
+    with typed.popen(words, cwd=project, env=alone, text=True, **pipes) as process:
         try:
             yield process, int(process.stdout.readline())
         finally:

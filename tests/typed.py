@@ -22,6 +22,20 @@ from pathlib import Path
 import psutil
 
 
+def popen(words, **how):
+    """`subprocess.Popen` of a process that a Ctrl-C and a hang-up reach, as they reach what is typed at a terminal.
+
+    Whoever started the tests may ignore these signals, as nohup does, and a shell for what runs in its background; and
+    what the tests start inherits that.
+    """
+    return subprocess.Popen(words, preexec_fn=_heed, **how)  # noqa: PLW1509
+
+
+def _heed():
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Typed(psutil.Process):
     """A command under way: what `psutil.Popen` gives of one that it has started."""
 
@@ -63,9 +77,8 @@ def _keeper():
     address = str(Path(tempfile.mkdtemp(prefix="typed-")) / "mlflow")
     alone = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
     words = [sys.executable, "-m", "tests.typed", address]
-    process = subprocess.Popen(
-        words, cwd=Path(__file__).parents[1], env=alone, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = popen(words, cwd=Path(__file__).parents[1], env=alone, **pipes)
     atexit.register(process.kill)
     assert process.stdout.readline() == b"ready\n"
     return address

@@ -65,7 +65,7 @@ def serving(model: str, tracking: str, folder: Path) -> Iterator[Server]:
         )
     try:
         made = Server(port)
-        end = time.monotonic() + 90
+        end = time.monotonic() + 300
         while not made.up():
             assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
             time.sleep(0.2)

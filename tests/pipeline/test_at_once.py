@@ -14,6 +14,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.live import PROBLEM, Place
+from tests.running import MOST_SECONDS
 
 slow = pytest.mark.slow
 
@@ -38,14 +39,14 @@ def check_many(place, seeds):
     """Chains at once, of which some are the same, end well; and what they did is whole, and is reused."""
     chains = [place.start(seed=seed, jobs=1) for seed in seeds]
     for live in chains:
-        live.outer.wait(300)
+        live.outer.wait(MOST_SECONDS)
     for live in chains:
         assert live.outer.returncode == 0, live.said
         assert "Traceback" not in live.said
     assert place.running() == []
     assert place.folders() == []
     again = place.start(seed=seeds[0], jobs=1)
-    again.outer.wait(120)
+    again.outer.wait(MOST_SECONDS)
     assert again.outer.returncode == 0, again.said
     assert "has been altered" not in again.said
     # what register says of its verdict depends on who became the champion last
@@ -64,7 +65,7 @@ def served(place):
     with (place.folder / "server").open("wb") as log:
         server = psutil.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True)
     uri = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + 90
+    until = time.monotonic() + MOST_SECONDS
     while True:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
             break

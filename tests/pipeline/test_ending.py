@@ -19,7 +19,6 @@ from steps.run.step import Step
 from steps.run.tags import REASON
 from tests.live import (
     FIRST_LINE,
-    GONE_SECONDS,
     PROBLEM,
     begin,
     check_killed,
@@ -29,7 +28,7 @@ from tests.live import (
     terminate_outer,
     write_problem,
 )
-from tests.running import PROJECT
+from tests.running import MOST_SECONDS, PROJECT
 
 slow = pytest.mark.slow
 
@@ -43,8 +42,7 @@ slow = pytest.mark.slow
     ],
 )
 def test_a_chain_that_is_ended_is_gone_and_killed(place, end, reason):
-    live = begin(place, FIRST_LINE, jobs=2)
-    time.sleep(4)
+    live = begin(place, "train logistic …", jobs=2)  # beside the search
     end(live)
     check_killed(place, live, reason)
 
@@ -57,7 +55,7 @@ def test_a_bash_between_changes_nothing(place, end):
     place.store.environment["BASH_ENV"] = str(place.folder / "trap")
     live = begin(place, FIRST_LINE, jobs=1)
     assert live.main().parent().name() == "bash"
-    time.sleep(4)
+    assert live.wait_for("hpo lightgbm …"), live.said
     end(live)
     check_killed(place, live, "SIGINT" if end is interrupt else "has died")
 
@@ -207,13 +205,15 @@ def test_a_registration_that_was_killed_before_its_alias_is_finished_by_the_next
 
 REGISTER_SLOWLY = """
 from steps.process import lifecycle
+lifecycle.UNINTERRUPTED_SECONDS = lifecycle.MOST_SECONDS = 200
 lifecycle.begin()
 import sys, time
 from mlflow import MlflowClient
 give = MlflowClient.set_registered_model_alias
 def slowly(*words):
     print("between", flush=True)
-    time.sleep(1)
+    while not lifecycle.is_stopping():
+        time.sleep(0.01)
     give(*words)
 MlflowClient.set_registered_model_alias = slowly
 sys.argv = ["steps", f"--evaluation={sys.argv[1]}"]
@@ -230,7 +230,7 @@ def test_a_registration_under_way_is_finished_before_a_signal_ends_it(store, jud
     process = subprocess.Popen(words, cwd=PROJECT, env=store.environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "between\n"
     process.terminate()
-    process.communicate(timeout=GONE_SECONDS)
+    process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 1
     assert store.client.get_model_version_by_alias(name, "champion").version == 1
     assert store.newest().info.status == "KILLED"

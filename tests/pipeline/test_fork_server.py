@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from steps.process import fork_server
-from tests.running import PROJECT, kept_fork_server
+from tests.running import MOST_SECONDS, PROJECT, kept_fork_server
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,14 +48,14 @@ def begin(store, address, *words, project=PROJECT):
 @pytest.fixture(scope="module")
 def etl(store, address):
     process = begin(store, address, "etl", "--data=sklearn:iris", "--target=target")
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, stderr
     return process, stdout, store.newest()
 
 
-def until(holds, seconds=10.0):
-    """Whether something comes to hold in so many seconds."""
-    end = time.monotonic() + seconds
+def until(holds):
+    """Whether something comes to hold."""
+    end = time.monotonic() + MOST_SECONDS
     while not holds() and time.monotonic() < end:
         time.sleep(0.05)
     return holds()
@@ -80,7 +80,7 @@ def test_it_leaves_what_a_step_leaves_that_imports_for_itself(store, etl):
 
 def test_a_step_that_fails_gives_its_line_and_its_exit_status(store, address):
     process = begin(store, address, "etl", "--data=sklearn:iris", "--target=nosuch")
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 1
     assert [line for line in stderr.splitlines() if line.startswith("tabular: ")] == stderr.splitlines()
     assert "nosuch" in stderr
@@ -89,7 +89,7 @@ def test_a_step_that_fails_gives_its_line_and_its_exit_status(store, address):
 def test_a_step_ends_with_the_process_that_was_started(store, address, etl):
     before = store.newest().info.run_id
     process = begin(store, address, "hpo", f"--dataset={etl[2].info.run_id}", "--model=lightgbm", "--trials=5000")
-    assert until(lambda: store.newest().info.run_id != before, 60)
+    assert until(lambda: store.newest().info.run_id != before)
     worker = psutil.Process(int(store.newest().data.tags["tabular.owner.pid"]))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -117,7 +117,7 @@ def test_a_module_is_loaded_as_it_is_when_the_step_begins(store, tmp_path):
         module.write_text(module.read_text() + '\nprint("edited")\n')
         words = ("etl", "--data=sklearn:iris", "--target=target")
         process = begin(store, {fork_server.ADDRESS: str(tmp_path / "fork_server")}, *words, project=tmp_path)
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, stderr
     assert stdout.startswith("edited")
 

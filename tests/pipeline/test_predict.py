@@ -19,7 +19,8 @@ import pytest
 
 from tabular import digests
 from tabular.data.columns import BATCH_ROWS
-from tests.running import PROJECT
+from tests.running import MOST_SECONDS, PROJECT
+from tests.typed import popen
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -327,27 +328,32 @@ def test_a_version_that_is_not_ours_is_not_loaded(shop, rows, tmp_path):
 # --- how it ends ------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A table whose rows take a while to score."""
+    return write(pd.concat([made(20_000)] * 40), tmp_path_factory.mktemp("many") / "rows.parquet")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_run_that_is_ended_leaves_the_earlier_output_and_no_half_file(shop, tmp_path, number):
-    write(pd.concat([made(20_000)] * 40), tmp_path / "rows.parquet")
+def test_a_run_that_is_ended_leaves_the_earlier_output_and_no_half_file(shop, many, tmp_path, number):
     output = tmp_path / "out" / "scored.csv"
     output.parent.mkdir()
     output.write_text("from before\n")
-    words = [f"--model={shop.trained['forest'].id}", f"--data={tmp_path / 'rows.parquet'}", f"--output={output}"]
-    process = subprocess.Popen(
+    words = [f"--model={shop.trained['forest'].id}", f"--data={many}", f"--output={output}"]
+    process = popen(
         [sys.executable, "-m", "steps", "predict", *words],
         cwd=PROJECT,
         env=shop.store.environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    until = time.monotonic() + 60
+    until = time.monotonic() + MOST_SECONDS
     while not any(path.stat().st_size for path in output.parent.glob(".scored.csv.*.part")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(number)
-    process.wait(30)
+    process.wait(MOST_SECONDS)
     process.stderr.close()
     assert output.read_text() == "from before\n"
     if number != signal.SIGKILL:  # which nothing can tidy up after
