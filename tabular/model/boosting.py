@@ -16,7 +16,7 @@ CELLS_A_SECOND = 1e8
 # The share of a search's seconds that a fit on a fold may take.
 SHARE_OF_A_FIT = 0.12
 FEWEST_ITERATIONS = 50
-# So many looks without gain end a fit.
+# So many stages without gain end a fit.
 PATIENCE = 3
 # What decides how columns are cut into bins: LightGBM refuses to change it for bins that are there.
 _OF_BINS = (
@@ -34,7 +34,7 @@ _OF_BINS = (
 
 
 def finds_iterations(estimator: str, named: Mapping[str, Any]) -> bool:
-    """Whether the number of iterations is to be found by looking on: LightGBM's, where nothing names it.
+    """Whether the number of iterations is to be found by staged scores: LightGBM's, where nothing names it.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def aliases(*names: str) -> frozenset[str]:
     return frozenset(_ConfigAliases.get(*names))
 
 
-def look_every(learning_rate: float) -> int:
-    """After how many iterations a fit looks at the scored rows: more rarely, the smaller its steps are."""
+def iterations_a_stage(learning_rate: float) -> int:
+    """After how many iterations the scored rows are scored: more rarely, the smaller its steps are."""
     return int(np.clip(round(1 / learning_rate), 1, 50))
 
 
@@ -125,11 +125,11 @@ def staged_scores(
     Returns
     -------
     list
-        The scores after `look_every`, twice `look_every`, … iterations.
+        The scores after `iterations_a_stage`, twice `iterations_a_stage`, … iterations.
 
     Notes
     -----
-    Up to any of these looks the trees are those that `estimator.fit` makes with so many iterations.
+    Up to any of these stages the trees are those that `estimator.fit` makes with so many iterations.
     """
     import lightgbm
 
@@ -140,15 +140,15 @@ def staged_scores(
     booster.add_valid(scored, "scored")
     found: list[tuple[float, float]] = []
 
-    def look(raw: Array, _: Any) -> tuple[str, float, bool]:
+    def stage(raw: Array, _: Any) -> tuple[str, float, bool]:
         found.append(score(np.column_stack([1 - raw, raw]) if raw.ndim == 1 else raw))
         return "followed", found[-1][0], True
 
-    every = look_every(params["learning_rate"])
+    every = iterations_a_stage(params["learning_rate"])
     for iteration in range(1, most + 1):
         no_leaf_splits = booster.update()
         if iteration % every == 0 or ((no_leaf_splits or iteration == most) and not found):
-            booster.eval_valid(look)
+            booster.eval_valid(stage)
             if len(found) - 1 - int(np.argmax([followed for followed, _ in found])) >= PATIENCE:
                 break
         if no_leaf_splits:

@@ -22,7 +22,7 @@ from tabular.problem import hyperparameters
 from tabular.search.search import Evaluation, Point, best
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# At each look what is followed and the metric, the higher the better.
+# At each stage what is followed and the metric, the higher the better.
 Curve: TypeAlias = list[tuple[float, float]]
 # A fold with more than twice as many rows to fit on is raced on a sample of so many first, scored on as many at most.
 SAMPLE_ROWS = 20_000
@@ -135,6 +135,44 @@ class _Encoded:
     y_scored: Array
 
 
+class _EncodedParts:
+    """The rows of a trial's parts, encoded once for all trials, and the estimators that are fitted on them."""
+
+    def __init__(self, candidate: Candidate, X: Any, y: Array, parts: Sequence[Part]) -> None:
+        self.candidate, self.parts = candidate, parts
+        self._X, self._y = X, y
+        self._encoded: dict[int, _Encoded] = {}
+
+    def prepare(self) -> None:
+        """Encode and bin all parts now."""
+        for number in range(len(self.parts)):
+            bins = self.rows(number).bins
+            if self.finds_iterations({}):
+                bins.build(self.estimator({}, threads=1))
+
+    def rows(self, number: int) -> _Encoded:
+        """A part's rows by its number."""
+        if number not in self._encoded:
+            rows = self.parts[number].rows
+            sparse = takes_sparse(self.estimator({}, threads=1))
+            features, X_encoded = training.encode(self.candidate, self._X.iloc[rows.fit], sparse=sparse)
+            bins = boosting.Bins(X_encoded, self._y[rows.fit], features.transform(self._X.iloc[rows.score]))
+            self._encoded[number] = _Encoded(bins, self._y[rows.score])
+        return self._encoded[number]
+
+    def estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
+        """An unfitted estimator with these hyperparameters over the candidate's own."""
+        candidate = self.candidate
+        given, where = {**candidate.params, **params}, f"models.{candidate.name}"
+        return build(candidate.model, given, where=where, seed=candidate.seed, threads=threads)
+
+    def finds_iterations(self, params: Mapping[str, Any]) -> bool:
+        """Whether the number of iterations is found by staged scores."""
+        model = self.candidate.model
+        named = {**model.params, **dict.fromkeys(hyperparameters(model.space)), **self.candidate.params, **params}
+        return boosting.finds_iterations(model.estimator, named)
+
+
 class TrialRunner:
     """The parts of one model's search, with what its trials share.
 
@@ -157,15 +195,11 @@ class TrialRunner:
     ) -> None:
         self.parts = parts
         self._most = boosting.affordable_iterations(seconds, max(len(part.rows.fit) for part in parts) * X.shape[1])
-        self._candidate, self._X, self._y, self._metric = candidate, X, y, metric
-        self._encoded: dict[int, _Encoded] = {}
+        self._encoded, self._metric = _EncodedParts(candidate, X, y, parts), metric
 
     def prepare(self) -> None:
         """Encode and bin all parts now: processes that are forked afterwards share them."""
-        for number in range(len(self.parts)):
-            bins = self._rows(number).bins
-            if self._looks_on({}):
-                bins.build(self._estimator({}, threads=1))
+        self._encoded.prepare()
 
     def run(self, point: Point, *, threads: int = 1) -> Evaluation:
         """A trial: fit and score part by part until it cannot win any more.
@@ -179,7 +213,7 @@ class TrialRunner:
         curves: list[Curve] = []
         for number in range(len(self.parts)):
             curves.append(self._part(number, point.params, threads))
-            scores, look = self._judged(curves)
+            scores, stage = self._judged(curves)
             if number + 1 < len(self.parts) and not goes_on(scores, self.parts, point):
                 break
         folds = [score for score, part in zip(scores, self.parts, strict=False) if not part.is_sample]
@@ -187,70 +221,50 @@ class TrialRunner:
             score=float(np.mean(folds or scores)),
             parts=tuple(scores),
             is_complete=len(scores) == len(self.parts),
-            found=self._found(point.params, look),
+            found=self._found(point.params, stage),
             seconds=time.perf_counter() - started,
         )
 
     def _judged(self, curves: Sequence[Curve]) -> tuple[list[float], int]:
-        """Each part's score, and the look that the folds have in common; the sample, being smaller, has its own."""
-        scores, look = [], 0
+        """Each part's score, and the stage that the folds have in common; the sample, being smaller, has its own."""
+        scores, stage = [], 0
         samples = int(self.parts[0].is_sample)
         for group in (curves[:samples], curves[samples:]):
             if group:
-                look = _best_look(group)
-                scores += [curve[look][1] for curve in group]
-        return scores, look
+                stage = _best_stage(group)
+                scores += [curve[stage][1] for curve in group]
+        return scores, stage
 
-    def _found(self, params: Mapping[str, Any], look: int) -> dict[str, Any]:
-        if not self._looks_on(params):
+    def _found(self, params: Mapping[str, Any], stage: int) -> dict[str, Any]:
+        if not self._encoded.finds_iterations(params):
             return {}
-        every = boosting.look_every(self._estimator(params, threads=1).get_params()["learning_rate"])
-        return {"n_estimators": min((look + 1) * every, self._most)}
+        every = boosting.iterations_a_stage(self._encoded.estimator(params, threads=1).get_params()["learning_rate"])
+        return {"n_estimators": min((stage + 1) * every, self._most)}
 
     def _part(self, number: int, params: Mapping[str, Any], threads: int) -> Curve:
-        """What is followed and the metric, both the higher the better, at each look; one look where none is taken."""
-        rows = self._rows(number)
-        estimator = self._estimator(params, threads=threads)
+        """What is followed and the metric, both the higher the better, at each stage; one stage where none are scored."""
+        rows = self._encoded.rows(number)
+        estimator = self._encoded.estimator(params, threads=threads)
         present = np.unique(rows.bins.y)
 
         def score(probabilities: Array) -> tuple[float, float]:
-            return self._scores(rows.y_scored, training.spread(probabilities, present, self._candidate.classes))
+            return self._scores(rows.y_scored, training.spread(probabilities, present, self._encoded.candidate.classes))
 
-        if not self._looks_on(params):
-            training.fit_encoded(self._candidate, estimator, rows.bins.X_encoded, rows.bins.y)
+        if not self._encoded.finds_iterations(params):
+            training.fit_encoded(self._encoded.candidate, estimator, rows.bins.X_encoded, rows.bins.y)
             return [score(estimator.predict_proba(rows.bins.Z_scored))]
         return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
 
-    def _looks_on(self, params: Mapping[str, Any]) -> bool:
-        """Whether the number of iterations is found by looking on."""
-        model = self._candidate.model
-        named = {**model.params, **dict.fromkeys(hyperparameters(model.space)), **self._candidate.params, **params}
-        return boosting.finds_iterations(model.estimator, named)
-
     def _scores(self, y: Array, probabilities: Array) -> tuple[float, float]:
         followed = self._metric if self._metric in FOLLOWED else "log_loss"
-        found = training.score(self._candidate, y, probabilities, [followed, self._metric])
+        found = training.score(self._encoded.candidate, y, probabilities, [followed, self._metric])
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):
             raise UserError(f"{self._metric} has no value: a fold's scored rows are of one class")
         return signed[followed], signed[self._metric]
 
-    def _rows(self, number: int) -> _Encoded:
-        if number not in self._encoded:
-            rows = self.parts[number].rows
-            sparse = takes_sparse(self._estimator({}, threads=1))
-            features, X_encoded = training.encode(self._candidate, self._X.iloc[rows.fit], sparse=sparse)
-            bins = boosting.Bins(X_encoded, self._y[rows.fit], features.transform(self._X.iloc[rows.score]))
-            self._encoded[number] = _Encoded(bins, self._y[rows.score])
-        return self._encoded[number]
 
-    def _estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
-        candidate = self._candidate
-        given, where = {**candidate.params, **params}, f"models.{candidate.name}"
-        return build(candidate.model, given, where=where, seed=candidate.seed, threads=threads)
-
-
-def _best_look(curves: Sequence[Curve]) -> int:
-    """The look at which the mean of what is followed is best: one number of iterations for all folds."""
+def _best_stage(curves: Sequence[Curve]) -> int:
+    """The stage at which the mean of what is followed is best: one number of iterations for all folds."""
     length = min(len(curve) for curve in curves)
     return int(np.argmax(np.mean([[followed for followed, _ in curve[:length]] for curve in curves], axis=0)))

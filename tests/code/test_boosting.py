@@ -15,7 +15,7 @@ from tabular.model.boosting import (
     Bins,
     affordable_iterations,
     finds_iterations,
-    look_every,
+    iterations_a_stage,
     staged_scores,
 )
 
@@ -59,9 +59,11 @@ def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, par
     staged_scores(
         classifier(**params), Bins(X[:300], y[:300], X[300:]), lambda p: (seen.append(p.copy()), (0.0, 0.0))[1]
     )
-    assert len(seen) == PATIENCE + 1  # nothing is gained after the first look
+    assert len(seen) == PATIENCE + 1  # nothing is gained after the first stage
     for number, probabilities in list(enumerate(seen, start=1))[::2]:
-        fitted = classifier(n_estimators=number * look_every(params["learning_rate"]), **params).fit(X[:300], y[:300])
+        fitted = classifier(n_estimators=number * iterations_a_stage(params["learning_rate"]), **params).fit(
+            X[:300], y[:300]
+        )
         assert probabilities == pytest.approx(fitted.predict_proba(X[300:]), abs=1e-12)
 
 

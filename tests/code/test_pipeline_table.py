@@ -25,8 +25,10 @@ def problem(models: dict[str, bool]) -> Problem:
     return build({"name": "p", "data": {"source": "a", "target": "y"}, "models": values}, "made")
 
 
-drawn = st.dictionaries(st.from_regex(r"\A[A-Za-z][A-Za-z0-9_]{0,6}\Z"), st.booleans(), min_size=1, max_size=5).map(
-    problem
+drawn = (
+    st.dictionaries(st.from_regex(r"\A[A-Za-z][A-Za-z0-9_]{0,6}\Z"), st.booleans(), min_size=1, max_size=5)
+    .filter(lambda models: len({name.casefold() for name in models}) == len(models))
+    .map(problem)
 )
 
 
