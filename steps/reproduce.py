@@ -18,7 +18,7 @@ from steps.chain import launch
 from steps.pipeline import STEPS, plan
 from steps.replay import checkout, equality
 from steps.replay.equality import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
-from steps.run import artifacts, lookup, paths
+from steps.run import artifacts, lookup, paths, working_tree
 from steps.run.step import Step
 from steps.run.tags import (
     ARGUMENTS,
@@ -68,10 +68,10 @@ def reproduce(step: Step) -> None:
     given = _problem(step, asked)
     root = checkout.root(step.client, asked.then)
     project = checkout.make(root, step.folder)
-    _say_tree(root)
+    missing = _say_tree(root, project)
     now, failed = _again(step, asked, root, project, given)
     found = list(_compared(step, asked, now, failed))
-    _conclude(step, asked, found)
+    _conclude(step, asked, found, missing)
 
 
 def _asked(step: Step) -> Replay:
@@ -162,10 +162,15 @@ def _check_data(step: Step, asked: Replay, source: str, recorded: str) -> None:
         )
 
 
-def _say_tree(root: Run) -> None:
+def _say_tree(root: Run, project: Path) -> list[str]:
+    """Say which tree is run, and what of the tree of then it lacks; gives the latter."""
     tags = root.data.tags
-    over = f" with {paths.PATCH} of run {root.info.run_id}" if tags.get(TREE) == "changed" else ""
+    over = f" with {working_tree.PATCH} of run {root.info.run_id}" if tags.get(TREE) == "changed" else ""
     say(f"  the tree of commit {tags[checkout.COMMIT][:12]}{over}, in a folder of its own")
+    missing = checkout.missing(root, project)
+    for line in missing:
+        say(f"  note: {line}")
+    return missing
 
 
 def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) -> tuple[Run, launch.StepFailed | None]:
@@ -241,7 +246,7 @@ def _why(run: Run | None, failed: launch.StepFailed | None) -> str:
     return own or (f"not run: {failed}" if failed is not None else "not run")
 
 
-def _conclude(step: Step, asked: Replay, found: list[Finding]) -> None:
+def _conclude(step: Step, asked: Replay, found: list[Finding], missing: list[str]) -> None:
     """The table, and the end: well only where all is the same."""
     say()
     for line in _lines(found):
@@ -252,7 +257,7 @@ def _conclude(step: Step, asked: Replay, found: list[Finding]) -> None:
     wrong = _wrong(found)
     values = f"{sum(one.count for one in found):,} values"
     summary = f"the same: run {run_id} and its replay agree in {values}" if wrong is None else f"not the same: {wrong}"
-    note = "\n".join(["```", *_lines(found), "```"])
+    note = "\n".join(["```", *_lines(found), "```", *(f"\nLook at this: {line}." for line in missing)])
     step.finish(f"reproduce {asked.task} {asked.problem.name}", summary, f"Of run {run_id}: {summary}.\n\n{note}")
     if wrong is not None:
         step.upload_artifacts()  # the table is what this run is there for

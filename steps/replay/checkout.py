@@ -8,8 +8,8 @@ from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import PROJECT
-from steps.run import artifacts, git, lookup, paths
-from steps.run.tags import COMMIT, PARENT, REPLAY_OF, REPOSITORY, SOURCE, TREE
+from steps.run import artifacts, git, lookup, working_tree
+from steps.run.tags import COMMIT, PARENT, REPLAY_OF, REPOSITORY, SOURCE, TREE, TREE_MISSING
 from tabular.errors import UserError
 
 # The file by which a clone reads the objects of another one as well.
@@ -46,9 +46,8 @@ def make(run: Run, folder: Path) -> Path:
     """
     commit = run.data.tags.get(COMMIT, "")
     if not re.fullmatch("[0-9a-f]{40,64}", commit):
-        raise UserError(
-            f"run: {run.info.run_id} names no commit: it was not started in a git clone, so its tree is lost"
-        )
+        why = run.data.tags.get(TREE_MISSING, "it was not started in a git clone")
+        raise UserError(f"run: {run.info.run_id} names no commit, so its tree is lost ({why})")
     tree = folder / "tree"
     if git.ask_text(folder, "init", "--quiet", str(tree)) is None:
         raise UserError("reproduce needs git, which makes the run's tree again")
@@ -92,7 +91,9 @@ def _fetch(tree: Path, commit: str, addresses: list[str]) -> None:
         for words in (("--depth=1", "--", address, commit), ("--", address, "+refs/*:refs/found/*")):
             if git.ask_text(tree, "fetch", "--quiet", *words) is not None and _has(tree, commit):
                 return
-    where = f" nor at {' or '.join(addresses)}" if addresses else ""
+    refused = git.refusal(PROJECT)
+    where = f" ({refused})" if refused else ""
+    where += f" nor at {' or '.join(addresses)}" if addresses else ""
     raise UserError(f"run: its commit {commit[:12]} is not in this clone{where}: run reproduce in a clone that has it")
 
 
@@ -104,9 +105,31 @@ def _has(tree: Path, commit: str) -> bool:
 def _patch(tree: Path, run: Run, folder: Path) -> None:
     """What the tree had over its commit, untracked and binary files included."""
     if run.data.tags.get(TREE) == "changed":
-        patch = artifacts.artifact(run, paths.PATCH, folder).resolve()
+        patch = artifacts.artifact(run, working_tree.PATCH, folder).resolve()
         if patch.stat().st_size:  # else only what is too large for a patch
-            _must(tree, f"{paths.PATCH} of {run.info.run_id}", "apply", "--binary", "--whitespace=nowarn", str(patch))
+            _must(
+                tree,
+                f"{working_tree.PATCH} of {run.info.run_id}",
+                "apply",
+                "--binary",
+                "--whitespace=nowarn",
+                str(patch),
+            )
+
+
+def missing(run: Run, project: Path) -> list[str]:
+    """What of a run's tree is not in the one that was made again at `project`, or not known; in words."""
+    told, found = run.data.tags.get(TREE_MISSING), []
+    if run.data.tags.get(TREE) == "unknown":
+        found.append(f"whether that tree had changes is unknown: {told}")
+    elif told:
+        found.append(f"its {working_tree.PATCH} lacks {told}")
+    listed = git.ask(project, "ls-tree", "-r", "-z", "--full-tree", "HEAD") or b""
+    entries = [entry.partition("\t") for entry in listed.decode(errors="replace").split("\0")]
+    submodules = [name for mode, _, name in entries if mode.startswith("160000 ")]
+    if submodules:
+        found.append(f"its submodules are not in the tree that was made again: {', '.join(submodules)}")
+    return found
 
 
 def _must(tree: Path, what: str, *words: str) -> None:

@@ -2,20 +2,16 @@
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from steps import PROJECT
 from steps.process import lifecycle
-from steps.run import git
 from tabular import problem as problems
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
 DEFAULT_PROBLEM = "breast_cancer"
-PATCH = "changes.patch"
-MOST_OF_A_PATCH = 5_000_000
 # Asked when this module is imported: mlflow.start_run takes the variable away.
 UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
 # The parameters of main that set something over the problem's file, and how their text is read.
@@ -165,40 +161,3 @@ def cache() -> Path:
     import pooch
 
     return Path(pooch.os_cache("tabular"))
-
-
-def changes(folder: Path) -> Path | None:
-    """What the tree has over its commit, untracked files included, as a patch in `folder`; None where it has nothing.
-
-    Left out: what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of their own.
-    """
-    if not git.ask(PROJECT, "status", "--porcelain"):
-        return None
-    # an index and a store of objects of our own: the caller's stay as they are
-    objects = git.ask_text(PROJECT, "rev-parse", "--git-path", "objects") or ""
-    apart = {
-        "GIT_INDEX_FILE": str(folder / "index"),
-        "GIT_OBJECT_DIRECTORY": str(folder / "objects"),
-        "GIT_ALTERNATE_OBJECT_DIRECTORIES": str((PROJECT / objects).resolve()),
-    }
-    (folder / "objects").mkdir()
-    git.ask(PROJECT, "read-tree", "HEAD", **apart)
-    git.ask(PROJECT, "add", "--update", **apart)
-    untracked = git.ask(PROJECT, "ls-files", "--others", "--exclude-standard", "-z") or b""
-    names = untracked.decode(errors="surrogateescape").split("\0")
-    small = [name for name in names if name and _is_small(PROJECT / name)]
-    if small and git.ask(PROJECT, "add", "--", *small, **apart) is None:
-        for name in small:  # one that git refuses, as a folder that is a repository, takes the others with it
-            if git.ask(PROJECT, "add", "--", name, **apart) is None:
-                print(f"  note: {name} is not in {PATCH}: git refuses it", flush=True)
-    patch = folder / PATCH
-    # not `git diff`, which writes as the user has set it up: without prefixes, through a converter of their own
-    patch.write_bytes(git.ask(PROJECT, "diff-index", "--patch", "--binary", "--cached", "HEAD", **apart) or b"")
-    return patch
-
-
-def _is_small(path: Path) -> bool:
-    """Whether a file is no larger than a patch is to be; an editor's lock is a link to nowhere."""
-    with suppress(OSError):
-        return path.is_symlink() or path.stat().st_size <= MOST_OF_A_PATCH
-    return False  # it has gone meanwhile

@@ -23,9 +23,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.process import lifecycle
-from steps.run import artifacts, cli, disk, environment, paths, run_owner, termination, thread_budget
+from steps.run import artifacts, cli, disk, environment, paths, run_owner, termination, thread_budget, working_tree
 from steps.run.step import Step
-from steps.run.tags import ARGUMENTS, LOCK, NOTE, PARENT, REASON, SUMMARY, TREE
+from steps.run.tags import ARGUMENTS, LOCK, NOTE, PARENT, REASON, SUMMARY, TREE, TREE_MISSING
 from tabular.errors import UserError, first_line
 
 STARTED = time.perf_counter()
@@ -118,12 +118,17 @@ def _log_tree(step: Step) -> None:
     if step.name != "main" and PARENT in step.client.get_run(step.run_id).data.tags:
         return
     step.json(environment.describe(), artifacts.ENVIRONMENT)
-    patch = paths.changes(step.folder)
-    if patch is not None:
-        shutil.copy(patch, step.artifacts)
-        mlflow.log_artifact(str(patch))  # at once: the run may not live to hand it in
-    tree = {TREE: "clean" if patch is None else "changed"}
-    step.log(tags={**tree, LOCK: environment.lock_digest()})
+    tree = working_tree.changes(step.folder)
+    if tree.patch is not None:
+        shutil.copy(tree.patch, step.artifacts)
+        mlflow.log_artifact(str(tree.patch))  # at once: the run may not live to upload it
+    tags = {TREE: tree.state, LOCK: environment.lock_digest()}
+    if tree.missing:
+        missing = "; ".join(tree.missing)
+        about = "which changes the tree has is unknown" if tree.patch is None else f"not in {working_tree.PATCH}"
+        print(f"  note: {about}: {missing}", flush=True)
+        tags[TREE_MISSING] = missing[:5000]
+    step.log(tags=tags)
 
 
 def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:

@@ -29,7 +29,8 @@ REASON = "tabular.reason"  # of an end as FAILED or KILLED
 FAILED_STEP = "step.failed"  # of main
 
 # Where it comes from.
-TREE = "tabular.tree"
+TREE = "tabular.tree"  # clean, changed, or unknown where git does not tell
+TREE_MISSING = "tabular.tree.missing"  # what of the tree is not known or in no patch
 LOCK = "tabular.lock"
 ARGUMENTS = "tabular.arguments"  # JSON, as given: MLflow logs parameters as the shell quotes them, or not at all
 REPLAY_OF = "tabular.replay_of"  # the run that a run of `reproduce` repeats

@@ -242,7 +242,7 @@ class TrialRunner:
         return {"n_estimators": min((stage + 1) * every, self._most)}
 
     def _part(self, number: int, params: Mapping[str, Any], threads: int) -> Curve:
-        """What is followed and the metric, both the higher the better, at each stage; one stage where none are scored."""
+        """What is followed and the metric at each stage, both the higher the better; one where there are no stages."""
         rows = self._encoded.rows(number)
         estimator = self._encoded.estimator(params, threads=threads)
         present = np.unique(rows.bins.y)

@@ -24,7 +24,7 @@ def clone(tmp_path):
 def changes(clone):
     """The patch that main would log for a clone, or None."""
     (clone.parent / "patch").mkdir()
-    ask = "import sys; from pathlib import Path; from steps.run import paths; print(paths.changes(Path(sys.argv[1])))"
+    ask = "import sys; from pathlib import Path; from steps import place; print(working_tree.changes(Path(sys.argv[1])).patch)"
     done = subprocess.run(
         [sys.executable, "-c", ask, str(clone.parent / "patch")], cwd=clone, check=True, capture_output=True, text=True
     )
