@@ -1,22 +1,44 @@
-"""The source that a step can run: the static closure of its imports within this repository."""
+"""What the source of a step means: the static closure of its imports within this repository, module by module.
+
+A module counts by its syntax tree, so that neither its format nor a comment or docstring of it makes a difference.
+"""
 
 import ast
+import hashlib
 import importlib.util
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 from steps import PROJECT
 from tabular.digests import of_file
 
-# Every step comes in by this door, which imports the step's own module by its name.
-DOOR = "steps.__main__"
-# The table of the chain: of it a step depends on its own row alone, which stands in its key by itself.
-TABLE = "steps.pipeline"
+# The modules and packages that cannot change a step's result, and why. No step's key holds them, nor what is imported
+# through them alone. tests/pipeline/test_machinery.py holds this to be true: every step is run without any of them.
+MACHINERY = {
+    "steps.__main__": "begins the process, and imports the step's own module by its name",
+    "steps.chain": "what is run again, and in which process; what it makes of a step's parts is the key itself",
+    "steps.pipeline": "the table of the chain: a step's own row stands in its key by itself",
+    "steps.process": "processes: which is which, beginning and end, forks; what they work at is handed to them",
+    "steps.run.cli": "reads parameters; a key is made of what was read",
+    "steps.run.disk": "words for a disk that is full or closed",
+    "steps.run.environment": "the lock, Python and the packages stand in a key by themselves; the rest is the machine",
+    "steps.run.git": "asks git which tree this is; no step works on what it says",
+    "steps.run.paths": "finds the problem and the data; both stand in a key by what they hold",
+    "steps.run.run_owner": "whose a run is",
+    "steps.run.shell": "begins and ends the run around a step's work, and says why it failed",
+    "steps.run.source_digest": "this module: digests stand in a key by themselves",
+    "steps.run.terminal": "what a person sees while a step runs",
+    "steps.run.termination": "marks runs that were killed, which stand for no work",
+    "steps.run.thread_budget": "how many threads; same key, same bits with any number of them",
+}
+# Models carry a copy of this file, and its digest: of it every byte counts.
+BY_BYTES = ("steps/model/served.py",)
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def files(*roots: str) -> list[Path]:
+def files(*roots: str, without: Collection[str] = ()) -> list[Path]:
     """The files of this repository that these modules import, directly or through each other, themselves included.
 
     Imports inside functions count, and a package's `__init__.py` with each of its modules.
@@ -25,6 +47,8 @@ def files(*roots: str) -> list[Path]:
     ----------
     roots
         Modules by their full names, such as `steps.train`. Those that are not of this repository are passed over.
+    without
+        Modules and packages that are left out, with what is imported through them alone.
 
     Returns
     -------
@@ -36,6 +60,8 @@ def files(*roots: str) -> list[Path]:
     seen = set(pending)
     while pending:
         name = pending.pop()
+        if _lies_in(name, without):
+            continue
         for path in _files_of(name):
             if path not in found:
                 found.add(path)
@@ -48,29 +74,28 @@ def files(*roots: str) -> list[Path]:
 
 
 def of_step(step: str) -> list[Path]:
-    """The files that a step's process can load, without the table of the chain."""
-    table = set(_files_of(TABLE)) - set(_files_of("steps"))
-    return [path for path in files(DOOR, f"steps.{step}") if path not in table]
+    """The files that can change a step's result: all that its process can load but for `MACHINERY`."""
+    return files(f"steps.{step}", without=MACHINERY)
 
 
 def digests(step: str) -> dict[str, str]:
-    """Module: sha256 of its file, of all that a step's process can load."""
+    """Module: the digest of what it means, of all that can change a step's result."""
     return _digests(of_step(step))
 
 
 def is_unchanged(source: Mapping[str, str]) -> bool:
-    """Whether the files of `digests` are what they were."""
+    """Whether the files of `digests` mean what they did."""
     paths = {name: PROJECT / name for name in source}
-    return all(path.is_file() and of_file(path) == source[name] for name, path in paths.items())
+    return all(path.is_file() and _digest(name, path) == source[name] for name, path in paths.items())
 
 
 def of_module(module: str) -> dict[str, str]:
-    """As `digests`, of one module and what it imports; empty where it is not of this repository."""
+    """As `digests`, of one module and all that it imports; empty where it is not of this repository."""
     return _digests(files(module))
 
 
 def of_estimator(path: str) -> dict[str, str]:
-    """Module: sha256 of its file, of an estimator's own code, where that is not installed from a package index.
+    """Module: the digest of an estimator's own code, where that is not installed from a package index.
 
     Parameters
     ----------
@@ -80,15 +105,29 @@ def of_estimator(path: str) -> dict[str, str]:
     Returns
     -------
     dict
-        What it imports of this repository; or the files of its package, where these lie neither here nor among the
-        installed packages, as those of an editable installation; else nothing.
+        What it imports of this repository, by what that means; or the files of its package, where these lie neither
+        here nor among the installed packages, as those of an editable installation, by their bytes, which they may
+        read; else nothing.
     """
     module = path.rpartition(".")[0]
     return of_module(module) or {name: of_file(file) for name, file in _outside(module.partition(".")[0])}
 
 
+def _lies_in(module: str, modules: Collection[str]) -> bool:
+    """Whether a module is one of these, or in a package that is."""
+    parts = module.split(".")
+    return any(".".join(parts[:depth]) in modules for depth in range(1, len(parts) + 1))
+
+
 def _digests(paths: list[Path]) -> dict[str, str]:
-    return {str(path.relative_to(PROJECT)): of_file(path) for path in paths}
+    names = [path.relative_to(PROJECT).as_posix() for path in paths]
+    return {name: _digest(name, path) for name, path in zip(names, paths, strict=True)}
+
+
+def _digest(name: str, path: Path) -> str:
+    if path.suffix != ".py" or name in BY_BYTES:
+        return of_file(path)
+    return _meaning(path.read_bytes())[0]
 
 
 def _outside(package: str) -> Iterator[tuple[str, Path]]:
@@ -123,7 +162,7 @@ def _files_of(module: str) -> list[Path]:
 def _imported(path: Path) -> Iterator[str]:
     """The full names that a file imports; `from a import b` gives both `a` and `a.b`, which may be a module."""
     package = path.relative_to(PROJECT).parent.parts
-    for level, module, name in _statements(path.read_bytes()):
+    for level, module, name in _meaning(path.read_bytes())[1]:
         above = package[: len(package) - level + 1] if level else ()
         whole = ".".join([*above, *([module] if module else [])])
         yield whole
@@ -132,12 +171,31 @@ def _imported(path: Path) -> Iterator[str]:
 
 
 @cache  # the closures of the steps share most of their files
-def _statements(source: bytes) -> list[tuple[int, str, str]]:
-    """The level, module and name of each import of a source."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found += [(0, alias.name, "") for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [(node.level, node.module or "", alias.name) for alias in node.names]
-    return found
+def _meaning(source: bytes) -> tuple[str, list[tuple[int, str, str]]]:
+    """The digest of a module's syntax tree without docstrings; and the level, module and name of each of its imports.
+
+    `ast.dump` and `ast.walk` would give the same in three times the time, which each step takes.
+    """
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):  # its import fails, and says so
+        return hashlib.sha256(source).hexdigest(), []
+    words, imports = [], []
+    pending: list = [tree]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.AST):
+            if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                del node.body[0]
+            elif isinstance(node, ast.Import):
+                imports += [(0, alias.name, "") for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                imports += [(node.level, node.module or "", alias.name) for alias in node.names]
+            words.append(type(node).__name__)
+            pending += [getattr(node, name, None) for name in node._fields]
+        elif isinstance(node, list):
+            words.append(f"{len(node)} nodes")
+            pending += node
+        else:
+            words.append(repr(node))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest(), imports
