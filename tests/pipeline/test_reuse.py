@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.mutations import is_machinery
 from tests.running import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -91,7 +92,7 @@ class Place:
                 shutil.copytree(source, self.project / part, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, self.project)
-        with (self.project / "steps" / "tracked.py").open("a", encoding="utf-8") as file:
+        with (self.project / "steps" / "run" / "shell.py").open("a", encoding="utf-8") as file:
             file.write(RECORDER.format(out=str(self.recorded)))
         self.table = folder / "table.csv"
         TABLE.to_csv(self.table, index=False)
@@ -322,14 +323,14 @@ def test_the_same_bytes_elsewhere_are_the_same_table(decide, place, tmp_path):
 
 @pytest.fixture
 def with_a_line_more(place):
-    """Appends a comment to a file of the copy; it is gone afterwards."""
+    """Appends a line to a file of the copy; it is gone afterwards."""
     from steps.chain import reuse
 
     before: dict[Path, bytes] = {}
 
-    def append(name: str, line: str = "# a note\n") -> None:
+    def append(name: str, line: str = "edited = 1\n") -> None:
         path = place.project / name
-        before[path] = path.read_bytes()
+        before.setdefault(path, path.read_bytes())
         path.write_bytes(before[path] + line.encode())
         reuse._source.cache_clear()
 
@@ -355,19 +356,27 @@ def test_an_edited_module_runs_the_steps_that_can_import_it(decide, with_a_line_
     assert all(why == f"module {module}" for why in found.values())
 
 
-def test_a_comment_in_the_pictures_runs_evaluate_alone(decide, with_a_line_more):
+def test_a_comment_in_every_module_runs_nothing(decide, with_a_line_more):
+    from steps.run import source_digest
+
+    for module in set(SOURCES) - set(source_digest.BY_BYTES):
+        with_a_line_more(module, "# a note\n")
+    assert decide() == {}
+
+
+def test_an_edit_of_the_pictures_runs_evaluate_alone(decide, with_a_line_more):
     with_a_line_more("tabular/plots/classifier_plots.py")
     assert decide() == {"evaluate": "module tabular/plots/classifier_plots.py"}
 
 
 def test_an_edited_page_or_entry_point_runs_nothing(decide, with_a_line_more):
-    with_a_line_more("MLproject")
-    with_a_line_more("problems/iris.yaml")
+    with_a_line_more("MLproject", "# a note\n")
+    with_a_line_more("problems/iris.yaml", "# a note\n")
     assert decide() == {}
 
 
 def test_another_lock_runs_everything(decide, with_a_line_more):
-    with_a_line_more("requirements.txt")
+    with_a_line_more("requirements.txt", "# a note\n")
     assert decide() == {"etl": "the lock"}
 
 
@@ -465,9 +474,9 @@ def recorded(place, ran):
 def test_what_a_step_has_imported_lies_within_its_closure(recorded, task):
     from steps.run import source_digest
 
-    found = set(recorded[task]["files"])
-    assert {"steps/run/shell.py", f"steps/{task.split()[0]}.py", "tabular/problem.py"} <= found
-    assert found <= {*source_digest.digests(task.split()[0]), "steps/pipeline.py"}
+    found, step = set(recorded[task]["files"]), task.split()[0]
+    assert {"steps/run/shell.py", f"steps/{step}.py", "tabular/problem.py"} <= found
+    assert {name for name in found if not is_machinery(name)} <= set(source_digest.digests(step))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -607,9 +616,9 @@ def test_a_chain_that_failed_goes_on_where_it_stopped(place, stopped, gone_on, r
 @pytest.fixture(scope="module")
 def redrawn(place, other_holdout):
     """The chain that was refused, with an edit of the pictures."""
-    path = place.project / "tabular" / "pictures.py"
+    path = place.project / "tabular" / "plots" / "classifier_plots.py"
     before = path.read_bytes()
-    path.write_bytes(before + b"# a note\n")
+    path.write_bytes(before + b"edited = 1\n")
     try:
         return place.run(data="edited.csv", changes=REFUSED)
     finally:

@@ -1,0 +1,114 @@
+"""The steps' own work without the machinery: in its place stand the few names that computing modules use of it.
+
+    python -m tests.stand_ins
+
+runs steps one after the other in this process. Stdin tells as JSON of each its name, step and arguments, of which
+`@NAME` is the run of an earlier one; the last line on stdout is JSON, the steps' runs by their names. Machinery that
+has no stand-in cannot be imported.
+"""
+
+import contextlib
+import importlib
+import importlib.abc
+import json
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+from steps.run.source_digest import MACHINERY
+
+
+@contextlib.contextmanager
+def _one_process(most: int):
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as executor:
+        yield executor
+
+
+@contextlib.contextmanager
+def _silence(*about: Any):
+    yield SimpleNamespace(score=lambda *told, **more: None)
+
+
+def _no_problem(arguments: Any) -> None:
+    raise AssertionError("each step is given the run that holds its problem")
+
+
+# Machinery module: what computing modules use of it, and what stands there instead: nothing that makes a result.
+STAND_INS: dict[str, dict[str, Any]] = {
+    "steps.chain.keys": {"of_step": lambda step, source: None},
+    "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
+    "steps.process.pool": {"workers": _one_process},
+    "steps.run.environment": {"describe": dict},
+    "steps.run.paths": {
+        "cache": lambda: Path("nowhere"),
+        "set_over": lambda found, arguments: found,
+        "effective_problem": _no_problem,
+    },
+    "steps.run.run_owner": {"tags": lambda: {"mlflow.user": "nobody"}},
+    "steps.run.source_digest": {"digests": lambda step: {}, "of_estimator": lambda path: {}},
+    "steps.run.terminal": {"progress": _silence},
+    "steps.run.thread_budget": {"threads": lambda share: 3, "cores": lambda: 3},
+}
+
+
+class _Refusal(importlib.abc.MetaPathFinder):
+    """Refuses the machinery that has no stand-in."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> None:
+        if any(f"{name}.".startswith(f"{module}.") for module in MACHINERY):
+            raise AssertionError(f"{name} is machinery, and is imported by what computes")
+
+
+def install() -> None:
+    """Put the stand-ins in the place of all machinery."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("steps", "tabular")]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, _Refusal())
+    for name, names in STAND_INS.items():
+        package = name.rpartition(".")[0]
+        if package in MACHINERY:
+            sys.modules.setdefault(package, ModuleType(package)).__path__ = []
+        stand_in = ModuleType(name)
+        vars(stand_in).update(names)
+        sys.modules[name] = stand_in
+
+
+def run(step: str, arguments: Mapping[str, str], folder: Path) -> str:
+    """Do a step's work, and leave what it leaves; gives its run."""
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
+
+    from steps.run import artifacts
+    from steps.run.step import Step
+
+    with mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: step}) as active:
+        held = Step(step, arguments, active.info.run_id, active.info.experiment_id, folder, MlflowClient())
+        getattr(importlib.import_module(f"steps.{step}"), step)(held)
+        tags = artifacts.record(held)
+        held.upload_artifacts()
+        held.log(tags=tags)
+    return active.info.run_id
+
+
+def main() -> None:
+    """Run the steps that stdin tells of as JSON: name, step, arguments."""
+    install()
+    made: dict[str, str] = {}
+    for told in json.load(sys.stdin):
+        arguments = {
+            name: ",".join(made[word[1:]] if word.startswith("@") else word for word in text.split(","))
+            for name, text in told["arguments"].items()
+        }
+        folder = Path(tempfile.mkdtemp(dir=Path.cwd()))
+        made[told["name"]] = run(told["step"], arguments, folder)
+    print(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()
