@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from steps import PROJECT
 from tabular.digests import of_file
@@ -181,7 +182,7 @@ def _meaning(source: bytes) -> tuple[str, list[tuple[int, str, str]]]:
     except (SyntaxError, ValueError):  # its import fails, and says so
         return hashlib.sha256(source).hexdigest(), []
     words, imports = [], []
-    pending: list = [tree]
+    pending: list[Any] = [tree]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.AST):
