@@ -1,4 +1,4 @@
-"""promote: an alias of a registered model moved to one of its versions, with the reason: also the way back.
+"""promote: an alias, or a stage, of a registered model moved to one of its versions: also the way back.
 
 For people who decide by hand what `register` decides by the gate. The version is tried first, as register does it.
 """
@@ -16,44 +16,71 @@ from steps.run.terminal import say, table
 from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
 
-PREVIOUS = "previous"
+CHAMPION, PREVIOUS = "champion", "previous"
 MOST_NAMES = 1000  # that are looked through for the one that may be meant
 
 
 def promote(step: Step) -> None:
-    """Try the version, move the alias, show the history."""
-    name, alias = step.arguments["name"], step.arguments["alias"] or "champion"
-    _check(step, name, alias)
-    before = registry.aliased(step.client, name, alias)
+    """Try the version, move the alias or the stage or both, show the history."""
+    name, stage = step.arguments["name"], step.arguments["stage"]
+    alias = step.arguments["alias"] or ("" if stage else CHAMPION)
+    _check(step, name, alias, stage)
     version = _version(step, name, alias)
-    what = f"{name} version {version.version}"
-    if registry.identity(before) == registry.identity(version):
-        said = f"{what} is {alias} already"
-    else:
-        _try(step, version)
-        with lifecycle.uninterrupted():
-            about = {"why": step.arguments["reason"], "run_id": step.run_id, "stage": step.arguments["stage"]}
-            if not registry.move_alias(step.client, version, alias, **about):
-                raise UserError(f"alias: {alias} of {name} was moved by another just now: look, and try again")
-        said = f"{what} is {alias} now" + (f" in the place of version {before.version}" if before is not None else "")
+    said = f"{name} version {version.version} is {_move(step, version, alias, stage)}"
     events = registry.history(step.client, name)
-    say(table([_shown(event) for event in events]))
+    if events:
+        say(table([_shown(event) for event in events]))
     say(f"  {said}")
     step.table(artifacts.by_column(events), "history.json")
     # not by the names of the parameters, which `mlflow run` has logged as they were typed
-    step.log(params={"promoted_version": version.version, "promoted_alias": alias})
+    given = {"promoted_alias": alias, "promoted_stage": stage}
+    step.log(params={"promoted_version": version.version, **{key: value for key, value in given.items() if value}})
     step.finish(f"promote {name}", said, f"{said}.\n\n{step.arguments['reason']}")
 
 
-def _check(step: Step, name: str, alias: str) -> None:
+def _move(step: Step, version: ModelVersion, alias: str, stage: str) -> str:
+    """Move the version to what was asked for and it has not yet; gives what it is then, in words."""
+    client, name = step.client, version.name
+    had = registry.aliased(client, name, alias) if alias else None
+    moves_alias = bool(alias) and registry.identity(had) != registry.identity(version)
+    left, held = registry.stage_of(client, version), registry.in_stage(client, name, stage) if stage else []
+    moves_stage = bool(stage) and left != stage
+    if moves_alias or moves_stage:
+        _try(step, version)
+    about = {"why": step.arguments["reason"], "run_id": step.run_id}
+    with lifecycle.uninterrupted():
+        if moves_alias and not registry.move_alias(client, version, alias, **about):
+            raise UserError(f"alias: {alias} of {name} was moved by another just now: look, and try again")
+        if moves_stage:
+            registry.move_stage(client, version, stage, **about)
+    parts = []
+    if alias:
+        instead = f" in the place of version {had.version}" if had is not None else ""
+        parts.append(f"{alias} now{instead}" if moves_alias else f"{alias} already")
+    if stage:
+        instead = f" in the place of version {', '.join(held)}, which is Archived" if held else ""
+        gone = f", no longer in {left}" if left is not None else ""
+        parts.append(f"in {stage} now{instead}{gone}" if moves_stage else f"in {stage} already")
+    return " and ".join(parts)
+
+
+def _check(step: Step, name: str, alias: str, stage: str) -> None:
     """UserError for what cannot be promoted, before anything is asked of the registry."""
     if not step.arguments["reason"].strip():
-        raise UserError("reason: say in a few words why the alias is moved; the registry's history keeps it")
+        raise UserError(
+            "reason: say in a few words why the alias is moved, or the stage; the registry's history keeps it"
+        )
     stages = (registry.STAGING, registry.PRODUCTION)
-    if step.arguments["stage"] not in ("", *stages):
-        raise UserError(f"stage: {step.arguments['stage']!r} is neither {stages[0]} nor {stages[1]}")
+    if stage not in ("", *stages):
+        raise UserError(f"stage: {stage!r} is neither {stages[0]} nor {stages[1]}")
+    if step.arguments["version"] == PREVIOUS and not alias:
+        raise UserError(
+            f"version: {PREVIOUS!r} is the one that had an alias before, and a stage alone is moved: give the "
+            f"version's number, or alias={CHAMPION} as well"
+        )
     try:
-        alias_name(alias)
+        if alias:
+            alias_name(alias)
     except ValueError as error:
         raise UserError(f"alias: {error}") from None
     try:
@@ -77,9 +104,9 @@ def _version(step: Step, name: str, alias: str) -> ModelVersion:
     except MlflowException:
         quoted = name.replace("'", "''")
         numbers = sorted(int(one.version) for one in step.client.search_model_versions(f"name = '{quoted}'"))
+        way_back = f"; {PREVIOUS!r} is the one that was {alias} before" if alias else ""
         raise UserError(
-            f"version: {name} has no version {asked!r}; it has {listed([str(number) for number in numbers])}; "
-            f"{PREVIOUS!r} is the one that was {alias} before"
+            f"version: {name} has no version {asked!r}; it has {listed([str(number) for number in numbers])}{way_back}"
         ) from None
 
 
@@ -96,4 +123,4 @@ def _try(step: Step, version: ModelVersion) -> None:
 
 def _shown(event: dict[str, Any]) -> dict[str, Any]:
     """A line of the history, as a terminal shows it."""
-    return {name: event[name] for name in ("at", "alias", "version", "before", "by", "why")}
+    return {name: event[name] for name in ("at", "alias", "stage", "version", "before", "by", "why")}

@@ -84,9 +84,10 @@ def _decide(
             # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
                 place = problem.registry
-                stage = registry.PRODUCTION if place.stages else ""
-                about = {"why": verdict.reason, "run_id": step.run_id, "stage": stage}
+                about = {"why": verdict.reason, "run_id": step.run_id}
                 if registry.move_alias(step.client, made, place.alias, **about):
+                    if place.stages:
+                        registry.move_stage(step.client, made, registry.PRODUCTION, **about)
                     return met, verdict, made
 
 

@@ -97,10 +97,10 @@ def previous(alias: str) -> str:
     return f"previous_{alias}"
 
 
-def move_alias(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str, stage: str) -> bool:
+def move_alias(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str) -> bool:
     """Move an alias to a version, keep the one that had it before, and remember who did it, when and why.
 
-    Where the version has it already nothing is done. With a `stage` the version is moved to that too.
+    Where the version has it already nothing is done.
 
     Returns
     -------
@@ -117,20 +117,51 @@ def move_alias(client: MlflowClient, version: ModelVersion, alias: str, *, why: 
         held = aliased(client, version.name, previous(alias))
         while not _give(client, before, previous(alias), instead_of=held):
             held = aliased(client, version.name, previous(alias))
-    if stage:
-        client.transition_model_version_stage(version.name, version.version, stage, archive_existing_versions=True)
-    now = time.time()
-    event = {
-        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
-        "alias": alias,
+    event = {"alias": alias, "before": None if before is None else str(before.version)}
+    _remember(client, version, event, why=why, run_id=run_id)
+    return True
+
+
+def move_stage(client: MlflowClient, version: ModelVersion, stage: str, *, why: str, run_id: str) -> None:
+    """Move a version to a stage, archive those that were in it, and remember it as a move of an alias is.
+
+    Where the version is in it already nothing is done.
+    """
+    left = stage_of(client, version)
+    if left == stage:
+        return
+    before = in_stage(client, version.name, stage)
+    client.transition_model_version_stage(version.name, version.version, stage, archive_existing_versions=True)
+    event = {"stage": stage, "before": ", ".join(before) or None, "left": left}
+    _remember(client, version, event, why=why, run_id=run_id)
+
+
+def stage_of(client: MlflowClient, version: ModelVersion) -> str | None:
+    """The stage that a version is in today, or None."""
+    found = client.get_model_version(version.name, version.version).current_stage
+    return None if found == "None" else found
+
+
+def in_stage(client: MlflowClient, name: str, stage: str) -> list[str]:
+    """The numbers of the versions that are in a stage today."""
+    quoted = name.replace("'", "''")
+    versions = client.search_model_versions(f"name = '{quoted}'")
+    return [str(number) for number in sorted(int(one.version) for one in versions if one.current_stage == stage)]
+
+
+def _remember(
+    client: MlflowClient, version: ModelVersion, event: Mapping[str, str | None], *, why: str, run_id: str
+) -> None:
+    now = time.time_ns() // 1000  # a move of an alias and of a stage may be in one millisecond
+    whole = {
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now // 1_000_000)),
+        **event,
         "version": str(version.version),
-        "before": None if before is None else str(before.version),
         "by": whose()[USER],
         "run": run_id,
         "why": why[:4000],
     }
-    client.set_registered_model_tag(version.name, f"{HISTORY}{int(now * 1000)}", json.dumps(event))
-    return True
+    client.set_registered_model_tag(version.name, f"{HISTORY}{now}", json.dumps(whole))
 
 
 def _give(client: MlflowClient, version: ModelVersion, alias: str, *, instead_of: ModelVersion | None) -> bool:
@@ -145,9 +176,14 @@ def _give(client: MlflowClient, version: ModelVersion, alias: str, *, instead_of
 
 
 def history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
-    """Each time that an alias of a registered model was moved, the first first: at, alias, version, before, by, why."""
+    """Each move of an alias or a stage of a registered model, the first first.
+
+    Of one of a stage, `left` is the stage that the version was in.
+    """
     tags = client.get_registered_model(name).tags
-    return [json.loads(tags[key]) for key in sorted(tags) if key.startswith(HISTORY)]
+    events = [json.loads(tags[key]) for key in sorted(tags) if key.startswith(HISTORY)]
+    columns = ("at", "alias", "stage", "version", "before", "left", "by", "run", "why")
+    return [{column: event.get(column) for column in columns} for event in events]
 
 
 def identity(version: ModelVersion | None) -> str:

@@ -30,6 +30,7 @@ MACHINERY = {
     "steps.run.run_owner": "whose a run is",
     "steps.run.shell": "begins and ends the run around a step's work, and says why it failed",
     "steps.run.source_digest": "this module: digests stand in a key by themselves",
+    "steps.run.working_tree": "the patch of the tree that runs, for who replays it",
     "steps.run.terminal": "what a person sees while a step runs",
     "steps.run.termination": "marks runs that were killed, which stand for no work",
     "steps.run.thread_budget": "how many threads; same key, same bits with any number of them",

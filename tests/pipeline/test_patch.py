@@ -24,7 +24,10 @@ def clone(tmp_path):
 def changes(clone):
     """The patch that main would log for a clone, or None."""
     (clone.parent / "patch").mkdir()
-    ask = "import sys; from pathlib import Path; from steps import place; print(working_tree.changes(Path(sys.argv[1])).patch)"
+    ask = (
+        "import sys; from pathlib import Path; from steps.run import working_tree; "
+        "print(working_tree.changes(Path(sys.argv[1])).patch)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", ask, str(clone.parent / "patch")], cwd=clone, check=True, capture_output=True, text=True
     )

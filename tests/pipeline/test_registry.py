@@ -483,6 +483,133 @@ def test_promote_moves_a_version_to_the_stage_that_is_named(duel):
     assert {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)} == named
 
 
+@pytest.fixture
+def two(duel):
+    """A duel with two versions, of which the second is the champion."""
+    for model in ("constant", "logistic"):
+        duel.register(duel.train(model))
+    return duel
+
+
+def promoted(duel, version, **asked):
+    """A run of promote that has to end well."""
+    ended = duel.store.step("promote", name=duel.registry, version=version, reason="by hand", **asked)
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
+def stages_of(duel):
+    return {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)}
+
+
+def moves(duel):
+    """The history: what was moved to which version, and what was there before."""
+    from steps.model import registry
+
+    events = registry.history(duel.store.client, duel.registry)
+    return [(event["alias"] or event["stage"], event["version"], event["before"]) for event in events]
+
+
+def test_the_champion_is_moved_to_a_stage(two):
+    ended = promoted(two, "2", stage="Production")
+    assert stages_of(two) == {"1": "None", "2": "Production"}
+    assert f"{two.registry} version 2 is in Production now" in ended.stdout
+
+
+def test_a_stage_alone_moves_no_alias(two):
+    promoted(two, "1", stage="Staging")
+    assert stages_of(two) == {"1": "Staging", "2": "None"}
+    assert alias_of(two.store, two.registry) == "2"
+    assert moves(two)[-1] == ("Staging", "1", None)
+
+
+def test_an_alias_alone_moves_no_stage(two):
+    promoted(two, "2", stage="Production")
+    promoted(two, "1", alias="champion")
+    assert stages_of(two) == {"1": "None", "2": "Production"}
+    assert alias_of(two.store, two.registry) == "1"
+
+
+def test_an_alias_and_a_stage_asked_for_together_are_two_moves(two):
+    promoted(two, "2", stage="Production")
+    ended = promoted(two, "1", alias="champion", stage="Production")
+    assert stages_of(two) == {"1": "Production", "2": "Archived"}
+    assert moves(two)[-2:] == [("champion", "1", "2"), ("Production", "1", "2")]
+    assert (
+        ended.run.data.params.items()
+        >= {
+            "promoted_version": "1",
+            "promoted_alias": "champion",
+            "promoted_stage": "Production",
+        }.items()
+    )
+
+
+def test_what_was_moved_half_before_is_moved_the_rest_of_the_way(two):
+    ended = promoted(two, "2", alias="champion", stage="Production")
+    assert "version 2 is champion already and in Production now" in ended.stdout
+    assert moves(two)[-1] == ("Production", "2", None)
+
+
+def test_what_has_the_alias_and_the_stage_already_is_left_as_it_is(two):
+    promoted(two, "2", stage="Production")
+    before = moves(two)
+    ended = promoted(two, "2", alias="champion", stage="Production")
+    assert "version 2 is champion already and in Production already" in ended.stdout
+    assert moves(two) == before
+
+
+def test_a_version_that_leaves_a_stage_for_another_says_so(two):
+    promoted(two, "2", stage="Production")
+    ended = promoted(two, "2", stage="Staging")
+    assert "version 2 is in Staging now, no longer in Production" in ended.stdout
+
+
+def test_who_is_put_out_of_a_stage_is_named(two):
+    promoted(two, "2", stage="Production")
+    ended = promoted(two, "1", stage="Production")
+    assert "version 1 is in Production now in the place of version 2, which is Archived" in ended.stdout
+
+
+def test_the_way_back_takes_the_stage_along_where_both_are_named(two):
+    promoted(two, "2", stage="Production")
+    promoted(two, "previous", alias="champion", stage="Production")
+    assert alias_of(two.store, two.registry) == "1"
+    assert stages_of(two) == {"1": "Production", "2": "Archived"}
+
+
+def test_previous_with_a_stage_alone_is_refused_in_one_line(two):
+    ended = two.store.step("promote", name=two.registry, version="previous", reason="back", stage="Production")
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert "version: 'previous' is the one that had an alias before" in ended.lines[0]
+    assert "alias=champion" in ended.lines[0]
+    assert set(stages_of(two).values()) == {"None"}
+
+
+def test_what_mlflows_own_client_made_champion_is_champion_already(store, duel):
+    """There is no history to show then."""
+    store.client.create_registered_model(duel.registry)
+    store.client.create_model_version(duel.registry, place_of(store, duel.train("constant")))
+    store.client.set_registered_model_alias(duel.registry, "champion", "1")
+    ended = promoted(duel, "1")
+    assert f"{duel.registry} version 1 is champion already" in ended.stdout
+
+
+def test_a_registration_with_stages_has_both_moves_in_the_history(duel):
+    path = Path(problem(duel.folder, duel.name))
+    path.write_text(f"{path.read_text()}registry: {{stages: true}}\n")
+    for model in ("constant", "logistic"):
+        evaluation = duel.arena.evaluation(duel.train(model))
+        assert duel.store.step("register", evaluation=evaluation.id, problem=str(path)).status == 0
+    assert moves(duel) == [
+        ("champion", "1", None),
+        ("Production", "1", None),
+        ("champion", "2", "1"),
+        ("Production", "2", "1"),
+    ]
+
+
 def test_a_model_that_could_not_serve_is_refused(duel):
     """Its input example is one that it does not take: a server would be asked in vain."""
     trained = duel.arena.trained("logistic", anew=True)
