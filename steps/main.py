@@ -29,7 +29,6 @@ from steps.run.tags import (
     MODEL_URI,
     OUTCOME,
     REPORTED,
-    RUN_NAME,
     VERDICT,
     WINNER,
 )
@@ -97,7 +96,7 @@ def _introduce(step: Step, problem: Problem) -> None:
     _tell_kind(step, experiment)
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
-    step.log(tags={RUN_NAME: f"main {problem.name}"})
+    step.name_run(f"main {problem.name}")
 
 
 def _tell_kind(step: Step, experiment: Experiment) -> None:

@@ -31,7 +31,6 @@ from steps.run.tags import (
     REASON,
     REPLAY_OF,
     REUSED_FROM,
-    RUN_NAME,
     TREE,
     TRIAL,
 )
@@ -64,7 +63,8 @@ def reproduce(step: Step) -> None:
     """Run it again, compare, say what came of it."""
     asked = _asked(step)
     say(f"tabular  reproduce {asked.task} {asked.problem.name}, run {asked.then.info.run_id}")
-    step.log(tags={PROBLEM: asked.problem.name, RUN_NAME: f"reproduce {asked.task}"})
+    step.name_run(f"reproduce {asked.task}")
+    step.log(tags={PROBLEM: asked.problem.name})
     given = _problem(step, asked)
     root = checkout.root(step.client, asked.then)
     project = checkout.make(root, step.folder)

@@ -132,9 +132,18 @@ class Store:
 
         return MlflowClient(self.uri, self.uri)
 
-    def project(self, entry_point: str = "main", *, uri: str = str(PROJECT), cwd: Path | None = None, **parameters):
+    def project(
+        self,
+        entry_point: str = "main",
+        *,
+        uri: str = str(PROJECT),
+        cwd: Path | None = None,
+        run_name: str = "",
+        **parameters,
+    ) -> Ended:
         """`mlflow run`, typed in a folder that is not the project's: what a user does."""
         words = ["run", uri, "-e", entry_point, "--env-manager", "local"]
+        words += ["--run-name", run_name] if run_name else []
         words += [word for name, value in parameters.items() for word in ("-P", f"{name}={value}")]
 
         def type_() -> tuple[int, str, str]:

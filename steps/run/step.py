@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
+from steps.run import run_name
 from steps.run.tags import NOTE, RUN_NAME, SUMMARY
 
 MOST_A_BATCH = 100
@@ -26,6 +27,7 @@ class Step:
     experiment_id: str
     folder: Path
     client: MlflowClient
+    names: list[str] = field(default_factory=list)  # that it has given its run
     tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
     # import path: `source_digest.of_estimator`, taken before it was loaded
     estimators: dict[str, Mapping[str, str]] = field(default_factory=dict)
@@ -66,9 +68,17 @@ class Step:
         self.json({"columns": list(columns), "data": rows}, name)
         self.tables.append(name)
 
+    def name_run(self, title: str) -> None:
+        """Give the run a name, where no person has given it one."""
+        run = self.client.get_run(self.run_id)
+        if run.info.run_name in self.names or not run_name.is_given(self.client, run):
+            self.names.append(title[:250])
+            self.log(tags={RUN_NAME: title[:250]})
+
     def finish(self, title: str, summary: str, note: str) -> None:
         """Give the run its name, the line that main prints of it, and the note that says what it did."""
-        self.log(tags={RUN_NAME: title[:250], SUMMARY: summary, NOTE: note})
+        self.name_run(title)
+        self.log(tags={SUMMARY: summary, NOTE: note})
 
     def upload_artifacts(self) -> None:
         """Log all that the step has left in `artifacts`."""

@@ -631,10 +631,10 @@ def refused(store, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def required(store, tmp_path_factory):
-    """The same chain once more, every step of it, typed with `-P require=registered`."""
+    """The same chain once more, every step of it, typed with `-P require=registered` and a name for its run."""
     folder = tmp_path_factory.mktemp("required")
     asked = problem(folder, "high_gate", least=1.1, models="logistic")
-    return store.project(problem=asked, require="registered", reuse="false")
+    return store.project(run_name="mine", problem=asked, require="registered", reuse="false")
 
 
 @pytest.mark.slow
@@ -660,6 +660,12 @@ def test_a_chain_that_must_register_fails_where_it_does_not(store, required):
 @pytest.mark.slow
 def test_a_chain_that_must_register_and_does_not_leaves_its_results_all_the_same(store, required):
     assert {"leaderboard.json", "chain.json", "environment.json"} <= store.artifacts(required.run)
+
+
+@pytest.mark.slow
+def test_a_chain_whose_run_was_named_keeps_that_name_and_names_its_steps_itself(store, required):
+    assert required.run.info.run_name == "mine"
+    assert store.children(required.id)["etl"].info.run_name == "etl high_gate"
 
 
 @pytest.mark.slow
