@@ -4,13 +4,14 @@ import json
 import re
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests import imports
-from tests.running import PROJECT, Store
+from tests.running import PROJECT, Store, kept_fork_server
 
 pytestmark = pytest.mark.slow
 
@@ -47,12 +48,6 @@ def put(text: str, into: str, side: str, anchor: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Store:
-    """A store of its own, and no fork server: that of other tests has their tree in memory."""
-    return Store(tmp_path_factory.mktemp("store"))
-
-
-@pytest.fixture(scope="module")
 def copy(tmp_path_factory) -> Path:
     """A copy of the tree with all that the page adds to it."""
     project = tmp_path_factory.mktemp("recipes")
@@ -63,6 +58,14 @@ def copy(tmp_path_factory) -> Path:
             shutil.copy(PROJECT / name, project)
     carry_out(PAGE, project)
     return project
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, copy) -> Iterator[Store]:
+    """A store of its own, with a fork server of the copy: that of the other tests has their tree in memory."""
+    folder = tmp_path_factory.mktemp("store")
+    with kept_fork_server(folder, copy):
+        yield Store(folder, fork_server=str(folder / "fork_server"))
 
 
 @pytest.fixture(scope="module")
