@@ -87,7 +87,8 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], m
 
 def _with_interval(candidate: Judged, metric: str) -> str:
     interval = candidate.intervals[metric]
-    return f"{candidate.metrics[metric]:.4f} (95 %: {interval.low:.4f} to {interval.high:.4f})"
+    between = "no interval" if np.isnan(interval.low) else f"95 %: {interval.low:.4f} to {interval.high:.4f}"
+    return f"{candidate.metrics[metric]:.4f} ({between})"
 
 
 def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:

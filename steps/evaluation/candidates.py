@@ -150,7 +150,7 @@ def _looked_at(number: int) -> tuple[dict[str, Any], np.ndarray]:
         importances = _importances(problem, work.holdout, one)
     looks = {
         "intervals": {name: bootstrap.interval(found) for name, found in values.items()},
-        "slices": slices.score(work.slices, one.predictions, list(of_slices), seed=problem.seed),
+        "slices": slices.score(work.slices, one.predictions, list(of_slices), **about),
         "importances": importances,
     }
     return looks, values[problem.search.metric]

@@ -120,6 +120,11 @@ def _meet(
         rows = f"the {new.sum():,} of {rows} that the champion has not learnt from before"
     if new.sum() < FEWEST_ROWS or len(np.unique(holdout.y[new])) < 2:
         raise UserError(f"{rows} are too few to compare on")
+    groups = None if holdout.groups is None else holdout.groups[new]
+    if groups is not None and len(np.unique(groups)) == 1:
+        raise UserError(
+            f"{rows} are of one group, which does not tell how another would do: set a larger split.holdout"
+        )
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     challenger = flavor.load(winner["model_uri"], step.folder, **recorded)
     X, places = holdout.X[new], np.flatnonzero(new)
@@ -133,7 +138,7 @@ def _meet(
         rule.metric,
         confidence=rule.confidence,
         seed=problem.seed,
-        groups=None if holdout.groups is None else holdout.groups[new],
+        groups=groups,
     )
     if not comparison.better and rule.or_equal is not None and comparison.is_equal(rule.or_equal.within):
         is_of_size = rule.or_equal.tie_break == "smaller"

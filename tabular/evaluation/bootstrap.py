@@ -60,9 +60,11 @@ def resampled(
     -------
     dict
         Model: metric: (resamples,) its values. NaN in a resample that holds one class only, where a metric of ranks has
-        no value.
+        no value; NaN alone where all rows are of one group, which says nothing of how another would do.
     """
     (rows,) = {len(one.y) for one in predictions.values()}
+    if groups is not None and len(np.unique(groups)) == 1:
+        return {model: {name: np.array([np.nan]) for name in names} for model in predictions}
     wanted = [metric(name) for name in names]
     found: dict[str, dict[str, list[Array]]] = {model: {name: [] for name in names} for model in predictions}
     done = 0

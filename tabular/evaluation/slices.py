@@ -101,7 +101,9 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def score(slices: Sequence[Slice], predictions: Predictions, names: Sequence[str], *, seed: int) -> list[Scored]:
+def score(
+    slices: Sequence[Slice], predictions: Predictions, names: Sequence[str], *, seed: int, groups: Array | None = None
+) -> list[Scored]:
     """A model's metrics on each slice, and how sure the first of them is; the worst slice first.
 
     Parameters
@@ -112,19 +114,22 @@ def score(slices: Sequence[Slice], predictions: Predictions, names: Sequence[str
         To all rows.
     names
         Of metrics.
-    seed
-        Of the bootstrap.
+    seed, groups
+        Of the bootstrap; the groups are those of all rows.
     """
-    found = [_score(one, predictions.taken(one.rows), names, seed) for one in slices]
+    found = [
+        _score(one, predictions.taken(one.rows), names, seed, None if groups is None else groups[one.rows])
+        for one in slices
+    ]
     return sorted(found, key=lambda scored: (not scored.slice.is_judged, _badness(names[0], scored.metrics[names[0]])))
 
 
-def _score(one: Slice, predictions: Predictions, names: Sequence[str], seed: int) -> Scored:
+def _score(one: Slice, predictions: Predictions, names: Sequence[str], seed: int, groups: Array | None) -> Scored:
     metrics = scores(predictions, names)
     interval = Interval(np.nan, np.nan)
     if one.is_judged:
-        values = bootstrap.resampled({"": predictions}, names[:1], seed=seed, resamples=RESAMPLES)[""][names[0]]
-        interval = bootstrap.interval(values)
+        about: dict[str, Any] = {"seed": seed, "groups": groups, "resamples": RESAMPLES}
+        interval = bootstrap.interval(bootstrap.resampled({"": predictions}, names[:1], **about)[""][names[0]])
     return Scored(one, metrics, interval)
 
 

@@ -187,3 +187,10 @@ def test_a_slice_of_few_rows_is_not_judged() -> None:
 def test_where_no_slice_can_be_judged_a_bound_in_each_slice_is_not_met() -> None:
     scored = [slice_of("City", 100, roc_auc=float("nan")), slice_of("Resort", 5, roc_auc=0.9)]
     assert not check({"roc_auc": Bound(in_each_slice=Limits(min=0.1))}, {"roc_auc": 0.9}, scored)[0].passed
+
+
+def test_on_rows_of_one_group_no_challenger_is_better() -> None:
+    y = np.arange(100) % 2
+    good, bad = (as_predictions(y, np.column_stack([1 - p, p]), classes=2) for p in (0.1 + 0.8 * y, np.full(100, 0.5)))
+    assert compare(good, bad, "roc_auc", confidence=0.95, seed=0).better
+    assert not compare(good, bad, "roc_auc", confidence=0.95, seed=0, groups=np.zeros(100)).better

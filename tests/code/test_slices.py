@@ -1,5 +1,7 @@
 """Slices: the parts of the rows that are looked at by themselves."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 
 from tabular.errors import UserError
 from tabular.evaluation import slices
+from tabular.evaluation.bootstrap import interval, resampled
 from tabular.metrics.classification import as_predictions, classification_metrics
 
 VALUES = st.one_of(st.none(), st.sampled_from(["a", "b", "c"])), st.one_of(st.none(), st.floats(-1e6, 1e6))
@@ -60,3 +63,33 @@ def test_a_slices_metrics_are_those_of_its_rows_and_the_worst_comes_first() -> N
     assert found[0].metrics == alone
     assert found[0].interval.low < found[0].metrics["accuracy"] < found[0].interval.high
     assert slices.worst(found, "accuracy") == found[0]
+
+
+def by_group(groups: int, each: int = 40) -> tuple[Any, np.ndarray]:
+    """Answers of which all of a group are right, or all are wrong; and the groups."""
+    group = np.repeat(np.arange(groups), each)
+    y = np.arange(len(group)) % 2
+    right = np.where(group % 3 == 0, 1 - y, y)
+    p = 0.1 + 0.8 * right
+    return as_predictions(y, np.column_stack([1 - p, p]), classes=2), group
+
+
+def test_where_rows_of_a_group_are_alike_a_slices_interval_is_that_of_whole_groups() -> None:
+    answers, group = by_group(12)
+    frame = pd.DataFrame({"who": np.where(group < 6, "some", "others")})
+    found = slices.score(slices.cut(frame, ["who"]), answers, ["accuracy"], seed=0, groups=group)
+    by_rows = slices.score(slices.cut(frame, ["who"]), answers, ["accuracy"], seed=0)
+    for one, narrow in zip(found, by_rows, strict=True):
+        width, chance = (each.interval.high - each.interval.low for each in (one, narrow))
+        assert width > 3 * chance  # 6 groups of 40 rows that are all alike: the root of 40 times as wide
+        rows = one.slice.rows
+        alone = resampled({"": answers.taken(rows)}, ["accuracy"], seed=0, groups=group[rows], resamples=500)
+        assert one.interval == interval(alone[""]["accuracy"])
+
+
+def test_a_slice_of_one_group_has_no_interval() -> None:
+    answers, group = by_group(2)
+    frame = pd.DataFrame({"who": group.astype(str)})
+    for one in slices.score(slices.cut(frame, ["who"]), answers, ["accuracy"], seed=0, groups=group):
+        assert one.slice.is_judged
+        assert np.isnan([one.interval.low, one.interval.high]).all()
