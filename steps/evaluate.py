@@ -19,6 +19,7 @@ from steps.run import artifacts, lookup, run_problem
 from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, DATASET, MODEL, MODEL_DIGEST, MODEL_URI, SEARCH, WINNER, digest_tag
 from tabular import digests
+from tabular.evaluation import slices
 from tabular.problem import Problem
 
 
@@ -61,7 +62,8 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], m
     step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
     step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
-    step.json({"candidates": entries}, artifacts.EVALUATION)
+    notes = slices.notes([one.slice for one in best.slices])
+    step.json({"candidates": entries, "notes": notes}, artifacts.EVALUATION)
     step.log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),
@@ -77,11 +79,13 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], m
     lines = [f"- {candidate.name}: {metric} {_with_interval(candidate, metric)}" for candidate in ranked]
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
-    note = f"{len(holdout.y):,} rows that nothing before had read.\n\n" + "\n".join(lines)
+    note = f"{len(holdout.y):,} rows that nothing before had read.\n\n" + "\n".join(lines + [f"- {n}" for n in notes])
     step.finish(
         f"evaluate {problem.name}",
-        f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}",
-        "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
+        "; ".join([f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}", *notes]),
+        "
+
+".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
 
 

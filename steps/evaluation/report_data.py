@@ -55,6 +55,7 @@ def gather(
         figures=_figures(winner),
         leaderboard=_leaderboard(step, evaluation, metric),
         slices=_slices(step, evaluation, winner["model"]),
+        slice_notes=artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("notes", []),
         classes=Table((), ()) if data is None else _table(artifacts.table(data, artifacts.CLASSES, step.folder)),
         profile=Table((), ()) if data is None else _profile(step, data),
         pictures=_pictures(step, evaluation, winner["model"]),

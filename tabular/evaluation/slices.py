@@ -18,17 +18,23 @@ FEWEST_ROWS = 30
 # A number of more different values than these is cut into quarters.
 MOST_VALUES = 10
 QUARTERS = 4
+# Of a column like an id nobody reads a slice for each value.
+MOST_OF_A_COLUMN = 100
 RESAMPLES = 500
 MISSING = "missing"
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows that have one value, or one range of values, in a column: `rows` are their positions."""
+    """The rows that have one value, or one range of values, in a column: `rows` are their positions.
+
+    `is_rest` says that it holds all values but the commonest.
+    """
 
     column: str
     value: str
     rows: Array
+    is_rest: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +59,8 @@ class Scored:
 def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
     """The slices of some columns: a category each, or a quarter each of a number or date of many values.
 
+    Of more than `MOST_OF_A_COLUMN` categories the commonest are a slice each, and the others one together.
+
     Parameters
     ----------
     frame
@@ -65,6 +73,8 @@ def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
     UserError
         Where there is no such column.
     """
+    import pandas as pd
+
     found = []
     for column in columns:
         if column not in frame:
@@ -73,28 +83,42 @@ def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
                 f"evaluation.slices: the data set holds no column {column!r}{nearest(column, known)}; it holds "
                 f"{', '.join(known)}"
             )
-        values = _named(frame[column])
-        found += [Slice(column, str(value), np.flatnonzero((values == value).to_numpy())) for value in values.unique()]
+        named = _named(frame[column].reset_index(drop=True))
+        rare = named.value_counts().index[MOST_OF_A_COLUMN - 1 :]
+        rest = f"{len(rare):,} rarer values"
+        if len(rare) > 1:
+            named = named.mask(named.isin(rare), rest)
+        rows = pd.Series(named.index).groupby(named, sort=False)
+        found += [Slice(column, name, of.to_numpy(), is_rest=name == rest) for name, of in rows]
     return found
 
 
+def notes(slices: Sequence[Slice]) -> list[str]:
+    """What a person has to know of slices: of which columns values were taken together."""
+    return [
+        f"evaluation.slices: of {one.column!r} the {MOST_OF_A_COLUMN - 1} commonest values are a slice each, the "
+        f"{one.value} one"
+        for one in slices
+        if one.is_rest
+    ]
+
+
 def _named(values: Any) -> Any:
-    """A column's values as the names of their slices, in the order of the values."""
+    """A column's values as the names of their slices."""
     import pandas as pd
 
-    known = values.dropna()
-    if known.nunique() > MOST_VALUES and not (values.dtype == object or isinstance(values.dtype, pd.StringDtype)):
-        edges = np.unique(known.quantile(np.linspace(0, 1, QUARTERS + 1), interpolation="lower").to_numpy())
-        place = np.clip(np.searchsorted(edges, values.to_numpy(), side="right") - 1, 0, len(edges) - 2)
+    if values.dtype.kind in "iufM" and values.nunique() > MOST_VALUES:
+        edges = values.quantile(np.linspace(0, 1, QUARTERS + 1), interpolation="lower").unique()
         names = [f"{_text(low)} to {_text(high)}" for low, high in pairwise(edges)]
-        named = pd.Series(np.asarray(names, dtype=object)[place], index=values.index)
+        named = pd.cut(values, edges, right=False, labels=names, ordered=False).astype(object)
+        named = named.fillna(names[-1])  # the largest value, which is the last edge
     else:
         named = values.map(_text, na_action="ignore").astype(object)
-    return named.where(values.notna(), MISSING)
+    return named.mask(values.isna(), MISSING)
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, np.datetime64) or hasattr(value, "date"):
+    if hasattr(value, "date"):
         return str(value)[:10]
     if isinstance(value, float | np.floating):
         return f"{value:.6g}"

@@ -71,6 +71,8 @@ class Report:
         To make it all again.
     missing
         A line for each of these runs that is no longer there, and could not be asked.
+    notes, slice_notes
+        What else is to be said of the runs, and of the slices.
 
     """
 
@@ -93,6 +95,7 @@ class Report:
     commands: Sequence[str]
     notes: Sequence[str] = field(default=())
     missing: Sequence[str] = field(default=())
+    slice_notes: Sequence[str] = field(default=())
 
 
 def page(report: Report) -> str:

@@ -93,3 +93,20 @@ def test_a_slice_of_one_group_has_no_interval() -> None:
     for one in slices.score(slices.cut(frame, ["who"]), answers, ["accuracy"], seed=0, groups=group):
         assert one.slice.is_judged
         assert np.isnan([one.interval.low, one.interval.high]).all()
+
+
+def test_of_many_categories_the_commonest_are_slices_and_the_others_are_one() -> None:
+    ids = [f"id {number}" for number in range(200)]
+    frame = pd.DataFrame({"id": [*ids, *ids[:99]], "town": ["Aix"] * 299})
+    found = slices.cut(frame, ["id", "town"])
+    assert {one.value: len(one.rows) for one in found if not one.is_rest} == dict.fromkeys(ids[:99], 2) | {"Aix": 299}
+    (rest,) = [one for one in found if one.is_rest]
+    assert (rest.name, sorted(rest.rows)) == ("id = 101 rarer values", list(range(99, 200)))
+    (note,) = slices.notes(found)
+    assert note.endswith("of 'id' the 99 commonest values are a slice each, the 101 rarer values one")
+
+
+def test_as_many_categories_as_there_may_be_slices_are_a_slice_each() -> None:
+    found = slices.cut(pd.DataFrame({"id": [f"id {n}" for n in range(slices.MOST_OF_A_COLUMN)]}), ["id"])
+    assert len(found) == slices.MOST_OF_A_COLUMN
+    assert slices.notes(found) == []
