@@ -83,9 +83,7 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], m
     step.finish(
         f"evaluate {problem.name}",
         "; ".join([f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}", *notes]),
-        "
-
-".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
+        "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
 
 

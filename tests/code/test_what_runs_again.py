@@ -1,0 +1,133 @@
+"""What a change makes run again, by the keys alone: of each part of the problem, and of each module.
+
+That main goes by the keys, and what it says of it, is tested by chains: tests/pipeline/test_reuse.py.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from steps.chain import keys
+from steps.pipeline import STEPS, plan
+from steps.run import source_digest
+from tabular.problem import build
+from tests.asked import asked, downstream
+
+PROJECT = Path(__file__).resolve().parents[2]
+SOURCES = sorted(
+    path.relative_to(PROJECT).as_posix() for part in ("steps", "tabular") for path in (PROJECT / part).rglob("*.py")
+)
+
+# Changes of the problem: the tasks that have another key although their inputs are the same, and in what it differs.
+CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
+    "a default written out": ({"seed": 0, "data.duplicates": "keep", "search.metric": "roc_auc"}, set(), ""),
+    "the description": ({"description": "of what?"}, {"register"}, "description"),
+    "the tags": ({"tags": {"team": "other"}}, {"register"}, 'tags.team None -> "other"'),
+    "the seed": ({"seed": 1}, {"etl"}, "seed 0 -> 1"),
+    "a column to drop": ({"data.drop": {"town": "why not"}}, {"etl"}, 'data.drop.town None -> "why not"'),
+    "a column's type": ({"data.types": {"z": "category"}}, {"etl"}, 'data.types.z None -> "category"'),
+    "a word for missing": ({"data.missing": ["?"]}, {"etl"}, "data.missing"),
+    "duplicates": ({"data.duplicates": "drop"}, {"etl"}, 'data.duplicates "keep" -> "drop"'),
+    "the positive class": ({"data.positive": 0}, {"etl"}, "data.positive null -> 0"),
+    "the holdout": ({"split.holdout": 0.3}, {"etl"}, "split.holdout 0.2 -> 0.3"),
+    "the kind of split": ({"split": {"by": "time", "column": "x"}}, {"etl"}, 'split.by "random" -> "time"'),
+    "the folds": ({"search.folds": 3}, {"etl"}, "search.folds 2 -> 3"),
+    "the trials": ({"search.trials": 3}, {"hpo lightgbm"}, "search.trials 2 -> 3"),
+    "the seconds of the search": ({"search.timeout": 60}, {"hpo lightgbm"}, "search.timeout null -> 60.0"),
+    "the metric": (
+        {"search.metric": "accuracy"},
+        {"hpo lightgbm", "train logistic"},
+        'search.metric "roc_auc" -> "accuracy"',
+    ),
+    "the threshold": (
+        {"search.threshold": "f1_score"},
+        {"hpo lightgbm", "train logistic"},
+        'search.threshold 0.5 -> "f1_score"',
+    ),
+    "a space": (
+        {"models.lightgbm.space.num_leaves.high": 13},
+        {"hpo lightgbm"},
+        "models.lightgbm.space.num_leaves.high 12.0 -> 13.0",
+    ),
+    "a hyperparameter of the searched model": (
+        {"models.lightgbm.params.n_estimators": 11},
+        {"hpo lightgbm"},
+        "models.lightgbm.params.n_estimators 10 -> 11",
+    ),
+    "a hyperparameter of the other model": (
+        {"models.logistic.params.C": 2.0},
+        {"train logistic"},
+        "models.logistic.params.C None -> 2.0",
+    ),
+    "how a model's columns are prepared": (
+        {"models.logistic.preprocessing": {"numbers": "as_is"}},
+        {"train logistic"},
+        "models.logistic.preprocessing.numbers",
+    ),
+    "another class": (
+        {"models.logistic.estimator": "sklearn.linear_model.LogisticRegressionCV"},
+        {"train logistic"},
+        "models.logistic.estimator",
+    ),
+    "no space any more": ({"models.lightgbm.space": None}, {"train lightgbm"}, "models.lightgbm.space"),
+    "what the gate requires": (
+        {"gate.require": {"roc_auc": {"min": 0.1}}},
+        {"evaluate"},
+        "gate.require.roc_auc.min None -> 0.1",
+    ),
+    "the registered model": ({"registry.name": "another"}, {"register"}, "registry.name"),
+    "the alias": ({"registry.alias": "challenger"}, {"register"}, 'registry.alias "champion" -> "challenger"'),
+    "the problem's name": ({"name": "renamed"}, {"etl"}, 'name "mutated" -> "renamed"'),
+}
+
+
+def keyed(**changes: Any) -> tuple[dict[str, keys.Key], dict[str, set[str]]]:
+    """The keys of a problem's tasks without their inputs, and what each task needs."""
+    problem = build(asked(**changes), "made")
+    tasks = plan(problem)
+    found = {task.name: keys.of_task(task.step, task.model, problem, {}, {}) for task in tasks}
+    return found, {task.name: task.inputs() for task in tasks}
+
+
+@pytest.mark.parametrize(("changes", "expected", "says"), CHANGES.values(), ids=CHANGES)
+def test_a_change_of_the_problem_changes_the_keys_of_the_steps_that_read_it(changes, expected, says):
+    before, _ = keyed()
+    now, needs = keyed(**changes)
+    others = {name for name, key in now.items() if key.whole != before[name].whole}
+    first = others - set().union(*(downstream({name}, needs) - {name} for name in others))
+    assert first == expected
+    assert all(says in ", ".join(keys.changed(before[name].parts, now[name].parts)) for name in first)
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the project's modules, in the place of the project."""
+    folder = tmp_path_factory.mktemp("copy")
+    for part in ("steps", "tabular"):
+        shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(source_digest, "PROJECT", folder)
+        yield folder
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_an_edited_module_changes_the_keys_of_the_steps_that_can_import_it_and_of_no_other(copy, module):
+    problem = build(asked(), "made")
+
+    def found():
+        sources = {name: source_digest.digests(name) for name in STEPS}
+        models = {name: "lightgbm" if row.each_model else None for name, row in STEPS.items()}
+        made = {name: keys.of_task(STEPS[name], models[name], problem, sources[name], {}).whole for name in STEPS}
+        return made, {name for name in STEPS if module in sources[name]}
+
+    before, can_import = found()
+    path = copy / module
+    content = path.read_bytes()
+    path.write_bytes(content + b"\n_A_LINE_MORE = 1\n")
+    try:
+        after, _ = found()
+    finally:
+        path.write_bytes(content)
+    assert {name for name in STEPS if before[name] != after[name]} == can_import
