@@ -10,6 +10,13 @@ hypothesis.settings.register_profile("tabular", deadline=None)
 hypothesis.settings.load_profile("tabular")
 
 
+def pytest_collection_modifyitems(items):
+    """What is in tests/pipeline runs steps in stores, and has no place among the first tests of an edit."""
+    for item in items:
+        if "pipeline" in item.path.parts:
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_make_parametrize_id(config, val, argname):
     """Bytes by their name: archives hold the time of day, and both workers must collect tests of the same names."""
     return argname if isinstance(val, bytes) else None
@@ -41,5 +48,14 @@ def undrawn():
     from steps.evaluation import plots
 
     with pytest.MonkeyPatch.context() as patch:
+        drawing = plots._save
         patch.setattr(plots, "_save", draw_pixels)
-        yield
+        yield drawing
+
+
+@pytest.fixture
+def drawn(undrawn, monkeypatch):
+    """For a test about pictures in a module of others: its evaluations draw."""
+    from steps.evaluation import plots
+
+    monkeypatch.setattr(plots, "_save", undrawn)

@@ -171,6 +171,7 @@ ways = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(frames(), frames(), ways)
 @settings(max_examples=120, deadline=None)
 def test_rows_with_values_never_seen_have_as_many_features_as_those_fitted(
@@ -186,6 +187,7 @@ def test_imputed_features_are_never_missing(fitted: pd.DataFrame, rows: pd.DataF
     assert np.isfinite(dense(preprocessor(COLUMNS, how).fit(fitted).transform(rows))).all()
 
 
+@pytest.mark.slow
 @given(frames(least=3), ways)
 @settings(max_examples=60, deadline=None)
 def test_a_rows_features_do_not_depend_on_the_rows_beside_it(fitted: pd.DataFrame, how: Preprocessing) -> None:

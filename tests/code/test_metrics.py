@@ -168,12 +168,12 @@ def test_all_metrics_cost_what_a_few_of_scikit_learns_do():
     both = np.c_[1 - p, p]
     ours, one = [], []
     for _ in range(5):  # in turn: whatever else the machine does slows both
-        start = time.perf_counter()
+        start = time.process_time()
         scored(y, both)
-        ours.append(time.perf_counter() - start)
-        start = time.perf_counter()
+        ours.append(time.process_time() - start)
+        start = time.process_time()
         roc_auc_score(y, p)
-        one.append(time.perf_counter() - start)
+        one.append(time.process_time() - start)
     assert min(ours) < 10 * min(one)
 
 

@@ -79,6 +79,7 @@ def test_what_the_start_lacks_is_left_to_the_estimator() -> None:
     assert made[24].params.keys() == SPACE.keys()
 
 
+@pytest.mark.slow
 @given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 3))
 @settings(max_examples=6, deadline=None)
 def test_workers_and_delays_change_no_trial(seed: int, max_pending: int, workers: int) -> None:
@@ -137,12 +138,9 @@ def test_parameters_come_in_the_order_of_the_space() -> None:
 
 
 def test_a_search_ends_when_its_time_is_over() -> None:
-    started = time.perf_counter()
-    made = run(
-        lambda params: time.sleep(0.3) or 0.0, trials=50, is_over=lambda trials: time.perf_counter() - started > 1
-    )
-    assert 1 <= len(made) < 10
-    assert time.perf_counter() - started < 4
+    evaluated: list[Any] = []
+    made = run(lambda params: evaluated.append(params) or 0.0, trials=50, is_over=lambda trials: len(evaluated) >= 4)
+    assert 4 <= len(made) <= 5  # one may have been under way
 
 
 def test_a_search_makes_at_least_one_trial() -> None:

@@ -33,6 +33,7 @@ def mean_score(answers: list[tuple[Array, Array]], metric: str, threshold: float
     return float(np.mean([classification_metrics(y, p, **about)[metric] for y, p in answers]))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", SCORERS)
 @settings(max_examples=3)  # scikit-learn's own takes its time
 @given(seed=st.integers(0, 50))
@@ -49,6 +50,7 @@ def test_it_is_as_good_as_the_one_that_scikit_learn_tunes(metric: str, seed: int
     assert mean_score(answers, metric, found) >= given_ours.best_score_ - 1e-12
 
 
+@pytest.mark.slow
 @few
 @given(seed=st.integers(0, 50), metric=st.sampled_from([*SCORERS, "recall", "precision"]), positive=st.integers(0, 1))
 def test_it_is_never_worse_than_one_half_on_the_folds(seed: int, metric: str, positive: int) -> None:

@@ -16,8 +16,15 @@ from tabular.problem import build
 from tests.asked import asked, downstream
 
 PROJECT = Path(__file__).resolve().parents[2]
-SOURCES = sorted(
-    path.relative_to(PROJECT).as_posix() for part in ("steps", "tabular") for path in (PROJECT / part).rglob("*.py")
+# Each step's own module, and one of each folder.
+MODULES = sorted(
+    {f"steps/{step}.py" for step in STEPS}
+    | {
+        min(path.glob("[a-z]*.py")).relative_to(PROJECT).as_posix()
+        for part in ("steps", "tabular")
+        for path in [PROJECT / part, *(PROJECT / part).iterdir()]
+        if any(path.glob("[a-z]*.py"))
+    }
 )
 
 # Changes of the problem: the tasks that have another key although their inputs are the same, and in what it differs.
@@ -103,31 +110,33 @@ def test_a_change_of_the_problem_changes_the_keys_of_the_steps_that_read_it(chan
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-    """A copy of the project's modules, in the place of the project."""
+    """A copy of the project's modules, in the place of the project, and the keys of the steps there."""
     folder = tmp_path_factory.mktemp("copy")
     for part in ("steps", "tabular"):
         shutil.copytree(PROJECT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source_digest, "PROJECT", folder)
-        yield folder
+        yield folder, *of_steps()
 
 
-@pytest.mark.parametrize("module", SOURCES)
-def test_an_edited_module_changes_the_keys_of_the_steps_that_can_import_it_and_of_no_other(copy, module):
+def of_steps() -> tuple[dict[str, str], dict[str, set[str]]]:
+    """The keys of the steps, and the modules that each of them can import."""
     problem = build(asked(), "made")
+    sources = {name: source_digest.digests(name) for name in STEPS}
+    models = {name: "lightgbm" if row.each_model else None for name, row in STEPS.items()}
+    found = {name: keys.of_task(STEPS[name], models[name], problem, sources[name], {}).whole for name in STEPS}
+    return found, {name: set(source) for name, source in sources.items()}
 
-    def found():
-        sources = {name: source_digest.digests(name) for name in STEPS}
-        models = {name: "lightgbm" if row.each_model else None for name, row in STEPS.items()}
-        made = {name: keys.of_task(STEPS[name], models[name], problem, sources[name], {}).whole for name in STEPS}
-        return made, {name for name in STEPS if module in sources[name]}
 
-    before, can_import = found()
-    path = copy / module
-    content = path.read_bytes()
-    path.write_bytes(content + b"\n_A_LINE_MORE = 1\n")
+@pytest.mark.parametrize("module", MODULES)
+def test_an_edited_module_changes_the_keys_of_the_steps_that_can_import_it_and_of_no_other(copy, module):
+    folder, before, sources = copy
+    content = (folder / module).read_bytes()
+    (folder / module).write_bytes(content + b"\n_A_LINE_MORE = 1\n")
     try:
-        after, _ = found()
+        after, _ = of_steps()
     finally:
-        path.write_bytes(content)
-    assert {name for name in STEPS if before[name] != after[name]} == can_import
+        (folder / module).write_bytes(content)
+    assert {name for name in STEPS if before[name] != after[name]} == {
+        name for name in STEPS if module in sources[name]
+    }

@@ -83,6 +83,7 @@ def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(estimator: str
     assert np.array_equal(model.probabilities(rows.X), fits[0].probabilities(rows.X))
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_digests(data: dict, tmp_path: Path) -> None:
     here = [made.digest(made.fit(data[2], kind), data[2], tmp_path / kind) for kind in KINDS]
     code = (

@@ -110,6 +110,7 @@ def test_no_rows_get_no_answers(logged) -> None:
     assert len(answer) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(made.ESTIMATORS))
 def test_a_model_answers_elsewhere_without_this_repository(kind: str, shelf: dict, tmp_path: Path) -> None:
     one = shelf[kind, 2]
