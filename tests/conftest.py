@@ -1,8 +1,11 @@
 """What the tests share: one store for those that can share one."""
 
+import os
+
 import hypothesis
 import pytest
 
+from tests.chains import Chains, built
 from tests.running import Store, draw_pixels, kept_fork_server
 
 # how long an example takes says nothing here: other tests and their chains run beside it
@@ -37,6 +40,13 @@ def fork_server(tmp_path_factory) -> str:
 def store(tmp_path_factory, fork_server) -> Store:
     """The store that most tests share: to make one takes seconds."""
     return Store(tmp_path_factory.mktemp("store"), fork_server=fork_server)
+
+
+@pytest.fixture(scope="session")
+def chains(tmp_path_factory, fork_server) -> Chains:
+    """Three chains that many tests read, run once for all workers."""
+    root = tmp_path_factory.getbasetemp()
+    return built(root.parent if "PYTEST_XDIST_WORKER" in os.environ else root, fork_server)
 
 
 @pytest.fixture(scope="module")

@@ -106,11 +106,12 @@ class Store:
     environment: dict[str, str] = field(default_factory=dict)
     fork_server: str = ""  # the address of a process to fork chains off
     cwd: Path | None = None  # where `step` and `project` stand; the store's folder
+    database: str = "mlflow.db"  # taken as it is where it is there
 
     def __post_init__(self) -> None:
-        if not (self.folder / "mlflow.db").exists():
-            shutil.copy(_database(), self.folder / "mlflow.db")
-        self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        if not (self.folder / self.database).exists():
+            shutil.copy(_database(), self.folder / self.database)
+        self.uri = f"sqlite:///{self.folder / self.database}"
         self.client = self._client()
         # without a location of its own, artifacts would go to the folder that the tests run in
         artifacts = str(self.folder / "artifacts")

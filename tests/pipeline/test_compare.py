@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -18,17 +17,6 @@ from tests.running import EXPERIMENT, MOST_SECONDS, Ended, Store
 
 pytestmark = pytest.mark.slow
 
-PROBLEM = """
-name: compared
-data: {source: table.csv, target: y}
-models:
-  logistic: {estimator: sklearn.linear_model.LogisticRegression}
-  tree:
-    estimator: sklearn.tree.DecisionTreeClassifier
-    params: {max_depth: 3}
-    space: {max_depth: {type: int, low: 1, high: 8}, min_samples_leaf: {type: int, low: 1, high: 20}}
-search: {metric: roc_auc, trials: 6, folds: 2}
-"""
 # Runs that are not ours; of these the first ones did the same work, more than fit on a page of MLflow's.
 OTHERS, SAME = 20, 9
 
@@ -54,14 +42,6 @@ class Lab:
         return dict(zip(found["columns"], map(list, zip(*found["data"], strict=True)), strict=True))
 
 
-def write_table(path):
-    draw = random.Random(3)
-    lines = ["x,z,y"]
-    for row in range(200):
-        lines.append(f"{row % 2 + draw.gauss(0, 1):.4f},{draw.gauss(0, 1):.4f},{row % 2}")
-    path.write_text("\n".join(lines) + "\n")
-
-
 def log_others(store):
     """Runs of somebody else's: the best score over and over, then a worse one each."""
     experiment = store.client.create_experiment("others", artifact_location=str(store.folder / "others"))
@@ -75,16 +55,11 @@ def log_others(store):
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, fork_server):
-    folder = tmp_path_factory.mktemp("compare")
-    write_table(folder / "table.csv")
-    (folder / "compared.yaml").write_text(PROBLEM)
-    store = Store(folder, fork_server=fork_server)
+def lab(chains, fork_server):
+    store, ended = chains.store("compare", after="other", fork_server=fork_server)
     store.environment["COLUMNS"] = "200"  # a process beside pytest's own has its width
     log_others(store)
-    chains = [store.project(problem="compared.yaml", **more) for more in ({}, {}, {"seed": 8})]
-    assert [chain.status for chain in chains] == [0, 0, 0], chains
-    return Lab(store, *chains)
+    return Lab(store, **ended)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +114,7 @@ def test_scores_on_other_rows_are_said_to_be(mains):
 
 def test_models_are_compared_across_chains_by_their_cross_validation(lab, trains):
     found = lab.columns(trains)
-    assert sorted(found["model"]) == ["logistic", "logistic", "tree", "tree"]
+    assert sorted(found["model"]) == ["lightgbm", "lightgbm", "logistic_regression", "logistic_regression"]
     assert found["cv_roc_auc_mean"] == sorted(found["cv_roc_auc_mean"], reverse=True)
     children = [run for chain in (lab.first, lab.other) for run in lab.store.children(chain.id).values()]
     trained = {run.info.run_id for run in children if run.data.tags.get("mlflow.project.entryPoint") == "train"}
@@ -152,9 +127,9 @@ def test_of_models_the_hyperparameters_are_shown_that_two_of_a_kind_differ_in(la
     assert set(found["seed"]) == {0, 8}
     assert "estimator" not in found
     assert not {"dataset", "params", "params.problem", "params.model"} & set(found)  # the runs that it was given
-    for name in ("max_depth", "min_samples_leaf"):
-        trees = {params[name] for params in runs.values() if name in params}
-        assert (name in found) == (len(trees) > 1)
+    for name in ("num_leaves", "learning_rate"):
+        boosted = {params[name] for params in runs.values() if name in params}
+        assert (name in found) == (len(boosted) > 1)
 
 
 def test_the_best_trials_of_all_searches_are_compared(lab, trials):
@@ -165,7 +140,7 @@ def test_the_best_trials_of_all_searches_are_compared(lab, trials):
     assert len(found["run"]) == 5
     assert found["search_roc_auc"][0] == scores[0]
     assert set(found["search_roc_auc"]) <= set(scores)
-    assert {"max_depth", "min_samples_leaf"} & set(found)
+    assert {"num_leaves", "learning_rate"} & set(found)
     assert all(what.startswith("trial ") for what in found["what"])
 
 
@@ -181,9 +156,9 @@ def test_the_estimate_of_a_trial_that_was_pruned_is_not_compared(lab, trials):
 
 
 def test_a_filter_is_in_mlflows_search_language(lab):
-    asked = {"of": "train", "filter": "tags.tabular.model = 'tree' and metrics.cv_roc_auc_mean > 0.1"}
+    asked = {"of": "train", "filter": "tags.tabular.model = 'lightgbm' and metrics.cv_roc_auc_mean > 0.1"}
     found = lab.columns(lab.compare(**asked))
-    assert found["model"] == ["tree", "tree"]
+    assert found["model"] == ["lightgbm", "lightgbm"]
 
 
 def test_a_metric_is_named_as_in_a_problem_or_as_it_is_logged(lab):
@@ -253,7 +228,7 @@ def test_the_run_says_what_was_compared_and_links_to_each(lab, trains):
 
 def test_a_comparison_is_typed_as_people_do(lab, tmp_path):
     words = {"experiment": EXPERIMENT, "of": "train", "metric": "roc_auc", "top": "1"}
-    asked = "params.seed = '8' and tags.`tabular.problem` = \"compared\""
+    asked = "params.seed = '8' and tags.`tabular.problem` = \"small\""
     ended = lab.store.project("compare", cwd=tmp_path, **words, filter=asked)
     assert ended.status == 0, ended.stderr
     assert lab.columns(ended)["run"][0] in {run.info.run_id for run in lab.store.children(lab.other.id).values()}

@@ -1,8 +1,6 @@
 """`reproduce`: a run once more from its tree, problem and data, told the same where it is and different where not."""
 
 import json
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from mlflow.entities import Run, RunData, RunTag
 
 from steps.replay import equality
 from steps.replay.equality import Pair
+from tests.chains import PROBLEM, git
 from tests.running import PROJECT, Ended, Store
 
 pytestmark = [
@@ -20,33 +19,18 @@ pytestmark = [
     pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="the project is not a git clone"),
 ]
 
-PROBLEM = """
-name: small
-data: {source: table.csv, target: y}
-models:
-  logistic_regression: {estimator: sklearn.linear_model.LogisticRegression}
-  lightgbm:
-    estimator: lightgbm.LGBMClassifier
-    params: {n_estimators: 10, min_child_samples: 5}
-    space: {num_leaves: {type: int, low: 2, high: 8}, learning_rate: {type: float, low: 0.05, high: 0.3}}
-search: {trials: 2, folds: 2}
-"""
 TASKS = ["etl", "hpo lightgbm", "train logistic_regression", "train lightgbm", "evaluate", "register"]
 SINGLE = ["train lightgbm", "evaluate", "register"]
 
 
-def git(folder, *words):
-    done = subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True)
-    return done.stdout
-
-
 @dataclass
 class Lab:
-    """A clone of this project with the working files committed, a store, and one chain that was run in them."""
+    """A clone of this project with the working files committed, a store, and a chain that was run in them, twice."""
 
     folder: Path
     store: Store
     main: Ended
+    reused: Ended
 
     @property
     def clone(self) -> Path:
@@ -81,39 +65,13 @@ class Lab:
         return {(row[0], row[1]): (row[2], row[4]) for row in rows}
 
 
-def write_table(path):
-    generator = np.random.default_rng(5)
-    x, z = generator.normal(size=(2, 120))
-    kind = generator.choice(["a", "b", "c"], 120)
-    y = np.where(x + (kind == "a") + generator.normal(size=120) > 0, "yes", "no")
-    pd.DataFrame({"x": x, "z": z, "kind": kind, "y": y}).to_csv(path, index=False)
-
-
-def clone_of_working_files(target):
-    git(target.parent, "clone", "-q", str(PROJECT), str(target))
-    git(target, "rm", "-rq", ".")
-    listed = git(PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    for name in listed:
-        if name and (PROJECT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(PROJECT / name, target / name)
-    git(target, "add", "-A")
-    git(target, "-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "as it stands")
-
-
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory, fork_server):
+def lab(chains, fork_server):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TABULAR_CALLER", "")  # what a step in this process tells its children is gone afterwards
         patch.delenv("TABULAR_CALLER")
-        folder = tmp_path_factory.mktemp("reproduce")
-        write_table(folder / "table.csv")
-        (folder / "small.yaml").write_text(PROBLEM)
-        clone_of_working_files(folder / "project")
-        store = Store(folder, fork_server=fork_server)
-        main = store.project(uri=str(folder / "project"), problem="small.yaml", jobs=2)
-        assert main.status == 0, main.stderr
-        yield Lab(folder, store, main)
+        store, ended = chains.store("reproduce", after="again", fork_server=fork_server)
+        yield Lab(chains.folder, store, ended["first"], ended["again"])
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +326,7 @@ def test_a_run_whose_metric_was_altered_ends_failed_and_says_so(lab, dirty):
 
 def test_a_search_that_its_seconds_ended_is_the_same(lab):
     timed = lab.folder / "timed.yaml"
-    timed.write_text(PROBLEM.replace("trials: 2,", "trials: 50, timeout: 0.001,"))
+    timed.write_text(PROBLEM.replace("trials: 6,", "trials: 50, timeout: 0.001,"))
     dataset = lab.task("etl").info.run_id
     search = lab.by_hand("hpo", problem="timed.yaml", dataset=dataset, model="lightgbm")
     assert 1 <= search.run.data.metrics["trials_ended"] <= 4  # the lag: what had ended beside the first one counts
@@ -380,9 +338,7 @@ def test_a_search_that_its_seconds_ended_is_the_same(lab):
 @pytest.fixture(scope="module")
 def reused(lab):
     """The children of a chain that found all of its work done."""
-    ended = lab.store.project(uri=str(lab.clone), problem="small.yaml")
-    assert ended.status == 0, ended.stderr
-    return {run.info.run_name: run for run in lab.store.children(ended.id).values()}
+    return {run.info.run_name: run for run in lab.store.children(lab.reused.id).values()}
 
 
 def test_a_child_that_was_not_run_again_stands_for_the_run_whose_work_it_shows(lab, reused):
@@ -399,7 +355,7 @@ def test_a_register_that_had_nothing_to_do_decides_the_same(lab, reused):
 
 
 def test_a_step_that_was_run_for_a_chain_of_another_problem_is_told_the_same(lab, replayed, tmp_path):
-    changed = (lab.folder / "small.yaml").read_text().replace("trials: 2,", "trials: 3,") + "tags: {team: other}\n"
+    changed = (lab.folder / "small.yaml").read_text().replace("trials: 6,", "trials: 7,") + "tags: {team: other}\n"
     (lab.folder / "changed.yaml").write_text(changed)
     now = lab.store.step("etl", problem="changed.yaml").run
     assert set(now.data.params.items()) != set(lab.task("etl").data.params.items())
