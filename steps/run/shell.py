@@ -59,6 +59,27 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         Gives the key of the step once it has done its work; None where it has none.
     """
     quiet()
+    active = _begin(name)
+    try:
+        _run_body(name, active, body, key_of)
+        lifecycle.commit_exit()
+    except Exception as error:
+        lifecycle.commit_exit()
+        reason = explain(error)
+        if not getattr(error, "said", False):  # a step of the chain may have said it on this terminal
+            fail(reason, error)
+        _end_failed(MlflowClient(), active.info.run_id, reason)
+        sys.exit(1)
+    try:
+        mlflow.end_run()
+    except Exception as error:
+        fail(explain(error), error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _begin(name: str) -> mlflow.ActiveRun:
+    """Adopt the run that `mlflow run` has made, or start one; where the store gives none, say so and exit."""
     try:
         _check_store()
         # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
@@ -68,31 +89,22 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
     except Exception as error:
         fail(_store_reason(error), error)
         sys.exit(1)
-    client = MlflowClient()
-    run_id = active.info.run_id
-    try:
-        with lifecycle.folder() as folder:
-            arguments = cli.parse(name, sys.argv[1:])
-            step = Step(name, arguments, run_id, active.info.experiment_id, folder, client)
-            has_waited = thread_budget.wait(arguments.get("share", ""))
-            begun = time.perf_counter() if has_waited else STARTED
-            work(step, body, key_of)
-        _say_summary(name, client, run_id)
-        client.log_metric(run_id, "step_seconds", time.perf_counter() - begun)
-        lifecycle.commit_exit()
-    except Exception as error:
-        lifecycle.commit_exit()
-        reason = explain(error)
-        if not getattr(error, "said", False):  # a step of the chain may have said it on this terminal
-            fail(reason, error)
-        _end_failed(client, run_id, reason)
-        sys.exit(1)
-    try:
-        mlflow.end_run()
-    except Exception as error:
-        fail(explain(error), error)
-        sys.exit(1)
-    sys.exit(0)
+    return active
+
+
+def _run_body(
+    name: str, active: mlflow.ActiveRun, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]
+) -> None:
+    """Do the step's work in a folder of its own, say what it did, log the seconds that it took."""
+    client, run_id = MlflowClient(), active.info.run_id
+    with lifecycle.folder() as folder:
+        arguments = cli.parse(name, sys.argv[1:])
+        step = Step(name, arguments, run_id, active.info.experiment_id, folder, client)
+        has_waited = thread_budget.wait(arguments.get("share", ""))
+        begun = time.perf_counter() if has_waited else STARTED
+        work(step, body, key_of)
+    _say_summary(name, client, run_id)
+    client.log_metric(run_id, "step_seconds", time.perf_counter() - begun)
 
 
 def work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
