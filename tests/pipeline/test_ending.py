@@ -172,7 +172,7 @@ def test_a_step_that_main_has_ended_keeps_the_end_that_main_gave(connected, tmp_
 
 
 @pytest.fixture
-def judged(store, tmp_path):
+def judged(store, undrawn, tmp_path):
     """A run of evaluate with a winner that nobody has registered; gives it and the name of its registered model."""
     name = f"cut_{tmp_path.name}".replace("-", "_")
     path = Path(write_problem(tmp_path))
