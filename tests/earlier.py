@@ -42,14 +42,14 @@ class Earlier:
         return self.processor == processor()
 
 
-def unpack(fixture: Path, folder: Path, nursery: str = "") -> Earlier:
+def unpack(fixture: Path, folder: Path, fork_server: str = "") -> Earlier:
     """Make a store of a fixture in an empty folder, which may be another one than it was made in."""
     with tarfile.open(fixture) as archive:
         archive.extractall(folder, filter="data")
     text = (folder / SQL).read_text(encoding="utf-8").replace(PLACEHOLDER, str(folder / "store"))
     with contextlib.closing(sqlite3.connect(folder / "store" / "mlflow.db")) as database:
         database.executescript(text)
-    store = Store(folder / "store", nursery=nursery)
+    store = Store(folder / "store", fork_server=fork_server)
     return Earlier(store, folder / ANSWERS, **json.loads((folder / MADE).read_text(encoding="utf-8")))
 
 

@@ -36,15 +36,15 @@ OF_ANY_PROCESSOR = {"data", "problem", "parameters", "source", "lock", "artifact
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, nursery):
+def made(tmp_path_factory, fork_server):
     """The store, for tests that leave its registry as it is."""
-    return unpack(FIXTURE, tmp_path_factory.mktemp("earlier"), nursery)
+    return unpack(FIXTURE, tmp_path_factory.mktemp("earlier"), fork_server)
 
 
 @pytest.fixture(scope="module")
-def challenged(tmp_path_factory, nursery):
+def challenged(tmp_path_factory, fork_server):
     """The store, and the run of register for a challenger that has learnt from other data."""
-    earlier = unpack(FIXTURE, tmp_path_factory.mktemp("challenged"), nursery)
+    earlier = unpack(FIXTURE, tmp_path_factory.mktemp("challenged"), fork_server)
     store = earlier.store
     more = pd.concat([pd.read_csv(earlier.folder / TABLE), customers(600, seed=3)])
     more.to_csv(earlier.folder / "more.csv", index=False)
@@ -73,8 +73,8 @@ def read(path):
 
 
 @pytest.mark.slow
-def test_a_chain_of_the_same_problem_knows_it(tmp_path, nursery):
-    earlier = unpack(FIXTURE, tmp_path, nursery)
+def test_a_chain_of_the_same_problem_knows_it(tmp_path, fork_server):
+    earlier = unpack(FIXTURE, tmp_path, fork_server)
     learnt = champion(earlier).tags["tabular.digest.model"]
     ended = earlier.store.project(problem=PROBLEM, jobs=2)
     assert ended.status == 0, ended.stderr
