@@ -1,1 +1,1 @@
-"""Models: logged, loaded, registered, tried; and the data sets that they learn from."""
+"""Models: logging, loading, registration and smoke test; and the data sets that models learn from."""

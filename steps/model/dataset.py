@@ -1,4 +1,4 @@
-"""The rows of a data set that a run of etl left, as the steps that read it need them."""
+"""The data set of a run of etl, loaded as the later steps need it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,35 +20,67 @@ from tabular.model.training import Candidate
 from tabular.problem import Model, Problem
 
 CONTEXT = {"train": "training", "holdout": "evaluation"}
-# Below so many cells a fit takes less time than its threads take to meet; beside another busy process, far less.
+# Below this many cells (rows times columns) a fit takes less time than the synchronisation of its threads does; beside
+# another busy process, far less.
 CELLS_A_THREAD_IS_WORTH = 500_000
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Rows in memory, all at once: estimators need them so."""
+    """One part of a data set in memory, all rows at once, as estimators need them.
+
+    Attributes
+    ----------
+    source
+        The run of etl.
+    schema
+        Of the data set.
+    frame
+        (n, columns) the raw values.
+    slice_only
+        (n, any) the raw values of columns that no model sees, by which the holdout is cut into slices.
+    X
+        (n, columns) the features.
+    y
+        (n,) positions in the schema's classes.
+    key
+        (n,) the time or the group of each row; None for a random split.
+    share
+        The file in which main writes the thread budget; "" where there is no such file.
+
+    """
 
     source: Run
     schema: Schema
-    frame: pd.DataFrame  # raw
-    slice_only: pd.DataFrame  # raw, and seen by no model
-    X: pd.DataFrame  # features
+    frame: pd.DataFrame
+    slice_only: pd.DataFrame
+    X: pd.DataFrame
     y: np.ndarray
     key: np.ndarray | None
-    share: str  # the file in which main says how many threads there are; "" where nobody does
+    share: str
 
     @property
     def threads(self) -> int:
-        """How many threads a fit on these rows is given now: main may give more as other steps end."""
+        """The number of threads that a fit on these rows may use now: main may give more as other steps end."""
         return thread_budget.threads(self.share) if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
 
     def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
-        """A model of the problem with these hyperparameters over its own, to be fitted on such rows.
+        """A candidate of the problem for these rows, not yet fitted.
+
+        Parameters
+        ----------
+        problem
+            The problem.
+        model
+            Name of one of the problem's models.
+        params
+            Hyperparameters that replace the model's own.
 
         Raises
         ------
         UserError
-            Where the problem sets a threshold or weighs classes, and these are not the classes for it.
+            Where the problem sets a threshold and the data set has not two classes, or where it weighs a class that
+            the data set does not have.
         """
         threshold = problem.search.threshold
         if threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:
@@ -68,14 +100,14 @@ class DataSet:
         )
 
     def folds(self, problem: Problem) -> list[Fold]:
-        """The folds that every model is judged on, cut as the holdout was."""
+        """The folds for the cross-validation of every model, cut by the same rule as the holdout."""
         return self._cut(problem, problem.seed)
 
     def folds_to_choose(self, problem: Problem) -> list[Fold]:
-        """The folds that hyperparameters are chosen by, of another seed than those of `folds`.
+        """The folds on which hyperparameters are chosen, cut with another seed than those of `folds`.
 
-        A model that was chosen for its score on folds promises too much on the same ones. By time there is one way to
-        cut them.
+        A model that was chosen for its score on some folds has too good a score on these same folds. With a split by
+        time there is only one way to cut folds, and both methods give the same.
         """
         return self._cut(problem, problem.seed + 1)
 
@@ -83,31 +115,51 @@ class DataSet:
         return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
 
     def fingerprints(self, names: list[str]) -> np.ndarray:
-        """A hash of each row's class and these columns, (n,) uint64: equal rows have equal ones in any data set."""
+        """(n,) uint64 a hash of each row's class and named columns; equal rows have equal hashes in every data set."""
         labels = [str(self.schema.classes[code]) for code in self.y]
         return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
 
     def predictions(
         self, probabilities: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
     ) -> Predictions:
-        """(n, classes) probabilities as answers to these rows, or to those at some positions."""
+        """Predictions for all rows or for those at some positions, beside their true classes.
+
+        Parameters
+        ----------
+        probabilities
+            (n, classes) the probability of each class.
+        threshold
+            Of two classes, the probability of the positive class from which on it is the label.
+        rows
+            (n,) positions of the rows that were predicted; all rows by default.
+
+        """
         y = self.y if rows is None else self.y[rows]
         about = {"classes": len(self.schema.classes), "positive": self.schema.positive, "threshold": threshold}
         return as_predictions(y, probabilities, **about)
 
     @property
     def groups(self) -> np.ndarray | None:
-        """(n,) which rows are alike, where the split is by group: a bootstrap draws them together."""
+        """(n,) the group of each row, which a bootstrap draws as one; None where the split is not by group."""
         return self.key if self.schema.split_by == "group" else None
 
 
 def weighted(name: str, model: Model, classes: Sequence[object]) -> Model:
-    """A model whose weights of classes are by the classes' positions, as estimators see them.
+    """The model with its class weights keyed by the classes' positions, which is how estimators know classes.
+
+    Parameters
+    ----------
+    name
+        Name of the model in the problem, for the error.
+    model
+        The model; returned unchanged where its `class_weight` is not a mapping.
+    classes
+        The classes of the target, in order.
 
     Raises
     ------
     UserError
-        Where there is no such class.
+        Where a weight is given for a class that the target does not have.
     """
     weights = model.params.get("class_weight")
     if not isinstance(weights, Mapping):
@@ -129,7 +181,7 @@ def source(step: Step, run_id: str) -> Run:
 
 
 def load(step: Step, problem: Problem, source: Run, part: Literal["train", "holdout"], *, log: bool = True) -> DataSet:
-    """Load one part of the data set of a run of etl; `log` makes it an input of the step's run."""
+    """Load one part of the data set of a run of etl; with `log`, log that part as an input of the step's run."""
     schema = lookup.schema(source, step.folder)
     rows = lookup.rows(source, part, schema, step.folder)
     features = as_features(rows.frame, [vars(column) for column in schema.columns])

@@ -1,4 +1,4 @@
-"""What a model's rows and scores were when it learnt: what those that it is asked about now are compared with."""
+"""The reference for drift: the rows and scores of a model at training, with which today's are compared."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,45 +19,54 @@ from tabular.data.datasets import Column
 from tabular.errors import UserError, first_line
 from tabular.evaluation import drift
 
-# Training rows that are scored where no evaluation says what the scores were: enough for deciles.
+# Number of training rows that are scored where no evaluation recorded scores: enough for deciles.
 MOST_SCORED = 20_000
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The rows of a reference by bins, and what they are; without bins, why there is none."""
+    """The reference rows, counted in bins.
+
+    Attributes
+    ----------
+    of
+        What the reference rows are, in words; where there is no reference, the reason.
+    tally
+        The counts; None where there is no reference.
+
+    """
 
     of: str
     tally: drift.Tally | None = None
 
     def begin(self) -> drift.Tally:
-        """A count of other rows into the same bins; of no column where there is no reference."""
+        """An empty tally with the same bins, for other rows; without columns where there is no reference."""
         return drift.Tally(self.tally.bins if self.tally is not None else {})
 
     def compare(self, now: drift.Tally) -> list[drift.Shift]:
-        """How far these rows have moved, the columns that have moved most first; none where nothing is compared."""
+        """The shift of each column since the reference, the largest first; empty where there is no reference."""
         return drift.shifts(self.tally, now) if self.tally is not None else []
 
 
 def columns(model: TabularModel) -> list[Column]:
-    """What a model reads."""
+    """The columns that a model reads."""
     return [Column(**column) for column in model.description["columns"]]
 
 
 def scores(model: TabularModel) -> list[Column]:
-    """The probabilities in a model's answer that say all: of two classes the positive one's."""
+    """The probability columns of a model's answer; of two classes only the positive one's, which implies the other."""
     classes, positive = model.description["classes"], model.description["positive"]
     told = [classes[positive]] if len(classes) == 2 else classes
     return [Column(f"probability_{label}", "double", "number") for label in told]
 
 
 def against(step: Step, origin: Origin, model: TabularModel) -> dict[str, Reference]:
-    """What the rows (`input`) and the answers to them (`score`) are compared with."""
+    """The references for a model's inputs (`input`) and for its predicted probabilities (`score`)."""
     return {"input": of_inputs(step, origin, model), "score": of_scores(step, origin, model)}
 
 
 def of_inputs(step: Step, origin: Origin, model: TabularModel) -> Reference:
-    """The training rows that the model learnt from."""
+    """The reference for inputs: the training rows that the model learnt from."""
 
     def read() -> Reference:
         path = _training_rows(step, origin)
@@ -69,10 +78,10 @@ def of_inputs(step: Step, origin: Origin, model: TabularModel) -> Reference:
 
 
 def of_scores(step: Step, origin: Origin, model: TabularModel) -> Reference:
-    """The model's answers on the holdout of the evaluation that it was registered by; else on training rows.
+    """The reference for scores: the model's scores on the holdout of its evaluation, else on training rows.
 
-    The holdout first, since it is rows that the model had not seen, as those that it is asked about now are: on the
-    rows that it learnt from it is surer than on any others, so that against them a shift shows where there is none.
+    The holdout comes first because the model has not seen its rows, just as it has not seen today's. On the rows that
+    a model learnt from it is more certain than on others, and a comparison with them shows a shift where there is none.
     """
     if origin.evaluation:
         found = _or_why(lambda: _of_holdout(step, origin, model))
@@ -102,7 +111,7 @@ def _of_training(step: Step, origin: Origin, model: TabularModel) -> Reference:
 
 
 def answered(answer, asked: Sequence[Column]) -> pa.RecordBatch:
-    """A model's answer (pandas) as a batch of these scores."""
+    """The score columns of a model's answer (a pandas frame), as an Arrow batch."""
     return pa.record_batch({column.name: pa.array(answer[column.name].to_numpy()) for column in asked})
 
 
@@ -116,7 +125,7 @@ def _rows(path: Path) -> int:
 
 
 def _or_why(read: Callable[[], Reference]) -> Reference:
-    """The reference; or, where the runs behind a model can no longer be read, why there is none."""
+    """The reference that `read` gives, or an empty one with the reason where the model's runs can no longer be read."""
     try:
         return read()
     except (UserError, MlflowException, pa.ArrowException, OSError, KeyError) as error:

@@ -1,4 +1,4 @@
-"""Models in MLflow: logged in the one format that this project serves, and loaded again."""
+"""The MLflow flavor of this project: how a model is written, logged, verified and loaded."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ from tabular.errors import UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.model.training import Fitted, booster_text
 
-# Where MLflow puts the parts in a model's folder.
+# The folder within a model's folder in which MLflow puts the parts.
 PARTS = "artifacts/model"
-# Where Python keeps what it made of the code; it lies in a model, since MLflow loads each one that it logs.
+# The folder in which Python keeps compiled code. A model has one, since MLflow loads each model that it logs.
 BYTECODE = "__pycache__"
-# What a container that serves needs, pinned as the steps had it: no search, no pictures, no tests.
+# The packages that a serving container needs, pinned at the versions in use here; none for search, plots or tests.
 SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
 
 
@@ -50,19 +50,20 @@ def log(
     Parameters
     ----------
     fitted
-        What `tabular.model.training.fit` gave.
+        Result of `tabular.model.training.fit`.
     schema
-        Of the rows that it was fitted on.
+        Schema of the rows that the candidate was fitted on.
     example
-        A few raw rows (pandas), which become the model's input example.
+        A few raw rows (a pandas frame), which become the model's input example.
     name
-        Of the logged model.
+        Name of the logged model.
     folder
-        An empty folder for its parts.
+        An empty folder, in which the model's parts are written.
     params, tags
-        Of the logged model.
+        Parameters and tags of the logged model.
     threshold
-        From which probability on the positive class of two is the label, where a request does not say.
+        Of two classes, the probability of the positive class from which on it is the label, where a request gives no
+        other threshold.
     """
     parts = write_parts(fitted, schema, folder, threshold)
     return Model.log(
@@ -80,40 +81,40 @@ def log(
 
 
 def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularModel:
-    """A model as serving loads it, by its URI.
+    """Load a model by its URI, as serving does, after a check of its digests.
 
     Parameters
     ----------
     uri
         `models:/…` or a path.
     folder
-        Where it is copied to.
+        The folder that the model is copied to.
     code, learnt
-        The digests recorded of its code file (`digest_of_code`) and of its parts (`digest_of_parts`): nothing else is
-        run or rebuilt. The list of types that skops may rebuild is one of the parts.
+        The recorded digests of the model's code file (`digest_of_code`) and of its parts (`digest_of_parts`). No other
+        code is run, and no other object rebuilt: the list of types that skops may rebuild is one of the parts.
 
     Raises
     ------
     UserError
-        Where it cannot be read, is not what was recorded, or does not load.
+        Where the model cannot be read, has other digests than recorded, or does not load.
     """
     local = fetch(uri, folder, code=code, learnt=learnt)
     try:
-        # its warnings are of other versions than it was logged with, and cost a second
+        # MLflow would warn of packages in other versions than at logging, which takes a second
         return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
-    except Exception as error:  # whatever a model of another day may raise
+    except Exception as error:  # a model logged by an earlier version may raise anything
         raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
 
 
 def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
-    """A copy of a model's files that is known to be what was recorded; parameters and errors are those of `load`."""
+    """Copy a model's files and check them against the recorded digests; parameters and errors are those of `load`."""
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
         file = carried(local)
         found = {"code": digests.of_file(file), "parts": digest_of_parts(local / PARTS)}
         if (local / BYTECODE).is_dir():
-            shutil.rmtree(local / BYTECODE)  # Python would take it in the place of the file, whatever that holds
+            shutil.rmtree(local / BYTECODE)  # Python could run this in place of the code file that was checked
     except UserError as error:
         raise UserError(f"model {uri}: {error}: not loaded") from None
     except (MlflowException, OSError) as error:
@@ -123,7 +124,7 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
             raise UserError(
                 f"model {uri} carries {what} of digest {found[what][:12]}, and {recorded[:12]} was recorded: not loaded"
             )
-    # what MLflow would load: this file and these parts, and no pickle, other code or other model beside them
+    # MLflow must load the checked code file and parts only: no pickle, other code or other model beside them
     flavor = _python_function(local)
     named = tuple(flavor.get(name) for name in ("loader_module", "code", "data"))
     if named != ("mlflow.pyfunc.loaders.code_model", None, None):
@@ -134,14 +135,15 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
 
 
 def carried(model: Path) -> Path:
-    """The file of code in a model's folder, by the name that its MLmodel says: ours may have had another one then.
+    """The code file in a model's folder.
 
-    MLmodel says where the file lay on the machine that logged the model, of which the name counts.
+    Its name is taken from MLmodel, since `served.py` may have had another name when the model was logged. MLmodel holds
+    the file's path on the machine that logged the model; only the last part of that path is used.
 
     Raises
     ------
     UserError
-        Where it names no plain file of source.
+        Where MLmodel names no plain Python source file.
     """
     path = str(_python_function(model).get("model_code_path"))
     folder, _, name = path.rpartition("/")
@@ -151,7 +153,7 @@ def carried(model: Path) -> Path:
 
 
 def _python_function(model: Path) -> Mapping[str, Any]:
-    """What a model's MLmodel says of how it is loaded."""
+    """The `python_function` section of a model's MLmodel, which says how MLflow loads the model."""
     return Model.load(model).flavors.get("python_function", {})
 
 
@@ -163,19 +165,17 @@ def _parts_named(flavor: Mapping[str, Any]) -> str | None:
 
 
 def threshold(model: served.TabularModel) -> float:
-    """From which probability on the positive class of two is a loaded model's label."""
-    return float(
-        model.description.get("threshold", DEFAULT_THRESHOLD)
-    )  # models were logged before there was one to tune
+    """Threshold of a loaded model: of two classes, the positive class's probability from which on it is the label."""
+    return float(model.description.get("threshold", DEFAULT_THRESHOLD))  # models of earlier versions have no threshold
 
 
 def digest_of_code() -> str:
-    """sha256 of the code file that models logged now carry."""
+    """sha256 of the code file (`served.py`) that is put into every model logged now."""
     return digests.of_file(Path(served.__file__))
 
 
 def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold: float = DEFAULT_THRESHOLD) -> Path:
-    """A fitted candidate as files without pickle; gives the folder `model` below `folder`."""
+    """Write a fitted candidate as files without pickle into the new folder `model` below `folder`; return it."""
     import skops.io
 
     parts = folder / "model"
@@ -204,10 +204,11 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
 
 
 def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> ModelSignature:
-    """Raw rows in, label and probabilities out; every number is a double, since an integer may be missing one day.
+    """The MLflow signature: raw rows as input, label and probabilities as output.
 
-    Booleans and dates are signed as anything, and read by the model: of a boolean column MLflow's server makes true out
-    of a missing value and of any text, and of a date column it refuses time zones.
+    Every number is a double, since an integer column may have a missing value one day. Boolean and date columns have
+    the type "any", and the model parses them: in a boolean column MLflow's server would turn a missing value and any
+    text into true, and in a date column it would refuse time zones.
     """
     types = {"double": DataType.double, "string": DataType.string}
     inputs = [ColSpec(types.get(column.dtype, AnyType()), column.name) for column in schema.columns]
@@ -219,20 +220,20 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> 
 
 
 def requirements(fitted: Fitted) -> list[str]:
-    """The pinned packages that serve the model: ours, and the one that its classifier comes from.
+    """The pinned packages that serve the model: those of `SERVING`, and the package of its classifier.
 
-    A class that lies in no installed package adds none: where it cannot be imported, the model cannot be served, and
-    `register` finds that out.
+    A classifier class outside of any installed package adds no package. Where such a class cannot be imported, the
+    model cannot be served, and `register` finds that out.
     """
     top = type(fitted.classifier).__module__.split(".")[0]
-    usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # to look through all packages takes a while
+    usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # the lookup in all installed packages is slow
     packages = usual[top] if top in usual else packages_distributions().get(top, [])
     names = dict.fromkeys([*SERVING, *packages])
     return [f"{name}=={version(name)}" for name in names]
 
 
 def digest_of_parts(parts: Path) -> str:
-    """sha256 of a model's parts: the same for two fits that learnt the same."""
+    """sha256 of a model's parts (file names and contents): equal for two fits that learnt the same."""
     whole = hashlib.sha256()
     for part in sorted(parts.iterdir()):
         whole.update(part.name.encode() + hashlib.sha256(part.read_bytes()).digest())
@@ -240,10 +241,10 @@ def digest_of_parts(parts: Path) -> str:
 
 
 def _make_canonical(archive: Path) -> None:
-    """Write a skops archive anew so that equal objects give equal bytes.
+    """Rewrite a skops archive so that equal objects give equal bytes.
 
-    skops names objects and their files by their addresses in memory; here they are numbered as they appear. zip's time
-    stamps are left at their beginning.
+    skops names objects and their files by memory addresses; here they are numbered in the order of appearance. The time
+    stamps in the zip file are set to their earliest value.
     """
     numbers: dict[bytes, bytes] = {}
 
@@ -265,9 +266,10 @@ def _renamed(name: str, numbers: dict[bytes, bytes]) -> str:
 
 
 class _Flavor:
-    """What `Model.log` asks of a flavor: pyfunc from code, and `lightgbm` beside it where there is a booster.
+    """The flavor module that `Model.log` calls: pyfunc from code, and `lightgbm` too where there is a booster.
 
-    The second entry makes `mlflow.lightgbm.load_model` work, and MLflow's Docker images bring LightGBM's libgomp.
+    The `lightgbm` entry makes `mlflow.lightgbm.load_model` work, and makes MLflow's Docker images install LightGBM's
+    libgomp.
     """
 
     @staticmethod

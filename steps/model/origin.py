@@ -1,4 +1,4 @@
-"""A model by any of its names, and what is recorded of where it comes from."""
+"""Find a model by any of its names, and what is recorded about where the model comes from."""
 
 import json
 from collections.abc import Mapping
@@ -30,13 +30,13 @@ FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-…, runs:/… or t
 
 @dataclass(frozen=True)
 class Origin:
-    """What is to be loaded, the digests that it must have, and the runs that it came from, "" where nobody says."""
+    """A model's URI, the digests that its files must have, and the runs it comes from; "" where not recorded."""
 
-    name: str  # as people call it, such as `churn_classifier version 3`
-    uri: str  # of a version, and of no alias, which may move meanwhile
+    name: str  # for people, such as `churn_classifier version 3`
+    uri: str  # names a version, never an alias, which may move meanwhile
     model_id: str
-    code: str
-    learnt: str
+    code: str  # digest of the code file
+    learnt: str  # digest of the learnt parts
     candidate: str  # its name in the problem
     problem: str
     train: str
@@ -45,7 +45,7 @@ class Origin:
 
     @property
     def tags(self) -> Mapping[str, str]:
-        """What a run that uses the model says of it."""
+        """The tags by which a run that uses the model records the model."""
         return {
             SCORED_BY: self.uri,
             MODEL_DIGEST: self.learnt,
@@ -59,12 +59,19 @@ class Origin:
 
 
 def find(client: MlflowClient, given: str) -> Origin:
-    """The model that a parameter names.
+    """Find the model that a parameter names.
+
+    Parameters
+    ----------
+    client
+        Client of the tracking server and of the registry.
+    given
+        The name, in one of `FORMS`.
 
     Raises
     ------
     UserError
-        Where there is none of that name, or nothing is recorded of what it must be.
+        Where no model has that name, or no digests are recorded for the model.
     """
     if given.startswith("models:/"):
         rest = given.removeprefix("models:/").strip("/")
@@ -135,5 +142,5 @@ def _of_run(run: Run) -> Origin:
 
 
 def _model_id(uri: str) -> str:
-    """The id in `models:/m-…`, by which MLflow ties a run to the model that it uses; "" in another URI."""
+    """The id in `models:/m-…`, by which MLflow ties a run to the model that the run uses; "" for any other URI."""
     return uri.removeprefix("models:/") if uri.startswith("models:/m-") else ""

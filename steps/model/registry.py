@@ -1,6 +1,6 @@
-"""The registry: who is the champion, who was, and how that changes.
+"""The model registry: the champion, its predecessors, and the moves of aliases and stages.
 
-Read by register and promote, and by main to see whether register has anything to do.
+The steps register and promote use this module, and so does main, to see whether register has anything to do.
 """
 
 import json
@@ -34,23 +34,37 @@ from tabular.errors import UserError
 from tabular.problem import Problem
 
 NOBODY = "none"
-# The end of what a replay says of its verdict.
+# The end of a replay's verdict.
 DRY = ", decided once more: nothing is written to the registry"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
-# MLflow's stages that a version is moved to, for registries that still use them; whom it replaces is Archived.
+# MLflow's stages, for registries that still use them. A version that is replaced becomes Archived.
 STAGING, PRODUCTION = "Staging", "Production"
 
 
 def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, Any]:
-    """The best candidate of an evaluation, as one of the runs in hand holds it.
+    """The best candidate of an evaluation, with the run that holds its model today.
 
-    An evaluation that was not run again names the runs that it judged then; main gives those whose models are the same,
-    bit by bit, and known to be whole. Without any, the evaluation's own counts.
+    A reused evaluation names the runs of train that it judged at that time. The given runs hold the same models, bit by
+    bit, and are known to be undamaged.
+
+    Parameters
+    ----------
+    evaluation
+        The run of evaluate.
+    trained
+        Runs of train that main gives; where empty, the run that the evaluation names is kept.
+    folder
+        Where artifacts are downloaded to.
+
+    Returns
+    -------
+    dict
+        The entry of the best candidate in the evaluation, with its `run_id` and `model_uri`.
 
     Raises
     ------
     UserError
-        Where the runs given are not of what was evaluated.
+        Where none of the given runs holds the model that was evaluated.
     """
     best = artifacts.content(evaluation, artifacts.EVALUATION, folder)["candidates"][0]
     if not trained:
@@ -67,7 +81,7 @@ def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, A
 def verdict_tags(
     problem: Problem, outcome: str, reason: str, winner: str, version: ModelVersion | None
 ) -> dict[str, str]:
-    """What became of a winner as tags of register's run; `version` is the champion that there is now."""
+    """The verdict on a winner as tags of register's run; `version` is the champion after the verdict."""
     tags = {OUTCOME: outcome, VERDICT: reason, WINNER: winner}
     if version is not None:
         tags |= {
@@ -93,20 +107,33 @@ def aliased(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
 
 
 def previous(alias: str) -> str:
-    """The alias of the version that had this alias before."""
+    """The alias that marks the version which had this alias before."""
     return f"previous_{alias}"
 
 
 def move_alias(client: MlflowClient, version: ModelVersion, alias: str, *, why: str, run_id: str) -> bool:
-    """Move an alias to a version, keep the one that had it before, and remember who did it, when and why.
+    """Move an alias to a version, mark the version that had it before, and record who did it, when and why.
 
-    Where the version has it already nothing is done.
+    Nothing is done where the version has the alias already.
+
+    Parameters
+    ----------
+    client
+        Client of the registry.
+    version
+        The version that gets the alias.
+    alias
+        The alias.
+    why
+        The reason, for the history.
+    run_id
+        The run that moves the alias, for the history.
 
     Returns
     -------
     bool
-        Whether the version has the alias. Of two that give an alias for the first time at the same moment the store
-        refuses one.
+        Whether the version has the alias now. Where two processes give an alias for the first time at the same moment,
+        the store refuses one of them.
     """
     before = aliased(client, version.name, alias)
     if identity(before) == identity(version):
@@ -123,9 +150,9 @@ def move_alias(client: MlflowClient, version: ModelVersion, alias: str, *, why: 
 
 
 def move_stage(client: MlflowClient, version: ModelVersion, stage: str, *, why: str, run_id: str) -> None:
-    """Move a version to a stage, archive those that were in it, and remember it as a move of an alias is.
+    """Move a version to a stage, archive the versions that were in it, and record the move in the history.
 
-    Where the version is in it already nothing is done.
+    Nothing is done where the version is in that stage already. Parameters are as for `move_alias`.
     """
     left = stage_of(client, version)
     if left == stage:
@@ -152,7 +179,7 @@ def in_stage(client: MlflowClient, name: str, stage: str) -> list[str]:
 def _remember(
     client: MlflowClient, version: ModelVersion, event: Mapping[str, str | None], *, why: str, run_id: str
 ) -> None:
-    now = time.time_ns() // 1000  # a move of an alias and of a stage may be in one millisecond
+    now = time.time_ns() // 1000  # microseconds, since an alias and a stage may be moved within one millisecond
     whole = {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now // 1_000_000)),
         **event,
@@ -165,7 +192,7 @@ def _remember(
 
 
 def _give(client: MlflowClient, version: ModelVersion, alias: str, *, instead_of: ModelVersion | None) -> bool:
-    """Give a version an alias; False where the store refuses it, because somebody else has given it meanwhile."""
+    """Give a version an alias; False where the store refuses because another process has moved the alias meanwhile."""
     try:
         client.set_registered_model_alias(version.name, alias, version.version)
     except MlflowException:
@@ -176,9 +203,9 @@ def _give(client: MlflowClient, version: ModelVersion, alias: str, *, instead_of
 
 
 def history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
-    """Each move of an alias or a stage of a registered model, the first first.
+    """The history of a registered model: each move of an alias or a stage, the oldest first.
 
-    Of one of a stage, `left` is the stage that the version was in.
+    In a move between stages, `left` is the stage that the version was in before.
     """
     tags = client.get_registered_model(name).tags
     events = [json.loads(tags[key]) for key in sorted(tags) if key.startswith(HISTORY)]
@@ -187,17 +214,17 @@ def history(client: MlflowClient, name: str) -> list[dict[str, Any]]:
 
 
 def identity(version: ModelVersion | None) -> str:
-    """A version and no other one: the number of one that was deleted may be given again."""
+    """A text that identifies a version. Its number does not: the number of a deleted version may be used again."""
     return NOBODY if version is None else f"{version.name}/{version.version} {version.creation_timestamp}"
 
 
 def named(client: MlflowClient, identified: str) -> ModelVersion | None:
-    """The version of an `identity`.
+    """The version that an `identity` stands for; None for the identity of no version.
 
     Raises
     ------
     UserError
-        Where it is no longer there.
+        Where the version is no longer in the registry.
     """
     if identified == NOBODY:
         return None
@@ -212,12 +239,12 @@ def named(client: MlflowClient, identified: str) -> ModelVersion | None:
 
 
 def recorded(version: ModelVersion) -> dict[str, str]:
-    """The digests that `models.load` asks for, of a version.
+    """The digests of a version, by the names of the parameters of `flavor.load`.
 
     Raises
     ------
     UserError
-        Where it has none: nothing says what it must be.
+        Where the version has no digests, so that its files cannot be checked.
     """
     code, learnt = version.tags.get(CODE_DIGEST), version.tags.get(MODEL_DIGEST)
     if code is None or learnt is None:
@@ -227,7 +254,7 @@ def recorded(version: ModelVersion) -> dict[str, str]:
 
 
 def is_winner(client: MlflowClient, version: ModelVersion, winner: Mapping[str, Any], folder: Path) -> bool:
-    """Whether a version is what the winner of an evaluation is, bit by bit, and its files are all there."""
+    """Whether a version equals the winner of an evaluation, bit by bit, and its files are undamaged."""
     same = (version.tags.get(MODEL_DIGEST), version.tags.get(CODE_DIGEST))
     return same == _digests(winner) and not _is_damaged(client, version, folder)
 
@@ -240,5 +267,5 @@ def _is_damaged(client: MlflowClient, version: ModelVersion, folder: Path) -> bo
     try:
         trained = client.get_run(version.tags[TRAIN])
     except (KeyError, MlflowException):
-        return False  # the run is gone, and with it what it recorded: the version may well be whole
+        return False  # the run that recorded the files is gone: assume that the version is undamaged
     return artifacts.model_damage(client, trained, folder) is not None

@@ -1,4 +1,4 @@
-"""A challenger tried before it is promoted: loaded where it has to serve, and asked about its input example."""
+"""Smoke test of a challenger before its promotion: load it where it will serve, and predict its input example."""
 
 import json
 import os
@@ -24,8 +24,8 @@ from tabular.errors import UserError, first_line
 
 EXAMPLE = "serving_input_example.json"
 SECONDS = 900
-# As `mlflow models serve` makes an environment, which is kept, for the next trial and for that command; what
-# `mlflow.models.predict` makes is gone afterwards.
+# This makes the environment in the way of `mlflow models serve`, and keeps it for the next smoke test and for that
+# command. `mlflow.models.predict` would delete its environment afterwards.
 ASK = """
 import sys
 from mlflow.models.flavor_backend_registry import get_flavor_backend
@@ -36,24 +36,24 @@ Answer = list[dict[str, Any]]
 
 
 def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
-    """Have a model answer where nothing of this repository is, and compare with what it answers here.
+    """Run the smoke test: predict the model's input example without this repository, and compare with predictions here.
 
-    Where the chain was started with `uv` or `virtualenv` that is the model's own environment, of its pinned
-    requirements; with `local`, the environment is the one that the chain runs in.
+    Where the chain was started with `uv` or `virtualenv`, the model runs in an environment of its own, made of its
+    pinned requirements; with `local`, in the environment of the chain.
 
     Parameters
     ----------
     step
-        Who asks.
+        The step that runs the smoke test.
     uri
-        Of the model.
+        URI of the model.
     code, learnt
-        Its digests, as for `models.load`.
+        Digests of the model, as for `flavor.load`.
 
     Raises
     ------
     UserError
-        Where it does not answer, or otherwise than here.
+        Where the model has no input example or cannot predict it, or where the predictions differ.
     """
     model = flavor.fetch(uri, step.folder, code=code, learnt=learnt)
     if not (model / EXAMPLE).is_file():
@@ -70,7 +70,7 @@ def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
 
 
 def _of_a_fork(model: Path, folder: Path) -> Answer:
-    """Of a process forked off this one, which has all of the environment in memory, and then without our modules."""
+    """Predictions of a fork of this process, which has the environment's modules in memory, and drops ours."""
     with pool.workers(1) as executor:
         try:
             return executor.submit(_alone, model, folder).result(SECONDS)
@@ -83,21 +83,21 @@ def _alone(model: Path, folder: Path) -> Answer:
     sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != PROJECT]
     for name in [name for name, module in sys.modules.items() if _is_ours(module)]:
         del sys.modules[name]
-    with threadpool_limits(1):  # OpenMP's threads do not live through a fork
+    with threadpool_limits(1):  # OpenMP's threads do not survive a fork
         return _answer(model)
 
 
 def _is_ours(module: ModuleType) -> bool:
-    """Whether a module is of this repository; an environment may well lie inside of it."""
+    """Whether a module belongs to this repository. An environment inside the repository's folder does not."""
     file = getattr(module, "__file__", None)
     return bool(file) and Path(file).is_relative_to(PROJECT) and "site-packages" not in Path(file).parts
 
 
 def _of_an_environment(model: Path, manager: str, folder: Path) -> Answer:
-    """Of a process in the environment that MLflow makes for the model."""
+    """Predictions of a process in the environment that MLflow makes for the model."""
     out = folder / "answer.json"
     words = [sys.executable, "-c", ASK, str(model), str(model / EXAMPLE), str(out), manager]
-    # not in this run, nor with this repository in reach
+    # the process must not log to this run, nor import from this repository
     without = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "PYTHONPATH")
     environment = {name: value for name, value in os.environ.items() if name not in without}
     pipes = {"capture_output": True, "text": True, "timeout": SECONDS}
@@ -112,13 +112,13 @@ def _of_an_environment(model: Path, manager: str, folder: Path) -> Answer:
 
 
 def _why(said: str) -> str:
-    """What uv or pip calls an error, else the last line: that of a traceback."""
+    """The first line that uv or pip marks as an error, else the last line, which ends a traceback."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     return next((line for line in lines if line.lower().startswith("error")), lines[-1])
 
 
 def _answer(model: Path) -> Answer:
-    """What it says of its example in this process, as JSON holds it."""
+    """The model's predictions for its input example, made in this process and passed through JSON."""
     split = json.loads((model / EXAMPLE).read_text(encoding="utf-8"))["dataframe_split"]
     loaded = mlflow.pyfunc.load_model(str(model), suppress_warnings=True)
     numbers = [column.name for column in loaded.metadata.get_input_schema().inputs if column.type == DataType.double]
@@ -128,7 +128,7 @@ def _answer(model: Path) -> Answer:
 
 
 def _agree(one: Answer, other: Answer) -> bool:
-    """Whether two answers are the same, up to what JSON loses of a number."""
+    """Whether two answers are the same, up to the rounding of numbers in JSON."""
     if [list(row) for row in one] != [list(row) for row in other]:
         return False
     return all(_is_equal(a[name], b[name]) for a, b in zip(one, other, strict=True) for name in a)
