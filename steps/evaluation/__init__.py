@@ -1,1 +1,1 @@
-"""Candidates on the holdout: judged, drawn, held against the champion, told in the report."""
+"""Evaluation of candidates on the holdout: scores, plots, the champion test and the data of the report."""

@@ -1,4 +1,4 @@
-"""Candidates judged on the holdout: what each answered, how good that is, and how sure that is."""
+"""Candidates scored on the holdout: predictions, metrics, confidence intervals, slices and importances."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,40 @@ from tabular.metrics.classification import Predictions, metric, scores, sign, wi
 from tabular.model import thresholds, training
 from tabular.problem import Problem
 
-# Rows that are shuffled to see what a column is worth: enough for its second digit.
+# Number of holdout rows for permutation importances: enough for two digits.
 IMPORTANCE_ROWS = 1000
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate and what it did on the holdout."""
+    """A candidate and its results on the holdout.
+
+    Attributes
+    ----------
+    run
+        The run of train.
+    name
+        Name of the model in the problem.
+    model
+        The loaded model.
+    predictions
+        Its predictions for the holdout.
+    metrics
+        Metric: value on the holdout.
+    seconds
+        Duration of the predictions.
+    intervals
+        Metric: 95 % confidence interval.
+    behind
+        Interval of the difference to the best candidate's score, above 0 where this one is worse; None for the best.
+    slices
+        The scores on each slice.
+    checks
+        The results of the gate's requirements.
+    importances
+        Column: loss of the score when the column is shuffled, the largest first.
+
+    """
 
     run: Run
     name: str
@@ -41,18 +68,15 @@ class Judged:
     predictions: Predictions
     metrics: dict[str, float]
     seconds: float
-    # of each metric, with 95 % confidence
     intervals: Mapping[str, Interval] = field(default_factory=dict)
-    # how far behind the best candidate's its score is, above 0 where it is worse; of the best itself none
     behind: Interval | None = None
     slices: Sequence[Scored] = ()
     checks: Sequence[Check] = ()
-    # what its score loses when a column is shuffled, the most important column first
     importances: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def thresholds(self) -> dict[str, list[float]] | None:
-        """What each threshold would make of its answers; of more than two classes None."""
+        """The effect of each threshold on the labels (`thresholds.effect`); None for more than two classes."""
         positive = self.predictions.positive
         if positive is None:
             return None
@@ -60,17 +84,33 @@ class Judged:
 
     @property
     def passes(self) -> bool:
-        """Whether it meets all that the gate requires."""
+        """Whether the candidate meets every requirement of the gate."""
         return all(check.passed for check in self.checks)
 
 
 def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]) -> list[Judged]:
-    """Score candidates on the holdout, and rank them: those that pass the gate first, then by the metric.
+    """Score candidates on the holdout, and rank them: those that pass the gate first, then by the search's metric.
+
+    Parameters
+    ----------
+    step
+        The step that evaluates.
+    problem
+        The problem.
+    holdout
+        The holdout rows.
+    trained
+        Runs of train, one for each candidate.
+
+    Returns
+    -------
+    list of Judged
+        The best candidate first.
 
     Raises
     ------
     UserError
-        Where two are of one model, one has learnt from another data set, or a model cannot be loaded.
+        Where two runs are of one model, a run was trained on another data set, or a model cannot be loaded.
     """
     _check_names([run.data.tags[MODEL] for run in trained])
     asked = [_asked(step, problem, holdout, run) for run in trained]
@@ -97,7 +137,7 @@ def _check_names(names: list[str]) -> None:
 
 
 def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
-    """A candidate's answers, and its metrics."""
+    """Load a candidate, predict the holdout, and compute the metrics."""
     tags = run.data.tags
     if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
         raise UserError(
@@ -112,7 +152,7 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
             learnt=tags[MODEL_DIGEST],
         )
     except UserError:
-        artifacts.disown(run)  # the next chain trains it anew
+        artifacts.disown(run)  # so that the next chain trains the model again
         raise
     started = time.perf_counter()
     probabilities = model.probabilities(holdout.X)
@@ -124,7 +164,7 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
 
 @dataclass(frozen=True)
 class _Work:
-    """What the processes that look closer are forked with."""
+    """What the processes of the pool need; they get it through the fork."""
 
     problem: Problem
     holdout: DataSet
@@ -136,16 +176,17 @@ _HELD: list[_Work] = []
 
 
 def _looked_at(number: int) -> tuple[dict[str, Any], np.ndarray]:
-    """How sure a candidate's metrics are, its slices and importances; and its score on each resample.
+    """A candidate's confidence intervals, slices and importances; and its score on each bootstrap resample.
 
-    Candidates are looked at side by side, and the seed makes their resamples the same.
+    Runs in a process of the pool, one candidate each. All candidates have the same resamples, because of the seed, so
+    that their scores can be compared resample by resample.
     """
     (work,) = _HELD
     problem, one = work.problem, work.candidates[number]
     about = {"seed": problem.seed, "groups": work.holdout.groups}
     values = bootstrap.resampled({"": one.predictions}, list(one.metrics), **about)[""]
     of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, "accuracy"])
-    # one thread each: they work side by side, and OpenMP's threads do not live through a fork
+    # one thread: the other processes work at the same time, and OpenMP's threads do not survive a fork
     with threadpool_limits(1):
         importances = _importances(problem, work.holdout, one)
     looks = {
@@ -170,7 +211,7 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[
 
 
 def _ranked(candidates: list[Judged], metric: str) -> list[Judged]:
-    """A NaN is last."""
+    """Candidates that pass the gate first, then by metric; a NaN is last in its group."""
 
     def place(candidate: Judged) -> tuple[bool, float]:
         value = candidate.metrics[metric]
@@ -184,7 +225,7 @@ def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metr
 
 
 def prediction_table(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
-    """(n, 1 + classes) a candidate's answers on the holdout beside the truth, in the data set's row order."""
+    """(n, 1 + classes) the true classes and a candidate's probabilities, in the row order of the holdout."""
     classes = np.array([str(label) for label in holdout.schema.classes])
     columns = {
         f"probability_{label}": candidate.predictions.probabilities[:, code] for code, label in enumerate(classes)

@@ -1,6 +1,6 @@
-"""The verdict on the winner of an evaluation: what the gate says, and how it does against today's champion.
+"""The champion test: the verdict on the winner of an evaluation, by the gate and against today's champion.
 
-Reads the registry and changes nothing.
+This module reads the registry and changes nothing.
 """
 
 import time
@@ -23,44 +23,60 @@ from tabular.errors import UserError, listed
 from tabular.evaluation import gate
 from tabular.problem import Problem
 
-# Below so many rows a comparison says nothing.
+# The fewest rows on which a comparison says anything.
 FEWEST_ROWS = 30
-# To see which model is faster each is asked about so many rows, so often; of few rows, about these again and again.
+# To see which model is faster, each predicts this many rows this many times. A smaller holdout is repeated to fill
+# them.
 ROWS_TO_TIME, TIMES = 5000, 7
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of the winner, and why."""
+    """The verdict on a winner: the outcome (`registered`, `kept_champion` or `refused`) and its reason."""
 
     outcome: str
     reason: str
     winner: dict[str, Any]
-    champion: str | None = None  # the version that it met
+    champion: str | None = None  # the version of the champion at that time
     comparison: dict[str, Any] | None = None
-    is_lasting: bool = True  # False may be otherwise tomorrow, when a store or a package index is back
+    is_lasting: bool = True  # False where the next try may end otherwise, as when a store or a package index was down
 
 
 def data_set(step: Step) -> Run | None:
-    """The data set of this chain, where it is given: an evaluation that was not run again may name an earlier one."""
+    """The run of etl of this chain, or None where none is given. A reused evaluation may name an earlier run of etl."""
     given = step.arguments["dataset"]
     return dataset.source(step, given) if given else None
 
 
 def data(step: Step, evaluation: Run) -> Run:
-    """The run of the data set of this chain, else of that which the candidates were judged on."""
+    """The run of etl of this chain where given, else the one that the evaluation used."""
     return dataset.source(step, data_id(step, evaluation))
 
 
 def data_id(step: Step, evaluation: Run) -> str:
-    """As `data`, but its id, for those who do without the run where it is no longer there."""
+    """The id of the run of `data`, which is known even where that run was deleted."""
     return step.arguments["dataset"] or evaluation.data.tags[DATASET]
 
 
 def judge(
     step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any], champion: ModelVersion | None
 ) -> Verdict:
-    """What the gate says of the winner; reads the registry and changes nothing."""
+    """The verdict on the winner of an evaluation; reads the registry and changes nothing.
+
+    Parameters
+    ----------
+    step
+        The step that decides.
+    problem
+        The problem, with its gate.
+    evaluation
+        The run of evaluate.
+    winner
+        The entry of the best candidate, as `registry.winner` gives it.
+    champion
+        Today's champion; None where there is none.
+
+    """
     if winner["unmet"]:
         return Verdict(REFUSED, f"{winner['model']} does not pass the gate: {'; '.join(winner['unmet'])}", winner)
     if champion is None:
@@ -90,7 +106,7 @@ def judge(
 
 
 def _said(comparison: gate.Comparison, name: str) -> str:
-    """What came of a comparison, in words."""
+    """The result of a comparison, in words."""
     cost = comparison.tie_break
     if comparison.better:
         return f"beats {name}"
@@ -104,12 +120,12 @@ def _said(comparison: gate.Comparison, name: str) -> str:
 def _meet(
     step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any], champion: ModelVersion
 ) -> tuple[gate.Comparison, str]:
-    """Winner and champion on the holdout rows that favour neither, and which rows these were.
+    """Compare the winner with the champion on the holdout rows that favour neither; also returns these rows in words.
 
     Raises
     ------
     UserError
-        Where the champion cannot be asked about these rows, or there are too few of them.
+        Where the champion cannot predict these rows, or there are too few of them.
     """
     source = data(step, evaluation)
     holdout = dataset.load(step, problem, source, "holdout")
@@ -154,7 +170,10 @@ def _smaller(step: Step, winner: dict[str, Any], champion: ModelVersion) -> gate
 
 
 def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdout: DataSet) -> gate.TieBreak:
-    """The least seconds for the same rows, in turn: other work only adds to them. A replay takes those of then."""
+    """The shortest time that each model takes for the same rows, in seconds; a replay takes the recorded times.
+
+    The models take turns. The shortest time counts, since other work on the machine can only make a time longer.
+    """
     then = step.arguments["replays"]
     if then:
         told = artifacts.content(lookup.run(step.client, then, "replays"), artifacts.VERDICT, step.folder)
@@ -171,7 +190,7 @@ def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
 
 
 def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
-    """Today's champion, if it can be asked about today's rows: the same classes, and no column that they lack."""
+    """Load today's champion, if it can predict today's rows: it has their classes, and they have all its columns."""
     name = f"{champion.name} version {champion.version}"
     recorded = registry.recorded(champion)
     model = flavor.load(f"models:/{champion.name}/{champion.version}", step.folder, **recorded)
@@ -185,10 +204,11 @@ def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> Tabu
 
 
 def _new_to(step: Step, problem: Problem, champion: ModelVersion, asked: TabularModel, holdout: DataSet) -> np.ndarray:
-    """Which holdout rows do not favour the champion, (n,) bool: all, where it was trained on this data set.
+    """(n,) bool: the holdout rows that do not favour the champion; all rows, where it was trained on this data set.
 
-    With another seed, or a table that has grown, most of today's holdout may have been among its training rows. A row
-    whose like is in the winner's training rows too favours neither: tables of few categories repeat their rows.
+    With another seed, or with a table that has grown, most of today's holdout rows may have been among the champion's
+    training rows. A row with an equal row in the training rows of both models favours neither: tables of few categories
+    repeat their rows.
     """
     if champion.tags.get(TRAINED_ON) == holdout.source.data.tags[TRAINED_ON]:
         return np.ones(len(holdout.y), dtype=bool)

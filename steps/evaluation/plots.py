@@ -1,4 +1,4 @@
-"""The pictures of an evaluation: of each candidate, of all beside each other, of the data."""
+"""The plots of an evaluation: of each candidate, of all candidates together, and of the data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import astuple
@@ -23,7 +23,22 @@ Drawing = Callable[[], "classifier_plots.Figure"]
 
 
 def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], searches: Mapping[str, Run]) -> None:
-    """Draw each candidate with its search, all of them beside each other, and the data; leaves `pictures/`."""
+    """Draw the plots of each candidate and its search, of all candidates together, and of the data, into `pictures/`.
+
+    Parameters
+    ----------
+    step
+        The step that evaluates; the plots become artifacts of its run.
+    problem
+        The problem.
+    holdout
+        The holdout rows.
+    ranked
+        The candidates, the best first.
+    searches
+        Name of a candidate: the run of hpo that found its hyperparameters.
+
+    """
     metric = problem.search.metric
     drawings: dict[str, Drawing] = {}
     for candidate in ranked:
@@ -51,7 +66,7 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
 
 
 def _save(drawings: Mapping[str, Drawing], folder: Path, most: int) -> None:
-    """Write each drawing as a PNG of its name, several at a time: drawing holds Python's lock, so in processes."""
+    """Write each drawing as a PNG, in a process pool of `most` processes, since drawing holds Python's lock."""
     paths = [folder / f"{name}.png" for name in drawings]
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,7 +79,7 @@ def _draw(drawing: Drawing, path: Path) -> None:
 
 
 def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
-    """What the candidate answered on the holdout."""
+    """The plots of a candidate's predictions for the holdout."""
     about = {"classes": holdout.schema.classes, "positive": holdout.schema.positive}
     title = f"{candidate.name} on the holdout of {problem.name}"
     drawn = (
@@ -82,7 +97,7 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
 
 
 def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
-    """What other thresholds would do, of two classes."""
+    """The plot of the effect of thresholds; none for more than two classes."""
     if candidate.thresholds is None:
         return {}
     return {
@@ -97,7 +112,7 @@ def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[s
 
 
 def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
-    """Where it does worst."""
+    """The plot of a candidate's worst slices; none without slices."""
     if not candidate.slices:
         return {}
     judged = [one for one in candidate.slices if one.slice.is_judged]
@@ -116,7 +131,7 @@ def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
 
 
 def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawing]:
-    """What it looks at, by its own measure where it has one, and by what it loses without."""
+    """The plots of importances: the estimator's own, where it has one, and by permutation."""
     lost = f"permutation, loss of {metric}", candidate.importances
     kind, own = training.importances(candidate.model.preprocessor, candidate.model.classifier) or lost
     own = dict(sorted(own.items(), key=lambda item: -item[1]))
@@ -129,7 +144,7 @@ def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawin
 
 
 def _learning(step: Step, candidate: Judged, search: Run | None) -> dict[str, Drawing]:
-    """The curves that train and hpo left, where they did."""
+    """The plots of the loss by iteration and of the search, where train and hpo left their data."""
     found: dict[str, Drawing] = {}
     run = candidate.run
     if any(name.endswith("_loss_by_iteration") for name in run.data.metrics):
@@ -142,11 +157,11 @@ def _learning(step: Step, candidate: Judged, search: Run | None) -> dict[str, Dr
 
 
 def _of_search(step: Step, name: str, search: Run) -> dict[str, Drawing]:
-    """How far a search got, what mattered in it, and where the good values lie."""
+    """The plots of a search: its history, the importance of hyperparameters, and the trials along each."""
     columns = artifacts.table(search, artifacts.TRIALS, step.folder)
     metric = search.data.params["search_metric"]
     scores = [np.nan if score is None else score for score in columns[metric]]
-    # of those that a trial was not given but found, it has none where it failed
+    # this also holds hyperparameters that a trial finds by itself; a failed trial has none of them
     own = {"trial", metric, "complete", "trial_seconds", "ended_seconds"}
     hyperparameters = {key: column for key, column in columns.items() if key not in own}
     about = {"metric": metric, "greater_is_better": sign(metric) > 0}
@@ -178,7 +193,7 @@ def _of_search(step: Step, name: str, search: Run) -> dict[str, Drawing]:
 
 
 def _tally(step: Step, source: Run) -> dict[str, dict[str, int]]:
-    """Part of the data: the rows of each class in it, as etl counted them."""
+    """The number of rows of each class in each part of the data set, as etl counted them: part: {class: rows}."""
     counts = artifacts.table(source, artifacts.CLASSES, step.folder)
     names = list(map(str, counts.pop("class")))
     return {part: dict(zip(names, found, strict=True)) for part, found in counts.items()}

@@ -1,4 +1,4 @@
-"""What the report is made of: gathered from the runs that led to a verdict."""
+"""The data of the report, gathered from the runs that led to a verdict."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ from tabular.problem import Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
 
 MOST_SLICES = 12
-# Of the winner's pictures those that stand open, in this order; its others and the other candidates' are unfolded.
+# The winner's plots that the report shows at once, in this order. Its other plots, and other candidates', are folded.
 FIRST = (
     "roc_curve",
     "precision_recall_curve",
@@ -39,7 +39,24 @@ PROFILE = ("column", "type", "missing_share", "values", "min", "max", "mean", "c
 def gather(
     step: Step, problem: Problem, evaluation: Run, dataset: str, verdict: Verdict, version: str | None
 ) -> Report:
-    """The report of a verdict; `version` is the champion's number where there is one, `dataset` the run of etl's id."""
+    """Gather the report of a verdict.
+
+    Parameters
+    ----------
+    step
+        The step that registers.
+    problem
+        The problem.
+    evaluation
+        The run of evaluate.
+    dataset
+        The id of the run of etl.
+    verdict
+        The verdict.
+    version
+        The number of the champion's version; None where there is no champion.
+
+    """
     winner, metric = verdict.winner, problem.search.metric
     behind = _behind(step, evaluation, dataset, winner["run_id"])
     data = behind["etl"].run
@@ -85,7 +102,7 @@ def _figures(winner: dict[str, Any]) -> dict[str, tuple[float | None, float | No
 
 
 def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
-    """A row a candidate, with its intervals."""
+    """A table with one row for each candidate, with its confidence intervals."""
     found = artifacts.content(evaluation, artifacts.EVALUATION, step.folder)["candidates"]
     others = [name for name in METRICS if name != metric]
     columns = ["model", metric, "95 % interval", "behind", "cross-validated", "training", *others, "gate"]
@@ -132,7 +149,7 @@ def _table(columns: Mapping[str, list[Any]]) -> Table:
 
 
 def _pictures(step: Step, evaluation: Run, winner: str) -> dict[str, list[Picture]]:
-    """Heading: pictures, the most telling first."""
+    """The plots under each heading of the report: heading: plots."""
     held = [name for name in artifacts.names(evaluation, step.folder) if name.startswith(f"{artifacts.PICTURES}/")]
     places = {name.removeprefix(f"{artifacts.PICTURES}/").removesuffix(".png"): name for name in held}
     of_winner = [f"{winner}/{name}" for name in FIRST if f"{winner}/{name}" in places]
@@ -157,7 +174,7 @@ def _picture(path: Path, name: str) -> Picture:
 
 
 def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mapping[str, "Behind"]) -> dict[str, str]:
-    """What the runs say of the data and of the model: not the problem at hand, which may have been changed since."""
+    """Facts of the data and of the model, as the runs recorded them; the problem file may have changed since."""
     data, trained, search = (behind[what].run if what in behind else None for what in ("etl", "train", "hpo"))
     problem = artifacts.artifact(data or evaluation, artifacts.PROBLEM, step.folder)
     made_of = yaml.safe_load(problem.read_text(encoding="utf-8"))["data"]
@@ -186,19 +203,19 @@ def _of_rows(data: Run) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Behind:
-    """A run that led to a verdict; None where it is no longer there, and nothing but its id is known."""
+    """A run that led to a verdict; `run` is None where the run was purged, so that only its id is known."""
 
     run_id: str
     run: Run | None
 
     @property
     def is_gone(self) -> bool:
-        """Whether nobody finds it any more: purged, or deleted and not yet purged."""
+        """Whether the run was purged, or deleted and not yet purged."""
         return self.run is None or self.run.info.lifecycle_stage == LifecycleStage.DELETED
 
 
 def _behind(step: Step, evaluation: Run, dataset: str, winner: str) -> dict[str, Behind]:
-    """Step: its run, of those that led to a verdict, in their order."""
+    """The runs that led to a verdict, in the order of the steps: step: run."""
     own, trained = lookup.shown(step.client, step.run_id), lookup.shown(step.client, winner)
     ids = {
         "main": own.data.tags.get(PARENT) if own is not None else None,
@@ -222,7 +239,7 @@ def _link(what: str, one: Behind) -> Link:
 
 
 def _commands(step: Step) -> list[str]:
-    """How to make it all again, and where to look at it."""
+    """The shell commands that reproduce the chain and show its runs."""
     tags = step.client.get_run(step.run_id).data.tags
     place = tags.get(REPOSITORY, ".")
     tracking = mlflow.get_tracking_uri()
