@@ -1,1 +1,1 @@
-"""The trials of a search as runs."""
+"""The trials of a search, logged as runs of MLflow."""

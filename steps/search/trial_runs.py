@@ -1,6 +1,6 @@
-"""The trials of a search as nested runs of MLflow: one create, one batch and one end each.
+"""The trials of a search as nested runs of MLflow, each logged with three requests: create, batch and end.
 
-Each holds all that Hyperopt has to know of it, so that a search that was killed goes on from them, on any machine.
+Each run holds all that Hyperopt must know of its trial, so that a search that was killed can continue on any machine.
 """
 
 import json
@@ -18,15 +18,15 @@ from steps.run.tags import BASELINE, NOTE, PARENT, PROBLEM, PRUNED, REASON, SEAR
 from tabular.metrics.classification import sign
 from tabular.problem import Problem
 
-if TYPE_CHECKING:  # which imports Hyperopt, and comparing runs does not need it
+if TYPE_CHECKING:  # the module imports Hyperopt, which the comparison of runs does not need
     from tabular.search.search import Trial
 
-# What MLflow holds in a tag.
+# The most characters that MLflow holds in a tag.
 LONGEST = 5000
 
 
 def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
-    """Log a trial; gives the seconds that it took."""
+    """Log a trial as a nested run; return the seconds that the logging took."""
     started = time.perf_counter()
     metric = problem.search.metric
     note, tags = f"Trial {trial.number} of the search for {model}.", {}
@@ -51,7 +51,20 @@ def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
 
 
 def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str, float]) -> None:
-    """Log what a search has to be better than: the share of each class as the answer to every row."""
+    """Log the baseline of a search as a nested run: the share of each class is the prediction for every row.
+
+    Parameters
+    ----------
+    step
+        The step that searches.
+    problem
+        The problem.
+    model
+        Name of the model that is searched for.
+    metrics
+        Metrics of the baseline, `cv_<metric>_mean` among them.
+
+    """
     shown = {**metrics, f"search_{problem.search.metric}": metrics[f"cv_{problem.search.metric}_mean"]}
     note = "The share of each class among the fitted rows as the answer to every row: what any model has to be above."
     _log(step, problem, model, "baseline", note, {}, shown, {BASELINE: "prior"}, 0.0, "FINISHED")
@@ -81,7 +94,7 @@ def _log(
         run = step.client.create_run(
             step.experiment_id,
             start_time=now - int(1000 * seconds),
-            # all at once: in the batch each would be looked for first
+            # with the creation: in the batch MLflow would look up each tag first
             tags={name: value[:LONGEST] for name, value in {**run_owner.tags(), **about, **own}.items()},
             run_name=title[:250],
         )
@@ -94,9 +107,20 @@ def _log(
 
 
 def earlier(step: Step, key: str) -> Path | None:
-    """The trials that a search of this key had ended when it was killed, as `tabular.search.search` takes them.
+    """The finished trials of an earlier search that was killed, as a file for `tabular.search.search`.
 
-    Of several such searches that with the most; None where there is none.
+    Parameters
+    ----------
+    step
+        The step that searches.
+    key
+        The key of the search; only trials of a search with the same key are taken.
+
+    Returns
+    -------
+    Path or None
+        The file with one trial a line, of the search with the most trials; None where there is no trial.
+
     """
     ended = step.client.search_runs(
         [step.experiment_id], f"tags.`{SEARCH_KEY}` = '{key}' and attributes.status != 'FINISHED'", max_results=10
