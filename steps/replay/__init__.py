@@ -1,1 +1,1 @@
-"""An earlier run once more: its tree, and whether the same came of it."""
+"""Replay of an earlier run: its source tree, and whether the replay gives the same results."""

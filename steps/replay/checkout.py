@@ -1,4 +1,4 @@
-"""The tree that a run was started from, made once more: its commit, and the patch of what it had over that."""
+"""The checkout of the source tree that a run was started from: its commit, and the patch of uncommitted changes."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,13 @@ from steps.run import artifacts, git, lookup, working_tree
 from steps.run.tags import COMMIT, PARENT, REPLAY_OF, REPOSITORY, SOURCE, TREE, TREE_MISSING
 from tabular.errors import UserError
 
-# The file by which a clone reads the objects of another one as well.
+# The file that makes a clone also read the git objects of another clone.
 BORROWED = Path(".git", "objects", "info", "alternates")
 ADDRESSES = (REPOSITORY, SOURCE)
 
 
 def root(client: MlflowClient, run: Run) -> Run:
-    """The run that says of which tree this one is: of a chain it is main's, of a repetition the one repeated."""
+    """The run that records the source tree of a run: main's for a step of a chain, the repeated run for a replay."""
     tags = run.data.tags
     if REPLAY_OF in tags:
         return root(client, lookup.run(client, tags[REPLAY_OF], "run"))
@@ -28,21 +28,21 @@ def root(client: MlflowClient, run: Run) -> Run:
 
 
 def make(run: Run, folder: Path) -> Path:
-    """Make a run's tree anew below `folder`; gives the project's folder in it.
+    """Check out a run's source tree below `folder`; return the project's folder in the checkout.
 
-    The caller's own clone stays as it is: the new one borrows its objects, and fetches what those lack.
+    The user's own clone is not changed: the new clone reads its git objects, and fetches the objects that it lacks.
 
     Parameters
     ----------
     run
-        From `root`.
+        The run, as `root` gives it.
     folder
-        The step's own.
+        The step's own folder.
 
     Raises
     ------
     UserError
-        Where the run names no commit, the commit is nowhere to be had, or the patch does not fit.
+        Where the run names no commit, the commit cannot be found, or the patch does not apply.
     """
     commit = run.data.tags.get(COMMIT, "")
     if not re.fullmatch("[0-9a-f]{40,64}", commit):
@@ -62,30 +62,30 @@ def make(run: Run, folder: Path) -> Path:
 
 
 def _borrow(tree: Path) -> str:
-    """Let a new clone read the objects of this project's; gives the project's folder within its clone.
+    """Let a new clone read the git objects of this project's clone; return the project's folder within its clone.
 
-    Unlike `git clone`, this takes a shallow clone, and commits that no branch holds any more.
+    Unlike `git clone`, this works with a shallow clone, and with commits that are on no branch any more.
     """
     objects = git.ask_text(PROJECT, "rev-parse", "--git-path", "objects")
     inside = git.ask_text(PROJECT, "rev-parse", "--show-prefix")
     if objects is None or inside is None:
-        return ""  # an archive of the project, or its copy
+        return ""  # the project is an archive or a plain copy, not a clone
     (tree / BORROWED).write_text(f"{(PROJECT / objects).resolve()}\n")
     return inside
 
 
 def _addresses(run: Run) -> list[str]:
-    """Where a run's commit may be: where this clone came from, then where the run says that its tree came from."""
+    """The addresses from which a run's commit may be fetched: this clone's origin, then those that the run recorded."""
     found = [git.ask_text(PROJECT, "remote", "get-url", "origin"), *(run.data.tags.get(name) for name in ADDRESSES)]
     plain = [address.partition("#")[0] for address in found if address]
     return [address for address in dict.fromkeys(plain) if re.search(r"^[\w+.-]+://|^[\w.-]+@[\w.-]+:|^/", address)]
 
 
 def _fetch(tree: Path, commit: str, addresses: list[str]) -> None:
-    """Get a commit that the borrowed objects lack: by itself, or with all else where a server gives none by itself."""
+    """Fetch a commit that the clone lacks: alone, or with all refs where the server does not give single commits."""
     if _has(tree, commit):
         return
-    # git would reckon with what the other clone has, and where that is shallow miss the rest
+    # git would skip objects that the other clone seems to have, and which it lacks where it is shallow
     (tree / BORROWED).unlink(missing_ok=True)
     for address in addresses:
         for words in (("--depth=1", "--", address, commit), ("--", address, "+refs/*:refs/found/*")):
@@ -98,15 +98,15 @@ def _fetch(tree: Path, commit: str, addresses: list[str]) -> None:
 
 
 def _has(tree: Path, commit: str) -> bool:
-    """Whether a commit is there with all its files: a partial or shallow clone may hold less."""
+    """Whether a commit is there with all its files, some of which a partial or shallow clone may lack."""
     return git.ask_text(tree, "ls-tree", "-r", "--name-only", commit) is not None
 
 
 def _patch(tree: Path, run: Run, folder: Path) -> None:
-    """What the tree had over its commit, untracked and binary files included."""
+    """Apply the patch of uncommitted changes, untracked and binary files included."""
     if run.data.tags.get(TREE) == "changed":
         patch = artifacts.artifact(run, working_tree.PATCH, folder).resolve()
-        if patch.stat().st_size:  # else only what is too large for a patch
+        if patch.stat().st_size:  # an empty patch: all changes were too large for a patch
             _must(
                 tree,
                 f"{working_tree.PATCH} of {run.info.run_id}",
@@ -118,7 +118,7 @@ def _patch(tree: Path, run: Run, folder: Path) -> None:
 
 
 def missing(run: Run, project: Path) -> list[str]:
-    """What of a run's tree is not in the one that was made again at `project`, or not known; in words."""
+    """What the checkout at `project` lacks of the run's source tree, or what is not known of that tree; in words."""
     told, found = run.data.tags.get(TREE_MISSING), []
     if run.data.tags.get(TREE) == "unknown":
         found.append(f"whether that tree had changes is unknown: {told}")

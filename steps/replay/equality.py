@@ -1,6 +1,7 @@
-"""A run and its repetition side by side: what they were asked, what they ran on and in, and what came of it.
+"""Comparison of a run with its replay: parameters, data, source, environment and results.
 
-Nothing is read by local path, so that runs of another machine are compared through the server that holds them.
+All files are read through MLflow and none by a local path, so that runs of another machine can be compared through the
+tracking server.
 """
 
 import json
@@ -46,56 +47,57 @@ from tabular.errors import UserError, first_line
 from tabular.evaluation import equality
 
 SAME, DIFFERENT, NOT_COMPARED = "same", "different", "not compared"
-# A run of main in the place of a task.
+# The task of a run of main.
 MAIN = "main"
 OF_MODEL = (MODEL_DIGEST, CODE_DIGEST)
 CURVES = "_loss_by_iteration"
 OF_VERDICT = (OUTCOME, WINNER, VERDICT, MET)
 OF_LOCK = ("lock", "python", "packages")
-# What a result depends on is compared whatever the machine; the result itself may differ on another kind of processor.
+# These are compared strictly on every machine: the inputs of a result, and recorded artifacts. Results may differ on
+# another kind of processor.
 EXACT_ANYWHERE = ("problem", "parameters", "source", "lock", "artifacts")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a comparison of one subject, such as the metrics of a task, came to."""
+    """The result of the comparison of one subject, such as the metrics of a task."""
 
     task: str
     subject: str
     result: str
-    count: int  # of the values that were compared
+    count: int  # number of values that were compared
     said: tuple[str, ...] = ()  # the differences with both values, or why it was not compared
 
 
 class NotComparedError(UserError):
-    """Why two results cannot be laid side by side."""
+    """Raised with the reason why two results cannot be compared."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A run and its repetition."""
+    """A run (`then`) and its replay (`now`)."""
 
     client: MlflowClient
-    task: str  # its name in the chain, or `main`
+    task: str  # name of the task in the chain, or `main`
     then: Run
     now: Run
     folder: Path
 
     @property
     def is_settled(self) -> bool:
-        """Whether it stands for a register that had nothing to do: a verdict, and nothing beside it."""
+        """Whether the pair stands for a register that was not run, as it had nothing to do: there is only a verdict."""
         return self.task == "register" and MLFLOW_PROJECT_ENTRY_POINT not in self.then.data.tags
 
     def tags(self, name: str) -> tuple[str | None, str | None]:
-        """A tag of both."""
+        """The value of a tag in each run, None where a run lacks the tag."""
         return self.then.data.tags.get(name), self.now.data.tags.get(name)
 
     def read(self, name: str) -> list[Path]:
-        """An artifact of both, unchecked: what was altered since shows as a difference, and as a damage."""
+        """An artifact of each run, not verified: an altered artifact shows as a difference and as damage."""
         return [artifacts.fetch(run, name, self.folder) for run in (self.then, self.now)]
 
     def json(self, name: str) -> list[Any]:
-        """The plain values of an artifact of both."""
+        """The values of a JSON artifact of each run."""
         return [json.loads(path.read_text(encoding="utf-8")) for path in self.read(name)]
 
 
@@ -103,13 +105,13 @@ Compared = tuple[int, list[str]]
 
 
 def findings(pair: Pair) -> list[Finding]:
-    """All that there is to say of a run and its repetition."""
+    """Compare a run with its replay, subject by subject."""
     elsewhere = _elsewhere(pair)
     return [_finding(pair, subject, compare, elsewhere) for subject, compare in _subjects(pair).items()]
 
 
 def absent(task: str, why: str) -> Finding:
-    """A task that cannot be compared at all."""
+    """The finding for a task that cannot be compared at all, for the reason `why`."""
     return Finding(task, "run", NOT_COMPARED, 0, (why,))
 
 
@@ -149,7 +151,7 @@ def _finding(pair: Pair, subject: str, compare: Callable[[Pair], Compared], else
 
 
 def _elsewhere(pair: Pair) -> str | None:
-    """Why a difference proves nothing: the run was made on another kind of processor."""
+    """Why a difference proves nothing, where the run was made on another kind of processor; else None."""
     try:
         root = checkout.root(pair.client, pair.then)
         described = json.loads(artifacts.fetch(root, artifacts.ENVIRONMENT, pair.folder).read_text(encoding="utf-8"))
@@ -166,7 +168,7 @@ def _mappings(then: Mapping[str, Any], now: Mapping[str, Any]) -> Compared:
 
 
 def _both(pair: Pair, names: Sequence[str]) -> Compared:
-    """Tags of both; one that only the newer run has was not recorded then."""
+    """Compare tags of both runs; a tag that only the replay has was not recorded by the run, and is an error."""
     then, now = ({n: run.data.tags[n] for n in names if n in run.data.tags} for run in (pair.then, pair.now))
     lacking = [name for name in now if name not in then]
     if lacking:
@@ -175,17 +177,18 @@ def _both(pair: Pair, names: Sequence[str]) -> Compared:
 
 
 def _data(pair: Pair) -> Compared:
-    """The contents of what was read: of the table, of earlier runs."""
-    # the bytes of the table are etl's: where they have changed and the training rows not, an earlier train stands
+    """Compare the contents of a step's inputs: the table, and the results of earlier runs."""
+    # only etl reads the table: where its bytes changed and the training rows did not, an earlier train is reused
     count, said = _both(pair, [DATA_DIGEST]) if pair.task == "etl" else (0, [])
     more, differ = _parts(pair, lambda name: name.startswith(keys.INPUT))
     return count + more, said + differ
 
 
 def _problem(pair: Pair) -> Compared:
-    """All of the frozen problem but where its table lies, whose bytes count; of a step what the step reads.
+    """Compare the problems: for main all but the table's location and digest, for a step the parts that it reads.
 
-    The run of a step may have been made for another chain, whose problem differed in what the step does not read.
+    The table's contents are compared as data. The run of a step may have been made for another chain, whose problem
+    differed in parts that the step does not read.
     """
 
     def asked(run: Run) -> dict[str, Any]:
@@ -200,9 +203,10 @@ def _problem(pair: Pair) -> Compared:
 
 
 def _parameters(pair: Pair) -> Compared:
-    """What the step logged of itself, and its model's name.
+    """Compare the parameters that the step logged by itself, and the name of its model.
 
-    Of what it was given, references count by their contents, conduct not at all, and the rest is in the problem.
+    The parameters that the step was given are left out: the contents of referenced runs are compared as data,
+    parameters of conduct (`steps.pipeline`) do not count, and all others are in the problem.
     """
     passed = STEPS[pair.task.split()[0]].parameters
     then, now = (
@@ -213,7 +217,7 @@ def _parameters(pair: Pair) -> Compared:
 
 
 def _parts(pair: Pair, belongs: Callable[[str], bool]) -> Compared:
-    """Those parts of the key that `belongs` picks by their names."""
+    """Compare the parts of the reuse key whose names `belongs` accepts."""
     then, now = ({name: v for name, v in parts.items() if belongs(name)} for parts in pair.json(artifacts.KEY_PARTS))
     return _mappings(then, now)
 
@@ -226,7 +230,7 @@ def _lock_of_main(pair: Pair) -> Compared:
 
 
 def _metrics(pair: Pair) -> Compared:
-    """Every metric but those of time; of a curve each of its points."""
+    """Compare all metrics but durations; of a curve each point."""
     then, now = (_lasting(run.data.metrics) for run in (pair.then, pair.now))
     for name in then.keys() & now.keys():
         if name.endswith(CURVES):
@@ -256,13 +260,13 @@ def _by_point(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _digests(pair: Pair) -> Compared:
-    """What the step says of its results' contents."""
+    """Compare the digests of results that the steps recorded, but for those of the model."""
     tags = {*pair.then.data.tags, *pair.now.data.tags}
     return _both(pair, sorted(name for name in tags if name.startswith(DIGEST) and name not in OF_MODEL))
 
 
 def _trials(pair: Pair) -> Compared:
-    """The nested runs of a search, by their numbers: hyperparameters and scores."""
+    """Compare the trials of a search, by their numbers: hyperparameters and scores."""
     then, now = (dict(_of_trials(pair.client, run)) for run in (pair.then, pair.now))
     return _mappings(then, now)
 
@@ -276,7 +280,7 @@ def _of_trials(client: MlflowClient, search: Run) -> Iterator[tuple[str, Any]]:
 
 
 def _model(pair: Pair) -> Compared:
-    """What was learnt and the code around it: as the runs say, and as the logged model really holds."""
+    """Compare the digests of the model and of its code, as recorded and as computed from the logged model's files."""
     count, said = _both(pair, OF_MODEL)
     claimed = {name.removeprefix(DIGEST): pair.then.data.tags.get(name) for name in OF_MODEL}
     found = _really(pair)
@@ -297,7 +301,7 @@ def _really(pair: Pair) -> dict[str, str]:
 
 
 def _predictions(pair: Pair) -> Compared:
-    """Each candidate's answers on the holdout, bit by bit."""
+    """Compare each candidate's predictions for the holdout, bit by bit."""
     import pandas as pd
 
     then, now = (_names(pair.client, run) for run in (pair.then, pair.now))
@@ -315,7 +319,7 @@ def _names(client: MlflowClient, run: Run) -> set[str]:
 
 
 def _verdict(pair: Pair) -> Compared:
-    """Who won, against whom, and the figures that decided."""
+    """Compare the verdicts: the winner, the champion, and the figures that decided."""
     names = [name for name in OF_VERDICT if pair.task != MAIN or name != MET]
     count, said = _both(pair, names)
     if pair.task == MAIN or pair.is_settled:
@@ -326,14 +330,14 @@ def _verdict(pair: Pair) -> Compared:
 
 
 def _decided(verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """A verdict without the ids of runs, and without times."""
+    """A verdict without ids of runs and without durations."""
     winner = {name: value for name, value in verdict["winner"].items() if name not in ("run_id", "model_uri")}
     trained = _lasting(winner.pop("trained", {}))
     return {**verdict, "winner": {**winner, "trained": trained}}
 
 
 def _artifacts(pair: Pair) -> Compared:
-    """Whether what the run left is still what it recorded of it."""
+    """Check that the artifacts of the run are still those in its artifact manifest."""
     then = pair.then
     if ARTIFACTS_DIGEST not in then.data.tags:
         raise NotComparedError("the run did not record what it left")
@@ -342,7 +346,7 @@ def _artifacts(pair: Pair) -> Compared:
         return 1, [wrong]
     held = artifacts.read(then, pair.folder)["run"]
     if is_local_uri(then.info.artifact_uri):
-        return len(held), []  # read whole by `damage`
+        return len(held), []  # `damage` has read all contents already
     altered = (n for n in held if digests.of_file(artifacts.fetch(then, n, pair.folder)) != held[n][1])
     return len(held), [f"{name} has been altered" for name in altered]
 

@@ -1,4 +1,4 @@
-"""A chain that repeats an earlier one: what main asks of its steps beyond the problem."""
+"""The parameters that main gives to its steps, beyond the problem, where a chain replays an earlier one."""
 
 from collections.abc import Mapping
 
@@ -6,14 +6,15 @@ from steps.pipeline import STEPS
 from steps.run import lookup
 from steps.run.step import Step
 
-# What depends on more than its key says: on the clock, on the registry.
+# The steps whose results depend on more than their reuse keys: on the clock, or on the registry.
 REPLAYING = [name for name, step in STEPS.items() if "replays" in step.parameters]
 
 
 def of(step: Step) -> dict[str, Mapping[str, str]] | None:
-    """Task: parameters, for a main that repeats the main run which `replays` names; None for any other main.
+    """The parameters for a replay of the run of main that `replays` names: task: parameters; None for no replay.
 
-    A search ends after as many trials as it had then, and register decides against the champion of then.
+    The replayed search ends after the same number of trials as the earlier one, and register decides against the
+    champion of that time.
     """
     given = step.arguments["replays"]
     if not given:
