@@ -1,1 +1,1 @@
-"""Runs side by side."""
+"""Comparison of runs."""

@@ -1,4 +1,4 @@
-"""Runs side by side: what each is, its metrics, and the parameters in which they differ."""
+"""The comparison table of runs: their descriptions, their metrics, and the parameters in which they differ."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,17 +22,17 @@ from tabular.evaluation.varying_params import differing
 MAIN = "main"
 LONGEST_CELL = 24
 ABSENT = "\N{EN DASH}"
-# What the columns `problem` and `data` say of a main's problem.
+# Keys of main's problem that are left out, since the columns `problem` and `data` show them.
 SAID = ("name", "data.source", "data.sha256")
-# What a model's name says, unless two runs of one model differ in it.
+# Parameters that follow from the model's name, and are left out unless two runs of one model differ in them.
 OF_MODEL = re.compile(r"estimator|preprocessing_\w+")
-# What decides which rows a run was scored on, and what their answers are.
+# Columns that decide which rows a run was scored on, or the true classes of these rows.
 OF_ROWS = re.compile(r"problem|data|seed|folds|split_by|rows_\w+|split\..*|data\.(target|positive|duplicates)")
 
 
 @dataclass(frozen=True)
 class Board:
-    """A table of runs in three parts, each of columns with a value a run; None where a run has none."""
+    """A comparison table: three groups of columns, with a value for each run, None where it has none."""
 
     about: Mapping[str, list[Any]]
     metrics: Mapping[str, list[Any]]
@@ -40,7 +40,7 @@ class Board:
 
     @property
     def columns(self) -> dict[str, list[Any]]:
-        """All of it as one table; what is named like a column before it is `metrics.<name>` or `params.<name>`."""
+        """All columns as one table; a metric or parameter whose name is taken: `metrics.<name>` or `params.<name>`."""
         found = dict(self.about)
         for part, columns in (("metrics", self.metrics), ("params", self.params)):
             found |= {name if name not in found else f"{part}.{name}": column for name, column in columns.items()}
@@ -48,25 +48,32 @@ class Board:
 
     @property
     def names(self) -> list[str]:
-        """What each run is called: `train lightgbm`."""
+        """The name of each run, such as `train lightgbm`."""
         parts = zip(self.about["what"], self.about["model"], strict=True)
         return [f"{what} {model or ''}".rstrip() for what, model in parts]
 
     @property
     def axes(self) -> dict[str, list[Any]]:
-        """What may explain the scores: the model, the problem, the data where runs differ in it, and the parameters."""
+        """The columns that may explain the scores: problem, data and model where runs differ, and the parameters."""
         about = {name: self.about[name] for name in ("problem", "data", "model") if _differ(self.about[name])}
         return Board(about, {}, self.params).columns
 
     @property
     def remark(self) -> str:
-        """What keeps the scores from being compared; "" where nothing does."""
+        """A warning where the scores may not be comparable, with the columns that differ; else ""."""
         both = {**self.about, **self.params}
         found = [name for name, column in both.items() if OF_ROWS.fullmatch(name) and _differ(column)]
         return f"They differ in {', '.join(found)}: not all may be scored on the same rows." if found else ""
 
     def shown(self, metrics: Sequence[str]) -> list[dict[str, Any]]:
-        """A row a run for people, with these metrics; what all runs are is left out, but for their model."""
+        """A table for people, one row for each run, without descriptions that all runs share, but for the model.
+
+        Parameters
+        ----------
+        metrics
+            The metrics that are shown.
+
+        """
         about = {name: column for name, column in self.about.items() if _differ(column) or name in ("run", "model")}
         about["run"] = [run_id[:8] for run_id in self.about["run"]]
         chosen = {name: self.metrics[name] for name in metrics if name in self.metrics}
@@ -80,26 +87,37 @@ class Board:
 
 @dataclass(frozen=True)
 class Entry:
-    """A run, and what it was given: of main the whole problem, of other runs the parameters that they logged."""
+    """A run and its parameters: for main the keys of its whole problem, for other runs the logged parameters."""
 
     run: Run
     params: Mapping[str, Any]
 
     @property
     def work(self) -> Any:
-        """What makes its work its own: what it was given and what came of it, but for the seconds that it took."""
+        """The identity of the run's work: entry point, model, problem, parameters, and all metrics but durations."""
         came = {name: value for name, value in self.run.data.metrics.items() if not name.endswith("_seconds")}
         about = (_door(self.run), _model(self.run), self.run.data.tags.get(PROBLEM))
         return about, repr(sorted(came.items())), repr(sorted(self.params.items()))
 
 
 def entry(run: Run, folder: Path) -> Entry:
-    """A run with what it was given; artifacts of it are fetched into `folder`."""
+    """The run with its parameters; artifacts are downloaded into `folder`."""
     return Entry(run, _problem(run, folder) if _door(run) == MAIN else _own_params(run))
 
 
 def of_entries(client: MlflowClient, entries: Sequence[Entry], first: Sequence[str]) -> Board:
-    """The runs in their order, with all of their metrics, these first."""
+    """The comparison table of runs.
+
+    Parameters
+    ----------
+    client
+        Client of the tracking server.
+    entries
+        The runs, in the order of the rows.
+    first
+        Metrics whose columns come first; all others follow by name.
+
+    """
     runs = [one.run for one in entries]
     searches = _searches(client, runs)
     about = {
@@ -128,13 +146,13 @@ def _door(run: Run) -> str:
 
 
 def _what(run: Run) -> str:
-    """Such as `main`, or `trial 3`; the name of a run that is not ours."""
+    """What the run is, such as `main` or `trial 3`; for a run not made by Tabular, its name."""
     number = run.data.tags.get(TRIAL)
     return f"trial {number}" if number is not None else _door(run) or run.info.run_name
 
 
 def _model(run: Run) -> str:
-    """The model that a run is about, of main the winner; "" where it is about none, or not ours."""
+    """The model of a run, for main the winner; "" where it has none or was not made by Tabular."""
     return run.data.tags.get(WINNER if _door(run) == MAIN else MODEL, "")
 
 
@@ -143,13 +161,13 @@ def _time(run: Run) -> str:
 
 
 def _data(run: Run) -> str | None:
-    """The first letters of the digest of the data set that a run names as its input."""
+    """The first 8 characters of the digest of the data set that is the run's input; None without one."""
     entries = run.inputs.dataset_inputs if run.inputs else []
     return entries[0].dataset.digest[:8] if entries else None
 
 
 def _searches(client: MlflowClient, runs: Sequence[Run]) -> list[Run | None]:
-    """Of each run that is a trial the search that it is one of, deleted or not: its trials may outlive it."""
+    """The search of each run that is a trial, else None. Deleted searches count: their trials may outlive them."""
     parents = [run.data.tags[PARENT] if TRIAL in run.data.tags else None for run in runs]
     ids = {run_id for run_id in parents if run_id is not None}
     if not ids:
@@ -161,7 +179,7 @@ def _searches(client: MlflowClient, runs: Sequence[Run]) -> list[Run | None]:
 
 def _params(entries: Sequence[Entry], searches: Sequence[Run | None]) -> dict[str, list[Any]]:
     given = [{**_of_search(search), **one.params} for one, search in zip(entries, searches, strict=True)]
-    # a main is asked about all of its models, whichever wins
+    # the parameters of main are about all models of its problem, not only the winner
     models = ["" if _door(one.run) == MAIN else _model(one.run) for one in entries]
     found = differing(given, models)
     return {
@@ -172,13 +190,13 @@ def _params(entries: Sequence[Entry], searches: Sequence[Run | None]) -> dict[st
 
 
 def _of_search(search: Run | None) -> Mapping[str, str]:
-    """What trials of several searches may differ in beside their own parameters: the folds that they are scored on."""
+    """The parameters of a search that its trials do not log: those that decide the folds."""
     params = search.data.params if search is not None else {}
     return {name: params[name] for name in ("seed", "folds") if name in params}
 
 
 def _own_params(run: Run) -> Mapping[str, str]:
-    """The parameters that a run has logged; of ours without the runs that it was given, and its model's name."""
+    """The parameters that a run logged; for a run made by Tabular, without its step's arguments and model name."""
     if PROBLEM not in run.data.tags:
         return run.data.params
     said = {"model_type", *(STEPS[_door(run)].parameters if _door(run) in STEPS else ())}
@@ -186,9 +204,9 @@ def _own_params(run: Run) -> Mapping[str, str]:
 
 
 def _problem(run: Run, folder: Path) -> Mapping[str, Any]:
-    """What a main was asked, defaults filled in, by dotted paths: what was typed says less.
+    """The problem of a run of main, with defaults filled in: dotted path: value; empty where it cannot be read.
 
-    As plain values, since an earlier version's problem may be none today; nothing where it is gone.
+    The YAML is not validated, since the problem of an earlier version may not be valid today.
     """
     try:
         text = artifacts.fetch(run, artifacts.PROBLEM, folder).read_text(encoding="utf-8")
@@ -199,7 +217,7 @@ def _problem(run: Run, folder: Path) -> Mapping[str, Any]:
 
 
 def _text(value: Any) -> str:
-    """A value as a table shows it: a number short, a text on one line and cut in its middle, what is none as such."""
+    """A value as text: a float with 4 digits, a long text on one line without its middle, None as `ABSENT`."""
     if value is None:
         return ABSENT
     text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
