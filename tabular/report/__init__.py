@@ -1,1 +1,1 @@
-"""The page that says what came of a chain."""
+"""The report of a chain."""

@@ -1,4 +1,4 @@
-"""A decision on one page: why a model became the champion, or did not; in HTML, and in Markdown for a registry."""
+"""The report of a verdict, in HTML, and as a model card in Markdown for the registry."""
 
 import base64
 import math
@@ -9,14 +9,14 @@ from typing import Any
 
 from tabular.evaluation.gate import Check
 
-# MLflow's database holds so much of a version's description.
+# The most characters that MLflow's database holds of a version's description.
 LONGEST_CARD = 5000
 MOST_SLICES_IN_CARD = 5
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is shown: the names of its columns, and the values of its rows."""
+    """A table of the report: the names of its columns, and the values of its rows."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -24,20 +24,33 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG and the words for who cannot see it."""
+    """A plot as PNG, and its name, which is also the text for readers who cannot see it."""
 
     name: str
     png: bytes
 
     @property
     def source(self) -> str:
-        """What an `img` shows without asking anybody for it."""
+        """The picture as a data URL, for an `img` element without a download."""
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
 
 @dataclass(frozen=True)
 class Link:
-    """A run of the lineage: what it did, its id, and where it is shown; "" where only a store on disk knows it."""
+    """A run of the lineage.
+
+    Attributes
+    ----------
+    what
+        The step.
+    run_id
+        The id of the run.
+    page
+        The URL of its page; "" where the tracking store is no server.
+    said
+        The summary of the run.
+
+    """
 
     what: str
     run_id: str
@@ -47,32 +60,33 @@ class Link:
 
 @dataclass(frozen=True)
 class Report:
-    """All that the page says.
+    """The content of the report.
 
     Attributes
     ----------
     title, description
         Of the problem.
     outcome, answer, reason
-        The verdict: a word for its colour ("registered", "kept_champion" or "refused"), the sentence, and why.
+        The verdict: one word, which decides the colour ("registered", "kept_champion" or "refused"), a sentence, and
+        the reason.
     checks
-        Of the winner, against what the gate requires.
+        Results of the gate's requirements for the winner.
     winner, metric, figures
         The best candidate, the metric that ranks, and the winner's metrics as (value, low, high) with 95 % intervals.
     leaderboard, slices, classes, profile
         Tables; a table without rows is left out.
     pictures
-        Heading: its pictures. Those of the first heading stand open, the others are unfolded.
+        Heading: its pictures. Those of the first heading are shown at once, the others are folded.
     facts
-        Name: value, of the data and of the model.
+        Name: value, for facts of the data and of the model.
     lineage
-        The runs that led here.
+        The runs that led to the verdict.
     commands
-        To make it all again.
+        The shell commands that reproduce the chain.
     missing
-        A line for each of these runs that is no longer there, and could not be asked.
+        A line for each of these runs that was deleted, so that the report lacks its data.
     notes, slice_notes
-        What else is to be said of the runs, and of the slices.
+        Further remarks on the runs, and on the slices.
 
     """
 
@@ -99,7 +113,7 @@ class Report:
 
 
 def page(report: Report) -> str:
-    """The report as one HTML file that asks nobody for anything."""
+    """The report as one self-contained HTML file, which loads nothing from elsewhere."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -109,7 +123,7 @@ def page(report: Report) -> str:
 
 
 def card(report: Report) -> str:
-    """What a version of the registry says of itself, in Markdown: what for, how good, where it fails, where from."""
+    """The model card, in Markdown, for the description of a registered version: purpose, scores, slices, lineage."""
     lines = [f"**{report.winner}** for *{report.title}*. {report.description}".strip(), "", f"{report.reason}.", ""]
     lines += ["| metric | on the holdout | 95 % interval |", "|---|---|---|"]
     for name, (value, low, high) in report.figures.items():
@@ -125,7 +139,7 @@ def card(report: Report) -> str:
 
 
 def _rows(table: Table, most: int) -> list[str]:
-    """A table in Markdown."""
+    """The lines of a table in Markdown, with at most `most` rows."""
     cells = [[_cell(value) for value in row] for row in table.rows[:most]]
     header = [_cell(name) for name in table.columns]
     return [f"| {' | '.join(row)} |" for row in [header, ["---"] * len(header), *cells]]
@@ -136,7 +150,7 @@ def _cell(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as a person reads it: a number to four places, what is missing as a dash."""
+    """A value as text: a float with four decimals (none from 1000 on), a missing value as a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "\N{EN DASH}"
     if isinstance(value, bool):
