@@ -1,11 +1,11 @@
-"""What a problem need not say: the models of a table without a YAML, and spaces for the searches of well-known ones.
+"""Defaults of a problem: its models, and the search spaces of well-known estimators.
 
-The ranges enclose what is usual in the literature, cut where a search of minutes would lose its time:
+The ranges cover what is usual in the literature. They are narrower where a search of minutes would waste its time:
 
 - P. Probst, A.-L. Boulesteix and B. Bischl, "Tunability: Importance of Hyperparameters of Machine Learning Algorithms",
   JMLR 20, 2019 (what is worth searching, and between which bounds; table 1).
-- J. N. van Rijn and F. Hutter, "Hyperparameter Importance Across Datasets", KDD 2018 (of a forest, the size of its
-  leaves and the share of its columns).
+- J. N. van Rijn and F. Hutter, "Hyperparameter Importance Across Datasets", KDD 2018 (for a random forest: the
+  size of the leaves and the share of the columns).
 - L. Grinsztajn, E. Oyallon and G. Varoquaux, "Why do tree-based models still outperform deep learning on typical
   tabular data?", NeurIPS 2022, appendix (forests and histogram gradient boosting).
 - Y. Gorishniy, I. Rubachev, V. Khrulkov and A. Babenko, "Revisiting Deep Learning Models for Tabular Data", NeurIPS
@@ -17,8 +17,8 @@ The ranges enclose what is usual in the literature, cut where a search of minute
 from collections.abc import Mapping
 from typing import Any
 
-# What `space: default` stands for, by estimator: `params` that the space builds on, the `space`, and points to begin
-# with after the model's own. LightGBM's number of iterations is in none of them: the search finds it by looking on.
+# What `space: default` stands for, by estimator: fixed `params`, the search `space`, and `start`, the points that are
+# tried after the model's own. LightGBM's number of iterations is in no space: the search finds it by early stopping.
 SPACES: Mapping[str, Mapping[str, Any]] = {
     "lightgbm.LGBMClassifier": {
         "params": {"subsample_freq": 1},

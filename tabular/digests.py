@@ -1,4 +1,4 @@
-"""SHA-256 digests: of a file's bytes, of plain values."""
+"""SHA-256 digests of files and of plain values."""
 
 import hashlib
 import json
@@ -20,5 +20,5 @@ def of_file(path: Path) -> str:
 
 
 def of_values(values: Any) -> str:
-    """SHA-256 of plain values as JSON, whatever the order of their keys."""
+    """SHA-256 of plain values as JSON, as 64 hexadecimal digits; the order of keys does not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,26 +1,26 @@
-"""The one error that is written for the person at the terminal, and the words that such errors share."""
+"""The error for the user at the terminal, and helpers for the text of such errors."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 
 
 class UserError(Exception):
-    """What is wrong with the input, in one line: the file, column or parameter, and what to do about it."""
+    """An error in the user's input. Its text is one line: the file, column or parameter, and what to do about it."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or nothing where none is near."""
+    """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or "" without a similar name."""
     close = difflib.get_close_matches(str(name), [str(known) for known in names], n=3, cutoff=0.5)
     return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 
 def listed(names: Sequence[object], most: int = 12) -> str:
-    """Names for an error, of which a wide table would have too many: "'a', 'b' and 98 more"."""
+    """Names for the text of an error, at most `most` of them: "'a', 'b' and 98 more"."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
 def first_line(error: BaseException) -> str:
-    """What another library's error says, as one short line; its type's name where it says nothing."""
+    """The first line of another library's error, at most 300 characters; the name of its type where it has no text."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__)[:300]

@@ -1,7 +1,7 @@
-"""A prediction problem: one YAML of eight sections, checked before anything runs.
+"""A prediction problem: one YAML file of eight sections, validated before anything runs.
 
-Unknown keys are errors, defaults are filled in, and what is left is plain data: a `Problem` writes itself as the YAML
-that it would be read from again.
+Unknown keys are errors, and defaults are filled in. A `Problem` is plain data: it can be written as YAML, from which
+the same problem is read again.
 """
 
 import re
@@ -29,7 +29,7 @@ from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels, metr
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
-# The end of an error about True or False where a text was meant.
+# The end of an error about true or false, where the user may have meant a word.
 YAML_BOOLEANS = "; YAML reads yes, no, on and off as true and false: put them in quotes if words are meant"
 
 
@@ -60,7 +60,14 @@ def _tag_name(value: str) -> str:
 
 
 def alias_name(value: str) -> str:
-    """An alias as MLflow takes it; ValueError for another."""
+    """Validate an alias by MLflow's rules.
+
+    Raises
+    ------
+    ValueError
+        Where MLflow would not accept the alias.
+
+    """
     if not re.fullmatch(r"[A-Za-z][\w-]{0,254}", value) or re.fullmatch("(?i)latest|v[0-9]+", value):
         raise ValueError(f"{value!r} cannot be an alias: letters, digits, _ and - can; latest and v1 are MLflow's own")
     return value
@@ -78,13 +85,13 @@ TagName = Annotated[str, BeforeValidator(_tag_name)]
 
 
 class Section(BaseModel):
-    """A part of a problem: fixed once read, with no key that we do not know."""
+    """Base of all sections of a problem: immutable, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Data(Section):
-    """The table, its target, and what of it a model may not see."""
+    """The table, its target, and the columns that no model may see."""
 
     source: str = Field(description="a path, an http(s) URL, or sklearn:NAME for a data set that scikit-learn holds")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
@@ -119,7 +126,7 @@ class DateParts(Section):
 
 
 class Split(Section):
-    """How the holdout is cut, and the folds with it."""
+    """How the holdout and the folds are split off."""
 
     by: Literal["random", "time", "group"] = "random"
     column: str | DateParts | None = None
@@ -136,7 +143,7 @@ class Split(Section):
 
 
 class Range(Section):
-    """A number that the search draws between two bounds, on a log scale where `log` is true."""
+    """A numeric hyperparameter, drawn between two bounds; on a log scale where `log` is true."""
 
     type: Literal["int", "float"]
     low: float
@@ -164,14 +171,14 @@ class Range(Section):
 
 
 class Option(Section):
-    """A value of a choice, with hyperparameters that are searched only where it is chosen."""
+    """An option of a choice, with a space of hyperparameters that are searched only where the option is chosen."""
 
     value: Scalar
     space: dict[str, "Dimension"] = {}
 
 
 class Choice(Section):
-    """One of several values."""
+    """A hyperparameter that is drawn from several options."""
 
     type: Literal["choice"]
     options: list[Scalar | Option] = Field(min_length=2)
@@ -182,7 +189,7 @@ Space: TypeAlias = Mapping[str, Range | Choice]
 
 
 def hyperparameters(space: Space) -> list[str]:
-    """All hyperparameters of a space, those that only some options have included."""
+    """The names of all hyperparameters of a space, including those in the spaces of options."""
     return list(dict.fromkeys(_names(space)))
 
 
@@ -194,14 +201,14 @@ def _names(space: Space) -> Iterator[str]:
 
 
 def options_of(dimension: Range | Choice) -> list[Option]:
-    """The options of a choice, a bare value as one with no space of its own; none of a range."""
+    """The options of a choice, where a bare value becomes an option without a space; empty for a range."""
     if isinstance(dimension, Range):
         return []
     return [option if isinstance(option, Option) else Option(value=option) for option in dimension.options]
 
 
 class Preprocessing(Section):
-    """How columns become numbers; what is None is chosen by the kind of estimator."""
+    """How columns become numbers; where a key is None, the kind of estimator decides."""
 
     categories: Literal["onehot", "ordinal"] | None = None
     numbers: Literal["standardize", "as_is"] | None = None
@@ -235,14 +242,14 @@ class Model(Section):
             raise ValueError(f"space: there is no default for {estimator}, only for {', '.join(SPACES)}: write one")
         given = values.get("params", {})
         params = {**usual["params"], **given} if isinstance(given, dict) else given
-        # what the problem fixes is not searched
+        # hyperparameters that the problem fixes are not searched
         space = {name: dimension for name, dimension in usual["space"].items() if name not in params}
         start = [{name: point[name] for name in space} for point in usual["start"]]
         return {"start": start, **values, "params": params, "space": space}
 
 
 class Search(Section):
-    """What the search optimises, and for how long."""
+    """The search: the metric that it optimises, its length, and the folds."""
 
     metric: MetricName = "roc_auc"
     trials: int = Field(default=20, ge=1)
@@ -263,7 +270,7 @@ class Search(Section):
 
 
 class Evaluation(Section):
-    """What is shown of each candidate beside its metrics on the holdout."""
+    """What the evaluation shows for each candidate, beside its metrics on the holdout."""
 
     slices: list[str] = Field(
         default=[], description="columns: the metrics of each category, or quarter of a number's range, are shown"
@@ -271,7 +278,7 @@ class Evaluation(Section):
 
 
 class Limits(Section):
-    """The values that a metric may take on some rows."""
+    """The bounds of a metric on some rows."""
 
     min: float | None = None
     max: float | None = None
@@ -284,13 +291,13 @@ class Limits(Section):
 
 
 class Bound(Limits):
-    """The values that a metric may take on all rows, and on those of each slice."""
+    """The bounds of a metric on all rows and on those of each slice."""
 
     in_each_slice: Limits | None = None
 
 
 class OrEqual(Section):
-    """What a challenger that is as good as the champion must have over it."""
+    """The tie-break for a challenger that is as good as the champion."""
 
     within: float = Field(gt=0, description="it is as good if it is, with the confidence, worse by no more than this")
     tie_break: Literal["faster", "smaller"]
@@ -305,14 +312,14 @@ class BeatChampion(Section):
 
 
 class Gate(Section):
-    """What a model must show before it becomes the champion."""
+    """The requirements that a model must meet to become the champion."""
 
     require: dict[MetricName, Bound] = {}
     beat_champion: BeatChampion
 
 
 class Registry(Section):
-    """Where the champion goes."""
+    """The registered model and the alias of the champion."""
 
     name: str = Field(min_length=1, max_length=250, pattern=r"^[^/:]+$")
     alias: Annotated[str, AfterValidator(alias_name)] = "champion"
@@ -320,7 +327,7 @@ class Registry(Section):
 
 
 class Problem(Section):
-    """A prediction problem, whole: what `problems/*.yaml` hold."""
+    """A whole prediction problem, as in `problems/*.yaml`."""
 
     name: str = Field(max_length=200, pattern=r"^[\w.-]+$")
     description: str = ""
@@ -355,7 +362,7 @@ class Problem(Section):
 
     @model_validator(mode="after")
     def _models_are_told_apart(self) -> Self:
-        # metrics and files are named by them, and some databases and disks compare without case
+        # metrics and files have the names of models, and some databases and disks ignore case
         first: dict[str, str] = {}
         for name in self.models:
             other = first.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
@@ -373,12 +380,12 @@ class Problem(Section):
         return self
 
     def to_yaml(self) -> str:
-        """The problem with its defaults filled in, as the YAML that `read` takes."""
+        """The problem with its defaults filled in, as YAML that `read` accepts."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _gate(gate: Any, search: Any) -> Any:
-    """The gate with the metric of the search where it names none; what is no mapping is left to the validation."""
+    """The gate, with the metric of the search as its default. A value of the wrong type is left to the validation."""
     rule = gate.get("beat_champion", {}) if isinstance(gate, dict) else None
     if not isinstance(rule, dict):
         return gate
@@ -396,12 +403,14 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
     path
         The file.
     overrides
-        Dotted path in the problem: value, for what the command line sets over the file: {"search.trials": 3}.
+        Values from the command line that replace those of the file: dotted path in the problem: value, such as
+        {"search.trials": 3}.
 
     Raises
     ------
     UserError
-        Where the file is not there, is not YAML, or does not describe a problem: file, key and value.
+        Where the file does not exist, is not YAML, or is not a valid problem. The error names the file, the key and the
+        value.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -413,10 +422,10 @@ def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which would silently take the last of two equal keys."""
+    """YAML's safe loader, but with an error for repeated keys, of which YAML would silently take the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Refuse a key that stands twice."""
+        """Construct a mapping, and raise an error for a key that appears twice."""
         keys = [key.value for key, _ in node.value]
         for key, _ in reversed(node.value):
             if keys.count(key.value) > 1 and key.tag != "tag:yaml.org,2002:merge":
@@ -426,7 +435,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def parse(text: str, origin: str, overrides: Mapping[str, Any] | None = None) -> Problem:
-    """As `read`, of YAML text; `origin` is the name that errors give it."""
+    """Read a problem from YAML text, as `read` does from a file; errors call the text `origin`."""
     try:
         values = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -440,7 +449,14 @@ def parse(text: str, origin: str, overrides: Mapping[str, Any] | None = None) ->
 
 
 def build(values: Any, origin: str) -> Problem:
-    """A problem from plain values; UserError names `origin`, the key and the value that is wrong."""
+    """Validate plain values as a problem.
+
+    Raises
+    ------
+    UserError
+        Where the values are not a valid problem. The error names `origin`, the key and the value.
+
+    """
     try:
         return Problem.model_validate(values)
     except ValidationError as error:
@@ -448,8 +464,8 @@ def build(values: Any, origin: str) -> Problem:
 
 
 def slug(text: str) -> str:
-    """A name for a problem made of a file's name: `My table (2).csv` gives `My_table_2`."""
-    # pydantic's \w has letters and decimal digits, and not all that Python's has (the fraction ¼, for one)
+    """Make the name of a problem from the name of a file: `My table (2)` gives `My_table_2`."""
+    # pydantic's \w matches letters and decimal digits, but not all that Python's \w matches, such as the fraction ¼
     kept = "".join(c if c.isalpha() or c.isdecimal() or c in "_.-" else " " for c in text)
     return re.sub(r"[ _]+", "_", kept).strip("_.") or "table"
 
@@ -459,12 +475,12 @@ def _set(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
     for section in sections:
         nested = values.setdefault(section, {})
         if not isinstance(nested, dict):
-            return  # not a section: the validation says so
+            return  # not a section: the validation raises the error
         values = nested
     values[key] = value
 
 
-# What pydantic says in Python's words.
+# Plain messages for those of pydantic that use the words of Python.
 _MESSAGES = {
     "model_type": "must be a mapping of keys",
     "model_attributes_type": "must be a mapping of keys",
@@ -476,11 +492,11 @@ _MESSAGES = {
 
 
 def _first_fault(error: ValidationError) -> str:
-    """The first of pydantic's complaints as one line: key, what is wrong, the value."""
+    """The first of pydantic's errors as one line: the key, what is wrong, and the value."""
     faults = error.errors(include_url=False)
-    # a misspelt key is both unknown and missing: the first says which word to mend
+    # a misspelt key gives two errors, "unknown" and "missing": the first names the word to correct
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-    # pydantic adds the branch of a union it tried: in the YAML there is no such key
+    # pydantic adds the branch of a union that it tried, which is no key of the YAML
     branches = {"str", "int", "float", "bool", "DateParts", "choice", "function-before", "[key]"}
     key = ".".join(str(part) for part in fault["loc"] if str(part) not in branches)
     prefix = f"{key}: " if key else ""
@@ -489,7 +505,7 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"{key} is missing"
     message = _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
-    if len(faults) > 1 and fault["loc"][-1] == "bool":  # the first of the scalars that it could have been
+    if len(faults) > 1 and fault["loc"][-1] == "bool":  # the key is a union of scalars, of which bool is the first
         message = "must be a number, a text, true or false"
     message = message[0].lower() + message[1:]
     if fault["type"] == "string_type" and isinstance(fault["input"], bool):
@@ -501,7 +517,7 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def _keys(path: Sequence[int | str]) -> list[str]:
-    """The keys that the section at `path` knows."""
+    """The valid keys of the section at `path`."""
     section: Any = Problem
     for part in path:
         field = getattr(section, "model_fields", {}).get(part)
