@@ -1,1 +1,1 @@
-"""Tables: where they come from, how they are read, cut and described."""
+"""Tables: sources, reading, splitting into data sets and folds, and profiles."""

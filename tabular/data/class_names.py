@@ -1,4 +1,4 @@
-"""The names of classes as parts of metrics' names."""
+"""Names of classes, for use within names of metrics."""
 
 import hashlib
 import re
@@ -6,15 +6,21 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 
-# How the name of a class ends that would else be called like another one.
+# The ending that is added to a class name to make it unique.
 DIGEST = re.compile(r"_[0-9a-f]{8}\s*$", re.IGNORECASE)
 
 
 def in_metrics(classes: Iterable[str]) -> dict[str, str]:
-    """Class: its name as part of a metric's, in which MLflow allows 250 letters, digits and `_-. /`.
+    """Unique names of classes within names of metrics, for which MLflow allows 250 letters, digits and `_-. /`.
 
-    Of classes that would be called alike, on a store that compares without case or accents too, each has the beginning
-    of its digest after its name; so has one whose name looks as if it had, and no two can be called alike.
+    Where several classes would have the same name, also in a store that ignores case and accents, the first 8 digits of
+    the class's digest are added to each. They are also added to a name that ends like a digest, so that all are unique.
+
+    Returns
+    -------
+    dict
+        Class: its name.
+
     """
     plain = {label: _allowed(label) for label in classes}
     alike = Counter(map(_as_compared, plain.values()))
@@ -29,7 +35,7 @@ def _allowed(label: str) -> str:
 
 
 def _as_compared(name: str) -> str:
-    """A name as a database may compare it: without case, accents, and blanks at its end."""
+    """The name as databases may compare it: without case, accents and trailing blanks."""
     parts = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in parts if not unicodedata.combining(letter)).casefold().rstrip()
 

@@ -1,4 +1,4 @@
-"""What both kinds of files share: how one is to be read, the types of columns, and what makes a column refused."""
+"""Shared by text and Parquet files: options for reading, the types of columns, and checks with their errors."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ USUAL_MISSING = (
 )
 
 BOOL, INT, FLOAT, MOMENT, STRING = pa.bool_(), pa.int64(), pa.float64(), pa.timestamp("us"), pa.string()
-# What a value of a column should have been, for an error.
+# The expected value of a column of each type, in words for errors.
 MEANT = {BOOL: "true or false", INT: "a whole number", FLOAT: "a number", MOMENT: "a date such as 2021-03-04"}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a file is to be read.
+    """Options for reading a file.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Reading:
     missing : tuple of str
         Texts that mean "missing" besides `USUAL_MISSING`, compared without the blanks around them.
     separator : str, optional
-        The one character between fields; found out when None.
+        The one character between fields; detected when None.
     encoding : str
         A name that Python's `codecs` knows.
 
@@ -48,7 +48,7 @@ AS_USUAL = Reading()
 
 
 def check_names(path: Path, names: Sequence[str], hint: str = "") -> None:
-    """Refuse names that are empty or stand twice; the error ends with the hint."""
+    """Raise an error for names that are empty or repeated; its text ends with the hint."""
     if not all(names):
         position = list(names).index("") + 1
         if position == 1 and len(names) > 1:
@@ -63,7 +63,7 @@ def check_names(path: Path, names: Sequence[str], hint: str = "") -> None:
 
 
 def check_present(path: Path, wanted: pa.Schema, names: Sequence[str]) -> None:
-    """Refuse a table that lacks a column that is wanted; all that it lacks are in the line."""
+    """Raise an error for a table that lacks wanted columns, with the names of all that it lacks."""
     lacking = [name for name in wanted.names if name not in set(names)]
     if lacking:
         hint = nearest(lacking[0], names) if len(lacking) == 1 else ""
@@ -72,7 +72,7 @@ def check_present(path: Path, wanted: pa.Schema, names: Sequence[str]) -> None:
 
 
 def check_finite(path: Path, name: str, numbers: pa.Array, before: int) -> None:
-    """Refuse the first infinite number of a block; `before` rows of the file come before it."""
+    """Raise an error for the first infinite number of a block; `before` rows of the file precede the block."""
     import pyarrow.compute as pc
 
     place = pc.index(pc.is_inf(numbers), True).as_py()
@@ -81,17 +81,17 @@ def check_finite(path: Path, name: str, numbers: pa.Array, before: int) -> None:
 
 
 def wrong_value(path: Path, name: str, before: int, value: pa.Scalar, meant: str) -> UserError:
-    """The error of a value that is not what was meant, by its row."""
+    """The error for a value that is not what is `meant`; `before` rows of the file precede its row."""
     return UserError(f"{path}: column {name!r}, row {before + 1:,}: {value.as_py()!r} is not {meant}")
 
 
 def no_values(path: Path, name: str) -> UserError:
-    """The error of a column without a value."""
+    """The error for a column without values."""
     return UserError(f"{path}: column {name!r} has no values: drop it, or fill it")
 
 
 def infinity(path: Path, name: str, text: str) -> UserError:
-    """The error of a column that holds an infinite number."""
+    """The error for a column that holds an infinite number."""
     return UserError(
         f"{path}: column {name!r} holds an infinite number ({text}): leave the field empty, or drop the row"
     )

@@ -1,7 +1,7 @@
-"""From a table to a data set: train and holdout Parquet, and the schema that both follow.
+"""Data sets made from tables: training and holdout rows as Parquet files, and the schema of both.
 
-The table is read as a stream, twice. What is held for all rows at once: the target, the column of the split and, where
-duplicates are dropped, a hash of eight bytes a row.
+The table is streamed twice. Only these are in memory for all rows at once: the target, the column of the split and,
+where duplicates are dropped, a hash of eight bytes for each row.
 """
 
 import json
@@ -22,10 +22,10 @@ from tabular.data.tables import Table
 from tabular.errors import UserError, first_line, listed, nearest
 from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, Problem, Split
 
-# The rows' place in time, or their group: kept beside the features, so that folds can be cut as the holdout was.
+# The column with the time or the group of each row, kept beside the features to cut folds by the holdout's rule.
 SPLIT_KEY = "__split_key__"
 MAX_CLASSES = 100
-# How a data set's files hold what a schema's columns are.
+# The Arrow types, in a data set's files, of the types in a schema.
 ARROW = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -33,7 +33,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A feature: how raw rows carry it (`dtype`, in the words of MLflow's signatures) and how a model reads it."""
+    """A feature: its type in raw rows (`dtype`, by MLflow's names for signatures), and how a model uses it (`kind`)."""
 
     name: str
     dtype: Literal["double", "string", "boolean", "datetime"]
@@ -42,12 +42,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Schema:
-    """What the rows of a data set are."""
+    """The schema of a data set: its features, its target and classes, and the kind of split."""
 
     columns: tuple[Column, ...]
     target: str
     classes: tuple[Label, ...]
-    positive: int  # position in `classes`; of more than two classes none is special and this is the last
+    positive: int  # position in `classes`; with more than two classes it has no meaning and is the last by default
     split_by: Literal["random", "time", "group"]
 
     def to_json(self) -> str:
@@ -64,9 +64,19 @@ class Schema:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a data set in memory: `frame` (n, columns) of raw rows, `y` (n,) positions in the schema's classes.
+    """Rows of a data set in memory.
 
-    `slice_only` (n, any) are columns that no model sees, of a holdout whose slices they name.
+    Attributes
+    ----------
+    frame
+        (n, columns) a pandas frame of the raw features.
+    y
+        (n,) positions in the schema's classes.
+    key
+        (n,) the time or the group of each row; None for a random split.
+    slice_only
+        (n, any) a pandas frame of columns that no model sees, by which the holdout is cut into slices.
+
     """
 
     frame: Any
@@ -77,7 +87,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Sides:
-    """Of all rows of a table, (n,) each: the class (-1 is none), the split's key, and which of the two parts has it."""
+    """(n,) arrays for all rows of a table: class (-1: missing), split key, masks of training and holdout rows."""
 
     codes: Array
     keys: Array | None
@@ -87,7 +97,7 @@ class _Sides:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` did, in figures."""
+    """The schema, the numbers of rows and the profile of a data set that `prepare` wrote."""
 
     schema: Schema
     rows: int
@@ -99,7 +109,7 @@ class Prepared:
 
 
 def reading(problem: Problem) -> Reading:
-    """How the problem says that its file is to be read."""
+    """The options for reading the problem's file."""
     data = problem.data
     columns = tuple(data.columns) if data.columns else None
     return Reading(columns, tuple(data.missing), data.separator, data.encoding)
@@ -111,16 +121,18 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     Parameters
     ----------
     table
-        The table as it was scanned.
+        The scanned table.
     problem
-        Its data and split say what is dropped, what the target is and how the holdout is cut.
+        The problem; its sections data and split say which columns are dropped, what the target is and how the holdout
+        is split off.
     folder
-        Where the files go; must exist.
+        The folder for the files, which must exist.
 
     Raises
     ------
     UserError
-        Where a named column is not in the table, the target is no target, or a part of the split would be empty.
+        Where a named column is not in the table, the target is not usable for classification, or a part of the split
+        would have too few rows or classes.
     """
     data, split = problem.data, problem.split
     columns = _features(table, data, split)
@@ -161,10 +173,32 @@ def load(path: Path, schema: Schema) -> Rows:
 
 
 def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
-    """Which rows are held out: (n,) bool.
+    """The mask of the rows that are held out.
 
-    By time it is the latest rows, cut between two points in time, never within one; by group, whole groups, and at
-    random, both with the classes in proportion.
+    A split by time holds out the latest rows, and never separates rows of the same point in time. A split by group
+    holds out whole groups. Splits by group and at random are stratified by class.
+
+    Parameters
+    ----------
+    codes
+        (n,) positions of the rows' classes.
+    keys
+        (n,) the time or the group of each row; None for a random split.
+    split
+        The kind of split, and the share of the rows to hold out.
+    seed
+        Seed of a random split or a split by group.
+
+    Returns
+    -------
+    ndarray
+        (n,) bool.
+
+    Raises
+    ------
+    UserError
+        Where there are too few rows or groups for the split.
+
     """
     if split.by == "time":
         return _latest(np.asarray(keys), split.holdout)
@@ -192,7 +226,7 @@ def _some_rows(codes: Array, share: float, seed: int) -> Array:
 
 
 def _some_groups(codes: Array, groups: Array, share: float, seed: int) -> Array:
-    """Whole groups with about a share of the rows: as many folds as it takes, cut by the rule that cuts the others."""
+    """Positions of whole groups with about a share of the rows: some folds of a `StratifiedGroupKFold`."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     part = Fraction(share).limit_denominator(max(10, round(1 / min(share, 1 - share))))  # 0.2 is one of 5 folds
@@ -217,7 +251,7 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     _check_columns(table, "data.drop", data.drop)
     _check_columns(table, "data.types", data.types)
     _check_columns(table, "split.column", _split_columns(split))
-    # a group that is asked about later is none of those learnt from: its name says nothing
+    # rows to predict belong to groups that the model has not seen, so the group's name tells the model nothing
     hidden = {data.target, *data.drop, *(_split_columns(split) if split.by == "group" else [])}
     columns = [_column(field.name, field.type, data) for field in table.schema if field.name not in hidden]
     if not columns:
@@ -226,7 +260,7 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
 
 
 def _slice_only_columns(table: Table, columns: tuple[Column, ...], problem: Problem) -> list[pa.Field]:
-    """The columns that no model may see and that the holdout is to be cut into slices by, such as who somebody is."""
+    """The columns by which the holdout is cut into slices, but which no model may see, such as a person's sex."""
     names = problem.evaluation.slices
     _check_columns(table, "evaluation.slices", names)
     if problem.data.target in names:
@@ -265,7 +299,7 @@ def _column(name: str, type_: pa.DataType, data: Data) -> Column:
 
 
 def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None]:
-    """For all rows: the target as objects (None where missing), the split's key, and a hash of the row."""
+    """Arrays (n,) for all rows: the target as objects (None where missing), the split key, and a hash of the row."""
     whole_rows = data.duplicates == "drop"
     labels, keys, hashes = [], [], []
     for batch in table.batches(None if whole_rows else list({data.target, *_split_columns(split)})):
@@ -279,10 +313,10 @@ def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | Non
 
 
 def _hashes(batch: pa.RecordBatch) -> Array:
-    """A number for each row that depends on its values only: (n,) uint64.
+    """(n,) uint64 a hash of each row, which depends on the row's values only.
 
-    What is missing goes apart from the values, since pandas makes floats of whole numbers of which some are missing:
-    a row would have another hash beside such a row.
+    Missing values are hashed as separate columns. Otherwise pandas would turn whole numbers into floats in a batch with
+    missing values, and the hash of a row would depend on the other rows of its batch.
     """
     import pandas as pd
 
@@ -308,7 +342,7 @@ def _labels(values: pa.Array, data: Data) -> Array:
 
 
 def _whole_numbers(labels: Array) -> Array:
-    """1.0 is class 1, where all labels are such: whole numbers are read as floats where some are missing."""
+    """Labels with 1.0 as 1, where all are such floats: whole numbers with missing values are read as floats."""
     present = set(labels) - {None}
     if not present or not all(isinstance(label, float) and label.is_integer() for label in present):
         return labels
@@ -318,7 +352,7 @@ def _whole_numbers(labels: Array) -> Array:
 
 
 def _keys(batch: pa.RecordBatch, split: Split, file: str) -> Array:
-    """The rows' place in time as datetime64[D] or a number, or their group."""
+    """(n,) the split key of each row: its time, as datetime64[D] or as in the column, or its group."""
     if isinstance(split.column, DateParts):
         return _dates(batch, split.column, file)
     values = batch[split.column]
@@ -352,7 +386,7 @@ def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
 
 
 def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
-    """The classes in order, and each row's position in them (-1 where the target is missing)."""
+    """The classes in order, and (n,) the position of each row's class (-1 where the target is missing)."""
     present = set(labels) - {None}
     if data.classes is not None:
         meaning = {_key(label): name for name, group in data.classes.items() for label in group}
@@ -381,7 +415,7 @@ def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
 
 
 def _key(label: Label) -> tuple[bool, Label]:
-    """True and 1 are equal to Python and two classes to us; 1 and 1.0 are one."""
+    """A key that tells True from 1, which are equal in Python but different classes; 1 and 1.0 are one class."""
     return isinstance(label, bool), label
 
 
@@ -418,7 +452,7 @@ def _enough_rows(codes: Array, schema: Schema, need: int, what: str) -> None:
 
 def _check_sides(sides: _Sides, schema: Schema, problem: Problem) -> None:
     codes, folds = sides.codes, problem.search.folds
-    if schema.split_by == "random":  # each fold takes a row of each class, and so does the holdout
+    if schema.split_by == "random":  # each fold needs a row of each class, and so does the holdout
         _enough_rows(codes[sides.train], schema, folds, f"training rows for {folds} folds")
         _enough_rows(codes[sides.holdout], schema, 1, "rows in the holdout")
     for name, side in (("training rows", sides.train), ("holdout", sides.holdout)):
@@ -431,7 +465,7 @@ def _check_sides(sides: _Sides, schema: Schema, problem: Problem) -> None:
 
 
 def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sides, folder: Path) -> Profile:
-    """Stream the table once more, each row to its file; the columns aside to the holdout's alone."""
+    """Stream the table and write each row to its file; columns that are only for slices go to the holdout alone."""
     import pyarrow.parquet as pq
 
     arrow = _arrow_schema(schema, table, sides.keys)
@@ -450,7 +484,7 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
             target = pa.array([None if code < 0 else labels[code] for code in sides.codes[rows]])
             key = [] if sides.keys is None else [pa.array(sides.keys[rows])]
             arrays = [*(batch[name] for name in features), target, *key, *(batch[name] for name in beside)]
-            # a whole number beyond 2**53 is rounded, as it would be when served
+            # whole numbers beyond 2**53 are rounded, as they are when the model is served
             typed = [
                 array.cast(field.type, safe=not pa.types.is_floating(field.type))
                 for array, field in zip(arrays, wide, strict=True)

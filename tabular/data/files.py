@@ -1,4 +1,4 @@
-"""The bytes of a file: what kind of file it is, unpacked, and as UTF-8 whatever its encoding."""
+"""Files as bytes: their format, their decompressed content, and their text as UTF-8 whatever the encoding."""
 
 import codecs
 import io
@@ -13,7 +13,7 @@ from tabular.errors import UserError, first_line, listed
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".data")
 MAGIC = {
-    "parquet": rb"PAR1(?![\s -~])",  # a CSV may begin with a column of that name
+    "parquet": rb"PAR1(?![\s -~])",  # a CSV may begin with a column of the name PAR1
     "zip": rb"PK(\x03\x04|\x05\x06)",
     "gzip": rb"\x1f\x8b",
     "bz2": rb"BZh[1-9]1AY&SY",
@@ -24,12 +24,12 @@ BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"\xd0\xcf\x11\xe0", b
 
 
 class Utf8(io.RawIOBase):
-    """Text in any encoding as a stream of UTF-8, which fails with the line that is not in that encoding."""
+    """Text in any encoding as a stream of UTF-8; an undecodable byte is an error that names the line."""
 
     def __init__(self, file: IO[bytes], path: Path, encoding: str):
         self._file, self._path, self._encoding = file, path, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
-        self.lines = 0  # ended so far
+        self.lines = 0  # line ends so far
         self._begun = False
         self._rest = memoryview(b"")
 
@@ -46,7 +46,7 @@ class Utf8(io.RawIOBase):
         return size
 
     def raw(self, size: int) -> bytes:
-        """Read the file's own bytes; damage in what was packed shows here."""
+        """Read bytes of the decompressed file; UserError where the compressed file is damaged."""
         import lzma
         import zlib
 
@@ -56,7 +56,7 @@ class Utf8(io.RawIOBase):
             raise UserError(f"{self._path}: is damaged and cannot be read to its end ({first_line(error)})") from error
 
     def pieces(self, size: int) -> Iterator[str]:
-        """Yield the text in pieces made of about `size` bytes."""
+        """Yield the text in pieces, each of at most `size` bytes of the file."""
         while text := self._next(size):
             yield text
 
@@ -82,14 +82,14 @@ class Utf8(io.RawIOBase):
 
 @contextmanager
 def opened_text(path: Path, encoding: str, progress: bool = False) -> Iterator[Utf8]:
-    """Open a text file as UTF-8, unpacked."""
+    """Open a text file, decompressed and as UTF-8."""
     with opened(path, progress) as file:
         yield Utf8(file, path, encoding)
 
 
 @contextmanager
 def opened(path: Path, progress: bool = False) -> Iterator[IO[bytes]]:
-    """Open a text file as its unpacked bytes; the bar counts the packed ones, whose number is known."""
+    """Open a text file as decompressed bytes; the progress bar counts compressed bytes, whose number is known."""
     import bz2
     import gzip
     import lzma
@@ -121,14 +121,14 @@ def _zip_member(file: IO[bytes], path: Path) -> IO[bytes]:
         return archive.open(_only_table([entry.filename for entry in archive.infolist() if not entry.is_dir()], path))
     except (zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{path}: is a damaged zip archive ({first_line(error)}); fetch it again") from error
-    except RuntimeError as error:  # a password, or a way of packing that Python lacks
+    except RuntimeError as error:  # a password, or a compression method that Python lacks
         raise UserError(f"{path}: cannot be unpacked ({first_line(error)}); unpack it by hand") from error
 
 
 def _only_table(members: list[str], path: Path) -> str:
     if "[Content_Types].xml" in members:
         raise UserError(f"{path}: is not a text table but an Office document; save its sheet as CSV")
-    # macOS adds a shadow of each file; dot files are for machines.
+    # macOS adds a metadata file for each file; dot files are not for people.
     kept = [name for name in members if not name.startswith("__MACOSX/") and PurePosixPath(name).name[:1] != "."]
     tables = [name for name in kept if name.lower().endswith(TABLE_SUFFIXES)]
     if len(kept) == 1:
@@ -141,7 +141,7 @@ def _only_table(members: list[str], path: Path) -> str:
 
 
 def form(path: Path) -> str:
-    """Say what a file is by its first bytes: a key of `MAGIC`, or else "text"."""
+    """The format of a file by its first bytes: a key of `MAGIC`, or else "text"."""
     if not path.is_file():
         raise UserError(f"{path}: {'is not a file; name one' if path.exists() else 'no such file'}")
     try:
@@ -153,7 +153,7 @@ def form(path: Path) -> str:
         raise UserError(f"{path}: is empty")
     form = next((form for form, magic in MAGIC.items() if re.match(magic, head)), "text")
     suffix = path.suffix.lower()
-    # Plain text named .gz is what some servers make of a packed file, and is read; noise is a damaged archive.
+    # Some servers decompress a .gz file and keep its name: such text is read. Binary data are a damaged archive.
     if form == "text" and suffix in SUFFIXES and (suffix == ".parquet" or not head.isascii() or b"\0" in head):
         raise UserError(f"{path}: is not a {SUFFIXES[suffix]} file, though named so, or is damaged; fetch it again")
     return form

@@ -1,4 +1,4 @@
-"""Folds for cross-validation, cut as the holdout was cut."""
+"""Folds for cross-validation, cut by the same rule as the holdout."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +13,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Fold:
-    """Positions of the rows to fit on and of those to score."""
+    """A fold: positions of the rows to fit on, and of the rows to score."""
 
     fit: Array
     score: Array
@@ -25,21 +25,21 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
     Parameters
     ----------
     y
-        (n,) the rows' classes.
+        (n,) the classes of the rows.
     key
-        (n,) their time or group; None for a random split.
+        (n,) the time or the group of each row; None for a random split.
     by
         `random`: stratified; `group`: no group on both sides, stratified as far as groups allow; `time`: the later half
-        is cut into stretches, each scored by a model of all that came before it (a growing window).
+        is cut into stretches, each scored by a model of all rows before it (a growing window).
     folds
-        How many.
+        Number of folds.
     seed
-        Of the shuffle, where there is one.
+        Seed of the shuffle; a split by time has none.
 
     Raises
     ------
     UserError
-        Where there are not enough groups or points in time, or a fold lacks a second class.
+        Where there are too few groups or points in time, or where a fold would have rows of one class only.
     """
     if by == "time":
         made = _by_time(np.asarray(key), folds)
@@ -65,10 +65,10 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
 
 
 def _by_time(times: Array, folds: int) -> list[Fold]:
-    """The rows of one point in time are never cut apart: each edge moves back to where its point begins.
+    """Folds by time. Rows of one point in time are never separated: each edge moves back to where its point begins.
 
-    The first model sees half of the rows. One of the first sixth, as with equal stretches, says little of the final
-    model, which learns from six times as many.
+    The first model is fitted on half of the rows. With equal stretches it would be fitted on a sixth of them (for five
+    folds), and would say little about the final model, which learns from six times as many.
     """
     order = np.argsort(times, kind="stable")
     ordered = times[order]

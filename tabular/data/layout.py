@@ -11,18 +11,37 @@ from tabular.data.columns import Reading, check_names
 from tabular.data.files import BINARY, Utf8, opened, opened_text
 from tabular.errors import UserError
 
-PEEK_BYTES = 4 << 20  # of text in which the header and the separator are found
+PEEK_BYTES = 4 << 20  # bytes of text from which the header and the separator are found
 PEEK_ROWS = 200
 SEPARATORS = ",;\t|"
 
 
 def layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
-    """Find the separator and the column names."""
+    """Find the separator and the column names of a text file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    reading
+        The options for reading; a separator and column names given there are kept.
+
+    Returns
+    -------
+    tuple
+        The options with the separator filled in, and the column names in the file's order.
+
+    Raises
+    ------
+    UserError
+        Where the file is empty or not a text table, the encoding or separator is not valid, or the names are not.
+
+    """
     _check_encoding(reading.encoding)
     _check_text(path, reading.encoding)
     with opened_text(path, reading.encoding) as stream:
         peek = io.BufferedReader(stream).read(PEEK_BYTES)
-    text = peek.decode(errors="ignore")  # the last character may be cut
+    text = peek.decode(errors="ignore")  # the last character may be incomplete
     if not text.strip():
         raise UserError(f"{path}: is empty")
     whole = len(peek) < PEEK_BYTES
@@ -45,20 +64,20 @@ def layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
 
 
 def _records(text: str, separator: str, whole: bool) -> list[list[str]]:
-    """Return the first rows of a text; if it is not the whole text, without the last one, which may be cut."""
+    """Return the first rows of a text; unless it is the whole text, without the last one, which may be incomplete."""
     rows: list[list[str]] = []
     try:
         for row in islice(csv.reader(io.StringIO(text, newline=""), delimiter=separator), PEEK_ROWS):
             rows += [row] if row else []  # a blank line is no row
-    except csv.Error:  # a field of more than 128 KiB: the rows before it are whole
+    except csv.Error:  # a field of more than 128 KiB: the rows before it are complete
         return rows
     return rows if whole else rows[:-1]
 
 
 def _separator(text: str, whole: bool, width: int) -> str:
-    """Choose what cuts most rows into as many fields as the header (or `width`) has, and into most fields.
+    """Choose the separator that gives the most rows as many fields as the header (or `width`) has, and many fields.
 
-    A file with a bad row still gets its separator, so that the error is about that row.
+    A file with a bad row still gets its separator, so that the later error is about that row.
     """
 
     def score(separator: str) -> float:
@@ -77,7 +96,7 @@ def _check_encoding(encoding: str) -> None:
 
 
 def _check_text(path: Path, encoding: str) -> None:
-    """Refuse what is not text before it is reported as text in a strange encoding."""
+    """Raise an error for a file that is not text, before it is reported as text in a wrong encoding."""
     with opened(path) as file:
         head = Utf8(file, path, encoding).raw(4096)
     codec = codecs.lookup(encoding).name

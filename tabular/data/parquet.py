@@ -1,4 +1,4 @@
-"""Parquet files as Arrow streams, their columns in the types that text files have too."""
+"""Parquet files as Arrow streams, with the column types that text files have too."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -25,14 +25,15 @@ from tabular.data.columns import (
 )
 from tabular.errors import UserError, first_line
 
-PARQUET_BYTES = 1 << 20  # of a column read ahead; Arrow would keep all that it has read until the file is closed
+# Bytes of a column that are read ahead. By default Arrow keeps all that it has read until the file is closed.
+PARQUET_BYTES = 1 << 20
 
 # Columns with their types, the number of rows, and how the file is read.
 Scanned = tuple[pa.Schema, int, Reading]
 
 
 def scan(path: Path, reading: Reading, progress: bool) -> Scanned:
-    """As `tables.scan`, of a Parquet file."""
+    """Scan a Parquet file, as `tables.scan` does."""
     import pyarrow.compute as pc
 
     if reading.columns is not None:
@@ -59,8 +60,8 @@ def scan(path: Path, reading: Reading, progress: bool) -> Scanned:
 
 
 def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool) -> Scanned:
-    """As `tables.scan_for`, of a Parquet file."""
-    reading = replace(reading, columns=None)  # it names its columns itself
+    """Check a Parquet file for columns, as `tables.scan_for` does."""
+    reading = replace(reading, columns=None)  # a Parquet file names its columns itself
     with _opened_parquet(path) as file:
         rows, columns = file.metadata.num_rows, _plain_columns(file.schema_arrow)
     check_names(path, [column.name for column in columns])
@@ -80,13 +81,13 @@ def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool) ->
 
 
 def _kept_type(column: pa.Field) -> pa.DataType:
-    """What a column is read as that is only passed on: what it is, without dictionaries and extensions."""
+    """The type of a column that is only passed on: its own type, without dictionaries and extensions."""
     kind = _storage(column.type)
     return STRING if kind in (pa.large_string(), pa.string_view(), pa.null()) else kind
 
 
 def _check_fits(path: Path, column: pa.Field, wanted: pa.DataType) -> None:
-    """Refuse a column whose type says that its values are not what is wanted; one without values fits."""
+    """Raise an error for a column whose type is not the wanted one; a column of the null type always fits."""
     found = _plain_type(path, column)
     if found != wanted and (found, wanted) != (INT, FLOAT) and not pa.types.is_null(_storage(column.type)):
         held = {BOOL: "true and false", INT: "whole numbers", FLOAT: "numbers", MOMENT: "dates", STRING: "text"}
@@ -95,7 +96,7 @@ def _check_fits(path: Path, column: pa.Field, wanted: pa.DataType) -> None:
 
 
 def batches(path: Path, wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Stream the columns of a schema in its types."""
+    """Stream the columns of a schema, in its types."""
     for block in blocks(path, wanted.names):
         plain = [
             _plain(values, kind, reading.missing) for values, kind in zip(block.columns, wanted.types, strict=True)
@@ -104,7 +105,7 @@ def batches(path: Path, wanted: pa.Schema, reading: Reading) -> Iterator[pa.Reco
 
 
 def blocks(path: Path, names: list[str], progress: bool = False) -> Iterator[pa.RecordBatch]:
-    """Stream a Parquet file's columns, in this order, as they were written."""
+    """Stream columns of a Parquet file, in the order of `names`, in the types that they have in the file."""
     from tqdm import tqdm
 
     with _opened_parquet(path) as file:
@@ -112,7 +113,7 @@ def blocks(path: Path, names: list[str], progress: bool = False) -> Iterator[pa.
         bar = tqdm(total=rows, desc=f"reading {path.name}", leave=False, delay=0.5, disable=not progress, unit="rows")
         with bar:
             for block in file.iter_batches(BATCH_ROWS, columns=names):
-                yield block.select(names)  # a name with a dot would also ask for fields inside its first part
+                yield block.select(names)  # for a name with a dot, iter_batches also gives nested fields
                 bar.update(len(block))
 
 
@@ -130,7 +131,7 @@ def _opened_parquet(path: Path) -> Iterator[Any]:
 
 
 def _plain_columns(schema: pa.Schema) -> list[pa.Field]:
-    """Leave out the index that pandas writes beside the columns."""
+    """The columns of a Parquet file without the index that pandas writes."""
     return [column for column in schema if not re.fullmatch(r"__index_level_\d+__", column.name)]
 
 
@@ -142,7 +143,7 @@ def _plain_type(path: Path, column: pa.Field) -> pa.DataType:
         INT: pa.types.is_integer(kind),
         FLOAT: pa.types.is_floating(kind) or pa.types.is_decimal(kind),
         MOMENT: pa.types.is_date(kind) or pa.types.is_timestamp(kind),
-        # The time of a day has no type of its own in text tables either.
+        # Times of day are strings, since text tables have no type for them either.
         STRING: kind in (STRING, pa.large_string(), pa.string_view())
         or pa.types.is_time(kind)
         or pa.types.is_null(kind),
@@ -171,7 +172,7 @@ def _plain(values: pa.Array, kind: pa.DataType, missing: Sequence[str]) -> pa.Ar
         values = values.dictionary_decode()
     if pa.types.is_floating(values.type):
         values = pc.if_else(pc.is_nan(values), None, values)
-    # Cut nanoseconds and the digits beyond a float's; anything else that does not fit is an error.
+    # Nanoseconds and digits beyond a float's precision are cut; any other value that does not fit is an error.
     exact = not (kind == FLOAT or (pa.types.is_timestamp(values.type) and values.type.unit == "ns"))
     plain = values.cast(kind, safe=exact)
     if not missing or pa.types.is_nested(kind):

@@ -1,4 +1,4 @@
-"""A profile of a table's columns, made batch by batch."""
+"""The profile of a data set's columns, computed batch by batch."""
 
 import re
 from collections import Counter
@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Of a column's different texts so many are counted, and the rest is said to be there: a profile must not hold a table
-# in memory.
+# The most different texts of a column that are counted, since a profile must not hold a table in memory. The profile
+# says whether there are more.
 MOST_VALUES = 20_000
-# Texts that another program's settings made of numbers and dates.
+# Numbers and dates in the formats of other locales, which are read as texts.
 DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}([. ]\d{3})+),\d+|[+-]?\d+"
 OTHER_DATE = r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)( .*)?|\d{4}([./])\d{1,2}\4\d{1,2}( .*)?"
 
@@ -26,8 +26,8 @@ class _Column:
     low: Any = None
     high: Any = None
     values: Counter[str] = field(default_factory=Counter)
-    more_values: bool = False  # than are counted
-    repeated: bool = False  # a value of more than one row was seen
+    more_values: bool = False  # there are more different texts than are counted
+    repeated: bool = False  # a text is in more than one row
 
     def add(self, array: pa.Array) -> None:
         self.rows += len(array)
@@ -49,12 +49,12 @@ class _Column:
         known = value in self.values
         self.repeated |= known or count > 1
         if known or len(self.values) < MOST_VALUES:
-            self.values[value] += count  # exact: what is counted at all is counted from its first row on
+            self.values[value] += count  # exact: a text that is counted is counted from its first row on
         else:
             self.more_values = True
 
     def looks_like(self, pattern: str) -> bool:
-        """Whether nearly all of the different texts match a pattern."""
+        """Whether more than 90 % of the different texts match a pattern."""
         matching = sum(re.fullmatch(pattern, value.strip()) is not None for value in self.values)
         return matching > 0.9 * len(self.values)
 
@@ -79,9 +79,9 @@ class _Column:
 
 
 class Profile:
-    """Counts, ends, means and commonest values of each column of a data set's rows, train and holdout together.
+    """Counts, minimum, maximum, mean and commonest value of each column, over training and holdout rows together.
 
-    Where `more_values` is true, `values` is "at least" and `commonest` is the commonest of those that were counted.
+    Where `more_values` is true, `values` is a lower bound, and `commonest` is the commonest of the counted values.
     """
 
     HEADER = (
@@ -103,17 +103,17 @@ class Profile:
         self._columns = [_Column(column.name, column.dtype) for column in schema.columns]
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Count a batch in; its columns are those of the schema, by name."""
+        """Add the rows of a batch, which has the columns of the schema by name."""
         for column in self._columns:
             column.add(batch[column.name])
 
     def table(self) -> dict[str, list[Any]]:
-        """Column of the profile: its values, one a column of the data."""
+        """The profile as a table with one row for each column of the data: name of `HEADER`: values."""
         rows = [column.row() for column in self._columns]
         return {name: [row[place] for row in rows] for place, name in enumerate(self.HEADER)}
 
     def hints(self) -> tuple[str, ...]:
-        """What a person should look at before trusting a model of these columns."""
+        """Warnings about columns that a person should look at before trusting a model."""
         hints = []
         for column in self._columns:
             present = column.rows - column.missing

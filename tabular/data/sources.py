@@ -1,4 +1,4 @@
-"""Where a table comes from: a path, a URL or a scikit-learn data set, always brought down to one local file."""
+"""Sources of tables (a path, a URL or a scikit-learn data set), which are fetched as one local file."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ SUPPORTED = "a path, an http(s) URL, or sklearn:NAME"
 
 
 def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progress: bool, timeout: float = 30.0) -> Path:
-    """Bring a source down to a local file, and check it against its digest where there is one.
+    """Fetch a source as a local file, and check the file against its digest where one is given.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def fetch(source: str, *, sha256: str | None, cache: Path, folder: Path, progres
 
 
 def pin(source: str, *, sha256: str | None, cache: Path, folder: Path, progress: bool) -> str:
-    """The digest of what a source is now; what a URL served is kept in `cache`, where `fetch` with it finds it.
+    """The digest of a source's content now. A download is kept in `cache`, where `fetch` with the digest finds it.
 
     Parameters and errors are those of `fetch`.
     """
@@ -73,7 +73,7 @@ def pin(source: str, *, sha256: str | None, cache: Path, folder: Path, progress:
     if sha256 is None and _is_url(source):
         kept = cache / digest / path.name
         kept.parent.mkdir(parents=True, exist_ok=True)
-        # moved under another name first: a chain beside this one never finds half a file
+        # moved under another name first, so that another chain never finds an incomplete file
         shutil.move(path, beside := kept.with_name(f"{kept.name}.{os.getpid()}"))
         beside.replace(kept)
     return digest
@@ -84,7 +84,7 @@ def _is_url(source: str) -> bool:
 
 
 def _with_secrets(url: str) -> str:
-    """The URL with the environment's variables in the place of their names."""
+    """The URL with variables of the environment filled in."""
     missing = [name for name in re.findall(r"\$\{(\w+)\}", url) if name not in os.environ]
     if missing:
         raise UserError(f"{_shown(url)}: the environment has no variable {missing[0]}, which the URL names")
@@ -144,7 +144,7 @@ def _download(url: str, sha256: str | None, folder: Path, progress: bool, timeou
     pooch.get_logger().setLevel(logging.ERROR)
     name = _file_name(url)
     if sha256 is None:
-        (folder / name).unlink(missing_ok=True)  # pooch would take what is there for the answer
+        (folder / name).unlink(missing_ok=True)  # pooch would return an existing file without a download
     get = pooch.HTTPDownloader(progressbar=progress, timeout=timeout)
     try:
         # pooch writes beside the place and moves only a finished, checked file into it.
@@ -164,7 +164,7 @@ def _download(url: str, sha256: str | None, folder: Path, progress: bool, timeou
 
 
 def _checking(get: Callable[..., object], sha256: str | None) -> Callable[..., None]:
-    """Check what a downloader brought before pooch does: its error is a paragraph, ours a line."""
+    """Wrap a downloader to check the digest before pooch does, whose error is a paragraph; ours is one line."""
 
     def get_checked(url: str, output_file: str, pooch: object) -> None:
         get(url, output_file, pooch)
@@ -175,14 +175,14 @@ def _checking(get: Callable[..., object], sha256: str | None) -> Callable[..., N
 
 
 def _file_name(url: str) -> str:
-    """Name the download as the URL's path does, since a reader goes by .csv, .zip or .parquet."""
+    """Name the download like the URL's path, since its suffix (.csv, .zip, .parquet) matters to the reader."""
     name = PurePosixPath(unquote(urlsplit(url).path)).name
     name = re.sub(r"[^\w.\-]", "_", name).lstrip(".")
     return name[-100:] or "download"
 
 
 def _shown(url: str) -> str:
-    """Show a URL without its password and its query, where signatures and tokens stand."""
+    """The URL without its password and its query, which may hold signatures and tokens."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -192,14 +192,14 @@ def _shown(url: str) -> str:
 
 
 def _cause(error: Exception, timeout: float) -> str:
-    """Say in a few words why a request failed; what to do where there is something to do."""
+    """Why a request failed, in a few words, and what the user can do about it, if anything."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answers {error.response.status_code} {error.response.reason}; check the address"
     text = str(error)
     is_a = requests.exceptions
-    # From the narrow to the wide. A silence in the middle of a body is a ConnectionError whose text alone tells.
+    # From specific to general. A timeout within a body is a ConnectionError that only its text identifies.
     causes = {
         f"no answer in {timeout:g} seconds; try again later": isinstance(error, is_a.Timeout) or "timed out" in text,
         "the connection was cut before the end; try again": isinstance(error, is_a.ChunkedEncodingError),
@@ -208,6 +208,6 @@ def _cause(error: Exception, timeout: float) -> str:
         "the host refuses the connection; check the address and the port": "refused" in text,
         "the host cannot be reached; check the address and the network": isinstance(error, is_a.ConnectionError),
     }
-    # Not the error's own text as a last resort: it may repeat the URL with its secrets.
+    # The last resort is not the error's own text, which may repeat the URL with its secrets.
     otherwise = f"the request failed ({type(error).__name__}); check the address"
     return next((cause for cause, holds in causes.items() if holds), otherwise)

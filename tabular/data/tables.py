@@ -1,6 +1,6 @@
 """Tables of any size as Arrow streams: one pass over a file finds its types, every later pass yields typed batches.
 
-What is kept of a file meanwhile is a few words a column: it may outgrow the memory.
+A file may be larger than the memory: during a pass only a few words for each column are kept.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,11 +25,12 @@ class Table:
     ----------
     path : Path
     schema : pa.Schema
-        In the file's order; each type one of int64, float64, string, bool and timestamp("us"). Of a table that was
-        scanned for some columns (`scan_for`), the others are text in a text file, and what they are in Parquet.
+        Columns in the file's order; each type one of int64, float64, string, bool and timestamp("us"). In a table that
+        was scanned for some columns (`scan_for`), all other columns are strings in a text file, and keep their types in
+        Parquet.
     rows : int
     reading : Reading
-        As asked for, with the separator that was found.
+        How the file is read, with the separator that was found.
 
     """
 
@@ -44,12 +45,12 @@ class Table:
         Parameters
         ----------
         columns : sequence of str, optional
-            The columns wanted, which come in the file's order; all by default.
+            The columns to read, which come in the file's order; all by default.
 
         Raises
         ------
         UserError
-            When a column is not in the table, or the file is no longer what it was when it was scanned.
+            When a column is not in the table, or the file has changed since it was scanned.
 
         """
         wanted = self.schema if columns is None else self._selected(columns)
@@ -81,16 +82,17 @@ def scan(
 ) -> Table:
     """Read a file once, in bounded memory, to find its columns, their types over all rows, and its length.
 
-    Text may be plain or packed by gzip, bzip2, xz or zip (with one table in it). Parquet is known by its first bytes.
+    Text may be plain or compressed by gzip, bzip2, xz or zip (with one table in it). Parquet is recognised by its first
+    bytes.
 
     Parameters
     ----------
     path : Path
         The file.
     reading : Reading
-        What is known of it beforehand.
+        How the file is to be read, as far as it is known.
     progress : bool
-        Whether a scan that lasts draws a bar on stderr.
+        Whether a scan of more than half a second draws a progress bar on stderr.
     block_bytes : int
         Bytes of text that are parsed at a time.
 
@@ -119,30 +121,30 @@ def scan_for(
     progress: bool = False,
     block_bytes: int = text.BLOCK_BYTES,
 ) -> Table:
-    """Read a file once, in bounded memory, to check that it holds these columns, and only values of their types.
+    """Read a file once, in bounded memory, to check that it holds the wanted columns, and only values of their types.
 
-    As `scan`, but what the columns are is known beforehand: a column may have no values, and the table no rows.
+    Unlike in `scan`, the types are known beforehand, so that a column may have no values, and the table no rows.
 
     Parameters
     ----------
     path, progress, block_bytes
-        As `scan` takes them.
+        As for `scan`.
     wanted : pa.Schema
         Columns by name, in any order, each type one of float64, string, bool and timestamp("us"). The file may hold
         more.
     reading : Reading
-        Its `columns` name those of a text file whose first line has none of the names that are wanted.
+        How the file is to be read. Its `columns` are used only for a text file whose first line has no wanted name.
 
     Returns
     -------
     Table
-        Of all columns of the file. Whole numbers of a float64 column beyond 2**53 are rounded.
+        The table with all columns of the file. In a float64 column, whole numbers beyond 2**53 are rounded.
 
     Raises
     ------
     UserError
-        Where a column is lacking (all that are in one line), or holds a value that is not of its type or infinite (its
-        row, counted from 1 below the header), or the file cannot be read.
+        Where columns are missing (the error lists them), a column holds an infinite value or one of another type (the
+        error names the row, counted from 1 below the header), or the file cannot be read.
 
     """
     if form(path) == "parquet":
@@ -151,7 +153,7 @@ def scan_for(
 
 
 def _regrouped(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join small blocks and cut large ones, so that a batch is worth the work on it and fits in memory."""
+    """Join small blocks and cut large ones, so that a batch is large enough for fast work and fits in memory."""
     held: list[pa.RecordBatch] = []
     for block in blocks:
         held.append(block)

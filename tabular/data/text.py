@@ -1,7 +1,7 @@
-"""Text files as Arrow streams: the types of their columns found in one pass, typed batches in every later one.
+"""Text files as Arrow streams: one pass finds the types of their columns, every later pass yields typed batches.
 
-A text column starts as everything that it may be and is narrowed block by block, so that a value in the last line
-counts as much as one in the first. What is kept meanwhile is a few words a column.
+A column starts with all possible types, and each block rules out those that do not fit, so that a value in the last
+line counts as much as one in the first. During the pass only a few words for each column are kept.
 """
 
 import csv
@@ -35,16 +35,16 @@ from tabular.data.files import opened_text
 from tabular.data.layout import layout
 from tabular.errors import UserError
 
-BLOCK_BYTES = 4 << 20  # of text parsed at a time
-ROW_CHARACTERS = 16 << 20  # of the longest row; beyond it, a quote was left open
-# What a text must look like to be of a type, from the narrowest type on. A leading zero marks a code ("007").
+BLOCK_BYTES = 4 << 20  # bytes of text that are parsed at a time
+ROW_CHARACTERS = 16 << 20  # characters of the longest row; in a longer one a quote was left open
+# The pattern of texts of each type, from the narrowest type on. A leading zero marks a code ("007"), not a number.
 PATTERNS = {
     BOOL: r"^(true|True|TRUE|false|False|FALSE)$",
     INT: r"^[+-]?(0|[1-9][0-9]*)$",
     FLOAT: r"(?i)^[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity)$",
     MOMENT: r"^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?$",
 }
-ZONE = r":.*(Z|[+-]\d\d(:?\d\d)?)$"  # after a colon, or the day of a bare date would pass for one
+ZONE = r":.*(Z|[+-]\d\d(:?\d\d)?)$"  # after a colon, since the day of a bare date also matches
 
 # Columns with their types, the number of rows, and how the file is read.
 Scanned = tuple[pa.Schema, int, Reading]
@@ -52,7 +52,7 @@ Scanned = tuple[pa.Schema, int, Reading]
 
 @dataclass
 class _Narrowing:
-    """What a text column may still be, after the blocks seen so far."""
+    """The types that a text column may still have, after the blocks seen so far."""
 
     name: str
     kinds: list[pa.DataType] = field(default_factory=lambda: list(PATTERNS))
@@ -60,7 +60,7 @@ class _Narrowing:
     infinite: str | None = None
 
     def see(self, text: pa.Array) -> None:
-        """Narrow the candidates by a block, whose missing values are null."""
+        """Rule out types that do not fit a block, whose missing values are null."""
         if text.null_count == len(text):
             return
         self.seen = True
@@ -71,7 +71,7 @@ class _Narrowing:
         text = pc.ascii_trim_whitespace(text)
         kept: list[pa.DataType] = []
         for kind in self.kinds:
-            # Whatever is an integer is a float as well, and a check is not free.
+            # Every integer is also a float: skip the check, which takes time.
             if (kind == FLOAT and INT in kept) or _parsed(text, kind) is not None:
                 kept.append(kind)
         self.kinds = kept
@@ -84,14 +84,14 @@ class _Narrowing:
         if not self.seen:
             raise no_values(path, self.name)
         kind = self.kinds[0] if self.kinds else STRING
-        # Only now: among words, "inf" is a word.
+        # Not earlier: in a column of words, "inf" is a word.
         if kind == FLOAT and self.infinite is not None:
             raise infinity(path, self.name, self.infinite)
         return kind
 
 
 def scan(path: Path, reading: Reading, progress: bool, block_bytes: int) -> Scanned:
-    """As `tables.scan`, of a text file."""
+    """Scan a text file, as `tables.scan` does."""
     reading, names = layout(path, reading)
     columns = [_Narrowing(name) for name in names]
     rows = 0
@@ -106,7 +106,7 @@ def scan(path: Path, reading: Reading, progress: bool, block_bytes: int) -> Scan
 
 
 def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, block_bytes: int) -> Scanned:
-    """As `tables.scan_for`, of a text file."""
+    """Check a text file for columns, as `tables.scan_for` does."""
     reading, names = _layout_for(path, wanted, reading)
     check_present(path, wanted, names)
     types = dict(zip(wanted.names, wanted.types, strict=True))
@@ -121,9 +121,9 @@ def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, bl
 
 
 def _layout_for(path: Path, wanted: pa.Schema, reading: Reading) -> tuple[Reading, list[str]]:
-    """As `layout`, of a file that may have a header, though the one that `reading` is about has none."""
+    """The layout of a file that may have a header, although the file that `reading` was written for has none."""
     if reading.columns is not None:
-        with suppress(UserError):  # a first row makes no good header
+        with suppress(UserError):  # the first row is no valid header
             found, names = layout(path, replace(reading, columns=None))
             if set(names) & set(wanted.names):
                 return found, names
@@ -131,7 +131,7 @@ def _layout_for(path: Path, wanted: pa.Schema, reading: Reading) -> tuple[Readin
 
 
 def _check_texts(path: Path, name: str, kind: pa.DataType, text: pa.Array, before: int) -> None:
-    """Refuse the first text that is not of a type; `before` rows of the file come before these."""
+    """Raise an error for the first text that is not of a type; `before` rows of the file precede these texts."""
     import pyarrow.compute as pc
 
     if text.null_count == len(text):
@@ -146,7 +146,7 @@ def _check_texts(path: Path, name: str, kind: pa.DataType, text: pa.Array, befor
 
 
 def _first_wrong(text: pa.Array, kind: pa.DataType) -> int:
-    """The position of the first text that is not of a type, of texts among which there is one."""
+    """The position of the first text that is not of a type; at least one text must not be."""
 
     def holds_until(place: int) -> bool:
         part = text.slice(0, place + 1)
@@ -156,7 +156,7 @@ def _first_wrong(text: pa.Array, kind: pa.DataType) -> int:
 
 
 def batches(path: Path, names: list[str], wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Stream the columns of a schema in its types; `names` are those of all columns of the file."""
+    """Stream the columns of a schema, in its types; `names` are the names of all columns of the file."""
     positions = [names.index(name) for name in wanted.names]
     for block in _text_blocks(path, reading, len(names), positions):
         yield pa.record_batch([_typed(*pair) for pair in zip(block.columns, wanted.types, strict=True)], schema=wanted)
@@ -171,12 +171,12 @@ def _text_blocks(
     progress: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[pa.RecordBatch]:
-    """Stream a text file as blocks of strings, in which what means "missing" is null; columns are named by position."""
+    """Stream a text file as blocks of strings, with null for missing values; columns are named by position."""
     import pyarrow.compute as pc
 
     missing = pa.array({*USUAL_MISSING, *(text.strip() for text in reading.missing)}, STRING)
     header = int(reading.columns is None)
-    rest = ""  # the beginning of a row whose end is yet to come
+    rest = ""  # the beginning of a row whose end is in a later piece
     with opened_text(path, reading.encoding, progress) as stream:
         for piece in chain(stream.pieces(block_bytes), ["\n"]):
             block, broken, rest = _parse(rest + piece, reading.separator, width, positions)
@@ -199,12 +199,12 @@ def _text_blocks(
 def _parse(
     text: str, separator: str | None, width: int, positions: Sequence[int] | None
 ) -> tuple[pa.RecordBatch, list[str], str]:
-    """Parse the whole rows of a text; return them, the rows of another width, and the beginning of a row at its end.
+    """Parse the complete rows of a text; return them, the rows of another width, and the incomplete row at the end.
 
     Arrow's streaming reader is not used: it reads ahead in threads of its own, which crash if Python exits while they
-    are in a Python file, and it does not notice a quote that stays open. Here Arrow tells where the last row ends,
-    by a mark put after the text: it closes a quote that is open and then has more fields than any row, so that whatever
-    it completes is set aside, as it stands, as a row of the wrong width.
+    are in a Python file, and it does not notice a quote that stays open. Instead a mark after the text shows where the
+    last complete row ends. The mark closes an open quote and has more fields than any row. The incomplete row, together
+    with the mark, is therefore a row of the wrong width, which Arrow hands back unchanged.
     """
     from pyarrow import csv as arrow_csv
 
@@ -239,7 +239,7 @@ def _typed(text: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _parsed(text: pa.Array, kind: pa.DataType) -> pa.Array | None:
-    """Return texts as values of a type, or None where one of them is not of it."""
+    """Return texts as values of a type, or None where any of them is not of that type."""
     import pyarrow.compute as pc
 
     if not pc.all(pc.match_substring_regex(text, PATTERNS[kind])).as_py():
@@ -268,7 +268,7 @@ def _converted(text: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserError:
-    """Describe the first row that is not `width` fields long, whose text Arrow tells, but not its line."""
+    """The error for the first row that has not `width` fields: Arrow gives its text, and this finds its line."""
     held: list[str] = []  # the lines of one row
 
     def remembered(lines: Iterator[str]) -> Iterator[str]:
@@ -285,7 +285,7 @@ def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserErro
                 break
             start += len(held)
             held.clear()
-    if fields == width:  # Python's parser gave up before, at a field of more than 128 KiB
+    if fields == width:  # Python's parser stopped before that row, at a field of more than 128 KiB
         return UserError(f"{path}: a row has not {width} fields: {text[:60]!r}; correct it")
     hint = "is a quote left open there?" if "\n" in text else "correct the line"
     return UserError(f"{path}: line {start} has {fields} field{'s' * (fields > 1)} where {width} are expected; {hint}")
