@@ -1,1 +1,1 @@
-"""A run under way: its step, what it logs and leaves, where it comes from, how it ends."""
+"""A step's MLflow run: what the step logs, its artifacts, its source tree and how it ends."""

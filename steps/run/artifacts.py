@@ -1,4 +1,4 @@
-"""The artifacts of a run: recorded file by file when it ends, fetched, and checked to be what was recorded."""
+"""Artifacts of a run: the artifact manifest, written when the run ends, and checks of artifacts against it."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from steps.run.tags import ARTIFACTS_DIGEST, KEY, MODEL_URI
 from tabular import digests
 from tabular.errors import UserError, first_line
 
-# The artifacts that one step leaves and another reads.
+# Artifacts that one step writes and another reads.
 PROBLEM = "problem.yaml"
 DATASET = "dataset"
 CLASSES = "classes.json"
@@ -30,27 +30,35 @@ LEADERBOARD = "leaderboard.json"
 EVALUATION = "evaluation.json"
 ENVIRONMENT = "environment.json"
 CHAIN = "chain.json"
-KEY_PARTS = "key.json"  # by which a later chain says what has changed
+KEY_PARTS = "key.json"  # a later chain compares these parts with its own to say what has changed
 PREDICTIONS = "predictions"
 SLICES, THRESHOLDS = "slices", "thresholds"
 PICTURES = "pictures"
 VERDICT = "verdict.json"
 REPORT = "report.html"
-# Of all of a run's artifacts but itself: {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256 or null]}}.
+# The artifact manifest, which lists every artifact of a run but itself, and every file of its logged model:
+# {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256 or null]}}.
 RECORD = "artifacts.json"
 
 
 class DamagedError(UserError):
-    """An artifact that is gone, or not what its run recorded."""
+    """An artifact that is missing, or that differs from what its run recorded."""
 
 
 # --- fetched ----------------------------------------------------------------------------------------------------------
 
 
 def artifact(found: Run, path: str, folder: Path) -> Path:
-    """An artifact of a run as a local path, checked to be what the run recorded: in place on a local store.
+    """Fetch an artifact of a run as a local path, and check it against the artifact manifest.
 
-    From a remote one it is downloaded below `folder`.
+    On a local store the path is the artifact's own; from a remote store the artifact is downloaded below `folder`.
+
+    Raises
+    ------
+    UserError
+        Where the run has no such artifact that can be read.
+    DamagedError
+        Where the artifact differs from what the run recorded.
     """
     local = fetch(found, path, folder)
     verify(found, path, local, folder)
@@ -58,9 +66,9 @@ def artifact(found: Run, path: str, folder: Path) -> Path:
 
 
 def fetch(found: Run, path: str, folder: Path) -> Path:
-    """As `artifact`, unchecked.
+    """Fetch an artifact of a run as a local path, as `artifact` does, but without the check.
 
-    By absolute artifact URI, since MLflow copies what is asked for as `runs:/…` into a folder that nobody removes.
+    The artifact is named by its absolute URI, since MLflow copies `runs:/…` URIs into a folder that nobody removes.
     """
     uri = f"{found.info.artifact_uri}/{path}"
     place = None if is_local_uri(found.info.artifact_uri) else folder / found.info.run_id
@@ -77,18 +85,18 @@ def fetch(found: Run, path: str, folder: Path) -> Path:
 
 
 def content(found: Run, path: str, folder: Path) -> Any:
-    """The plain values of an artifact that `Step.json` left."""
+    """The plain values of a JSON artifact that `Step.json` wrote."""
     return json.loads(artifact(found, path, folder).read_text(encoding="utf-8"))
 
 
 def table(found: Run, path: str, folder: Path) -> dict[str, list[Any]]:
-    """The columns of a table that `Step.table` left, None where a value is missing."""
+    """The columns of a table that `Step.table` wrote, {name: values}; a missing value is None."""
     told = content(found, path, folder)
     return {name: [row[place] for row in told["data"]] for place, name in enumerate(told["columns"])}
 
 
 def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Rows of one kind as the columns of a table."""
+    """Rows with the same keys as the columns of a table, {name: values}; empty where there are no rows."""
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
 
 
@@ -96,7 +104,7 @@ def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def record(step: Step) -> dict[str, str]:
-    """Write the record among the artifacts that the step is about to hand in; gives the tag that seals it."""
+    """Write the artifact manifest among the step's artifacts, before the upload; return the tag with its digest."""
     found: dict[str, Any] = {"run": dict(_recorded(step.artifacts))}
     model = step.client.get_run(step.run_id).data.tags.get(MODEL_URI)
     if model is not None:
@@ -106,9 +114,10 @@ def record(step: Step) -> dict[str, str]:
 
 
 def damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
-    """What of a run's artifacts and logged model is gone or altered, in a few words; None where all is there.
+    """The first damage to a run's artifacts or logged model, in a few words; None where everything is intact.
 
-    Every file by its size; on a local store by its digest as well. On a remote one the step that reads it checks that.
+    The size of every file is checked; on a local store the digest as well. On a remote store a digest is checked by
+    the step that reads the file.
     """
     try:
         held = read(run, folder)["run"]
@@ -119,7 +128,7 @@ def damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
 
 
 def model_damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
-    """As `damage`, of the run's logged model alone; None where it has logged none."""
+    """As `damage`, for the run's logged model only; None where the run has logged no model."""
     if MODEL_URI not in run.data.tags:
         return None
     try:
@@ -132,25 +141,25 @@ def model_damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
 
 
 def names(run: Run, folder: Path) -> list[str]:
-    """The artifacts that a run recorded."""
+    """The paths of the artifacts that a run recorded."""
     return list(read(run, folder)["run"])
 
 
 def model_bytes(run: Run, folder: Path) -> int:
-    """How large a run's logged model is, all files together."""
+    """The size of a run's logged model in bytes, all files together."""
     return sum(size for size, _ in read(run, folder).get("model", {}).values())
 
 
 def verify(run: Run, name: str, path: Path, folder: Path) -> None:
-    """Check an artifact that has been fetched against what its run recorded of it.
+    """Check a fetched artifact against what its run recorded.
 
     Raises
     ------
     DamagedError
-        Where it is another one; the run then is not used again in the place of work.
+        Where the artifact differs; the run is then not reused again (`disown`).
     """
     if name == RECORD or ARTIFACTS_DIGEST not in run.data.tags:
-        return  # main's problem is read while main runs
+        return  # there is no manifest yet: steps read main's problem while main runs
     recorded = read(run, folder)["run"].get(name)
     if recorded is None or recorded[1] == digests.of_file(path):
         return
@@ -162,19 +171,21 @@ def verify(run: Run, name: str, path: Path, folder: Path) -> None:
 
 
 def disown(run: Run) -> None:
-    """Take a damaged run's key, so that the next chain does its work again."""
+    """Delete a damaged run's key, so that the next chain does its work again instead of reusing it."""
     client = MlflowClient()
     if KEY in client.get_run(run.info.run_id).data.tags:
         client.delete_tag(run.info.run_id, KEY)
 
 
 def read(run: Run, folder: Path) -> dict[str, Any]:
-    """The record of a run, as its tag seals it.
+    """The artifact manifest of a run, checked against the digest in the run's tag.
 
     Raises
     ------
     UserError
-        Where it is gone; DamagedError where it is another one.
+        Where the manifest is missing.
+    DamagedError
+        Where the manifest is not the one that the tag has the digest of.
     """
     path = fetch(run, RECORD, folder)
     if digests.of_file(path) != run.data.tags.get(ARTIFACTS_DIGEST):
@@ -189,7 +200,10 @@ def _recorded(folder: Path) -> Iterator[tuple[str, list]]:
 
 
 def _recorded_model(client: MlflowClient, uri: str) -> dict[str, list]:
-    """A logged model's files; without digests on a remote store, where those of its parts and code are tags."""
+    """A logged model's files, {path: [bytes, sha256]}.
+
+    On a remote store sha256 is None: there the digests of the model's parts and code are tags of the run.
+    """
     model_id = uri.removeprefix("models:/")
     place = client.get_logged_model(model_id).artifact_location
     if is_local_uri(place):
@@ -206,7 +220,7 @@ def _recorded_model(client: MlflowClient, uri: str) -> dict[str, list]:
 
 
 def _listed(listing, owner: str, held: Mapping[str, list]):
-    """Asks a remote store for the sizes of these files, one folder at a time."""
+    """A function that asks a remote store for the sizes of these files, one folder at a time."""
 
     def sizes() -> dict[str, int]:
         folders = {path.rpartition("/")[0] or None for path in held}
@@ -216,7 +230,7 @@ def _listed(listing, owner: str, held: Mapping[str, list]):
 
 
 def _differs(held: Mapping[str, list], sizes, root: str) -> str | None:
-    """The first file that is not what was recorded."""
+    """The first file that differs from the artifact manifest, in words; None where none does."""
     if is_local_uri(root):
         folder = Path(local_file_uri_to_path(root))
         for name, (size, digest) in held.items():

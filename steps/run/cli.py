@@ -1,4 +1,4 @@
-"""The words after `python -m steps <name>`, as MLproject writes them."""
+"""The command line of `python -m steps <name>`, as MLproject writes it."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from steps.pipeline import STEPS
 from tabular.errors import UserError, nearest
 
 MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
-# The doors that are no steps of the chain.
+# The entry points that are not steps of the chain.
 ENTRY_POINTS = {
     "main": MAIN,
     "reproduce": ("run", "data", "jobs"),
@@ -19,7 +19,13 @@ ENTRY_POINTS = {
 
 
 def check_entry_point(name: str) -> None:
-    """UserError for a name that is no entry point, with those there are; `--help` prints them and ends the process."""
+    """Check that a name is an entry point; `--help` prints the entry points and ends the process.
+
+    Raises
+    ------
+    UserError
+        Where the name is not an entry point; the message lists the entry points.
+    """
     known = [*ENTRY_POINTS, *STEPS]
     usage = f"python -m steps NAME --parameter=value, where NAME is one of {', '.join(known)}"
     if name in ("-h", "--help"):
@@ -31,7 +37,13 @@ def check_entry_point(name: str) -> None:
 
 
 def parse(name: str, argv: list[str]) -> dict[str, str]:
-    """The parameters of an entry point from `--name=value` words; UserError for one that it does not have."""
+    """The parameters of an entry point, read from `--name=value` words; a parameter that is not given is "".
+
+    Raises
+    ------
+    UserError
+        For a parameter that the entry point does not have.
+    """
     known = ENTRY_POINTS[name] if name in ENTRY_POINTS else tuple(STEPS[name].parameters)
     parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
     for parameter in known:

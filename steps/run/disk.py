@@ -1,4 +1,4 @@
-"""A disk that is full, or a folder that may not be written: which one it is, and what to do."""
+"""Errors from a full disk or a folder that may not be written: which one it is, and what to do."""
 
 import errno
 import tempfile
@@ -13,7 +13,7 @@ AGAIN = "then type the same command again: it goes on where it stopped"
 
 
 def trouble(error: BaseException) -> str | None:
-    """What an error, or what caused it, says of a disk, in a line; None where it is about something else."""
+    """What an error, or one of its causes, says about a disk, in one line; None where it is about something else."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in FULL:
             return f"no space is left on the disk of {_place(cause)}: make some, {AGAIN}"
@@ -31,7 +31,7 @@ def trouble(error: BaseException) -> str | None:
             f"the tracking store {store} may not be written: give this user the right to write the file and its "
             "folder, or name another store in MLFLOW_TRACKING_URI"
         )
-    if "No space left on device" in text:  # a tracking server's word
+    if "No space left on device" in text:  # the message of a tracking server
         return f"no space is left on the disk of the tracking server {store}, or of its artifacts: make some, {AGAIN}"
     return None
 
@@ -43,5 +43,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _place(error: OSError) -> str:
-    """What was written; what a write into an open file failed for has no name, and is among the temporary ones."""
+    """The path that could not be written.
+
+    An error of a write into an open file has no path; such files are in the folder for temporary files.
+    """
     return str(error.filename2 or error.filename or Path(tempfile.gettempdir()))

@@ -1,4 +1,4 @@
-"""What a run ran in: versions, machine, lock."""
+"""The environment of a run: package versions, the machine and the lock file."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ def lock_digest() -> str:
 
 @cache
 def beside_the_lock() -> dict[str, str | None]:
-    """Package: its version here, of those of the lock that are installed in another version or not at all.
+    """Packages that are not installed in the version of the lock, {package: installed version, or None where missing}.
 
     Empty in an environment that `mlflow run` has built; with `--env-manager local` anything can be installed.
     """

@@ -1,4 +1,4 @@
-"""git, asked about a folder without anybody being asked for a password."""
+"""Git commands in a folder, run without a prompt for a password."""
 
 import os
 import subprocess
@@ -6,13 +6,13 @@ from pathlib import Path
 
 
 class GitError(Exception):
-    """git that fails, or is not there; in its own words."""
+    """A git command that failed, or git is not installed; the message is git's own."""
 
 
 def ask(folder: Path, *words: str, **environment: str) -> bytes | None:
-    """What git says in a folder; None where it fails, is not there, or the folder is in no clone.
+    """The output of a git command in a folder; None where git fails or is missing, or the folder is in no clone.
 
-    With TABULAR_DEBUG=1 its own words on a failure are printed.
+    With TABULAR_DEBUG=1 git's error message is printed.
     """
     try:
         return tell(folder, *words, **environment)
@@ -23,12 +23,12 @@ def ask(folder: Path, *words: str, **environment: str) -> bytes | None:
 
 
 def tell(folder: Path, *words: str, **environment: str) -> bytes:
-    """As `ask`, for those who have to know that it failed, and why.
+    """The output of a git command in a folder, for callers that have to know that it failed, and why.
 
     Raises
     ------
     GitError
-        With git's own words, in English.
+        With git's own message, in English.
     """
     command = ["git", "-c", f"core.hooksPath={os.devnull}", *words]
     about = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C", **environment}
@@ -43,7 +43,7 @@ def tell(folder: Path, *words: str, **environment: str) -> bytes:
 
 
 def refusal(folder: Path) -> str:
-    """Why git tells nothing of the commit that a folder is of, in a line with a way out; "" where it does."""
+    """Why git cannot tell which commit a folder is at, in one line with a way out; "" where it can."""
     try:
         tell(folder, "rev-parse", "--git-dir")
     except GitError as error:
@@ -58,6 +58,6 @@ def refusal(folder: Path) -> str:
 
 
 def ask_text(folder: Path, *words: str) -> str | None:
-    """As `ask`, as text without what is blank around it."""
+    """As `ask`, decoded and without surrounding whitespace."""
     said = ask(folder, *words)
     return None if said is None else said.decode(errors="replace").strip()

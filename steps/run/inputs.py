@@ -1,4 +1,4 @@
-"""Data sets as inputs of runs: what MLflow's data set columns and searches read."""
+"""Data sets as inputs of runs, for the data set columns and searches of MLflow."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -14,27 +14,27 @@ from tabular.data.datasets import Schema
 def log(
     step: Step, *, name: str, digest: str, source: str, context: str, rows: int, schema: Schema | None = None
 ) -> None:
-    """Log what a step reads as an input of its run.
+    """Log the data set that a step reads as an input of the step's run.
 
-    MLflow's own data set classes want the rows in memory and a sample of them to digest; a data set here has a digest
-    of all its bytes, known before they are read.
+    MLflow's own data set classes need the rows in memory and digest a sample of them. Here the digest is of all bytes,
+    and is known before they are read.
 
     Parameters
     ----------
     step
-        The step under way.
+        The running step.
     name
-        Of the data set: the problem's.
+        Name of the data set: the problem's name.
     digest
-        sha256 of the bytes; MLflow keeps the first 32 letters.
+        sha256 of the data set's bytes in hexadecimal; MLflow keeps the first 32 digits.
     source
-        Where it came from: a path, a URL, a run's artifact.
+        Where the data set came from: a path, a URL, a run's artifact.
     context
         `source`, `training`, `evaluation` or `scoring`.
     rows
-        How many.
+        Number of rows.
     schema
-        Of the columns, where it is known.
+        Schema of the columns, where it is known.
     """
     kind, described = _source(source)
     profile = {"num_rows": rows, **({"num_elements": rows * len(schema.columns)} if schema else {})}
@@ -50,9 +50,10 @@ def log(
 
 
 def log_again(step: Step, entries: Sequence[DatasetInput]) -> None:
-    """Log inputs, once more where a step beside this one has just made the same entry of MLflow's table of data sets.
+    """Log inputs; try again where a concurrent step has just made the same entry in MLflow's table of data sets.
 
-    MLflow looks for the entry and then inserts it; what the database refuses is there at the next look.
+    MLflow looks the entry up and then inserts it. Where the database refuses the insert, the next look-up finds the
+    entry of the other step.
     """
     for attempt in range(5):
         try:
@@ -73,6 +74,6 @@ def _source(source: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _schema(schema: Schema) -> dict[str, list[dict[str, object]]]:
-    # data sets past some hundred columns would not fit MLflow's field of 65,535 letters
+    # MLflow's field holds 65,535 characters, too few for a data set of more than some hundred columns
     columns = [{"type": column.dtype, "name": column.name, "required": True} for column in schema.columns]
     return {"mlflow_colspec": columns[:300]}

@@ -1,4 +1,4 @@
-"""Runs by their ids, and what they hold for later steps: the problem, the chain, the data set."""
+"""Look-up of runs by their ids, and of what they hold for later steps: the problem, the chain, the data set."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,25 @@ if TYPE_CHECKING:
 
 
 def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
-    """A run by the id that a parameter gave; where `step` is given, one of that step that has FINISHED."""
+    """The run whose id a parameter gave; with `step`, a FINISHED run of that step.
+
+    Parameters
+    ----------
+    client
+        Client of the tracking store.
+    run_id
+        The value of the parameter.
+    parameter
+        Name of the parameter, for the error message.
+    step
+        Name of the step that the run has to be of; None: any run. A child of main that shows a reused run is
+        replaced by the reused run.
+
+    Raises
+    ------
+    UserError
+        Where there is no such run, or `step` is given and the run is of another step or not FINISHED.
+    """
     if not run_id:
         raise UserError(f"{parameter}: the id of a run{f' of {step}' if step else ''} is needed, and none was given")
     try:
@@ -43,9 +61,9 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
 
 
 def shown(client: MlflowClient, run_id: str) -> Run | None:
-    """A run that is asked for only to tell of it; a child that was not run again stands for the run that it shows.
+    """A run to report on, or None where it no longer exists; a child that shows a reused run gives the reused run.
 
-    None where it is no longer there: no reason to fail, and for who tells of it to say.
+    A missing run is no error here: the caller reports that it is missing.
     """
     try:
         found = client.get_run(run_id)
@@ -62,7 +80,7 @@ def problem(found: Run, folder: Path) -> Problem:
 
 
 def chain(main: Run, folder: Path) -> dict[str, str]:
-    """Task: the id of the run that did its work, of a run of main."""
+    """The tasks of a run of main, {task: id of the run that did its work}."""
     found: dict[str, str] = artifacts.content(main, artifacts.CHAIN, folder)
     return found
 

@@ -1,4 +1,4 @@
-"""Where things are: this project, the folder that the caller stands in, the problem and data that they name."""
+"""Paths: the project, the folder of the caller, and the problem and data that the caller names."""
 
 import os
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
 DEFAULT_PROBLEM = "breast_cancer"
-# Asked when this module is imported: mlflow.start_run takes the variable away.
+# Read when this module is imported: mlflow.start_run removes the variable.
 UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
-# The parameters of main that set something over the problem's file, and how their text is read.
+# The parameters of main that override a key of the problem: the key's path, and the type of its value.
 OVERRIDES = {
     "data": ("data.source", str),
     "target": ("data.target", str),
@@ -25,9 +25,9 @@ OVERRIDES = {
 
 
 def caller_folder() -> Path:
-    """The folder where `mlflow run` was typed: ours, unless the project is a git clone or another folder.
+    """The folder where `mlflow run` was typed: the project's, unless the project is a git clone or another folder.
 
-    A step is a child of the process that called it, with or without a bash between them.
+    The folder is that of the process that called this one. Between the two there may be a bash.
     """
     import psutil
 
@@ -39,7 +39,7 @@ def caller_folder() -> Path:
 
 
 def effective_problem(arguments: Mapping[str, str]) -> Problem:
-    """The problem that a command line describes: a file of ours or the caller's, or defaults, and what is set over it.
+    """The problem that a command line describes: a problem file of ours or the caller's, or defaults, with overrides.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
 
 
 def set_over(found: Problem, arguments: Mapping[str, str]) -> Problem:
-    """A problem that a run holds, with what the command line sets over it."""
+    """The problem of a run, with the overrides of the command line."""
     overrides = _overrides(arguments)
     if not overrides:
         return found
@@ -71,12 +71,12 @@ def set_over(found: Problem, arguments: Mapping[str, str]) -> Problem:
 
 
 def _overrides(arguments: Mapping[str, str]) -> dict[str, Any]:
-    """Dotted path in the problem: value, of the parameters that are given."""
+    """The overrides that are given, {dotted path in the problem: value}."""
     found = {
         path: _read(name, text, as_) for name, (path, as_) in OVERRIDES.items() if (text := arguments.get(name, ""))
     }
     if "data.source" in found:
-        found["data.sha256"] = None  # of the file that the problem names, not of this one
+        found["data.sha256"] = None  # the problem's sha256 is of the file that the problem names, not of this one
     return found
 
 
@@ -100,24 +100,34 @@ def _problem_file(named: str) -> Path:
 
 
 def _absolute(found: Problem, named: str, given: str) -> Problem:
-    """The problem with a source that means the same file from any folder.
+    """The problem with a data source that means the same file from any folder.
 
-    `named` is its file, or "" for none, and `given` the parameter `data`: what says where the source is.
+    `named` is the problem's file, or "" where there is none, and `given` the parameter `data`. The two tell where the
+    data source was named.
     """
     source = found.data.source
-    # what a file names lies beside it; what the command line names, where it was typed
+    # a path in a problem file is relative to that file; a path on the command line, to the caller's folder
     beside = [] if given or not named else [_problem_file(named).parent]
     where = "data" if given or not named else f"{_problem_file(named)}: data.source"
     return found.model_copy(update={"data": found.data.model_copy(update={"source": table(source, where, *beside)})})
 
 
 def table(source: str, where: str, *beside: Path) -> str:
-    """A table's source that means the same from any folder; a path lies in one of these, where it was typed, or here.
+    """The source of a table, such that it means the same from any folder.
+
+    Parameters
+    ----------
+    source
+        A path, an http(s) URL or `sklearn:NAME`. A path is made absolute.
+    where
+        What named the source; the error message begins with it.
+    beside
+        Folders in which a relative path is looked for first; then come the caller's folder and the project's.
 
     Raises
     ------
     UserError
-        Where there is no such file; it begins with `where` the source was named.
+        Where there is no such file.
     """
     if "://" in source or source.startswith("sklearn:"):
         return source
@@ -136,7 +146,7 @@ def _find(name: str, *beside: Path) -> Path | None:
             path = folder / Path(name).expanduser()
             if path.exists():
                 return path.resolve()
-        except (OSError, RuntimeError):  # a name that no file can have; ~nobody
+        except (OSError, RuntimeError):  # no file can have this name, or it begins with `~` and an unknown user
             return None
     return None
 
@@ -157,7 +167,7 @@ def _read(name: str, text: str, as_: type) -> Any:
 
 
 def cache() -> Path:
-    """Where downloads that have a digest are kept, for all runs."""
+    """The folder that keeps downloads with a known digest, for all runs."""
     import pooch
 
     return Path(pooch.os_cache("tabular"))

@@ -1,6 +1,6 @@
-"""The name of a run: what a person gave stays, and where MLflow has made one up ours takes its place.
+"""The name of a run: a name that a person gave stays, a name that MLflow generated is replaced by ours.
 
-`mlflow run --run-name` sets the name when the run's process has begun already, so that it is to be looked at each time.
+`mlflow run --run-name` sets the name after the run's process has begun, so the name has to be read again each time.
 """
 
 import re
@@ -14,17 +14,17 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.run.tags import PARENT
 
-# Beyond these letters MLflow cuts off the names that it makes up.
+# MLflow cuts the names that it generates off after this many characters.
 MOST_GENERATED = 20
 
 
 def is_given(client: MlflowClient, run: Run) -> bool:
-    """Whether a person gave a run its name: MLflow did not make it up, and the run is none that a run of ours made."""
+    """Whether a person named a run: MLflow did not generate the name, and no entry point of ours made the run."""
     return not is_generated(run.info.run_name or "") and not _is_child(client, run)
 
 
 def is_generated(name: str) -> bool:
-    """Whether a name may be one that MLflow made up, such as `bold-ant-417`, or none at all."""
+    """Whether a name is empty, or may be one that MLflow generated, such as `bold-ant-417`."""
     if not name or re.fullmatch(_pattern(), name):
         return True
     return len(name) == MOST_GENERATED and any(start.startswith(name) for start in _starts())
@@ -42,11 +42,11 @@ def _pattern() -> str:
 
 
 def _is_child(client: MlflowClient, run: Run) -> bool:
-    """Whether an entry point of ours made the run; one below a run of a person's own is that person's."""
+    """Whether an entry point of ours made the run; a run below a person's own run is that person's."""
     parent = run.data.tags.get(PARENT)
     if parent is None:
         return False
     try:
         return MLFLOW_PROJECT_ENTRY_POINT in client.get_run(parent).data.tags
-    except MlflowException:  # it is gone for good
+    except MlflowException:  # the parent was deleted permanently
         return False

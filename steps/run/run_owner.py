@@ -1,4 +1,4 @@
-"""Whose a run is: the user, and the process that answers for it, so that a later one can tell whether it is alive."""
+"""The owner of a run: its user and its process, so that a later process can tell whether the run is still worked on."""
 
 import getpass
 import os
@@ -12,7 +12,7 @@ from steps.run.tags import OWNER_HOST, OWNER_PID, OWNER_STARTED, USER
 
 
 def tags() -> dict[str, str]:
-    """What a run says of its owner, of one that this process makes."""
+    """The owner tags of a run that this process makes."""
     me = identity.me()
     return {
         USER: _user(),
@@ -30,7 +30,7 @@ def _user() -> str:
 
 
 def of(run: Run) -> Process | None:
-    """The process that answers for a run, where it is one of this machine."""
+    """The process that owns a run; None where the run names no owner, or one of another machine."""
     told = run.data.tags
     with suppress(KeyError, ValueError):
         if told[OWNER_HOST] == identity.host():

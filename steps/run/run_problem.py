@@ -1,4 +1,4 @@
-"""The problem that a step is asked about: frozen by main, or by the first step that is started by hand."""
+"""The problem that a step works on: frozen by main, or by the first step that is started by hand."""
 
 import mlflow
 from mlflow.entities import Run
@@ -11,14 +11,15 @@ from tabular.problem import Problem
 
 
 def problem_of(step: Step, earlier: Run | None = None) -> Problem:
-    """The problem of a step: of the run that its parameter names, or a file; else of the earlier run that it works on.
+    """The problem of a step, which is logged with the step's own run.
 
-    It is logged with the step's own run, so that each run says by itself what it was asked.
+    The parameter `problem` names a run that holds the problem, or a file. Without it the problem is that of `earlier`,
+    the run that the step works on. The problem is logged so that each run says by itself what it was asked.
 
     Raises
     ------
     UserError
-        Where the problem given makes another data set of its table than that of the earlier run.
+        Where the given problem would make another data set of its table than the problem of `earlier`.
     """
     before = lookup.problem(earlier, step.folder) if earlier is not None else None
     if before is not None and not step.arguments["problem"]:
@@ -35,7 +36,7 @@ def problem_of(step: Step, earlier: Run | None = None) -> Problem:
 
 
 def asked(step: Step) -> Problem:
-    """The problem that a step's command line names: that of a run, a file, or defaults, with what is set over it."""
+    """The problem that a step's command line names: that of a run, a file's, or defaults, with the overrides."""
     given = step.arguments["problem"]
     if lookup.is_run_id(given):
         run = lookup.run(step.client, given, "problem")
@@ -44,19 +45,19 @@ def asked(step: Step) -> Problem:
 
 
 def freeze(step: Step, problem: Problem) -> None:
-    """Keep the problem with the step's run, at once: other steps read it, and a run that fails has it too."""
+    """Log the problem to the step's run at once: other steps read it, and a run that fails keeps it."""
     mlflow.log_text(problem.to_yaml(), artifacts.PROBLEM)
     step.text(problem.to_yaml(), artifacts.PROBLEM)
     step.log(tags={PROBLEM: problem.name, **problem.tags})
 
 
 def _made_of_table(problem: Problem) -> tuple[dict, dict]:
-    """What a problem makes of a table, wherever the table lies."""
+    """The parts of a problem that decide what it makes of a table; where the table is does not count."""
     return problem.data.model_dump(exclude={"source", "sha256"}), problem.split.model_dump()
 
 
 def model_of(step: Step, problem: Problem) -> str:
-    """The name of the problem's model that the parameter `model` asks for; notes the source of its estimator."""
+    """The name of the model that the parameter `model` asks for; records the source digest of its estimator."""
     name = step.arguments["model"]
     if name not in problem.models:
         known = ", ".join(problem.models)
@@ -67,5 +68,5 @@ def model_of(step: Step, problem: Problem) -> str:
 
 
 def model_tags(problem: Problem, name: str) -> dict[str, str]:
-    """Which of the problem's models a run is about, and its family: the estimator's class."""
+    """Tags for the model that a run is about: its name in the problem, and its family, the estimator's class."""
     return {MODEL: name, MODEL_FAMILY: problem.models[name].estimator.rpartition(".")[2]}

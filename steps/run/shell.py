@@ -1,4 +1,4 @@
-"""The shell around every step: its command line, its run, its errors, its end."""
+"""The shell around every step: it reads the command line, starts and ends the run, and reports errors."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
 
-# What MLflow says of its own on stdout and stderr would drown what the steps say; its warnings stay.
+# MLflow's own messages on stdout and stderr would drown those of the steps; its warnings stay.
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "1")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
@@ -32,31 +32,31 @@ STARTED = time.perf_counter()
 
 
 class Key(Protocol):
-    """The digest of all that decides a step's result: its parts, and the tags by which the run is found again."""
+    """A step's key: the parts that decide the step's result, and the tags by which reuse finds its run."""
 
     @property
     def parts(self) -> Mapping[str, str]:
-        """By names that a person understands."""
+        """The parts of the key, by names that a person understands."""
 
     @property
     def tags(self) -> dict[str, str]:
-        """Of the run."""
+        """The tags that the run gets."""
 
 
 def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> NoReturn:
-    """Run a step as a process of its own: adopt or start its run, do its work, end it, exit with 0 or 1.
+    """Run a step as a process of its own: adopt or start its run, do its work, end the run, exit with 0 or 1.
 
-    A `UserError` is one line on stderr, the run's reason and its end as FAILED; so is anything else that goes wrong,
-    with the traceback where TABULAR_DEBUG=1.
+    A `UserError` gives one line on stderr, the same line as the run's reason, and the status FAILED. So does any other
+    error. With TABULAR_DEBUG=1 the traceback is printed as well.
 
     Parameters
     ----------
     name
-        The entry point.
+        Name of the entry point.
     body
-        Its work.
+        The work of the step.
     key_of
-        Gives the key of the step once it has done its work; None where it has none.
+        Returns the key of the step once its work is done; None where the step has no key.
     """
     quiet()
     active = _begin(name)
@@ -66,7 +66,7 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
     except Exception as error:
         lifecycle.commit_exit()
         reason = explain(error)
-        if not getattr(error, "said", False):  # a step of the chain may have said it on this terminal
+        if not getattr(error, "said", False):  # a failed step may have printed it already
             fail(reason, error)
         _end_failed(MlflowClient(), active.info.run_id, reason)
         sys.exit(1)
@@ -79,10 +79,10 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
 
 
 def _begin(name: str) -> mlflow.ActiveRun:
-    """Adopt the run that `mlflow run` has made, or start one; where the store gives none, say so and exit."""
+    """Adopt the run that `mlflow run` has made, or start one; where the store gives no run, print why and exit."""
     try:
         _check_store()
-        # `mlflow run` says so itself; a step started as `python -m` is asked for by its entry point as well
+        # `mlflow run` sets this tag itself; a step started as `python -m` is searched for by it as well
         with lifecycle.uninterrupted():
             active = mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: name, **run_owner.tags()})
             lifecycle.answer_for(active.info.run_id, termination.end)
@@ -95,7 +95,7 @@ def _begin(name: str) -> mlflow.ActiveRun:
 def _run_body(
     name: str, active: mlflow.ActiveRun, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]
 ) -> None:
-    """Do the step's work in a folder of its own, say what it did, log the seconds that it took."""
+    """Do the step's work in a folder of its own, print what the step did, log the seconds that it took."""
     client, run_id = MlflowClient(), active.info.run_id
     with lifecycle.folder() as folder:
         arguments = cli.parse(name, sys.argv[1:])
@@ -108,7 +108,7 @@ def _run_body(
 
 
 def work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
-    """The step's own work, and what its run then says of it: tree, artifacts, key."""
+    """Do the step's work; log the source tree before it, and the artifacts and the key after it."""
     _log_tree(step)
     body(step)
     key = key_of(step)
@@ -117,15 +117,15 @@ def work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key 
     tags = artifacts.record(step)
     step.upload_artifacts()
     given = {name: value for name, value in step.arguments.items() if value}
-    # a repetition ended where the earlier run did, whatever its problem says: it stands for no work but that one's
+    # a replay ends where the earlier run ended, whatever its problem says: it gets no key, so that it is not reused
     found_by = key.tags if key is not None and not step.arguments.get("replays") else {}
     step.log(tags={**tags, ARGUMENTS: json.dumps(given), **found_by})
 
 
 def _log_tree(step: Step) -> None:
-    """Which tree ran: its commit's, or the changes over it as a patch; and in what, on which machine.
+    """Log which source tree ran, as a commit or a patch over it, in which environment and on which machine.
 
-    Main says it for the steps that it starts.
+    Main logs this for the steps that it starts.
     """
     if step.name != "main" and PARENT in step.client.get_run(step.run_id).data.tags:
         return
@@ -133,7 +133,7 @@ def _log_tree(step: Step) -> None:
     tree = working_tree.changes(step.folder)
     if tree.patch is not None:
         shutil.copy(tree.patch, step.artifacts)
-        mlflow.log_artifact(str(tree.patch))  # at once: the run may not live to upload it
+        mlflow.log_artifact(str(tree.patch))  # at once: the run may be killed before the upload
     tags = {TREE: tree.state, LOCK: environment.lock_digest()}
     if tree.missing:
         missing = "; ".join(tree.missing)
@@ -144,23 +144,23 @@ def _log_tree(step: Step) -> None:
 
 
 def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:
-    """What a step started by hand did; in a chain, main says it."""
+    """Print what a step started by hand did; in a chain, main prints it."""
     tags = client.get_run(run_id).data.tags
     if PARENT not in tags and name != "main":
         print(f"tabular  {name} {run_id}: {tags[SUMMARY]}", flush=True)
 
 
 def quiet() -> None:
-    """Leave the terminal to what the steps say of their work."""
+    """Silence the logs and warnings of libraries, so that the terminal shows what the steps print."""
     import logging
 
     # the one handler of MLflow's loggers writes INFO for each run, environment and model
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # it warns for each model logged that uv's environments hold no pip to pin
+    # this logger warns for each logged model that uv's environments hold no pip to pin
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     if os.environ.get("TABULAR_DEBUG") != "1":
-        # it logs a traceback of each error of the database, and then raises it; `explain` has a line for that
+        # this logger writes the traceback of each database error, which is then raised; `explain` has a line for it
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore")
 
@@ -168,7 +168,7 @@ def quiet() -> None:
 def explain(error: BaseException) -> str:
     """What went wrong, in one line."""
     if isinstance(error, UserError):
-        return " ".join(str(error).splitlines())  # a name in it may hold a line's end
+        return " ".join(str(error).splitlines())  # a name in the message may hold a line break
     trouble = disk.trouble(error)
     if trouble is not None:
         return trouble
@@ -176,7 +176,7 @@ def explain(error: BaseException) -> str:
 
 
 def fail(reason: str, error: BaseException) -> None:
-    """Say on stderr why the step ends."""
+    """Print on stderr why the step ends."""
     if os.environ.get("TABULAR_DEBUG") == "1":
         traceback.print_exception(error)
     sys.stdout.flush()
@@ -184,7 +184,7 @@ def fail(reason: str, error: BaseException) -> None:
 
 
 def _end_failed(client: MlflowClient, run_id: str, reason: str) -> None:
-    """Leave the reason in the run, and end it; where the store takes neither, that is no second error to report."""
+    """Write the reason to the run and end the run as FAILED; a store that refuses is no second error to report."""
     with suppress(Exception):
         client.set_tag(run_id, REASON, reason[:5000])
         if not client.get_run(run_id).data.tags.get(NOTE):
@@ -194,7 +194,7 @@ def _end_failed(client: MlflowClient, run_id: str, reason: str) -> None:
 
 
 def _check_store() -> None:
-    """A relative sqlite path means another file in the folder of a git clone than in the caller's."""
+    """Refuse a relative sqlite path: in the folder of a git clone it means another file than in the caller's folder."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     parts = urlsplit(uri)
     if not (parts.scheme.startswith("sqlite") and parts.path.startswith("/") and not parts.path.startswith("//")):

@@ -1,6 +1,6 @@
-"""What the source of a step means: the static closure of its imports within this repository, module by module.
+"""Source digests of a step: digests of all modules of this repository that the step imports, found statically.
 
-A module counts by its syntax tree, so that neither its format nor a comment or docstring of it makes a difference.
+A module is digested by its syntax tree, so that its format, comments and docstrings make no difference.
 """
 
 import ast
@@ -15,8 +15,8 @@ from typing import Any
 from steps import PROJECT
 from tabular.digests import of_file
 
-# The modules and packages that cannot change a step's result, and why. No step's key holds them, nor what is imported
-# through them alone. tests/pipeline/test_machinery.py holds this to be true: every step is run without any of them.
+# The modules and packages that cannot change a step's result, and why. No step's key holds them, nor modules that are
+# imported through them alone. tests/pipeline/test_machinery.py checks this: it runs every step without any of them.
 MACHINERY = {
     "steps.__main__": "begins the process, and imports the step's own module by its name",
     "steps.chain": "what is run again, and in which process; what it makes of a step's parts is the key itself",
@@ -35,27 +35,27 @@ MACHINERY = {
     "steps.run.termination": "marks runs that were killed, which stand for no work",
     "steps.run.thread_budget": "how many threads; same key, same bits with any number of them",
 }
-# Models carry a copy of this file, and its digest: of it every byte counts.
+# Logged models carry a copy of this file and its digest, so that every byte of the file counts.
 BY_BYTES = ("steps/model/served.py",)
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def files(*roots: str, without: Collection[str] = ()) -> list[Path]:
-    """The files of this repository that these modules import, directly or through each other, themselves included.
+    """The files of this repository that these modules import, directly or indirectly, their own files included.
 
-    Imports inside functions count, and a package's `__init__.py` with each of its modules.
+    Imports inside functions count, and a package's `__init__.py` counts with each of its modules.
 
     Parameters
     ----------
     roots
-        Modules by their full names, such as `steps.train`. Those that are not of this repository are passed over.
+        Modules by their full names, such as `steps.train`. Modules outside this repository are passed over.
     without
         Modules and packages that are left out, with what is imported through them alone.
 
     Returns
     -------
     list of Path
-        In order of their paths.
+        Sorted by path.
     """
     found: set[Path] = set()
     pending = list(roots)
@@ -70,34 +70,34 @@ def files(*roots: str, without: Collection[str] = ()) -> list[Path]:
                 new = set(_imported(path)) - seen
                 seen |= new
                 pending += new
-    # what lies beside a module under its name is part of it
+    # an HTML page beside a module, with the same name, is part of the module
     pages = [page for path in found if (page := path.with_suffix(".html")).is_file()]
     return sorted([*found, *pages])
 
 
 def of_step(step: str) -> list[Path]:
-    """The files that can change a step's result: all that its process can load but for `MACHINERY`."""
+    """The files that can change a step's result: all that its process can load except `MACHINERY`."""
     return files(f"steps.{step}", without=MACHINERY)
 
 
 def digests(step: str) -> dict[str, str]:
-    """Module: the digest of what it means, of all that can change a step's result."""
+    """The digests of all files that can change a step's result, {path in the repository: sha256}."""
     return _digests(of_step(step))
 
 
 def is_unchanged(source: Mapping[str, str]) -> bool:
-    """Whether the files of `digests` mean what they did."""
+    """Whether the files that `digests` listed still have the same digests."""
     paths = {name: PROJECT / name for name in source}
     return all(path.is_file() and _digest(name, path) == source[name] for name, path in paths.items())
 
 
 def of_module(module: str) -> dict[str, str]:
-    """As `digests`, of one module and all that it imports; empty where it is not of this repository."""
+    """As `digests`, for one module and all that it imports; empty where it is not of this repository."""
     return _digests(files(module))
 
 
 def of_estimator(path: str) -> dict[str, str]:
-    """Module: the digest of an estimator's own code, where that is not installed from a package index.
+    """The digests of an estimator's own code, {file: sha256}, where it is not installed from a package index.
 
     Parameters
     ----------
@@ -107,16 +107,16 @@ def of_estimator(path: str) -> dict[str, str]:
     Returns
     -------
     dict
-        What it imports of this repository, by what that means; or the files of its package, where these lie neither
-        here nor among the installed packages, as those of an editable installation, by their bytes, which they may
-        read; else nothing.
+        For a module of this repository: the digests of its file and of all that it imports here, as in `digests`.
+        For a package that is neither here nor among the installed packages, such as an editable installation: the
+        digests of its files by their bytes, since its code may read them. Else empty.
     """
     module = path.rpartition(".")[0]
     return of_module(module) or {name: of_file(file) for name, file in _outside(module.partition(".")[0])}
 
 
 def _lies_in(module: str, modules: Collection[str]) -> bool:
-    """Whether a module is one of these, or in a package that is."""
+    """Whether a module is one of `modules`, or in a package that is."""
     parts = module.split(".")
     return any(".".join(parts[:depth]) in modules for depth in range(1, len(parts) + 1))
 
@@ -133,11 +133,11 @@ def _digest(name: str, path: Path) -> str:
 
 
 def _outside(package: str) -> Iterator[tuple[str, Path]]:
-    """The Python files of a package that is neither of this repository nor installed, by names without a machine."""
+    """The Python files of a package that is neither here nor installed, by names that are the same on every machine."""
     try:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
-        return  # its import fails, and says so
+        return  # the step's import of it fails with a message of its own
     if spec is None:
         return
     installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")]
@@ -149,7 +149,7 @@ def _outside(package: str) -> Iterator[tuple[str, Path]]:
 
 
 def _files_of(module: str) -> list[Path]:
-    """A module's file and the `__init__.py` of the packages above it; none where it is not of this repository."""
+    """A module's file and the `__init__.py` of the packages above it; empty where it is not of this repository."""
     parts = module.split(".")
     if not all(part.isidentifier() for part in parts):
         return []
@@ -174,13 +174,13 @@ def _imported(path: Path) -> Iterator[str]:
 
 @cache  # the closures of the steps share most of their files
 def _meaning(source: bytes) -> tuple[str, list[tuple[int, str, str]]]:
-    """The digest of a module's syntax tree without docstrings; and the level, module and name of each of its imports.
+    """The digest of a module's syntax tree without docstrings, and its imports as (level, module, name).
 
-    `ast.dump` and `ast.walk` would give the same in three times the time, which each step takes.
+    `ast.dump` and `ast.walk` would give the same in three times the time, and each step spends this time.
     """
     try:
         tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # its import fails, and says so
+    except (SyntaxError, ValueError):  # the step's import of it fails with a message of its own
         return hashlib.sha256(source).hexdigest(), []
     words, imports = [], []
     pending: list[Any] = [tree]

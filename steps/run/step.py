@@ -1,4 +1,4 @@
-"""A step under way: its arguments, its run, and what it logs and leaves there."""
+"""A running step: its arguments, its run, and what it logs and writes as artifacts."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ MOST_A_BATCH = 100
 
 @dataclass(frozen=True)
 class Step:
-    """A step under way: its arguments, its run, and a folder of its own that is gone when it ends."""
+    """A running step: its arguments, its run, and a temporary folder of its own, removed when the step ends."""
 
     name: str
     arguments: Mapping[str, str]
@@ -27,14 +27,14 @@ class Step:
     experiment_id: str
     folder: Path
     client: MlflowClient
-    names: list[str] = field(default_factory=list)  # that it has given its run
+    names: list[str] = field(default_factory=list)  # the names that the step has given its run
     tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
-    # import path: `source_digest.of_estimator`, taken before it was loaded
+    # import path of an estimator: its `source_digest.of_estimator`, taken before the estimator was loaded
     estimators: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def artifacts(self) -> Path:
-        """Where the step puts what its run is to hold; it is logged when the step has done its work."""
+        """The folder for the step's artifacts, which is uploaded when the step has done its work."""
         place = self.folder / "artifacts"
         place.mkdir(exist_ok=True)
         return place
@@ -46,42 +46,42 @@ class Step:
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, object] | None = None,
     ) -> None:
-        """Log to the step's run in one batch."""
+        """Log parameters, metrics and tags to the step's run."""
         log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
 
     def text(self, content: str, name: str) -> None:
-        """Leave a text as an artifact."""
+        """Write a text as an artifact."""
         path = self.artifacts / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content, encoding="utf-8")
 
     def json(self, content: Any, name: str) -> None:
-        """Leave plain values as an artifact."""
+        """Write plain values as a JSON artifact."""
         self.text(json.dumps(content, indent=1, ensure_ascii=False, default=_plain), name)
 
     def table(self, columns: Mapping[str, list], name: str) -> None:
-        """Leave a table, which MLflow's UI shows as one; `columns` are name: values.
+        """Write a table as an artifact that MLflow's UI shows as a table; `columns` are {name: values}.
 
-        As `mlflow.log_table` writes it, which imports pandas and asks the store what is there already.
+        The format is that of `mlflow.log_table`, which imports pandas and asks the store what is there already.
         """
         rows = [[_finite(value) for value in row] for row in zip(*columns.values(), strict=True)]
         self.json({"columns": list(columns), "data": rows}, name)
         self.tables.append(name)
 
     def name_run(self, title: str) -> None:
-        """Give the run a name, where no person has given it one."""
+        """Give the run a name, unless a person has given it one."""
         run = self.client.get_run(self.run_id)
         if run.info.run_name in self.names or not run_name.is_given(self.client, run):
             self.names.append(title[:250])
             self.log(tags={RUN_NAME: title[:250]})
 
     def finish(self, title: str, summary: str, note: str) -> None:
-        """Give the run its name, the line that main prints of it, and the note that says what it did."""
+        """Give the run its name, its summary (the line that main prints) and its note, which says what the step did."""
         self.name_run(title)
         self.log(tags={SUMMARY: summary, NOTE: note})
 
     def upload_artifacts(self) -> None:
-        """Log all that the step has left in `artifacts`."""
+        """Upload all files in `artifacts` to the run."""
         mlflow.log_artifacts(str(self.artifacts))
         tables = [{"path": name, "type": "table"} for name in self.tables]
         self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)} if tables else {})
@@ -93,12 +93,12 @@ def describe(params: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy as JSON can hold it."""
+    """A numpy scalar as a value that JSON can hold."""
     return _finite(value.item())
 
 
 def _finite(value: Any) -> Any:
-    """A number as JSON can hold it: what is none is null."""
+    """A value as JSON can hold it: NaN and infinite numbers become None."""
     return None if isinstance(value, float) and not -float("inf") < value < float("inf") else value
 
 
@@ -110,7 +110,7 @@ def log(
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> None:
-    """Log parameters, metrics and tags to a run, in batches of as many as a tracking server takes of each."""
+    """Log parameters, metrics and tags to a run, in batches of as many of each as a tracking server accepts."""
     now = mlflow.utils.time.get_current_time_millis()
     pending = [Param(name, str(value)) for name, value in (params or {}).items()]
     measured = [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]

@@ -1,4 +1,4 @@
-"""What a person sees while the chain runs: a line a step, a bar for trials, tables."""
+"""Terminal output of a chain: a line for each step, a progress bar for trials, tables."""
 
 import shutil
 import sys
@@ -8,13 +8,16 @@ from typing import Any
 
 
 def say(text: str = "") -> None:
-    """A line on stdout, at once: other processes write there too, and may have left a bar in its place."""
+    """Print a line on stdout at once.
+
+    Other processes write to the same terminal; a progress bar that one has left there is overwritten.
+    """
     start = "\r\x1b[K" if sys.stdout.isatty() else ""
     print(f"{start}{text}", flush=True)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same keys as aligned text, numbers to four places."""
+    """Rows with the same keys as aligned text; floats with four decimals."""
     header = list(rows[0])
     cells = [[cell(row[name]) for name in header] for row in rows]
     widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(header)]
@@ -28,7 +31,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def fitting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The first of the keys of rows whose `table` fits the terminal; where there is none, 160 letters."""
+    """The first keys of rows, as many columns of `table` as fit the terminal, or 160 characters where there is none."""
     width = shutil.get_terminal_size((160, 24)).columns
     found, used = [], 0
     for name in rows[0]:
@@ -40,13 +43,13 @@ def fitting(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of the same keys as a table of a run's note."""
+    """Rows with the same keys as a Markdown table, for a run's note."""
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([cell(value) for value in row.values()] for row in rows)]
     return "\n".join("| " + " | ".join(text.replace("|", "\\|") for text in line) + " |" for line in lines)
 
 
 class Progress:
-    """Counts trials: a bar where there is a terminal, else a line now and then."""
+    """A count of ended trials: a progress bar where there is a terminal, else a line now and then."""
 
     def __init__(self, total: int, title: str, unit: str) -> None:
         self._total, self._title, self._unit = total, title, unit
@@ -59,7 +62,7 @@ class Progress:
             self._bar = tqdm(total=total, desc=f"  {title}", unit="trial", leave=False)
 
     def score(self, value: float | None, *, greater_is_better: bool) -> None:
-        """One trial has ended with this score, or has failed."""
+        """Count a trial that has ended; `value` is its score, or None where it failed or was pruned."""
         self._done += 1
         if value is not None and (self._best is None or (value > self._best) == greater_is_better):
             self._best = value
@@ -71,14 +74,14 @@ class Progress:
             say(f"  {self._title}: {self._done} of {self._total} trials, {best}")
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar is not None:
             self._bar.close()
 
 
 @contextmanager
 def progress(total: int, title: str, unit: str) -> Iterator[Progress]:
-    """A `Progress` that is closed whatever happens."""
+    """A `Progress` that is closed in any case."""
     bar = Progress(total, title, unit)
     try:
         yield bar
@@ -87,7 +90,10 @@ def progress(total: int, title: str, unit: str) -> Iterator[Progress]:
 
 
 def rows_done(total: int, title: str) -> Any:
-    """A bar for rows, to be entered and told of each batch; none where there is no terminal or it takes a moment."""
+    """A progress bar for rows: a context manager, to be updated with the number of rows of each batch.
+
+    Nothing is shown where there is no terminal, or in the first half second.
+    """
     from tqdm import tqdm
 
     return tqdm(total=total, desc=f"  {title}", unit="rows", unit_scale=True, leave=False, delay=0.5, disable=None)

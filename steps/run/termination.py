@@ -1,9 +1,9 @@
-"""The mark of a run that was ended before its time: KILLED, with the reason.
+"""The mark of a run that was ended early: the status KILLED, and the reason.
 
     python -m steps.run.termination RUN_ID PID:STARTED REASON
 
-waits for a process, the `mlflow run` that writes FAILED over main's KILLED, and marks the run again once that one has
-ended or written. It is started detached, since it outlives all others.
+marks a run again after its `mlflow run` process, which writes FAILED over main's KILLED: the command waits until that
+process has written or ended. It is started detached, since it outlives all other processes of the chain.
 """
 
 import sys
@@ -20,13 +20,13 @@ from steps.run.tags import NOTE, REASON
 
 KILLED, RUNNING = "KILLED", "RUNNING"
 STOPPED = "stopped with the chain that it belongs to"
-# A caller that goes on living (a notebook) has written long before.
+# Where the caller goes on living (a notebook), it has written FAILED long before this time is over.
 MOST_SECONDS = 30.0
 MOST_RUNS = 1000
 
 
 def mark(run_id: str, reason: str) -> None:
-    """Mark a run KILLED, and say why where that is not said yet."""
+    """Mark a run KILLED, with the reason unless the run has one already."""
     client = MlflowClient()
     run = client.get_run(run_id)
     if REASON not in run.data.tags:
@@ -35,10 +35,10 @@ def mark(run_id: str, reason: str) -> None:
 
 
 def end(run_id: str, reason: str, *, is_step: bool) -> None:
-    """Mark the run of this process, which is about to exit, and close all others that it answers for.
+    """Mark the run of this process, which is about to exit, and close all other runs that this process owns.
 
-    A step's reason is only a note: main takes a tag for what the step has said on the terminal. Where main has marked
-    the step's run already, its word stands.
+    A step's reason goes into its note only: main takes the reason's tag to mean that the step has printed the reason on
+    the terminal. Where main has marked the step's run already, main's reason stands.
     """
     client = MlflowClient()
     run = client.get_run(run_id)
@@ -51,21 +51,21 @@ def end(run_id: str, reason: str, *, is_step: bool) -> None:
 
 
 def close(client: MlflowClient, experiment_id: str, *, mine: bool = False) -> list[tuple[Run, Process]]:
-    """Mark KILLED what is RUNNING in an experiment and has a dead process of this machine for its owner.
+    """Mark KILLED all runs of an experiment that are RUNNING and whose owner is a dead process of this machine.
 
     Parameters
     ----------
     client
-        Of the store.
+        Client of the tracking store.
     experiment_id
-        Where to look.
+        The experiment to search.
     mine
-        Whether this process is as good as dead.
+        Whether to close the runs of this process as well, because it is about to exit.
 
     Returns
     -------
     list
-        The runs that were closed, with their owners.
+        The closed runs with their owners.
     """
     me = identity.me()
     closed = []
@@ -74,7 +74,7 @@ def close(client: MlflowClient, experiment_id: str, *, mine: bool = False) -> li
         is_mine = mine and owner is not None and owner.pid == me.pid and owner.is_alive()
         if owner is None or (owner.is_alive() and not is_mine):
             continue
-        # it may have ended well between the search and its process's exit
+        # the run may have FINISHED between the search and the exit of its process
         if client.get_run(run.info.run_id).info.status == RUNNING:
             mark(run.info.run_id, STOPPED if is_mine else f"its process ({owner.pid}) was killed")
             closed.append((run, owner))
@@ -82,12 +82,12 @@ def close(client: MlflowClient, experiment_id: str, *, mine: bool = False) -> li
 
 
 def running(client: MlflowClient, experiment_id: str) -> list[Run]:
-    """The runs of an experiment that say that they are being worked on."""
+    """The runs of an experiment that have the status RUNNING."""
     return client.search_runs([experiment_id], f"attributes.status = '{RUNNING}'", max_results=MOST_RUNS)
 
 
 def mark_again(run_id: str, caller: Process, reason: str) -> None:
-    """Mark a run KILLED after its caller has written what it writes."""
+    """Mark a run KILLED once its caller has ended or written FAILED, at the latest after `MOST_SECONDS`."""
     client = MlflowClient()
     until = time.monotonic() + MOST_SECONDS
     while caller.is_alive() and time.monotonic() < until and client.get_run(run_id).info.status != "FAILED":

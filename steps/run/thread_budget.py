@@ -1,28 +1,30 @@
-"""How many threads a step may use: what main gives it in a file, else as many as there are cores."""
+"""The thread budget of a step: the number of threads that main writes into a file, else the number of cores."""
 
 import time
 from pathlib import Path
 
 
 def cores() -> int:
-    """How many cores this process may use: a container's limit and the process's own affinity count."""
+    """The number of cores that this process may use, within a container's limit and the process's CPU affinity."""
     import joblib
 
     return joblib.cpu_count()
 
 
 def threads(share: str) -> int:
-    """How many threads a step may use at this moment; `share` is the file in which main says so, "" where none does."""
+    """The number of threads a step may use now; `share` is the file in which main writes it, or "" outside a chain."""
     return int(Path(share).read_text()) if share else cores()
 
 
 def wait(share: str) -> bool:
-    """Wait until main lets the step begin: it starts steps early, so that they import while they would wait.
+    """Wait until main lets the step begin, by writing the file `share`.
+
+    Main starts steps early, so that they import modules while they wait for their inputs.
 
     Returns
     -------
     bool
-        Whether it had to wait.
+        Whether the step had to wait.
     """
     if not share or Path(share).exists():
         return False

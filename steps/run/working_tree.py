@@ -1,4 +1,4 @@
-"""The project's working tree: what it has over its commit, as a patch, and what git does not tell of it."""
+"""The project's working tree: its changes since the commit, as a patch, and what the patch cannot hold."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,13 +12,13 @@ from tabular.errors import first_line
 
 PATCH = "changes.patch"
 MOST_OF_A_PATCH = 5_000_000
-# Submodules count, whatever the user has set.
+# Changes in submodules count, whatever the user's git configuration says.
 ALL = "--ignore-submodules=none"
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What the project's tree is over its commit; `missing` says what of that is not known, or in no patch."""
+    """The state of the project's tree compared with its commit; `missing` lists what is unknown or not in the patch."""
 
     state: Literal["clean", "changed", "unknown"]
     patch: Path | None = None
@@ -26,9 +26,10 @@ class Tree:
 
 
 def changes(folder: Path) -> Tree:
-    """What the tree has over its commit, untracked files included, with the patch of it in `folder`.
+    """The changes of the tree since its commit, untracked files included; the patch is written into `folder`.
 
-    Left out: what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of their own.
+    The patch leaves out what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of
+    their own.
     """
     refused = git.refusal(PROJECT)
     if refused:
@@ -43,7 +44,7 @@ def _changes(folder: Path) -> Tree:
     status = git.tell(PROJECT, "status", "--porcelain=v2", "-z", ALL).decode(errors="surrogateescape")
     if not status:
         return Tree("clean")
-    # an index and a store of objects of our own: the caller's stay as they are
+    # an index and an object store of our own, so that the caller's stay as they are
     objects = git.ask_text(PROJECT, "rev-parse", "--git-path", "objects") or ""
     apart = {
         "GIT_INDEX_FILE": str(folder / "index"),
@@ -55,21 +56,21 @@ def _changes(folder: Path) -> Tree:
     git.tell(PROJECT, "add", "--update", **apart)
     small, missing = _untracked()
     if small and git.ask(PROJECT, "add", "--", *small, **apart) is None:
-        for name in small:  # one that git refuses takes the others with it
+        for name in small:  # a file that git refuses makes `git add` refuse all
             if git.ask(PROJECT, "add", "--", name, **apart) is None:
                 missing.append(f"{name} (git refuses it)")
     patch = folder / PATCH
-    # not `git diff`, which writes as the user has set it up: without prefixes, through a converter of their own
+    # not `git diff`, which follows the user's configuration: it may leave out prefixes or call a converter
     patch.write_bytes(git.tell(PROJECT, "diff-index", "--patch", "--binary", "--cached", ALL, "HEAD", **apart))
     return Tree("changed", patch, (*_in_submodules(status), *missing))
 
 
 def _untracked() -> tuple[list[str], list[str]]:
-    """The untracked files that a patch is to hold, and those that it is not, with the reasons."""
+    """The untracked files for the patch, and those that it leaves out, with the reasons."""
     listed = git.tell(PROJECT, "ls-files", "--others", "--exclude-standard", "-z").decode(errors="surrogateescape")
     small, missing = [], []
     for name in filter(None, listed.split("\0")):
-        if name.endswith("/"):  # git lists no folder but such a one, and would add it by its commit's name alone
+        if name.endswith("/"):  # a nested repository, of which git would add only the commit id
             missing.append(f"{name} (a repository of its own)")
         elif _is_small(PROJECT / name):
             small.append(name)
@@ -79,15 +80,15 @@ def _untracked() -> tuple[list[str], list[str]]:
 
 
 def _in_submodules(status: str) -> Iterator[str]:
-    """The submodules that are changed within, of which git's patch says nothing."""
+    """The submodules with changes inside, which git's patch leaves out."""
     for line in status.split("\0"):
-        fields = line.split(" ", 9 if line.startswith("2 ") else 8)  # one that was renamed has a field more
+        fields = line.split(" ", 9 if line.startswith("2 ") else 8)  # a renamed entry has one field more
         if fields[0] in ("1", "2") and fields[2][0] == "S" and fields[2][2:] != "..":
             yield f"{fields[-1]} (a submodule, with changes of its own)"
 
 
 def _is_small(path: Path) -> bool:
-    """Whether a file is no larger than a patch is to be; an editor's lock is a link to nowhere."""
+    """Whether a file is small enough for a patch; a symbolic link is (an editor's lock is a link to nowhere)."""
     with suppress(OSError):
         return path.is_symlink() or path.stat().st_size <= MOST_OF_A_PATCH
-    return True  # it has gone meanwhile, and git says so
+    return True  # the file has gone meanwhile, and git reports it
