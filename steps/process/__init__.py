@@ -1,1 +1,1 @@
-"""Processes: which is which, their beginning and end, forks with what they need in memory. Knows nothing of MLflow."""
+"""Processes: their identity, beginning and end, the fork server and the process pool. Knows nothing of MLflow."""

@@ -1,11 +1,12 @@
-"""Steps without the seconds of their imports: a process that has imported what they need, and forks for each of them.
+"""The fork server: a process that has imported what the steps need, and forks a worker for each step.
 
-Start-up is the cost of a small chain: every step imports MLflow, scikit-learn and more, and works for a second or two.
-Main forks the fork server when it has imported MLflow itself; once a step has to run, the server goes on importing,
-other people's packages only. `mlflow run` starts each step's process as ever, in its environment; that process hands
-its words, environment and terminal to the server, which forks a worker for them, and passes the worker's exit status
-on. In the worker the modules of this repository are loaded anew from their files. Where there is no fork server (a
-step started by hand, another environment, a system that is not Linux), a step imports for itself.
+It saves the steps the seconds of their imports. Start-up is the cost of a small chain: every step imports MLflow,
+scikit-learn and more, and works for a second or two. Main forks the fork server when main has imported MLflow. Once a
+step has to run, the server goes on importing, other people's packages only. `mlflow run` starts each step's process as
+ever, in its environment; that process hands its words, environment and terminal to the server, which forks a worker for
+them, and passes the worker's exit status on. In the worker the modules of this repository are loaded anew from their
+files. Where there is no fork server (a step started by hand, another environment, a system that is not Linux), a step
+does its own imports.
 """
 
 import importlib
@@ -25,10 +26,10 @@ from typing import Any, NoReturn
 
 from steps.process import identity, lifecycle
 
-# Where main's fork server listens, for the steps that main starts.
+# The environment variable with the address of main's fork server, for the steps that main starts.
 ADDRESS = "TABULAR_FORK_SERVER"
-# What a step's work imports, in the order in which the steps of a chain need it: a step is forked when its modules and
-# those before them are there.
+# The modules that each step imports, in the order in which the steps of a chain need them. A step is forked when its
+# modules, and those of the steps before it, have been imported.
 MODULES: Mapping[str, tuple[str, ...]] = {
     "etl": ("pyarrow.parquet", "pyarrow.csv", "pyarrow.compute", "pandas"),
     "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
@@ -42,7 +43,7 @@ MOST_WORDS = 1_000_000
 
 @dataclass
 class _Main:
-    """Main's end of its fork server, where it has one."""
+    """Main's connection to its fork server, where main has one."""
 
     control: socket.socket | None = None
     pid: int = 0
@@ -52,9 +53,9 @@ _MAIN = _Main()
 
 
 def fork() -> None:
-    """Fork a fork server off this process, which has started no thread that holds a lock, and opened no store.
+    """Fork a fork server off this process, which must have started no thread that holds a lock, and opened no store.
 
-    There is none where the system is not Linux: elsewhere libraries do not survive a fork.
+    Nothing is forked where the system is not Linux: elsewhere libraries do not survive a fork.
     """
     if sys.platform != "linux":
         return
@@ -74,18 +75,21 @@ def fork() -> None:
 
 
 def warm(folder: Path) -> None:
-    """Let the fork server import what the steps need, and take the orders of those that are started from now on."""
+    """Let the fork server import what the steps need, and serve the steps that are started from now on.
+
+    The server listens on a socket in `folder`.
+    """
     if _MAIN.control is None or ADDRESS in os.environ:
         return
     address = str(folder / "fork_server")
-    with suppress(OSError):  # it has died: the steps import for themselves
+    with suppress(OSError):  # the fork server has died: the steps do their own imports
         _MAIN.control.sendall(address.encode())
         if _MAIN.control.recv(1):
             os.environ[ADDRESS] = address
 
 
 def close() -> None:
-    """End the fork server; its workers have ended."""
+    """End the fork server, whose workers have all ended."""
     os.environ.pop(ADDRESS, None)
     if _MAIN.control is not None:
         _MAIN.control.close()
@@ -96,17 +100,22 @@ def close() -> None:
 
 
 def ask(words: list[str]) -> int | None:
-    """Have the fork server run a step; its exit status, or None where there is no fork server for this process.
+    """Have the fork server run a step, and wait for the step's end.
 
     Parameters
     ----------
     words
         The step's name and its `--parameter=value`.
+
+    Returns
+    -------
+    int or None
+        The step's exit status; None where there is no fork server for this process.
     """
     address = os.environ.get(ADDRESS)
     if address is None or not words or words[0] not in MODULES:
         return None
-    # the worker's caller is this process: it ends when this one does
+    # the worker's caller is this process: the worker ends when this process does
     me = str(identity.me())
     order = {
         "words": words,
@@ -130,7 +139,7 @@ def ask(words: list[str]) -> int | None:
 
 @contextmanager
 def _short(address: str) -> Iterator[str]:
-    """An address of at most 107 letters, as sockets take it: by way of its folder's descriptor."""
+    """A path to a socket of at most 107 characters, which is the limit of Unix sockets: by its folder's descriptor."""
     folder = os.open(Path(address).parent, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{folder}/{Path(address).name}"
@@ -139,7 +148,7 @@ def _short(address: str) -> Iterator[str]:
 
 
 def _serve(control: socket.socket) -> None:
-    """Wait for main's word, then import, take orders and report workers' ends until main closes its end."""
+    """Wait for main's message, then import modules, fork workers and report their ends, until main closes its end."""
     address = control.recv(4096).decode()
     if not address:
         return
@@ -163,21 +172,21 @@ def _serve(control: socket.socket) -> None:
                 orders += _receive(listener)
             _report(workers)
             if pending:
-                with suppress(Exception):  # what cannot be imported here is the step's to report
+                with suppress(Exception):  # the step reports what cannot be imported
                     importlib.import_module(pending.pop(0)[1])
 
 
 def _lacks(order: Mapping[str, Any], pending: list[tuple[str, str]]) -> bool:
-    """Whether a step's modules, or those of an earlier step of the chain, are still to be imported."""
+    """Whether modules of an order's step, or of an earlier step of the chain, are still to be imported."""
     names = list(MODULES)
     step = order["words"][0]
     return any(names.index(needed_by) <= names.index(step) for needed_by, _ in pending)
 
 
 def _receive(listener: socket.socket) -> list[dict[str, Any]]:
-    """An order, if it is for this environment and of a step that is known here.
+    """The order on a new connection, as a list of one; empty where it is for another environment or an unknown step.
 
-    Words, folder, environment, and the three files of the terminal.
+    An order holds the words, the folder, the environment and the three files of the terminal.
     """
     line, _ = listener.accept()
     head, files, _, _ = socket.recv_fds(line, 4, 3)
@@ -196,7 +205,7 @@ def _receive(listener: socket.socket) -> list[dict[str, Any]]:
 
 
 def _report(workers: dict[int, socket.socket]) -> None:
-    """Tell those that wait for workers which have ended."""
+    """Send the exit status of each worker that has ended to the process that waits for it."""
     while workers:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if not pid:
@@ -221,7 +230,7 @@ def _fork_worker(order: Mapping[str, Any], not_its: list[socket.socket]) -> int:
 
 
 def _work(order: Mapping[str, Any]) -> NoReturn:
-    """Become the step: its terminal, folder, environment and words, and this repository's modules from their files."""
+    """Become the step: take its terminal, folder, environment and words, load our modules anew, and run the step."""
     for place, number in enumerate(order["files"]):
         os.dup2(number, place)
         os.close(number)

@@ -1,9 +1,10 @@
-"""The end of a process of ours, when somebody else decides it: a signal, or the death of the process that called it.
+"""The early end of a process of ours: by a signal, or by the death of the process that called it.
 
-MLflow passes no signal on, and what it starts outlives it. So every process of the chain watches the one that called
-it (main: the `mlflow run` that was typed; a step: main), by pid and start time, and on its death or on SIGINT, SIGTERM
-or SIGHUP stops what it has started, marks its run KILLED, removes its folder and exits. A thread does so, since the
-main thread may be deep in a fit. This module imports nothing that takes long: it is at work from the first line on.
+MLflow passes no signal on, and the processes that it starts outlive it. So every process of the chain watches its
+caller (main: the `mlflow run` that was typed; a step: main), by pid and start time. On the caller's death, or on
+SIGINT, SIGTERM or SIGHUP, it stops the processes that it has started, marks its run KILLED, removes its folder and
+exits. A thread does this, since the main thread may be deep in a fit. This module imports nothing that takes long, so
+that the watch begins with the process's first line.
 """
 
 import ctypes
@@ -29,40 +30,40 @@ from steps import PROJECT
 from steps.process import identity
 from steps.process.identity import Process
 
-# A process of ours tells those that it starts who it is; without a caller of ours, `mlflow run` is the caller.
+# The variable in which a process of ours gives its identity to those that it starts; without it, the caller is the
+# `mlflow run` that was typed.
 CALLER = "TABULAR_CALLER"
-# And a step that was forked off another process, whom it stands for.
+# The variable with the identity of the process whose work a worker of the fork server does.
 ASKER = "TABULAR_ASKER"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.5
-# A chain is gone within 10 seconds, whatever keeps a part of its end: a store that does not answer, say.
+# A chain is gone within 10 seconds, whatever delays a part of its end, such as a store that does not answer.
 MOST_SECONDS = 9.0
 UNINTERRUPTED_SECONDS = 2.5
 CHILDREN_SECONDS = 4.0
 KILLED_SECONDS = 1.0
-# Of prctl(2).
+# Options of prctl(2).
 SET_PARENT_DEATH_SIGNAL = 1
 SET_CHILD_SUBREAPER = 36
 
 
 @dataclass
 class _State:
-    """Of this process: who called it, and what is to be ended with it."""
+    """The state of this process: who called it, and what has to be ended with it."""
 
     caller: Process | None = None
-    asker: Process | None = None  # the process that this one, which was forked off another one, does the work of
+    asker: Process | None = None  # the process whose work this one does, where this is a worker of the fork server
     caller_is_ours: bool = False
     run_id: str | None = None
-    mark: Callable[..., None] | None = (
-        None  # what closes the run, once MLflow is imported and this process has adopted it
-    )
+    # closes the run; set once MLflow is imported and this process has adopted the run
+    mark: Callable[..., None] | None = None
     is_watched: bool = False
     is_committed: bool = False
-    marker: int | None = None  # the process that marks the run later, and is not to be stopped
-    temporary: Path | None = None  # what was the folder for temporary files before ours
+    marker: int | None = None  # pid of the process that marks the run later; it is not stopped
+    temporary: Path | None = None  # the folder for temporary files before `folder` replaced it
     folder: Path | None = None
-    unfinished: Path | None = None  # a file that is to be gone unless it is finished
-    calls: set[str] = field(default_factory=set)  # the runs of children whose `mlflow.run` has not returned
+    unfinished: Path | None = None  # a file that is removed unless it is finished
+    calls: set[str] = field(default_factory=set)  # ids of the runs of children whose `mlflow.run` has not returned
 
 
 _STATE = _State()
@@ -72,15 +73,15 @@ _STARTING = threading.Lock()  # held while the marker is started
 
 
 def begin() -> None:
-    """Watch from here on; called once, by the main thread, before anything is imported that takes long."""
+    """Begin to watch; called once, by the main thread, before anything is imported that takes long."""
     _STATE.run_id = os.environ.get("MLFLOW_RUN_ID")
     if ASKER in os.environ:
-        _STATE.asker = Process.parse(os.environ.pop(ASKER))  # its children stand for themselves
+        _STATE.asker = Process.parse(os.environ.pop(ASKER))  # not inherited by this process's children
     if CALLER in os.environ:
         _STATE.caller, _STATE.caller_is_ours = Process.parse(os.environ[CALLER]), True
     elif _STATE.run_id is not None:
         _STATE.caller = _first_caller()
-    tempfile.tempdir = None  # a process that was forked has its parent's
+    tempfile.tempdir = None  # a forked process has the value of its parent
     _adopt_orphans()
     _STATE.is_watched = True
     read, write = os.pipe()
@@ -89,14 +90,14 @@ def begin() -> None:
     for number in SIGNALS:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup leaves SIGHUP
             signal.signal(number, lambda *_: None)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # held back by the caller (`call`)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by the caller (`call`)
     threading.Thread(target=_watch, args=(read,), daemon=True, name="lifecycle").start()
 
 
 def leave() -> None:
-    """In a process forked off one of ours, where the watching thread is not: signals end it as they end any other.
+    """Leave the watch in a process forked off one of ours, where the watching thread does not exist.
 
-    So does the end of the one that it was forked off.
+    Signals then end the process as they end any other, and so does the end of its parent.
     """
     _control(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
     signal.set_wakeup_fd(-1)
@@ -106,7 +107,7 @@ def leave() -> None:
 
 
 def calling() -> psutil.Process | None:
-    """The process that called this one, with or without a bash between them."""
+    """The process that called this one, past a bash between them; None where it cannot be found."""
     with suppress(psutil.Error):
         asker = _STATE.asker.found() if _STATE.asker is not None else None
         parent = (asker or psutil.Process()).parent()
@@ -117,22 +118,22 @@ def calling() -> psutil.Process | None:
 
 
 def answer_for(run_id: str, mark: Callable[..., None]) -> None:
-    """Have a run closed by `mark(run_id, reason, is_step=…)` when this process, its owner, is ended."""
+    """Set the run that this process owns: `mark(run_id, reason, is_step=…)` closes it when the process is ended."""
     _STATE.run_id, _STATE.mark = run_id, mark
 
 
 @contextmanager
 def folder() -> Iterator[Path]:
-    """A temporary folder that is gone at the end, whatever the end is.
+    """A temporary folder that is removed at the end, whatever the end is.
 
-    What this process and its children put into their temporary folder lands in it too. Its name says whose it is, so
-    that after a `kill -9` the next main can remove it (`forget`).
+    The temporary files of this process and its children land in the folder too. The folder's name holds its owner's
+    identity, so that after a `kill -9` the next main can remove it (`forget`).
     """
     mine = identity.me()
     before = os.environ.get("TMPDIR"), tempfile.tempdir
     root = Path(tempfile.gettempdir())
     name = f"tabular-{identity.pid_space() or 0}-{mine.pid}-{mine.started:.0f}-{secrets.token_hex(4)}"
-    # noted before it is made: an end in between would leave it
+    # noted before it is made: an end in between would leave the folder behind
     _STATE.temporary, _STATE.folder = root, root / name
     try:
         _STATE.folder.mkdir(mode=0o700)
@@ -146,7 +147,10 @@ def folder() -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file beside another one, whose place it takes at the end; it is gone where the end is not this one's."""
+    """A file to write beside `path`, which takes the place of `path` at the end.
+
+    The file is removed where the block fails, or the process is ended.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     _STATE.unfinished = beside
     try:
@@ -158,7 +162,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def forget() -> None:
-    """Remove the temporary folders that processes of ours left which were killed."""
+    """Remove the temporary folders of processes of ours that were killed."""
     for place in (_STATE.temporary or Path(tempfile.gettempdir())).glob("tabular-*"):
         named = re.fullmatch(r"tabular-(\d+)-(\d+)-(\d+)-\w+", place.name)
         if (
@@ -171,29 +175,29 @@ def forget() -> None:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """What must not be cut in two, such as a version and its alias: an end waits for it.
+    """Protect a block that must not be cut in two, such as a version and its alias: an early end waits for it.
 
-    Nor does it begin once an end has begun: a run that is made in here is closed by that end.
+    The block does not begin once an early end has begun. So that end closes any run that was made in the block.
     """
     with _UNINTERRUPTED:
         yield
 
 
 def commit_exit() -> None:
-    """From here on the process ends by itself; where somebody has begun to end it, this never returns."""
+    """Let the process end by itself from here on; where an early end has begun, this never returns."""
     if _STATE.is_watched:
         _UNINTERRUPTED.acquire()
         _STATE.is_committed = True
-        for number in SIGNALS:  # the interpreter, at its end, gives handlers up: a signal would change the exit status
+        for number in SIGNALS:  # the interpreter drops handlers when it exits: a signal would change the exit status
             signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def call(run_id: str) -> Iterator[None]:
-    """A child's `mlflow.run`: `stop` and the end of this process wait for its return.
+    """A block around a child's `mlflow.run`: `stop` and the early end of this process wait for its return.
 
-    A Ctrl-C reaches the child as well. Python would answer it with a traceback until the child watches for itself, so
-    this thread's mask, which the child inherits, holds it back for that long.
+    A Ctrl-C reaches the child as well. Until the child watches for itself, Python would answer it with a traceback, so
+    this thread blocks SIGINT for that long; the child inherits the thread's signal mask.
     """
     os.environ[CALLER] = str(identity.me())
     _STATE.calls.add(run_id)
@@ -206,16 +210,19 @@ def call(run_id: str) -> Iterator[None]:
 
 
 def is_stopping() -> bool:
-    """Whether children are being stopped, so that none may be started any more."""
+    """Whether children are being stopped, so that no more may be started."""
     return _STOPPING.is_set()
 
 
 def stop() -> None:
-    """Stop every process below this one, and wait for the calls that started them to return."""
+    """Stop every process below this one, and wait for the calls that started them to return.
+
+    They get SIGTERM, and after `CHILDREN_SECONDS` SIGKILL.
+    """
     _STOPPING.set()
     told: set[psutil.Process] = set()
     patience = time.monotonic() + CHILDREN_SECONDS
-    # what has been told is waited for also when its parent is gone: the bash between, for one, goes first
+    # a process that has got SIGTERM is waited for also when its parent is gone: a bash between, for one, ends first
     while (alive := {process for process in {*told, *_below()} if identity.runs(process)}) or _STATE.calls:
         for process in alive:
             with suppress(psutil.Error):
@@ -236,22 +243,22 @@ def _below() -> list[psutil.Process]:
 
 
 def _adopt_orphans() -> None:
-    """Where the system can, keep below this process what loses its parent there, so that `stop` finds it."""
+    """Keep processes that lose their parent below this one, where the system can, so that `stop` finds them."""
     _control(SET_CHILD_SUBREAPER, 1)
 
 
 def _control(option: int, value: int) -> None:
-    """Ask something of the system for this process, where the system is Linux."""
+    """Call prctl(2) for this process, where the system is Linux."""
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
 
 
 def _first_caller() -> Process:
-    """The `mlflow run` that was typed; where it has died already, a process that has."""
+    """The `mlflow run` that was typed; where it has died already, an identity that counts as dead."""
     found = calling()
     with suppress(psutil.Error):
-        # what has lost its parent is given to process 1, which may be the caller itself in a container
+        # a process that has lost its parent is given to process 1, which may be the caller itself in a container
         if found is not None and (found.pid != 1 or "mlflow" in " ".join(found.cmdline())):
             return Process.of(found)
     return Process(0, 0.0)
@@ -265,7 +272,7 @@ def _restore(variable: str | None, known: str | None) -> None:
 
 
 def _watch(signals: int) -> None:
-    """The thread: wait for a signal or for the caller's death, then end the process."""
+    """The watching thread: wait for a signal or for the caller's death, then end the process."""
     caller = _STATE.caller.found() if _STATE.caller is not None else None
     while True:
         ready, _, _ = select.select([signals], [], [], POLL_SECONDS)
@@ -283,12 +290,12 @@ def _end(reason: str) -> None:
     last_resort.daemon = True
     last_resort.start()
     if not _UNINTERRUPTED.acquire(timeout=UNINTERRUPTED_SECONDS) and _STATE.is_committed:
-        last_resort.join()  # it has done its work, and is about to exit by itself
+        last_resort.join()  # the process has done its work, and is about to exit by itself
     try:
         if _STATE.run_id is not None and not _STATE.caller_is_ours:
-            _mark_later(_STATE.run_id, reason)  # at once: it imports while the others end
+            _mark_later(_STATE.run_id, reason)  # at once: the marker imports while the children end
         stop()
-        if not _STATE.caller_is_ours:  # where it is, that one says it
+        if not _STATE.caller_is_ours:  # a caller of ours prints the reason
             _say(f"tabular: {reason}")
         if _STATE.run_id is not None:
             _mark_killed(_STATE.run_id, reason)
@@ -300,7 +307,7 @@ def _end(reason: str) -> None:
 
 
 def _remove_folder() -> None:
-    """Remove this process's folder, into which another thread of it may still write: under another name, it cannot."""
+    """Remove this process's folder; it is renamed first, so that another thread cannot write into it any more."""
     if _STATE.folder is not None:
         gone = _STATE.folder.with_name(f"{_STATE.folder.name}gone")
         with suppress(OSError):
@@ -309,21 +316,22 @@ def _remove_folder() -> None:
 
 
 def _mark_killed(run_id: str, reason: str) -> None:
-    """Mark the run KILLED, or leave that to whoever does it later.
+    """Mark the run KILLED, or leave the mark to another process.
 
-    A caller of ours that lives does it when its `mlflow.run` has returned (`launch.start`). A run that was not adopted
-    is left to `_mark_later`, since MLflow is being imported in another thread; a step's is main's, which closes it.
+    A live caller of ours marks the run when its `mlflow.run` has returned (`launch.start`). A run that was not adopted
+    is left to `_mark_later`, since another thread may be importing MLflow. Such a run of a step is left to main, which
+    closes it.
     """
     if _STATE.mark is None or (_STATE.caller_is_ours and _STATE.caller.is_alive()):
         return
     try:
         _STATE.mark(run_id, reason, is_step=_STATE.caller_is_ours)
-    except Exception as error:  # it may be the store that is gone; the next main closes the run
+    except Exception as error:  # the store may be gone; the next main closes the run
         _say(f"tabular: run {run_id} could not be marked KILLED ({error})")
 
 
 def _mark_later(run_id: str, reason: str) -> None:
-    """Start a process that marks the run once more: `mlflow run` writes FAILED over what stands there."""
+    """Start a process that marks the run once more, since `mlflow run` writes FAILED over the mark."""
     caller = _STATE.caller
     if caller is None or (_STATE.mark is not None and not caller.is_alive()):
         return
@@ -341,7 +349,7 @@ def _mark_later(run_id: str, reason: str) -> None:
 
 
 def _say(line: str) -> None:
-    """A line on stderr, in the place of a bar that a step has left there; none where nobody reads any more."""
+    """Print a line on stderr over a progress bar that a step has left there; nothing where nobody reads any more."""
     with suppress(OSError, ValueError):
         _, is_read, _ = select.select([], [2], [], KILLED_SECONDS)
         if is_read:

@@ -1,4 +1,4 @@
-"""Processes beside a step's own that hold what it holds: estimators and drawings keep Python's lock."""
+"""The process pool of a step: forked workers share its memory. Estimators and drawings keep Python's lock."""
 
 import multiprocessing
 import sys
@@ -11,10 +11,10 @@ from steps.process import lifecycle
 
 @contextmanager
 def workers(most: int) -> Iterator[Executor]:
-    """Up to so many processes, forked off this one as work comes in, so that they share all that it has in memory.
+    """A pool of up to `most` processes, forked off this one as work comes in, so that they share its memory.
 
-    Elsewhere than on Linux a fork is not safe: work takes turns in a thread. At the end they are gone, whatever they
-    are at.
+    Where the system is not Linux a fork is not safe: the pool is a single thread. At the end the processes are
+    terminated, even in the middle of their work.
     """
     if sys.platform == "linux":
         context = multiprocessing.get_context("fork")
