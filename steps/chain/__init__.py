@@ -1,1 +1,1 @@
-"""The chain: its tasks in their order, the keys by which finished work is found again."""
+"""The chain: its tasks in their order, and the keys by which finished work is reused."""

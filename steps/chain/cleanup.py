@@ -1,4 +1,4 @@
-"""What a `kill -9` leaves: runs that say RUNNING and that nobody works on, and temporary folders."""
+"""Cleanup of stale runs: after a `kill -9`, runs stay RUNNING that nobody works on, and temporary folders stay."""
 
 from steps.process import lifecycle
 from steps.run import termination
@@ -8,9 +8,9 @@ from steps.run.terminal import say
 
 
 def sweep(step: Step) -> None:
-    """Close the experiment's runs whose owner was a process of this machine and is dead; remove its folders.
+    """Close the experiment's RUNNING runs whose owner is a dead process of this machine; remove temporary folders.
 
-    Runs without an owner are not ours: they are named, and left alone.
+    RUNNING runs without an owner are not ours: they are reported and left alone.
     """
     lifecycle.forget()
     for run, owner in termination.close(step.client, step.experiment_id):

@@ -1,7 +1,7 @@
 """A step's key: the digest of all that decides its result, and of nothing else.
 
-Two runs of one key did the same work. What a step works on counts by its content, never by the id of the run that holds
-it; how a step is run (its share of threads, addresses) counts not at all.
+Two runs with the same key did the same work. The inputs of a step count by their content, never by the id of the run
+that holds them. How a step is run (its share of threads, addresses) does not count.
 """
 
 import json
@@ -22,9 +22,9 @@ from tabular import problem as problems
 from tabular.problem import Problem
 
 INPUT = "input "
-# Of register, the champion that it meets: a verdict stands as long as that one does.
+# The part of register's key for the champion it compares with: a verdict holds as long as that champion does.
 CHAMPION = "the champion"
-# What estimators come from that the lock holds.
+# The packages of estimators that are in the lock.
 LOCKED = ("sklearn", "lightgbm")
 
 
@@ -46,27 +46,27 @@ class Key:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What a run that has done the work is found by."""
+        """The tags by which a finished run is found for reuse."""
         return {KEY: self.whole, OWN_KEY: self.own}
 
 
 def of_task(
     row: StepSpec, model: str | None, problem: Problem, source: Mapping[str, str], contents: Mapping[str, str]
 ) -> Key:
-    """The key of a step.
+    """The key of a task: a step and, where the step is run for each model, its model.
 
     Parameters
     ----------
     row
-        Of the table of the chain.
+        The step's row of the table of the chain.
     model
-        Of the problem, where the step is about one.
+        Name of a model of the problem, where the step is run for each model.
     problem
-        The effective one; of it counts what the row says that the step reads.
+        The effective problem; only what the row says that the step reads counts.
     source
-        `closure.digests` of the step.
+        `source_digest.digests` of the step.
     contents
-        Of the step's inputs, from `contents` or `content_of_data`; empty where they are not known yet.
+        The digests of the step's inputs, from `contents` or `content_of_data`; empty where they are not known yet.
     """
     parts = {
         "step": row.name,
@@ -84,9 +84,9 @@ def of_task(
 
 
 def of_step(step: Step, source: Mapping[str, str]) -> Key | None:
-    """The key of a step that has done its work in this process; None where it has none.
+    """The key of a step that has done its work in this process; None where the step has no key.
 
-    That is main, and a step whose source was edited while it ran: what it really ran is not known then.
+    Main has no key. Neither has a step whose source was edited while it ran: it is not known what that step really ran.
     """
     row = STEPS.get(step.name)
     if row is None:
@@ -110,13 +110,16 @@ def of_step(step: Step, source: Mapping[str, str]) -> Key | None:
 
 
 def content_of_data(problem: Problem, digest: str) -> dict[str, str]:
-    """The content of a table: its bytes; a data set of scikit-learn is one of the lock's version."""
+    """The content of a table, {"data": its sha256}; for a data set of scikit-learn, its name.
+
+    The version of scikit-learn, and with it the data set, is given by the lock.
+    """
     source = problem.data.source
     return {"data": source if source.startswith("sklearn:") else digest}
 
 
 def contents(row: StepSpec, parameter: str, runs: Sequence[Run]) -> dict[str, str]:
-    """The contents of what a step reads of these runs, the values of one of its parameters."""
+    """The digests of what a step reads from the runs that one of its parameters names, by readable names."""
     read = row.inputs[parameter]
     found: dict[str, str] = {}
     for run in runs:
@@ -129,7 +132,7 @@ def contents(row: StepSpec, parameter: str, runs: Sequence[Run]) -> dict[str, st
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """In what two keys differ, in words: `search.trials 10 -> 20`, `module tabular/data/folds.py`, `the lock`."""
+    """The differences of two keys, in words: `search.trials 10 -> 20`, `module tabular/data/folds.py`, `the lock`."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [_in_words(name, before.get(name), now.get(name)) for name in names]
 
@@ -147,9 +150,9 @@ def _in_words(name: str, before: str | None, now: str | None) -> str:
 
 
 def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tuple[str, str]]:
-    """The leaves of the problem that a step reads, by their dotted paths; where its table lies is none of them."""
+    """The values of the problem that a step reads, as pairs of dotted path and JSON; not where the table is."""
     whole = problem.model_dump(mode="json")
-    for where in ("source", "sha256"):  # of the data, its content counts
+    for where in ("source", "sha256"):  # the content of the data counts, not its place
         del whole["data"][where]
     for path in row.reads:
         names = path.replace("{model}", model or "").split(".")
@@ -168,7 +171,10 @@ def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _estimator(path: str) -> dict[str, str]:
-    """Where an estimator's code is neither in the step's own source nor in the lock: its modules, or its version."""
+    """The parts of a key for an estimator whose code is neither in the step's source nor in the lock.
+
+    The parts are the digests of its modules, or the versions of its packages.
+    """
     top = path.split(".", maxsplit=1)[0]
     if top in LOCKED:
         return {}
@@ -180,5 +186,5 @@ def _estimator(path: str) -> dict[str, str]:
         try:
             found[f"package {name}"] = version(name)
         except PackageNotFoundError:
-            continue  # its import fails, and says so
+            continue  # the step's import of it fails with a message of its own
     return found

@@ -1,8 +1,8 @@
-"""A step of the chain as a child run: created, started, watched, and its end read.
+"""A step of the chain as a child run of main: made, started and watched until its end.
 
-MLflow's own way of nesting (`mlflow.run` in an active run) takes the parent from the calling thread and knows no run
-name; here the child's run is made first, with all that it should say, and handed to `mlflow.run(run_id=…)`, which any
-thread may then call.
+MLflow's own nesting (`mlflow.run` in an active run) takes the parent from the calling thread and cannot set a run's
+name. Here the child's run is made first, with all its tags and parameters, and then handed to
+`mlflow.run(run_id=…)`, which any thread may call.
 """
 
 from collections.abc import Mapping
@@ -24,17 +24,17 @@ from tabular.errors import UserError, first_line
 
 @dataclass(frozen=True)
 class Parent:
-    """The run of main that a child is made for, and how its steps are started."""
+    """The run that child runs are made for (main's, or that of reproduce), and how their steps are started."""
 
     run_id: str
     experiment_id: str
     tags: Mapping[str, str]
     env_manager: str
-    folder: Path  # of main: MLflow puts the empty folder that it makes for each run there
+    folder: Path  # main's temporary folder, where MLflow puts the empty folder that it makes for each run
 
 
 def parent(client: MlflowClient, run_id: str, folder: Path) -> Parent:
-    """What children need of main's run; `mlflow run` left the environment manager it was called with in a tag."""
+    """What child runs need of their parent's run; `mlflow run` keeps its environment manager in a tag of that run."""
     run = client.get_run(run_id)
     inherited = (SOURCE, COMMIT, REPOSITORY, ENV_MANAGER)
     tags = {name: run.data.tags[name] for name in inherited if name in run.data.tags}
@@ -50,9 +50,10 @@ def create(
     parameters: Mapping[str, str],
     tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Make the run of a child: its parent, name, source and owner, and its parameters as they are, not as quoted.
+    """Make the run of a child, with its parent, name, source, owner and parameters; return the run's id.
 
-    `tags` go over those that every child has.
+    The parameters are logged as they are: MLflow would log them quoted for the shell. `tags` override the tags that
+    every child has.
     """
     everyones = {
         **main.tags,
@@ -79,29 +80,34 @@ def start(
     parameters: Mapping[str, str],
     project: Path = PROJECT,
 ) -> Run:
-    """Run an entry point in a run of ours, and wait for it.
+    """Run an entry point in a run made by `create`, and wait for its end.
 
     Parameters
     ----------
     client
-        Of the store.
+        Client of the tracking store.
     name
-        What it is called in errors, such as `hpo lightgbm`.
+        Name of the task in errors, such as `hpo lightgbm`.
     entry_point, parameters
-        Of MLproject.
+        Entry point of MLproject and its parameters.
     run_id
-        Made beforehand.
+        Id of the child's run, made beforehand.
     main
-        What the child is started for, and how.
+        The parent that the child is started for.
     project
-        This one, or another tree of it.
+        Folder of the project: this one, or another tree of it.
+
+    Returns
+    -------
+    Run
+        The child's run, FINISHED.
 
     Raises
     ------
     StepFailed
-        Where it did not end well, with the reason that it left in its run; the run is FAILED then.
+        Where the step did not end well, with the reason that it left in its run; the run is then FAILED.
     StepStopped
-        Where this process is stopping what it has started; the run is KILLED then.
+        Where this process is stopping its children; the run is then KILLED, unless it had FINISHED.
     """
     with lifecycle.call(run_id):
         error = _run(entry_point, run_id, main, parameters, project)
@@ -115,7 +121,7 @@ def start(
 
 
 def _run(entry_point: str, run_id: str, main: Parent, parameters: Mapping[str, str], project: Path) -> Exception | None:
-    """`mlflow.run`, unless children are being stopped; what it raised."""
+    """Call `mlflow.run`, unless children are being stopped; return the error that it raised, or None."""
     if lifecycle.is_stopping():
         return None
     try:
@@ -134,12 +140,12 @@ def _run(entry_point: str, run_id: str, main: Parent, parameters: Mapping[str, s
 
 
 def _failed(client: MlflowClient, name: str, run_id: str, error: Exception) -> "StepFailed":
-    """Why a step failed: what its own process said, else what can be said of it; the run is FAILED with it."""
+    """The error for a failed step: the reason that its process left, else what can be said; ends its run FAILED."""
     said = client.get_run(run_id).data.tags.get(REASON)
     reason = said
     if reason is None and isinstance(error, ExecutionException):
         reason = f"its process ended without a word; its run is {run_id}"
-    elif reason is None:  # before its process began: an environment that cannot be built, a store out of reach
+    elif reason is None:  # its process did not begin: an environment that cannot be built, a store out of reach
         reason = f"it could not be started: {first_line(error)}"
     client.log_batch(run_id, tags=[RunTag(REASON, reason)])
     client.set_terminated(run_id, "FAILED")
@@ -147,7 +153,7 @@ def _failed(client: MlflowClient, name: str, run_id: str, error: Exception) -> "
 
 
 class StepFailed(UserError):
-    """A step that ended FAILED; `said` where its own process has written the reason on the terminal."""
+    """A step that ended FAILED; `said` is true where the step's own process has printed the reason on the terminal."""
 
     def __init__(self, step: str, reason: str, *, said: bool) -> None:
         super().__init__(f"{step}: {reason}")
@@ -156,4 +162,4 @@ class StepFailed(UserError):
 
 
 class StepStopped(Exception):
-    """A step that was stopped since another one failed, or the chain was ended."""
+    """A step that was stopped because another one failed, or because the chain was ended."""

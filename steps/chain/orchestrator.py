@@ -1,7 +1,7 @@
-"""The tasks of a chain: each one's work taken from an earlier run or done, those that can side by side.
+"""The orchestrator of a chain: each task is reused from an earlier run or run, side by side where that is possible.
 
-A task whose inputs are there is looked up by its key, and run where no run has done it. One that is certain to run is
-started before its inputs are there, so that it imports what it needs while it would wait.
+A task whose inputs are there is looked up by its key, and run where no run has done its work. A task that is certain
+to run is started before its inputs are there, so that it does its imports while it waits.
 """
 
 import time
@@ -24,22 +24,22 @@ from steps.run.tags import SUMMARY
 from steps.run.terminal import say
 from tabular.problem import Problem
 
-# Within these the estimators of most problems are known to be there: those that are like the default ones.
+# Enough time to check the estimators of most problems: those that use the default estimators or similar ones.
 QUICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Orders:
-    """How a chain is to be run; none of it changes a result."""
+    """How a chain is run; none of these settings changes a result."""
 
-    jobs: int  # steps that work at the same time
-    cores: int  # threads that these share; at least as many
+    jobs: int  # the most steps that work at the same time
+    cores: int  # threads that these steps share; at least `jobs`
     reuse: bool
-    extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # task: parameters, in a replay
+    extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # {task: further parameters}, in a replay
 
 
 class Chain:
-    """A chain under way."""
+    """A chain that is being run."""
 
     def __init__(self, client: MlflowClient, problem: Problem, main: launch.Parent, orders: Orders) -> None:
         self._client, self._problem, self._main, self._orders = client, problem, main, orders
@@ -47,13 +47,18 @@ class Chain:
         self._tasks = plan(problem)
         self._width = max(len(task.name) for task in self._tasks)
         self._ended: dict[str, Run] = {}
-        self._why: dict[str, str] = {}  # of the tasks that have to be run
+        self._why: dict[str, str] = {}  # {task: reason}, for tasks that have to be run
         self._certain: dict[str, bool] = {}
         self._started = StartedTasks(orders.cores)
-        self._checked: Future[None] | None = None  # the problem's estimators
+        self._checked: Future[None] | None = None  # the check of the problem's estimators
 
     def run(self) -> dict[str, Run]:
-        """Run all tasks; gives the runs that did their work, by the tasks' names.
+        """Run all tasks, or reuse their work.
+
+        Returns
+        -------
+        dict
+            {task: the run that did its work}.
 
         Raises
         ------
@@ -75,7 +80,7 @@ class Chain:
         return {task.name: self._ended[task.name] for task in self._tasks}
 
     def _wait(self, calls: dict[Future[Run], Task]) -> None:
-        """Wait until a step has ended or the estimators are checked; takes the calls that have returned away."""
+        """Wait until a step has ended or the estimators are checked; remove the calls that have returned."""
         checks = [self._checked] if self._checked is not None and not self._checked.done() else []
         done, _ = wait([*calls, *checks], return_when=FIRST_COMPLETED)
         for future in done & calls.keys():
@@ -84,7 +89,7 @@ class Chain:
             self._checked.result()
 
     def _stop(self) -> None:
-        """Stop the steps under way, and close what is left of them: runs made and not started, killed steps' trials."""
+        """Stop the steps under way, and close their runs: runs made but not started, and trials of killed steps."""
         lifecycle.stop()
         with suppress(MlflowException):
             for one in self._started.by_name.values():
@@ -93,16 +98,16 @@ class Chain:
             termination.close(self._client, self._main.experiment_id)
 
     def _take_up(self, threads: ThreadPoolExecutor) -> list[Task]:
-        """Take finished work, let waiting tasks begin; gives the tasks whose processes are to be started."""
+        """Reuse finished work, and let waiting tasks begin; return the tasks whose processes are to be started."""
         while any(self._take_finished(task) for task in self._ready() if task.name not in self._why):
-            pass  # what was taken may have made others ready
+            pass  # reused work may have made other tasks ready
         before = set(self._started.by_name)
         ready = self._ready()[: self._orders.jobs - len(self._started.begun)]
         if ready and not self._started.by_name:
             self._prepare(threads)
         for place, task in enumerate(ready):
             if task.model is not None and self._checked is not None:
-                self._checked.result()  # on a busy machine it may still be importing: no step is to find a fault first
+                self._checked.result()  # wait for the check, slow on a busy machine: no step is to find a fault first
             say(f"  {task.name} …")
             self._create(task)
             self._started.by_name[task.name].give(max(1, self._started.free // (len(ready) - place)))
@@ -113,7 +118,7 @@ class Chain:
         return [one.task for name, one in self._started.by_name.items() if name not in before]
 
     def _prepare(self, threads: ThreadPoolExecutor) -> None:
-        """What steps that run will need. While the first one runs main would only wait, and checks the estimators."""
+        """Prepare for steps that run: warm the fork server, and check the estimators while main would only wait."""
         fork_server.warm(self._main.folder)
         if self._checked is None:
             self._checked = threads.submit(_check_estimators, self._problem)
@@ -129,11 +134,11 @@ class Chain:
         ]
 
     def _take_finished(self, task: Task) -> bool:
-        """Take an earlier run's work for a task's, where there is one; else note why it has to be done."""
+        """Reuse an earlier run's work for a task, where there is one; else note why the task has to be run."""
         if not self._orders.reuse:
             self._why[task.name] = "reuse=false"
             return False
-        if task.name in self._started.by_name:  # it is under way, whatever a chain beside this one has done meanwhile
+        if task.name in self._started.by_name:  # under way, whatever a concurrent chain has done meanwhile
             self._why[task.name] = self._earlier.changes(task, self._ended)
             return False
         found, said = self._earlier.find(task, self._ended)
@@ -145,7 +150,7 @@ class Chain:
         return True
 
     def _is_early(self, task: Task) -> bool:
-        """Whether to start a task that has to wait: as many as may work at a time, and only what is certain to run."""
+        """Whether to start a task that has to wait: only if it is certain to run, and at most `jobs` such tasks."""
         known = {*self._ended, *self._started.by_name}
         if task.name in known or not task.inputs() <= known or self._started.waiting >= self._orders.jobs:
             return False
@@ -174,7 +179,7 @@ class Chain:
         return launch.start(self._client, task.name, task.step.name, one.run_id, self._main, parameters)
 
     def _end(self, task: Task, future: Future[Run]) -> None:
-        """Say how a task has ended, and keep its run."""
+        """Print how a task has ended, and keep its run."""
         one = self._started.by_name[task.name]
         try:
             run = future.result()
@@ -189,6 +194,6 @@ class Chain:
 
 
 def _check_estimators(problem: Problem) -> None:
-    from tabular.model import estimators  # where all steps are reused, nothing needs it
+    from tabular.model import estimators  # here, since it is not needed where all steps are reused
 
     estimators.check(problem.models)

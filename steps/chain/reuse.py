@@ -1,4 +1,4 @@
-"""Work that has been done already: found by its key, checked to be whole, shown as a child of main."""
+"""Reuse of finished work: runs found by their key, checked for damage, and shown as children of main."""
 
 import json
 from collections.abc import Mapping
@@ -35,22 +35,32 @@ from steps.run.tags import (
 from tabular.errors import UserError
 from tabular.problem import Problem
 
-# Runs of one key that are looked at before the work is done once more.
+# The most runs with one key that are checked for damage before the work is done again.
 MOST_CANDIDATES = 5
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """What earlier chains did in main's experiment, as far as it can stand for a task of this one."""
+    """The runs of earlier chains in main's experiment, as candidates for reuse by the tasks of this chain."""
 
     client: MlflowClient
     main: Parent
     problem: Problem
 
     def find(self, task: Task, ended: Mapping[str, Run]) -> tuple[Run | None, str]:
-        """The run whose work a task's would be, and the line that says so; else None, and why it has to be run.
+        """Find a run whose work a task can reuse.
 
-        `ended` are the runs of the tasks that it needs, by their names.
+        Parameters
+        ----------
+        task
+            The task.
+        ended
+            {task: its run}, with all tasks whose runs this one needs.
+
+        Returns
+        -------
+        tuple
+            The run and a line that says that it is reused; or None and why the task has to be run.
         """
         key = self._key(task, ended)
         if not task.step.pure:
@@ -62,7 +72,7 @@ class Earlier:
         damaged = ""
         for run in self._finished(f"tags.`{KEY}` = '{key.whole}'", MOST_CANDIDATES):
             if run.data.tags.get(OUTCOME) == registry.REGISTERED or TRANSIENT in run.data.tags:
-                continue  # what has been undone in the registry since is done again; what failed then may work today
+                continue  # a registration that was undone since is done again; what failed then may work today
             wrong = artifacts.damage(self.client, run, self.main.folder)
             if wrong is None:
                 self._show(task, run)
@@ -71,7 +81,7 @@ class Earlier:
         return None, damaged or self._changes(task, key)
 
     def changes(self, task: Task, ended: Mapping[str, Run]) -> str:
-        """What is different from the last time that a task was run, in words."""
+        """What has changed since the last run of a task, in words."""
         return self._changes(task, self._key(task, ended))
 
     def is_certain_to_run(self, task: Task) -> bool:
@@ -115,9 +125,9 @@ class Earlier:
         )
 
     def _show(self, task: Task, found: Run) -> None:
-        """A small finished child of main for a step that was not run again.
+        """Make a small finished child of main that shows the run whose work is reused.
 
-        It has no key and no metrics, so that neither reuse nor a comparison of runs finds it.
+        The child has no key and no metrics, so that neither reuse nor a comparison of runs finds it.
         """
         tags = found.data.tags
         page = f"#/experiments/{found.info.experiment_id}/runs/{found.info.run_id}"
@@ -129,7 +139,7 @@ class Earlier:
         self.client.set_terminated(run_id)
 
     def _show_settled(self, task: Task, winner: str, crowned) -> Run:
-        """A finished child of main for a register that had nothing to do."""
+        """Make a finished child of main that shows that register had nothing to do; return its run."""
         reason = f"{winner} is the champion (version {crowned.version}) already"
         tags = registry.verdict_tags(self.problem, registry.KEPT, reason, winner, crowned)
         met = {MET: registry.identity(crowned), REPORTED: crowned.tags.get(REGISTER, "")}

@@ -1,4 +1,4 @@
-"""The tasks of a chain whose processes have been started, and the threads that they share."""
+"""The started tasks of a chain, and the threads that they share."""
 
 import time
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ class Started:
 
     task: Task
     run_id: str
-    parameters: Mapping[str, str]  # of its entry point
-    share: Path  # the file that lets it begin, and says how many threads it may use
-    threads: int = 0  # none: it waits for its inputs
+    parameters: Mapping[str, str]  # of the entry point
+    share: Path  # the file that lets the step begin, and says how many threads it may use
+    threads: int = 0  # 0: the task waits for its inputs
     begun: float = 0.0
 
     def give(self, threads: int) -> None:
-        """Let it use so many threads; the first time, let it begin."""
+        """Set the number of threads that the task may use; the first time, this lets the task begin."""
         if not self.threads:
             self.begun = time.perf_counter()
         self.threads = threads
@@ -31,28 +31,31 @@ class Started:
 
 @dataclass
 class StartedTasks:
-    """All that have been started and have not ended, by their names; what they use of so many threads."""
+    """The tasks of a chain that have been started and have not ended, by their names; they share `cores` threads."""
 
     cores: int
     by_name: dict[str, Started] = field(default_factory=dict)
 
     @property
     def begun(self) -> list[Started]:
-        """Those that work."""
+        """The tasks that work."""
         return [one for one in self.by_name.values() if one.threads]
 
     @property
     def waiting(self) -> int:
-        """How many wait for their inputs."""
+        """The number of tasks that wait for their inputs."""
         return len(self.by_name) - len(self.begun)
 
     @property
     def free(self) -> int:
-        """The threads that nobody uses."""
+        """The number of threads that no task uses."""
         return self.cores - sum(one.threads for one in self.begun)
 
     def share_out(self) -> None:
-        """Give the free threads to those that work; what one has it keeps, so that none are used twice."""
+        """Add the free threads to the tasks that work.
+
+        A task never loses threads, so that none are used twice.
+        """
         begun, free = self.begun, self.free
         if begun and free > 0:
             for place, one in enumerate(begun):
