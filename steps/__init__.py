@@ -1,4 +1,4 @@
-"""The entry points of MLproject, one module each, and what they share of MLflow: tracked shells around tabular/."""
+"""The entry points of MLproject, one module each, and the MLflow code that they share. The work is done in tabular/."""
 
 from pathlib import Path
 

@@ -1,9 +1,9 @@
-"""Starts an entry point: `python -m steps NAME --parameter=value`."""
+"""Start an entry point: `python -m steps NAME --parameter=value`."""
 
 from steps.process import lifecycle
 
 if __name__ == "__main__":
-    lifecycle.begin()  # first of all: what follows imports for seconds
+    lifecycle.begin()  # first of all: the imports below take seconds
 
     import importlib
     import sys
@@ -19,7 +19,7 @@ if __name__ == "__main__":
     name = sys.argv.pop(1) if sys.argv[1:] else ""
     if name == "main":
         fork_server.fork()
-    # before the step's own modules are imported: an edit of them while it runs must not pass unseen
+    # before the step's own modules are imported: an edit of them while the step runs must not go unnoticed
     source = source_digest.digests(name)
 
     from functools import partial

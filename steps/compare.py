@@ -1,6 +1,6 @@
-"""compare: the best runs of an experiment side by side, by a metric, with the parameters in which they differ.
+"""compare: the best runs of an experiment by a metric, as a comparison table with the parameters in which they differ.
 
-MLflow filters, orders and pages them; work that several runs have done is listed once.
+MLflow filters, sorts and pages the runs. Runs that did the same work are listed once.
 """
 
 import math
@@ -31,18 +31,18 @@ LONGEST_NOTE, MOST_COLUMNS_OF_NOTE = 4000, 16
 FINISHED = "attributes.status = 'FINISHED'"
 ALIKE = "Runs that did the same work as one of these are not listed."
 EXAMPLE = f"-P filter='metrics.roc_auc > 0.9 and tags.{PROBLEM} = \"hotel_bookings\"'"
-# What a metric's name stands within where the steps log it.
+# Prefixes and suffixes that the steps add to a metric's name when they log it.
 AROUND = re.compile(r"^(.*/)?((best|baseline)_)?((cv|training|search|challenger|champion)_)?|_(mean|low|high)$")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Runs that can be compared with each other."""
+    """A kind of runs that can be compared with each other."""
 
     named: str
-    asked: str  # in MLflow's search language
-    logged: str  # how they log a metric of ours
-    beside: tuple[str, ...]  # what else of them is shown
+    asked: str  # the filter that finds them, in MLflow's search language
+    logged: str  # the name by which they log a metric of ours
+    beside: tuple[str, ...]  # the other metrics that are shown
 
 
 KINDS = {
@@ -58,7 +58,7 @@ KINDS = {
         "cv_{}_mean",
         ("cv_{}_std", "training_{}", "cv_log_loss_mean", "fit_seconds"),
     ),
-    # the score of a trial that was pruned is an estimate
+    # without pruned trials, whose scores are estimates
     "trials": Kind(
         "trials",
         f"tags.`{TRIAL}` != '' and tags.`{PRUNED}` IS NULL",
@@ -71,33 +71,33 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Asked:
-    """What is to be compared."""
+    """A request to compare: which runs, by which metric, and how many."""
 
     experiment: Experiment
     kind: Kind
     filter: str
-    metric: str  # as the runs log it
+    metric: str  # the name by which the runs log it
     greater_is_better: bool
     top: int
 
     @property
     def condition(self) -> str:
-        """The runs, in MLflow's search language."""
+        """The filter that finds the runs, in MLflow's search language."""
         return " and ".join(filter(None, [self.kind.asked, FINISHED, self.filter]))
 
     @property
     def shown(self) -> list[str]:
-        """The metrics that a person is shown, the one that ranks first."""
+        """The metrics that are shown to a person, the one that ranks first."""
         return list(dict.fromkeys([self.metric, *(name.format(_bare(self.metric)) for name in self.kind.beside)]))
 
     @property
     def title(self) -> str:
-        """What is compared, in a few words."""
+        """A short title for the comparison."""
         return f"{self.kind.named} by {self.metric}"
 
 
 def compare(step: Step) -> None:
-    """Find the best, lay them side by side, draw them."""
+    """Find the best runs, and log, draw and print the comparison table."""
     asked = _asked(step)
     works = _best(step, asked)
     found = comparison_table.of_entries(step.client, [entries[0] for entries in works], asked.shown)
@@ -108,7 +108,7 @@ def compare(step: Step) -> None:
     _conclude(step, asked, found, is_listed_once=any(len(entries) > 1 for entries in works))
 
 
-# --- what is asked ----------------------------------------------------------------------------------------------------
+# --- the request ------------------------------------------------------------------------------------------------------
 
 
 def _asked(step: Step) -> Asked:
@@ -126,7 +126,7 @@ def _asked(step: Step) -> Asked:
 
 
 def _experiment(step: Step, name: str) -> Experiment:
-    """The experiment of that name, else of that id; where none is named, the one that this run is in."""
+    """The experiment with this name, else with this id; without a name, the experiment of this run."""
     if not name:
         return step.client.get_experiment(step.experiment_id)
     found = step.client.get_experiment_by_name(name)
@@ -142,18 +142,18 @@ def _experiment(step: Step, name: str) -> Experiment:
 
 
 def _check_filter(step: Step, experiment: Experiment, asked: str) -> None:
-    """Ask MLflow by the user's words alone, so that what it says of them is of them."""
+    """Search with the user's filter alone, so that an error message of MLflow is about the user's words only."""
     try:
         step.client.search_runs([experiment.experiment_id], asked, max_results=1)
     except MlflowException as error:
         if not asked or error.error_code != "INVALID_PARAMETER_VALUE":
             raise
-        said = first_line(error).removeprefix(f"{error.error_code}: ")  # as a tracking server begins it
+        said = first_line(error).removeprefix(f"{error.error_code}: ")  # a tracking server begins its message so
         raise UserError(f"filter: MLflow does not understand {asked!r}: {said}; for instance {EXAMPLE}") from None
 
 
 def _searched_by(step: Step, experiment: Experiment) -> str:
-    """The metric that the newest main was searched by."""
+    """The metric that the newest FINISHED run of main searched by."""
     newest = step.client.search_runs([experiment.experiment_id], f"{KINDS['main'].asked} and {FINISHED}", max_results=1)
     if not newest:
         raise UserError(
@@ -164,7 +164,7 @@ def _searched_by(step: Step, experiment: Experiment) -> str:
 
 
 def _logged(kind: Kind, name: str) -> str:
-    """A metric as these runs log it; a name that is none of ours is taken as it is."""
+    """The name by which these runs log a metric; a name that is not a metric of ours is left as it is."""
     try:
         return kind.logged.format(metric(name).name)
     except UserError:
@@ -172,7 +172,7 @@ def _logged(kind: Kind, name: str) -> str:
 
 
 def _bare(logged: str) -> str:
-    """The metric that a logged one is of: `cv_roc_auc_mean` is of `roc_auc`."""
+    """The metric without the prefixes and suffixes of a logged name: `cv_roc_auc_mean` gives `roc_auc`."""
     return AROUND.sub("", logged)
 
 
@@ -196,12 +196,12 @@ def _more_is_better(logged: str, direction: str) -> bool:
 
 
 def _best(step: Step, asked: Asked) -> list[list[Entry]]:
-    """The best runs, those together that did the same work, the first of them first.
+    """The best runs in groups that did the same work; the best group first, and in a group the best run.
 
     Raises
     ------
     UserError
-        Where there is none, or none with the metric.
+        Where there are no runs, or none with the metric.
     """
     found: dict[Any, list[Entry]] = {}
     for run in _ordered(step, asked):
@@ -215,16 +215,16 @@ def _best(step: Step, asked: Asked) -> list[list[Entry]]:
 
 
 def _ordered(step: Step, asked: Asked) -> Iterator[Run]:
-    """The runs that have the metric, the best first; of equals the earliest."""
+    """The runs that have the metric, the best first; equal runs in the order of their start."""
     if not validate_param_and_metric_name(asked.metric):
-        return  # MLflow logs no such name, nor takes it as an order
+        return  # MLflow neither logs such a name nor sorts by it
     order = [f"metrics.`{asked.metric}` {'DESC' if asked.greater_is_better else 'ASC'}", "attributes.start_time ASC"]
     ids, most, page = [asked.experiment.experiment_id], 2 * asked.top, None
     while page is None or page:
         found = step.client.search_runs(ids, asked.condition, order_by=order, max_results=most, page_token=page)
         for run in found:
             if math.isnan(run.data.metrics.get(asked.metric, math.nan)):
-                return  # MLflow puts them last
+                return  # MLflow sorts runs without the metric last
             yield run
         page = found.token or ""
 
@@ -240,11 +240,11 @@ def _nothing(step: Step, asked: Asked) -> str:
     return f"metric: {where} with {asked.metric!r}{nearest(asked.metric, known)}; the newest has {listed(known)}"
 
 
-# --- what comes of it -------------------------------------------------------------------------------------------------
+# --- the result -------------------------------------------------------------------------------------------------------
 
 
 def _log(step: Step, asked: Asked, found: Board) -> None:
-    """The table, with all metrics, and by which order it came about."""
+    """Log the comparison table with all metrics, and the filter and order that made it."""
     step.table(found.columns, TABLE)
     step.log(
         params={
@@ -271,7 +271,7 @@ def _draw(step: Step, asked: Asked, found: Board) -> None:
 
 
 def _conclude(step: Step, asked: Asked, found: Board, *, is_listed_once: bool) -> None:
-    """The table as far as the terminal is wide, and in the run's note."""
+    """Print the comparison table, as many columns as fit the terminal, and write it into the run's note."""
     rows = found.shown(asked.shown)
     remarks = [line for line in (found.remark, ALIKE if is_listed_once else "") if line]
     names = fitting(rows)
@@ -291,7 +291,7 @@ def _conclude(step: Step, asked: Asked, found: Board, *, is_listed_once: bool) -
 
 
 def _table_of_note(asked: Asked, found: Board, rows: list[dict[str, Any]]) -> str:
-    """The first rows and columns, as many as a tag holds, with a link to each run."""
+    """The first rows and columns of the table, as many as a tag holds, with a link to each run."""
     pages = [f"#/experiments/{asked.experiment.experiment_id}/runs/{run_id}" for run_id in found.about["run"]]
     linked = [{**row, "run": f"[{row['run']}]({page})"} for row, page in zip(rows, pages, strict=True)]
     few = [{name: row[name] for name in list(row)[:MOST_COLUMNS_OF_NOTE]} for row in linked]

@@ -1,7 +1,7 @@
-"""etl: from a table to a data set.
+"""etl: make a data set from a table.
 
-Takes a table by path, URL or name; leaves `dataset/` (train and holdout Parquet, schema), a profile of the columns and
-the input with its digest.
+Reads a table by path, URL or name; writes `dataset/` (train and holdout Parquet, schema) and a profile of the columns,
+and logs the table with its digest as an input.
 """
 
 from steps.run import artifacts, inputs, paths, run_problem
@@ -16,7 +16,7 @@ FILES = {"train": "train.parquet", "holdout": "holdout.parquet", "schema": "sche
 
 
 def etl(step: Step) -> None:
-    """Fetch the table, read it as a stream, cut the holdout, log the data set."""
+    """Fetch the table, read it as a stream, split off the holdout, log the data set."""
     problem = run_problem.problem_of(step)
     data = problem.data
     path = sources.fetch(data.source, sha256=data.sha256, cache=paths.cache(), folder=step.folder, progress=True)

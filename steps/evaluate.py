@@ -1,6 +1,6 @@
-"""evaluate: all candidates on the holdout, which nothing before has read.
+"""evaluate: score all candidates on the holdout, which no earlier step has read.
 
-Leaves predictions, metrics, slices and pictures of each candidate, the leaderboard, and `evaluation.json` for register.
+Writes predictions, metrics, slices and pictures of each candidate, the leaderboard, and `evaluation.json` for register.
 It reads nothing of the registry.
 """
 
@@ -37,9 +37,10 @@ def evaluate(step: Step) -> None:
 
 
 def _searches(step: Step, trained: list[Run]) -> tuple[dict[str, Run], list[str]]:
-    """The runs of hpo by their models: those given, else those that the models were trained with.
+    """The runs of hpo, {model: run}: those given, else those that the models were trained with.
 
-    And a line for each of the latter that is no longer there: only pictures are made of it.
+    Also returns a line for each run of the latter that no longer exists; this is no error, since the searches are only
+    drawn.
     """
     given = [run_id for run_id in step.arguments["searches"].split(",") if run_id]
     if given:
@@ -114,7 +115,7 @@ def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
 
 
 def _row(candidate: Judged, metric: str) -> dict[str, Any]:
-    """A candidate's row of the leaderboard, the metric that ranks first."""
+    """A candidate's row of the leaderboard; the metric that ranks is the first."""
     trained = candidate.run.data.metrics
     others = {name: value for name, value in candidate.metrics.items() if name != metric}
     return {
@@ -134,7 +135,7 @@ def _row(candidate: Judged, metric: str) -> dict[str, Any]:
 
 
 def _entry(candidate: Judged) -> dict[str, Any]:
-    """What register needs to know of a candidate."""
+    """The entry of a candidate in `evaluation.json`: what register needs to know."""
     tags = candidate.run.data.tags
     return {
         "model": candidate.name,
@@ -158,18 +159,18 @@ def _known(value: float) -> float | None:
 
 
 def _content(holdout: DataSet) -> list[str]:
-    """The digests of the data set that register compares on."""
+    """The digests of the data set on which register compares the winner with the champion."""
     return [holdout.source.data.tags[digest_tag(part)] for part in ("train", "holdout", "schema")]
 
 
 def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
-    """What of an entry is the same whichever runs hold the models, and however long they took."""
+    """An entry without what depends on which runs hold the models and how long they took."""
     kept = {name: value for name, value in entry.items() if name not in ("run_id", "model_uri")}
     return {**kept, "trained": {k: v for k, v in entry["trained"].items() if not k.endswith("_seconds")}}
 
 
 def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
-    """What a closer look at each candidate showed, as tables: answers, slices, importances, thresholds."""
+    """Log tables about each candidate: predictions, slices, permutation importances, thresholds."""
     folder = step.artifacts / artifacts.PREDICTIONS
     folder.mkdir()
     for one in ranked:
@@ -183,7 +184,7 @@ def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judg
 
 
 def _slices(candidate: Judged, metric: str) -> dict[str, list[Any]]:
-    """The slices as a table, the worst first."""
+    """The slices as the columns of a table, the worst slice first."""
     found = candidate.slices
     return {
         "column": [one.slice.column for one in found],

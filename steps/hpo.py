@@ -1,6 +1,6 @@
 """hpo: search a model's hyperparameters on the training rows, and cross-validate the best.
 
-Leaves one nested run a trial, the trials as a table, `best_params.json` and `cross_validation.json` for train.
+Writes a nested run for each trial, the trials as a table, and `best_params.json` and `cross_validation.json` for train.
 """
 
 import math
@@ -27,12 +27,12 @@ from tabular.problem import Problem, hyperparameters
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, best, search
 
-# To cross-validate, with all metrics and the curves, takes so much more than a trial's one score does.
+# How much longer cross-validation takes, with all metrics and loss curves, than a trial with its one score.
 MORE_WORK = 1.3
 
 
 def hpo(step: Step) -> None:
-    """Run the search and log what it found."""
+    """Run the search and log its result."""
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
@@ -77,14 +77,14 @@ def hpo(step: Step) -> None:
 
 @dataclass(frozen=True)
 class _Limits:
-    """When a search is over."""
+    """The limits of a search: after how many trials and seconds it ends."""
 
     trials: int
-    seconds: float  # with the cross-validation of the best; infinite where only the trials count
-    begun: float  # of `time.perf_counter`
+    seconds: float  # cross-validation of the best included; infinite where only the trials count
+    begun: float  # a value of `time.perf_counter`
 
     def is_over(self, work: "_Work"):
-        """Asked of the trials so far: whether the time that is left is needed to cross-validate the best of them."""
+        """A function of the trials so far: whether the time left is needed to cross-validate the best of them."""
 
         def ask(trials: Sequence[Trial]) -> bool:
             return time.perf_counter() - self.begun + work.seconds_to_cross_validate(best(trials)) >= self.seconds
@@ -93,14 +93,14 @@ class _Limits:
 
 
 def _limits(step: Step, problem: Problem, model: str) -> _Limits:
-    """After how many trials and seconds the search ends.
+    """The limits of the search.
 
-    One that repeats another ends after as many trials as that one had, however fast this machine is today.
+    A replay ends after as many trials as the search that it repeats, however fast this machine is today.
 
     Raises
     ------
     UserError
-        Where that one was another search.
+        Where the run to repeat was another search.
     """
     begun, replayed = time.perf_counter(), step.arguments["replays"]
     if not replayed:
@@ -114,7 +114,10 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
 
 
 def _earlier(step: Step):
-    """What a search like this one left when it was killed; None in a replay, and where nothing is to be used again."""
+    """What an earlier search with the same key left when it was killed.
+
+    None in a replay, with resume=false, and where nothing was left.
+    """
     key = keys.of_step(step, source_digest.digests(step.name))
     if key is None or step.arguments["replays"]:
         return None
@@ -124,14 +127,14 @@ def _earlier(step: Step):
 
 @dataclass(frozen=True)
 class _Work:
-    """What a process needs to evaluate trials, and to cross-validate the best."""
+    """What a worker process needs to evaluate trials, and to cross-validate the best."""
 
     rows: DataSet
     problem: Problem
     model: str
     cuts: list[Fold]
     course: TrialRunner
-    at_most: int  # processes
+    at_most: int  # the most worker processes
 
     def candidate(self, params: Mapping[str, Any]) -> training.Candidate:
         """The model with these hyperparameters."""
@@ -139,23 +142,24 @@ class _Work:
 
     @property
     def names(self) -> list[str]:
-        """The metrics of the cross-validation."""
+        """The names of the metrics of the cross-validation."""
         return with_named(self.problem.search.metric)
 
     @property
     def threads(self) -> int:
-        """How many each process may use."""
+        """The number of threads that each process may use."""
         return max(1, self.rows.threads // self.at_most)
 
     def at_once(self, threads: int) -> int:
-        """How many trials may be under way; with all processes at work more may wait for the first that is free.
+        """The number of trials that may be under way.
 
-        main may give this step more threads as others end.
+        With all processes at work, more trials may wait for the first free process. `threads` may grow during the
+        search: main gives this step more threads as other steps end.
         """
         return threads if threads < self.at_most else self.problem.search.max_pending
 
     def seconds_to_cross_validate(self, trial: Trial) -> float:
-        """About how long the folds take, from what the trial's own took."""
+        """An estimate of the seconds that cross-validation takes, from the seconds of a trial."""
         fitted = sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)])
         to_fit = sum(len(fold.fit) for fold in self.cuts)
         # the last folds may have the machine to themselves
@@ -163,12 +167,12 @@ class _Work:
         return MORE_WORK * trial.seconds * to_fit / max(1, fitted) * rounds / self.at_most
 
 
-# What the processes are forked with.
+# The work that the forked processes share.
 _HELD: list[_Work] = []
 
 
 def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _Work:
-    """The work, with all that trials share done once, and held for the processes to come."""
+    """The work, with all that trials share computed once, and kept for the processes that are forked later."""
     cuts = rows.folds(problem)
     course = TrialRunner(
         rows.candidate(problem, model, {}),
@@ -187,13 +191,13 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
 
 
 def _evaluate(point: Point) -> Evaluation:
-    """A trial, in a process of its own."""
+    """Evaluate a trial, in a worker process."""
     (work,) = _HELD
     return work.course.run(point, threads=work.threads)
 
 
 def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
-    """The winner on all folds with all metrics: several at a time."""
+    """Cross-validate the winner on all folds with all metrics, several folds at a time."""
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
     most = min(work.at_most, folds, thread_budget.threads(work.rows.share))
@@ -206,7 +210,7 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
 def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFold:
     (work,) = _HELD
     folds = len(work.cuts)
-    # those left over when as many as can be have been done side by side share the threads
+    # folds run side by side, `most` at a time; the folds of an incomplete last round share all threads
     beside = most if number < folds - folds % most else folds % most
     threads = max(1, work.rows.threads // beside)
     fold = work.cuts[number]
@@ -265,7 +269,7 @@ def _log(
 
 
 def _table(work: _Work, trials: Sequence[Trial], ended: Sequence[float]) -> dict[str, list[Any]]:
-    """The trials as a table: name of a column: its values; `ended` says when each had, in seconds of the search."""
+    """The trials as the columns of a table, {name: values}; `ended` is when each ended, in seconds of the search."""
     metric, space = work.problem.search.metric, work.problem.models[work.model].space
     found = list(dict.fromkeys(name for trial in trials for name in trial.found))
     return {

@@ -1,7 +1,7 @@
 """main: the chain, from a table to a registered champion.
 
-Freezes the problem, runs each task of `steps.pipeline` as a child run in its own process and environment, and says what
-came of it.
+Freezes the problem, runs each task of `steps.pipeline` as a child run in its own process and environment, and reports
+the result.
 """
 
 import shutil
@@ -37,7 +37,7 @@ from tabular.data import sources
 from tabular.errors import UserError, first_line
 from tabular.problem import Problem
 
-# MLflow's UI guesses what kind of experiment it is where nobody says so.
+# The tag for the kind of an experiment; MLflow's UI guesses the kind where the tag is missing.
 EXPERIMENT_KIND = "mlflow.experimentKind"
 
 
@@ -67,7 +67,7 @@ def _check_require(step: Step) -> None:
 
 
 def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:
-    """How the chain is to be run; a replay does all of it again."""
+    """How the chain is to be run; a replay reuses nothing."""
     cores = thread_budget.cores()
     text = step.arguments["jobs"] or str(cores)
     if not text.isdecimal() or int(text) < 1:
@@ -80,7 +80,7 @@ def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Ord
 
 
 def _pinned(step: Step, problem: Problem) -> Problem:
-    """The problem with the digest of its data: what the steps read is what was there when the chain began."""
+    """The problem with the digest of its data, so that the steps read the data as it was when the chain began."""
     data = problem.data
     if data.source.startswith("sklearn:"):
         return problem
@@ -89,7 +89,7 @@ def _pinned(step: Step, problem: Problem) -> Problem:
 
 
 def _introduce(step: Step, problem: Problem) -> None:
-    """Say what is about to happen, and log what it happens in."""
+    """Print what is about to run, and in which experiment and store; name the run."""
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {problem.data.source}")
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"  run {step.run_id} in the experiment {experiment.name!r} of {mlflow.get_tracking_uri()}")
@@ -100,7 +100,7 @@ def _introduce(step: Step, problem: Problem) -> None:
 
 
 def _tell_kind(step: Step, experiment: Experiment) -> None:
-    """Tell MLflow's UI what the experiment is for; of the chains that begin in a new one at once, one succeeds."""
+    """Set the tag for the kind of the experiment; of several chains that begin in a new one at once, one succeeds."""
     if EXPERIMENT_KIND in experiment.tags:
         return
     try:
@@ -111,7 +111,7 @@ def _tell_kind(step: Step, experiment: Experiment) -> None:
 
 
 def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float) -> None:
-    """The table of candidates, the verdict, and what to type next."""
+    """Print and log the table of candidates and the verdict, and print what to type next."""
     evaluation = runs["evaluate"]
     tags = runs["register"].data.tags
     step.json({name: run.info.run_id for name, run in runs.items()}, artifacts.CHAIN)
@@ -131,7 +131,7 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
-        step.upload_artifacts()  # the chain has done its work, and its run is to show it
+        step.upload_artifacts()  # the chain has done its work, and its run should show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
 
 
@@ -142,17 +142,17 @@ def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
 
 
 def _in_hand(rows: list[dict[str, Any]], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """The rows with the runs of this chain: an evaluation that was not run again names those that it judged then."""
+    """The rows with the runs of this chain: a reused evaluation names the runs that it judged at that time."""
     return [{**row, "run": runs[f"train {row['model']}"].info.run_id} for row in rows]
 
 
 def _plain(evaluation: Run) -> dict[str, float]:
-    """The winner's metrics, those without a model's name before them."""
+    """The winner's metrics: those whose names have no model's name as a prefix."""
     return {name: value for name, value in evaluation.data.metrics.items() if "/" not in name}
 
 
 def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
-    """What of a leaderboard's row fits a terminal."""
+    """The columns of a leaderboard's row that fit a terminal."""
     metric = problem.search.metric
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
     sure = {"95 %": "" if low is None else f"{low:.4f} to {high:.4f}"}
@@ -161,21 +161,24 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
 
 
 def _log_ends(step: Step, etl: Run, winner: dict[str, Any]) -> None:
-    """What the chain began with and what came of it, on main's own page: the data set and the winner's model."""
+    """Log the data set and the winner's model to main's own run, as its input and output."""
     inputs.log_again(step, etl.inputs.dataset_inputs)
     model = step.client.get_run(winner["run"]).data.tags[MODEL_URI].removeprefix("models:/")
     step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
 
 
 def _keep_report(step: Step, register: Run) -> str | None:
-    """The report is what a chain is run for: main's own run holds it too. Gives where it will be found."""
+    """Copy the report into main's own run, since a chain is run for the report; return where it will be found.
+
+    None where there is no report.
+    """
     holder = register.data.tags.get(REPORTED)
     if holder == "":
-        return None  # the champion is from before there were reports
+        return None  # the champion is older than reports
     try:
         run = register if holder is None else step.client.get_run(holder)
         page = artifacts.artifact(run, artifacts.REPORT, step.folder)
-    except (UserError, MlflowException) as error:  # no reason for this run to fail
+    except (UserError, MlflowException) as error:  # a missing report is no reason for this run to fail
         say(f"  note: the report that tells why the champion is what it is cannot be had: {first_line(error)}")
         return None
     shutil.copy(page, step.artifacts)
@@ -184,7 +187,7 @@ def _keep_report(step: Step, register: Run) -> str | None:
 
 
 def _page(step: Step) -> str:
-    """Where a tracking server shows main's run."""
+    """The address of main's run on a tracking server."""
     return f"{mlflow.get_tracking_uri()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
 
 

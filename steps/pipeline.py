@@ -1,4 +1,7 @@
-"""The chain as one table: what each step takes, reads and needs. main, and all that follows it, read this table."""
+"""The chain as one table: each step's parameters, inputs, and the parts of the problem that it reads.
+
+All code that follows the chain reads this table.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -6,13 +9,16 @@ from typing import Literal
 
 from tabular.problem import Problem
 
-# A `value` changes the result by itself, a `reference` by the content that it names, and `conduct` never does.
+# How a parameter affects the result: a `value` by itself, a `reference` by the content that it names, `conduct` never.
 Kind = Literal["value", "reference", "conduct"]
 
 
 @dataclass(frozen=True)
 class Input:
-    """What a step reads of the runs of another one: by the digests that those left as `tabular.digest.<part>`."""
+    """What a step reads from the runs of another step: parts, whose digests are tags of those runs.
+
+    The tags are `tabular.digest.<part>`.
+    """
 
     step: str
     parts: tuple[str, ...]
@@ -20,17 +26,17 @@ class Input:
 
 @dataclass(frozen=True)
 class StepSpec:
-    """A row: an entry point of MLproject and what it depends on."""
+    """A row of the table: an entry point of MLproject and what it depends on."""
 
     name: str
     parameters: Mapping[str, Kind]
-    inputs: Mapping[str, Input]  # parameter: what the run ids that fill it are read for
-    reads: tuple[str, ...]  # paths of the problem; {model} stands for the name of the one in hand
+    inputs: Mapping[str, Input]  # {parameter that takes run ids: what is read from these runs}
+    reads: tuple[str, ...]  # paths in the problem; {model} stands for the name of the task's model
     each_model: bool = False
-    pure: bool = True  # False: an effect on the world, which the registry remembers
+    pure: bool = True  # False: has a side effect, on the registry
 
 
-# main tells each step by a file how many threads it may use, and when it may begin.
+# The file by which main tells a step how many threads it may use, and when it may begin.
 CONDUCT: dict[str, Kind] = {"share": "conduct"}
 
 CHAIN = (
@@ -105,23 +111,31 @@ STEPS = {step.name: step for step in CHAIN}
 
 @dataclass(frozen=True)
 class Task:
-    """A step to run, for one model where the step is run for each."""
+    """A task of the chain: a step, and its model where the step is run for each model."""
 
     step: StepSpec
     model: str | None
-    needs: Mapping[str, tuple[str, ...]]  # parameter: the names of the tasks whose run ids fill it
+    needs: Mapping[str, tuple[str, ...]]  # {parameter: names of the tasks whose run ids are its value}
 
     @property
     def name(self) -> str:
-        """Such as `etl` or `hpo lightgbm`."""
+        """The name of the task, such as `etl` or `hpo lightgbm`."""
         return f"{self.step.name} {self.model}" if self.model else self.step.name
 
     def inputs(self) -> set[str]:
-        """The names of the tasks that it needs."""
+        """The names of the tasks that this task needs."""
         return {name for names in self.needs.values() for name in names}
 
     def parameters(self, problem: str, runs: Mapping[str, str]) -> dict[str, str]:
-        """The entry point's parameters, given the run that holds the problem and those of the tasks that are done."""
+        """The parameters of the entry point.
+
+        Parameters
+        ----------
+        problem
+            Id of the run that holds the problem.
+        runs
+            {task: id of its run}, with all tasks that this task needs.
+        """
         values = {"problem": problem}
         if self.model:
             values["model"] = self.model
@@ -131,7 +145,7 @@ class Task:
 
 
 def plan(problem: Problem) -> list[Task]:
-    """The tasks of a problem, each after all that it needs."""
+    """The tasks of a problem, each after all tasks that it needs."""
     made: list[Task] = []
     for step in CHAIN:
         for model in list(problem.models) if step.each_model else [None]:
@@ -143,7 +157,7 @@ def plan(problem: Problem) -> list[Task]:
 
 
 def _sources(source: str, model: str | None, made: list[Task]) -> Iterator[str]:
-    """The tasks of a step that a task needs: those of its own model, or of all where it has none."""
+    """The names of a step's tasks that a task needs: those of the same model, or all where the task has no model."""
     for task in made:
         if task.step.name == source and (model is None or task.model in (model, None)):
             yield task.name

@@ -1,6 +1,6 @@
-"""predict: a table scored by a model, as another table; and how far its rows have moved from those trained on.
+"""predict: score a table with a model, write the predictions as another table, and measure the drift of its rows.
 
-Both tables are streams: what is held at once is a batch of rows, however many there are.
+Both tables are streams: only a batch of rows is held at once, however many rows there are.
 """
 
 import time
@@ -41,7 +41,7 @@ DRIFT_TAGS = {"input": DRIFT_OF_INPUTS, "score": DRIFT_OF_SCORES}
 
 @dataclass(frozen=True)
 class Scored:
-    """What came of a table's rows: how many, in what time, and the counts by which their shift is told."""
+    """The result of scoring a table: number of rows, seconds, and the counts from which drift is computed."""
 
     rows: int
     seconds: float
@@ -50,12 +50,12 @@ class Scored:
 
     @property
     def rate(self) -> float:
-        """Rows per second, from the first read to the last written."""
+        """Rows per second, from the first read to the last write."""
         return self.rows / self.seconds
 
 
 def predict(step: Step) -> None:
-    """Check the table, score it, tell its shift."""
+    """Check the table, score it, report its drift."""
     source = paths.table(step.arguments["data"], "data")
     output = _output(step.arguments["output"], source)
     asked = origin.find(step.client, step.arguments["model"])
@@ -83,7 +83,28 @@ def score(
     writer,
     against: Mapping[str, Reference],
 ) -> Scored:
-    """Write the keys and the answer to each row, a batch at a time; `schema` is of both."""
+    """Score a table, and write the keys and predictions of each row, a batch of rows at a time.
+
+    Parameters
+    ----------
+    table
+        The table to score.
+    model
+        The model.
+    keys
+        Columns of the table that are copied to the output.
+    schema
+        Arrow schema of the output: the keys, then the predictions.
+    writer
+        Open Parquet or CSV writer of pyarrow with this schema.
+    against
+        The references for drift, by `input` and `score`.
+
+    Returns
+    -------
+    Scored
+        Number of rows, seconds, and the counts for drift.
+    """
     features = [column.name for column in drift_reference.columns(model)]
     told = drift_reference.scores(model)
     seen, answers = against["input"].begin(), against["score"].begin()
@@ -105,7 +126,7 @@ def _joined(batch: pa.RecordBatch, keys: Sequence[str], answer: pd.DataFrame, sc
 
 
 def _answer(model: TabularModel) -> list[pa.Field]:
-    """The columns that a model answers with."""
+    """The columns of a model's predictions: the label, and the probability of each class."""
     classes = model.description["classes"]
     return [
         pa.field("label", LABELS[type(classes[0])]),
@@ -114,7 +135,7 @@ def _answer(model: TabularModel) -> list[pa.Field]:
 
 
 def _output(given: str, source: str) -> Path:
-    """Where the scored rows go, before anything is read: a path as seen from where it was typed."""
+    """The path of the output, relative to the caller's folder; checked before anything is read."""
     if not given:
         raise UserError("output: name the file to write, .parquet or .csv")
     path = (paths.caller_folder() / Path(given).expanduser()).resolve()
@@ -130,7 +151,7 @@ def _output(given: str, source: str) -> Path:
 
 
 def _reading(step: Step, asked: Origin) -> Reading:
-    """How the problem that the model was trained for says that its table is read; as usual where it is gone."""
+    """How the table is read: as the problem that the model was trained for says, as usual where the problem is gone."""
     try:
         return datasets.reading(lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder))
     except UserError:
@@ -138,7 +159,7 @@ def _reading(step: Step, asked: Origin) -> Reading:
 
 
 def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) -> list[str]:
-    """The columns to carry over: those asked for, else all that the model neither reads nor answers with."""
+    """The columns to copy: those asked for, else all that the model neither reads nor writes as predictions."""
     answer = {field.name for field in _answer(model)}
     if given:
         keys = [name.strip() for name in given.split(",")]
@@ -170,7 +191,7 @@ def _log(step: Step, asked: Origin, source: str, path: Path, scored: Scored) -> 
 
 
 def _tell(step: Step, asked: Origin, output: Path, scored: Scored, against: Mapping[str, Reference]) -> None:
-    """The shift as a table, a picture, metrics and words."""
+    """Report the drift as a table, a picture, metrics and words."""
     found = {"input": against["input"].compare(scored.inputs), "score": against["score"].compare(scored.scores)}
     if not scored.rows:
         found = {what: [] for what in found}
@@ -191,7 +212,7 @@ def _tell(step: Step, asked: Origin, output: Path, scored: Scored, against: Mapp
 
 
 def _said(shifts: Sequence[drift.Shift]) -> str:
-    """What has moved, in a line: `much: town 0.812; some: amount 0.140`; "" where nothing was compared."""
+    """What has drifted, in a line: `much: town 0.812; some: amount 0.140`; "" where nothing was compared."""
     if not shifts:
         return ""
     named = {

@@ -1,6 +1,7 @@
-"""promote: an alias, or a stage, of a registered model moved to one of its versions: also the way back.
+"""promote: move an alias or a stage of a registered model to one of its versions, or back.
 
-For people who decide by hand what `register` decides by the gate. The version is tried first, as register does it.
+For people who decide by hand what `register` decides by the gate. The version gets the smoke test first, as in
+register.
 """
 
 from typing import Any
@@ -17,11 +18,11 @@ from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
 
 CHAMPION, PREVIOUS = "champion", "previous"
-MOST_NAMES = 1000  # that are looked through for the one that may be meant
+MOST_NAMES = 1000  # the most names that are searched for the nearest one
 
 
 def promote(step: Step) -> None:
-    """Try the version, move the alias or the stage or both, show the history."""
+    """Run the smoke test of the version, move the alias or the stage or both, show the history."""
     name, stage = step.arguments["name"], step.arguments["stage"]
     alias = step.arguments["alias"] or ("" if stage else CHAMPION)
     _check(step, name, alias, stage)
@@ -32,14 +33,14 @@ def promote(step: Step) -> None:
         say(table([_shown(event) for event in events]))
     say(f"  {said}")
     step.table(artifacts.by_column(events), "history.json")
-    # not by the names of the parameters, which `mlflow run` has logged as they were typed
+    # not under the parameters' own names, which `mlflow run` has logged as they were typed
     given = {"promoted_alias": alias, "promoted_stage": stage}
     step.log(params={"promoted_version": version.version, **{key: value for key, value in given.items() if value}})
     step.finish(f"promote {name}", said, f"{said}.\n\n{step.arguments['reason']}")
 
 
 def _move(step: Step, version: ModelVersion, alias: str, stage: str) -> str:
-    """Move the version to what was asked for and it has not yet; gives what it is then, in words."""
+    """Move the alias and the stage, where the version does not have them yet; return what it is then, in words."""
     client, name = step.client, version.name
     had = registry.aliased(client, name, alias) if alias else None
     moves_alias = bool(alias) and registry.identity(had) != registry.identity(version)
@@ -65,7 +66,13 @@ def _move(step: Step, version: ModelVersion, alias: str, stage: str) -> str:
 
 
 def _check(step: Step, name: str, alias: str, stage: str) -> None:
-    """UserError for what cannot be promoted, before anything is asked of the registry."""
+    """Check the parameters before the version is looked up.
+
+    Raises
+    ------
+    UserError
+        For a request that cannot be met.
+    """
     if not step.arguments["reason"].strip():
         raise UserError(
             "reason: say in a few words why the alias is moved, or the stage; the registry's history keeps it"
@@ -92,7 +99,7 @@ def _check(step: Step, name: str, alias: str, stage: str) -> None:
 
 
 def _version(step: Step, name: str, alias: str) -> ModelVersion:
-    """The version asked for: by its number, or the one that had the alias before."""
+    """The version asked for: by its number, or the version that had the alias before."""
     asked = step.arguments["version"]
     if asked == PREVIOUS:
         found = registry.aliased(step.client, name, registry.previous(alias))
@@ -122,5 +129,5 @@ def _try(step: Step, version: ModelVersion) -> None:
 
 
 def _shown(event: dict[str, Any]) -> dict[str, Any]:
-    """A line of the history, as a terminal shows it."""
+    """The fields of an event of the history that a terminal shows."""
     return {name: event[name] for name in ("at", "alias", "stage", "version", "before", "by", "why")}

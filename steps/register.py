@@ -1,4 +1,4 @@
-"""register: the gate, and the registry behind it. The only step that changes the world.
+"""register: the gate, and the registry behind it. The only step of the chain with a side effect.
 
 The winner of an evaluation becomes the champion if it meets what the gate requires and beats today's champion on the
 same holdout. Otherwise nothing is written but the verdict, in this step's own run.
@@ -42,7 +42,7 @@ from tabular.report import report
 
 
 def register(step: Step) -> None:
-    """Judge the winner, and register it where the gate lets it."""
+    """Judge the winner, and register it where it passes the gate."""
     evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
     problem = run_problem.problem_of(step, data_set(step) or evaluation)
     given = filter(None, step.arguments["models"].split(","))
@@ -67,7 +67,13 @@ def register(step: Step) -> None:
 def _decide(
     step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
 ) -> tuple[ModelVersion | None, Verdict, ModelVersion | None]:
-    """The champion that the winner met, the verdict, and the champion that there is now."""
+    """Decide whether the winner becomes the champion, and register it if so.
+
+    Returns
+    -------
+    tuple
+        The champion that the winner was compared with, the verdict, and the champion afterwards; None for no champion.
+    """
     made: ModelVersion | None = None
     while True:
         met = registry.champion(step.client, problem)
@@ -81,7 +87,7 @@ def _decide(
         card = report.card(_report(step, problem, evaluation, verdict))
         with lifecycle.uninterrupted():
             made = made or _add_version(step, problem, evaluation, verdict, card)
-            # a chain beside this one may have crowned its own meanwhile: that one has to be beaten then
+            # a concurrent chain may have made its winner the champion meanwhile: then that one has to be beaten
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
                 place = problem.registry
                 about = {"why": verdict.reason, "run_id": step.run_id}
@@ -92,7 +98,7 @@ def _decide(
 
 
 def _tried(step: Step, verdict: Verdict) -> Verdict:
-    """The verdict, once the winner has answered in an environment of its own."""
+    """The verdict after the smoke test of the winner; a winner that fails the test is refused."""
     winner = verdict.winner
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     try:
@@ -109,7 +115,7 @@ def _report(
 
 
 def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict, card: str) -> ModelVersion:
-    """A version with its description and tags, and without the alias: half a registration is never served."""
+    """Make a version with its description and tags, but without the alias: half a registration is never served."""
     place, winner = problem.registry, verdict.winner
     try:
         step.client.create_registered_model(place.name, description=problem.description or None)
@@ -146,9 +152,9 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
 
 
 def _left_without_alias(step: Step, name: str, verdict: Verdict) -> ModelVersion | None:
-    """The version that an earlier register made of this very model, and did not live to give the alias."""
+    """A version of this model from an earlier register that was killed before it could set the alias; else None."""
     winner = verdict.winner
-    # not by its name, in which a quote would end the filter
+    # not by the registered model's name: a quote in it would end the filter
     versions = step.client.search_model_versions(f"run_id = '{winner['run_id']}'")
     after = int(verdict.champion or 0)
     whole = (version for version in versions if version.name == name and int(version.version) > after)

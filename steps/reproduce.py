@@ -1,7 +1,8 @@
-"""reproduce: a run of main or of a step once more, and the proof that the same came of it.
+"""reproduce: run main or a step once more, and check that the result is the same.
 
-Makes the run's tree again, runs that tree's entry point on the frozen problem and the same data, with nothing reused
-and the registry left alone, and compares all that both runs recorded. It ends well only where all is equal.
+Restores the run's source tree and runs its entry point on the frozen problem and the same data, with nothing reused and
+the registry left alone. Then compares all that both runs recorded. The run of reproduce ends well only where all is
+equal.
 """
 
 import json
@@ -42,25 +43,25 @@ from tabular.problem import Problem
 
 TABLE = "replay.json"
 PROBLEM_FILE = "replayed.yaml"
-# What the frozen problem holds already.
+# The parameters that the frozen problem holds already.
 IN_PROBLEM = ("problem", *paths.OVERRIDES)
 MOST_DIFFERENCES = 5
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What is to be repeated."""
+    """A run that is to be repeated."""
 
     then: Run
     step: str  # main, or a row of the chain
-    task: str  # its name in a chain, such as `train lightgbm`
-    holder: Run  # of the frozen problem
+    task: str  # name of the task in a chain, such as `train lightgbm`
+    holder: Run  # the run that holds the frozen problem
     problem: Problem
-    arguments: Mapping[str, str]  # of the entry point, but the problem and conduct
+    arguments: Mapping[str, str]  # of the entry point
 
 
 def reproduce(step: Step) -> None:
-    """Run it again, compare, say what came of it."""
+    """Run it again, compare the two runs, report the findings."""
     asked = _asked(step)
     say(f"tabular  reproduce {asked.task} {asked.problem.name}, run {asked.then.info.run_id}")
     step.name_run(f"reproduce {asked.task}")
@@ -75,7 +76,7 @@ def reproduce(step: Step) -> None:
 
 
 def _asked(step: Step) -> Replay:
-    """What the parameter `run` names; a child that was not run again stands for the run whose work it shows.
+    """The run to repeat, which the parameter `run` names; a child that shows a reused run stands for the reused run.
 
     Raises
     ------
@@ -105,19 +106,19 @@ def _asked(step: Step) -> Replay:
 
 
 def _settled(step: Step, main: Run) -> dict[str, str]:
-    """What register would have been given by a main that found nothing to do for it."""
+    """The parameters of a register that was not run because there was nothing to do: those main would have given."""
     runs = lookup.chain(main, step.folder)
     task = next(task for task in plan(lookup.problem(main, step.folder)) if task.name == "register")
     return task.parameters(main.info.run_id, runs)
 
 
 def _problem(step: Step, asked: Replay) -> str:
-    """What the entry point is given as its problem: the frozen one, with the place where its data lies now.
+    """The parameter `problem` of the entry point: the frozen problem, with the place where its data is now.
 
     Raises
     ------
     UserError
-        Where the data is gone or is not what it was: nothing is run on it.
+        Where the data is gone or has changed: nothing is run on it.
     """
     moved = step.arguments["data"]
     if asked.step not in (MAIN, "etl"):
@@ -125,7 +126,7 @@ def _problem(step: Step, asked: Replay) -> str:
             raise UserError(f"data: {asked.step} reads the data set that a run of etl left, and no table: leave it out")
         return asked.holder.info.run_id
     problem = asked.problem
-    # as it was written then, for the tree of then: today's problem may have keys that that one does not know
+    # as the run wrote it: the old tree does not know keys that have been added to problems since
     frozen = yaml.safe_load(artifacts.artifact(asked.holder, artifacts.PROBLEM, step.folder).read_text("utf-8"))
     if not problem.data.source.startswith("sklearn:"):
         recorded = problem.data.sha256 or asked.then.data.tags[DATA_DIGEST]
@@ -163,7 +164,7 @@ def _check_data(step: Step, asked: Replay, source: str, recorded: str) -> None:
 
 
 def _say_tree(root: Run, project: Path) -> list[str]:
-    """Say which tree is run, and what of the tree of then it lacks; gives the latter."""
+    """Print which tree is run; return what that tree lacks of the original one."""
     tags = root.data.tags
     over = f" with {working_tree.PATCH} of run {root.info.run_id}" if tags.get(TREE) == "changed" else ""
     say(f"  the tree of commit {tags[checkout.COMMIT][:12]}{over}, in a folder of its own")
@@ -174,7 +175,7 @@ def _say_tree(root: Run, project: Path) -> list[str]:
 
 
 def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) -> tuple[Run, launch.StepFailed | None]:
-    """Run it in a child of this run; gives the child, and why it failed."""
+    """Run the entry point again in a child of this run; return the child, and why it failed or None."""
     parameters = {name: value for name, value in asked.arguments.items() if name not in IN_PROBLEM}
     row = STEPS.get(asked.step)
     kinds: Mapping[str, Any] = row.parameters if row is not None else {}
@@ -195,7 +196,7 @@ def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) ->
 
 
 def _check_replays(project: Path, name: str, root: Run) -> None:
-    """A tree of before there were replays would use earlier work, and the registry."""
+    """Refuse a tree older than replays, which would reuse earlier work and change the registry."""
     doors = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"]
     if "replays" not in doors.get(name, {}).get("parameters", {}):
         commit = root.data.tags[checkout.COMMIT][:12]
@@ -203,14 +204,14 @@ def _check_replays(project: Path, name: str, root: Run) -> None:
 
 
 def _create(step: Step, asked: Replay, root: Run, parent: launch.Parent, parameters: Mapping[str, str]) -> str:
-    """The child's run: its source is that of the run that it repeats, not of the tree that `reproduce` is in."""
+    """Make the child's run; its source is that of the run that it repeats, not the tree of `reproduce`."""
     source = {n: root.data.tags[n] for n in (checkout.COMMIT, *checkout.ADDRESSES) if n in root.data.tags}
     tags = {**source, REPLAY_OF: asked.then.info.run_id}
     return launch.create(step.client, f"{asked.task} (replay)", asked.step, parent, parameters, tags)
 
 
 def _compared(step: Step, asked: Replay, now: Run, failed: launch.StepFailed | None):
-    """The findings: of a chain those of its tasks first, then main's own."""
+    """The findings; for a chain, those of its tasks come before main's own."""
     if asked.step == MAIN:
         then_runs = lookup.chain(asked.then, step.folder)
         now_runs = _children(step, now)
@@ -231,7 +232,7 @@ def _compared(step: Step, asked: Replay, now: Run, failed: launch.StepFailed | N
 
 
 def _children(step: Step, main: Run) -> dict[str, Run]:
-    """Task: its run, of the repetition."""
+    """The child runs of a repeated main, {task: run}."""
     asked = f"tags.`{PARENT}` = '{main.info.run_id}'"
     found = {}
     for run in step.client.search_runs([main.info.experiment_id], asked, max_results=1000):
@@ -247,7 +248,7 @@ def _why(run: Run | None, failed: launch.StepFailed | None) -> str:
 
 
 def _conclude(step: Step, asked: Replay, found: list[Finding], missing: list[str]) -> None:
-    """The table, and the end: well only where all is the same."""
+    """Print and log the table of findings, and end the run: well only where all is the same."""
     say()
     for line in _lines(found):
         say(line)
@@ -260,7 +261,7 @@ def _conclude(step: Step, asked: Replay, found: list[Finding], missing: list[str
     note = "\n".join(["```", *_lines(found), "```", *(f"\nLook at this: {line}." for line in missing)])
     step.finish(f"reproduce {asked.task} {asked.problem.name}", summary, f"Of run {run_id}: {summary}.\n\n{note}")
     if wrong is not None:
-        step.upload_artifacts()  # the table is what this run is there for
+        step.upload_artifacts()  # the table is the purpose of this run
         raise UserError(f"run {run_id} is not the same again: {wrong}")
 
 
@@ -280,7 +281,7 @@ def _log_findings(step: Step, found: list[Finding]) -> None:
 
 
 def _wrong(found: list[Finding]) -> str | None:
-    """What differs and what was not compared, in a line; None where nothing."""
+    """What differs and what was not compared, in a line; None where all is the same."""
     parts = []
     for result in (DIFFERENT, NOT_COMPARED):
         named: dict[str, list[str]] = {}
@@ -294,7 +295,7 @@ def _wrong(found: list[Finding]) -> str | None:
 
 
 def _lines(found: list[Finding]) -> list[str]:
-    """A line a task for what is the same, and one a subject, with its differences, for what is not."""
+    """The findings as lines: one for each task with all that is the same, one for each subject that is not."""
     width = max(len(one.task) for one in found)
     lines = []
     for task in dict.fromkeys(one.task for one in found):

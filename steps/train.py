@@ -1,6 +1,6 @@
-"""train: fit a model with its best hyperparameters on all training rows, once it is cross-validated.
+"""train: cross-validate a model with its best hyperparameters, and fit it on all training rows.
 
-Leaves cross-validated and training metrics, the loss by iteration where the model has iterations, and the fitted model.
+Writes cross-validated and training metrics, the loss by iteration where the model has iterations, and the fitted model.
 """
 
 import math
@@ -30,7 +30,7 @@ def train(step: Step) -> None:
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
     names = with_named(problem.search.metric)
-    if search:  # it has cross-validated its best on the same folds
+    if search:  # hpo has cross-validated the best trial on the same folds
         result = training.CrossValidation(**artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder))
     else:
         cuts = rows.folds(problem)
@@ -64,7 +64,7 @@ def train(step: Step) -> None:
 
 
 def _search(step: Step, name: str) -> Run | None:
-    """The run of hpo that the step is given."""
+    """The run of hpo that the parameter `params` names; None where it is empty."""
     given = step.arguments["params"]
     if not given:
         return None
@@ -93,7 +93,7 @@ def _log_params(step: Step, problem: Problem, rows: dataset.DataSet, candidate: 
 
 
 def _log_curves(step: Step, curves: training.Curves) -> None:
-    """The folds' mean log loss by iteration, as metrics with steps."""
+    """Log the mean log loss of the folds by iteration, as metrics with steps."""
     if not curves:
         return
     now = int(time.time() * 1000)
