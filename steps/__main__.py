@@ -28,7 +28,7 @@ if __name__ == "__main__":
     from tabular.errors import UserError
 
     try:
-        cli.check_entry_point(name)
+        cli.check_entry_point(name, sys.argv[1:])
     except UserError as error:
         sys.exit(f"tabular: {error}")
 

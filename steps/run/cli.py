@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from steps.pipeline import STEPS
@@ -18,8 +19,15 @@ ENTRY_POINTS = {
 }
 
 
-def check_entry_point(name: str) -> None:
-    """Check that a name is an entry point; `--help` prints the entry points and ends the process.
+def parameters(name: str) -> tuple[str, ...]:
+    """The names of the parameters of an entry point."""
+    return ENTRY_POINTS[name] if name in ENTRY_POINTS else tuple(STEPS[name].parameters)
+
+
+def check_entry_point(name: str, words: Sequence[str] = ()) -> None:
+    """Check that a name is an entry point, before any run is made.
+
+    `--help` prints the entry points, or after an entry point its parameters, and ends the process.
 
     Raises
     ------
@@ -34,6 +42,9 @@ def check_entry_point(name: str) -> None:
     if name not in known:
         what = f"{name!r} is no entry point{nearest(name, known) or '.'}" if name else "which entry point?"
         raise UserError(f"python -m steps: {what} Type {usage}")
+    if {"-h", "--help"} & set(words):
+        print(f"python -m steps {name} {' '.join(f'--{parameter}=' for parameter in parameters(name))}")
+        sys.exit(0)
 
 
 def parse(name: str, argv: list[str]) -> dict[str, str]:
@@ -44,7 +55,7 @@ def parse(name: str, argv: list[str]) -> dict[str, str]:
     UserError
         For a parameter that the entry point does not have.
     """
-    known = ENTRY_POINTS[name] if name in ENTRY_POINTS else tuple(STEPS[name].parameters)
+    known = parameters(name)
     parser = _Parser(prog=f"steps.{name}", add_help=False, allow_abbrev=False)
     for parameter in known:
         parser.add_argument(f"--{parameter}", default="")
