@@ -121,7 +121,7 @@ def _try(step: Step, version: ModelVersion) -> None:
     try:
         recorded = registry.recorded(version)
     except UserError as error:
-        raise UserError(f"version: {error}: move its alias with MLflow's own client if you trust it") from None
+        raise UserError(f"version: {error}: move its alias or stage with MLflow's own client if you trust it") from None
     try:
         smoke_test.ask(step, f"models:/{version.name}/{version.version}", **recorded)
     except UserError as error:

@@ -10,9 +10,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils import name_utils
-from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps.run.tags import PARENT
+from steps.run.tags import OWNER_PID, PARENT
 
 # MLflow cuts the names that it generates off after this many characters.
 MOST_GENERATED = 20
@@ -47,6 +46,6 @@ def _is_child(client: MlflowClient, run: Run) -> bool:
     if parent is None:
         return False
     try:
-        return MLFLOW_PROJECT_ENTRY_POINT in client.get_run(parent).data.tags
+        return OWNER_PID in client.get_run(parent).data.tags
     except MlflowException:  # the parent was deleted permanently
         return False

@@ -59,7 +59,7 @@ def test_a_name_that_is_given_while_the_run_works_stays(store, begin):
 
 def test_a_run_that_main_made_is_named_by_what_it_did(store, begin):
     main = begin("mine")
-    store.client.set_tag(main.run_id, "mlflow.project.entryPoint", "main")
+    store.client.set_tag(main.run_id, "tabular.owner.pid", "1")
     child = begin("train logistic", parent=main.run_id)
     child.finish("train logistic C=1", "done", "done")
     assert name_of(child) == "train logistic C=1"
@@ -67,6 +67,14 @@ def test_a_run_that_main_made_is_named_by_what_it_did(store, begin):
 
 def test_a_name_that_was_given_below_a_persons_own_run_stays(begin):
     step = begin("mine", parent=begin("a study").run_id)
+    step.finish("etl iris", "done", "done")
+    assert name_of(step) == "mine"
+
+
+def test_a_name_that_was_given_below_another_project_of_a_persons_own_stays(store, begin):
+    theirs = begin("a study")
+    store.client.set_tag(theirs.run_id, "mlflow.project.entryPoint", "main")
+    step = begin("mine", parent=theirs.run_id)
     step.finish("etl iris", "done", "done")
     assert name_of(step) == "mine"
 
