@@ -1,7 +1,7 @@
-"""How good a classifier's probabilities are: one table of metrics, each a small function of the same answers.
+"""Metrics of classifiers: the table `METRICS`, each of whose rows is a small function of `Predictions`.
 
 To add a metric, write a function of `Predictions` and give it a row in `METRICS`: problem files, the gate and the
-pictures then know it by its name. scikit-learn's scorers of classifiers are known by theirs beside it.
+plots then know the metric by its name. scikit-learn's scorers of classifiers are known by their own names as well.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tabular.metrics.rank_metrics import OfRanks
 
 Codes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
-# From this probability on the positive class of two is the label, where nothing else was found to be better.
+# With two classes, the positive one is predicted from this probability up, unless another threshold is given or tuned.
 DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was true and what the model said, checked once for all metrics.
+    """True classes and predicted probabilities of the same rows, checked once for all metrics.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Predictions:
     probabilities : (n, k) float array
         The probability of each class.
     predicted : (n,) integer array
-        The code of the label that these probabilities amount to.
+        The code of the class that is predicted from these probabilities.
     positive : int or None
-        The code of the positive class where there are two classes, None where there are more.
+        The code of the positive class if there are two classes, None if there are more.
 
     """
 
@@ -48,29 +48,37 @@ class Predictions:
 
     @property
     def present(self) -> Codes:
-        """The codes that occur in y, ascending."""
+        """The codes that occur in `y`, ascending."""
         return np.unique(self.y)
 
     def taken(self, rows: NDArray[Any]) -> Predictions:
-        """The answers to some of the rows, by their positions; one may stand there several times."""
+        """The predictions of some rows, given by position; a position may occur several times."""
         return replace(self, y=self.y[rows], probabilities=self.probabilities[rows], predicted=self.predicted[rows])
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's name, its direction, and the function that scores `Predictions`.
+    """A metric: its name, its direction, and the function that scores `Predictions`.
 
-    What a metric looks at tells how it is computed for many resamples of the same rows at once
-    (tabular/evaluation/bootstrap.py).
+    At most one of `of_counts`, `of_rows` and `of_ranks` is given. With it the metric is computed for many resamples of
+    the same rows at once (tabular/evaluation/bootstrap.py); without it, for one resample after another.
 
     Attributes
     ----------
+    name
+        The name by which problem files and tables know the metric.
+    greater_is_better
+        Whether a greater value is better.
+    score
+        Function of `Predictions` that returns the value.
     of_counts
-        Scores confusion matrices (..., k, k), where these are all that it looks at.
+        For a metric of the confusion matrix alone: function of (..., k, k) matrices and of the positive class's code
+        (None for more than two classes) that returns (...) values.
     of_rows
-        Each row's own loss, where the score is their mean.
+        For a metric that is a mean over the rows: function of `Predictions` that returns the (n,) loss of each row.
     of_ranks
-        Scores the rows by how many times (b, n) each counts, where it looks at their order.
+        For a metric of the order of the rows: function of `Predictions` and of (b, n) numbers, how many times each row
+        counts in each of b resamples, that returns (b,) values.
 
     """
 
@@ -93,10 +101,10 @@ def classification_metrics(
 ) -> dict[str, float]:
     """Score the probabilities of a classifier.
 
-    With two classes, precision, recall, f1_score, roc_auc, average_precision and brier_score are the positive class's.
-    With more, they are means over the classes, each against the rest, all of equal weight (macro). Precision, recall
-    and f1_score then average over the classes that are in `y` or were predicted, roc_auc and average_precision over
-    those in `y`: the others have no curve.
+    With two classes, precision, recall, f1_score, roc_auc, average_precision and brier_score are those of the positive
+    class. With more, precision, recall, f1_score, roc_auc and average_precision are means over the classes, each
+    against the rest, all of equal weight (macro). Precision, recall and f1_score then average over the classes that are
+    in `y` or were predicted, roc_auc and average_precision over those in `y`: a class that is not in `y` has no curve.
 
     Parameters
     ----------
@@ -107,24 +115,24 @@ def classification_metrics(
     classes : sequence of length k
         The labels. Some may be absent from `y`; log_loss and brier_score count them all the same.
     positive : int, optional
-        The code of the positive class of two, by default 1. Without a meaning for more than two.
+        The code of the positive class, by default 1. Only used with two classes.
     names : collection of str, optional
         The metrics to compute, by default all of `METRICS`.
     threshold : float, optional
-        From which probability on the positive class of two is the label.
+        With two classes, the probability from which up the positive class is predicted.
 
     Returns
     -------
     dict of str to float
-        The metrics in the order of `METRICS`, scikit-learn's after them. roc_auc and average_precision are NaN where
-        `y` holds a single class: there is nothing to rank.
+        The value of each metric: first those of `METRICS`, in its order, then scikit-learn's. roc_auc and
+        average_precision are NaN if `y` holds a single class: there is nothing to rank.
 
     Raises
     ------
     UserError
-        A name is not known, there are no rows, a probability is not finite, or one of scikit-learn's scorers refuses.
+        A name is not known, there are no rows, a probability is not finite, or a scikit-learn scorer raises an error.
     ValueError
-        The shapes do not fit, or a code lies outside 0..k-1: a mistake of the caller.
+        The shapes do not fit each other, or a code lies outside 0..k-1: a mistake of the caller.
 
     Notes
     -----
@@ -132,7 +140,7 @@ def classification_metrics(
     probability, averaged over rows (G. W. Brier, "Verification of forecasts expressed in terms of probability", Monthly
     Weather Review 78, 1950). It lies in [0, 2] for three classes and more; for two it is halved, as
     `sklearn.metrics.brier_score_loss` does by default, and lies in [0, 1]. log_loss is in nats, with probabilities kept
-    off 0 and 1 by one machine epsilon, so that a single sure mistake costs 36, not infinity.
+    off 0 and 1 by one machine epsilon, so that one wrong prediction made with certainty costs 36, not infinity.
 
     """
     predictions = as_predictions(y, probabilities, classes=len(classes), positive=positive, threshold=threshold)
@@ -140,7 +148,7 @@ def classification_metrics(
 
 
 def scores(predictions: Predictions, names: Collection[str]) -> dict[str, float]:
-    """The metrics of these names, as `classification_metrics` gives them."""
+    """Compute the metrics of these names, in the order that `classification_metrics` returns."""
     wanted = {name: metric(name) for name in names}
     ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
     return {name: float(wanted[name].score(predictions)) for name in ordered}
@@ -149,21 +157,22 @@ def scores(predictions: Predictions, names: Collection[str]) -> dict[str, float]
 def predicted_codes(
     probabilities: Floats, *, positive: int | None = None, threshold: float = DEFAULT_THRESHOLD
 ) -> Codes:
-    """The label that each row's probabilities amount to.
+    """The predicted class of each row.
 
     Parameters
     ----------
     probabilities : (n, k) float array
         The probability of each class.
     positive : int, optional
-        The code of the positive class of two, by default 1. Without a meaning for more than two.
+        The code of the positive class, by default 1. Only used with two classes.
     threshold : float, optional
-        For two classes the positive one is the label wherever its probability is at least this.
+        With two classes, the positive one is predicted where its probability is at least this.
 
     Returns
     -------
     (n,) integer array
-        For more than two classes the most probable, the first of equals.
+        The code of each row's class. With more than two classes, the most probable one; of equally probable classes,
+        the first.
 
     """
     codes: Codes
@@ -178,7 +187,10 @@ def predicted_codes(
 def as_predictions(
     y: Codes, probabilities: Floats, *, classes: int, positive: int | None = None, threshold: float = DEFAULT_THRESHOLD
 ) -> Predictions:
-    """Check what was true and what the model said; parameters and errors are those of `classification_metrics`."""
+    """Check true classes and probabilities, and make `Predictions` of them.
+
+    Parameters and errors are those of `classification_metrics`; `classes` is the number of classes.
+    """
     k, y = classes, np.asarray(y)
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if y.ndim != 1 or probabilities.shape != (len(y), k):
@@ -196,14 +208,14 @@ def as_predictions(
 
 
 def confusion(y: Codes, predicted: Codes, classes: int) -> Floats:
-    """(classes, classes): how many rows of each true class were predicted as which."""
+    """The (classes, classes) confusion matrix: rows are true classes, columns are predicted classes."""
     counts = np.bincount(y.astype(np.int64) * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.float64)
 
 
-# The next five are of counts (..., k, k) as `confusion` makes them, true class by predicted one, and of the positive
-# class's code where there are two: any number of thresholds or resamples at once. scikit-learn's check their input for
-# milliseconds, at each of thousands of calls; the tests hold these to its values.
+# The next five functions take confusion matrices (..., k, k) as `confusion` makes them, one for each of any number of
+# thresholds or resamples, and the positive class's code if there are two classes. scikit-learn's own functions take
+# milliseconds to check their input, in each of thousands of calls. Tests compare these functions with scikit-learn's.
 
 
 def _accuracy(counts: Floats, positive: int | None) -> Floats:
@@ -215,7 +227,7 @@ def _balanced_accuracy(counts: Floats, positive: int | None) -> Floats:
     true = counts.sum(axis=-1)
     mean: Floats = np.sum(_recalls(counts), axis=-1) / np.count_nonzero(
         true, axis=-1
-    )  # over the classes that are there
+    )  # over the classes that have rows
     return mean
 
 
@@ -240,12 +252,16 @@ def _recalls(counts: Floats) -> Floats:
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
-    """0 where there is nothing to share."""
+    """The quotient of `part` and `whole`; 0 where `whole` is 0."""
     return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
 
 
 def _of_classes(values: Floats, counts: Floats, positive: int | None) -> Floats:
-    """Of the classes' values (..., k) the positive one's of two, or the mean of those that are true or predicted."""
+    """Reduce the classes' values (..., k) to one value (...).
+
+    With two classes that is the positive class's value; with more, the mean over the classes that are true or predicted
+    in at least one row.
+    """
     if positive is not None:
         found: Floats = values[..., positive]
         return found
@@ -255,7 +271,7 @@ def _of_classes(values: Floats, counts: Floats, positive: int | None) -> Floats:
 
 
 def _of_classes_present(predictions: Predictions, times: Floats, of_ranks: OfRanks) -> Floats:
-    """A metric of the order of the rows: of the positive class of two, or the mean of each present class's."""
+    """The (b,) values of a rank metric: with two classes the positive one's, else the mean over the present ones."""
     codes = predictions.present if predictions.positive is None else [predictions.positive]
     found = np.array([of_ranks(predictions.y == code, predictions.probabilities[:, code], times) for code in codes])
     known = np.isfinite(found)  # a resample may lack a class
@@ -263,12 +279,18 @@ def _of_classes_present(predictions: Predictions, times: Floats, of_ranks: OfRan
     return np.where(known.any(axis=0), mean, np.nan)
 
 
-# The losses of rows are written out, since scikit-learn's warn of probabilities in single precision, which sum to 1
-# only within 1e-7; the tests hold them to scikit-learn's values.
+# The losses of single rows are computed here, since scikit-learn's functions warn about probabilities in single
+# precision, which sum to 1 only within 1e-7. Tests compare the values with scikit-learn's.
 
 
 def log_losses(of_truth: Floats) -> Floats:
-    """The log loss of each row whose true class was given this probability."""
+    """The log loss of each row, in nats.
+
+    Parameters
+    ----------
+    of_truth : (n,) float array
+        The predicted probability of each row's true class.
+    """
     epsilon = np.finfo(np.float64).eps
     losses: Floats = -np.log(np.clip(of_truth, epsilon, 1 - epsilon))
     return losses
@@ -330,8 +352,8 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
 )
 
 
-# What the names of scikit-learn's scorers of classifiers begin with (its guide, "The scoring parameter"): those that
-# look at labels, and those that look at probabilities.
+# How the names of scikit-learn's scorers of classifiers begin (its guide, "The scoring parameter"): scorers of
+# predicted labels, and scorers of probabilities.
 _OF_LABELS = (
     "accuracy",
     "balanced_accuracy",
@@ -355,12 +377,14 @@ _OF_PROBABILITIES = (
 
 
 def metric(name: str) -> Metric:
-    """A metric by its name: one of `METRICS`, else one of scikit-learn's scorers, of which more is always better.
+    """Find a metric by its name: one of `METRICS`, else one of scikit-learn's scorers.
+
+    A greater value is better for every scorer of scikit-learn.
 
     Raises
     ------
     UserError
-        Where there is none of that name.
+        There is no metric of that name.
     """
     if name in METRICS:
         return METRICS[name]
@@ -374,7 +398,7 @@ def metric(name: str) -> Metric:
 
 
 def scorer_names() -> list[str]:
-    """scikit-learn's scorers of classifiers; those of several labels a row are not among them."""
+    """The names of scikit-learn's scorers of classifiers, without those for several labels per row."""
     from sklearn.metrics import get_scorer_names
 
     families = _OF_LABELS + _OF_PROBABILITIES
@@ -382,17 +406,25 @@ def scorer_names() -> list[str]:
 
 
 def is_of_labels(name: str) -> bool:
-    """Whether a metric looks at labels alone, so that a threshold has a say in it."""
+    """Whether a metric is computed from predicted labels alone, so that it depends on the decision threshold."""
     return name.startswith(_OF_LABELS)
 
 
 def with_named(*names: str) -> list[str]:
-    """All of `METRICS`, and what else is asked for by name."""
+    """The names of all `METRICS`, followed by those of `names` that are not among them."""
     return list(dict.fromkeys([*METRICS, *names]))
 
 
 def _scored(name: str, predictions: Predictions) -> float:
-    """What a scorer says of a model that gives these answers; of two classes, 1 is the positive one."""
+    """The value of a scorer of scikit-learn for these predictions.
+
+    With two classes, the scorer is given 1 as the positive class, whatever its code.
+
+    Raises
+    ------
+    UserError
+        The scorer raises a ValueError.
+    """
     from sklearn.metrics import get_scorer
 
     y, probabilities, predicted = predictions.y, predictions.probabilities, predictions.predicted
@@ -408,7 +440,7 @@ def _scored(name: str, predictions: Predictions) -> float:
 
 
 def _said(probabilities: Floats, predicted: Codes) -> Any:
-    """A classifier, as scorers ask one, that has given these answers."""
+    """A classifier that returns these predictions, since scikit-learn's scorers call a classifier."""
     from sklearn.base import BaseEstimator, ClassifierMixin
 
     class Said(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -424,5 +456,5 @@ def _said(probabilities: Floats, predicted: Codes) -> Any:
 
 
 def sign(name: str) -> int:
-    """1 for a metric of which more is better, -1 for one of which less is."""
+    """1 if a greater value of the metric is better, -1 if a smaller one is."""
     return 1 if metric(name).greater_is_better else -1

@@ -1,4 +1,4 @@
-"""What a score's order of rows is worth, for one table or for any number of resamples of its rows at once."""
+"""Rank metrics (ROC AUC, average precision) of one table, or of many resamples of its rows at once."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -7,29 +7,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats: TypeAlias = NDArray[np.floating[Any]]
-# Of (n,) truths, (n,) scores and (b, n) how many times each row counts: (b,) values.
+# A rank metric: a function of (n,) truths, (n,) scores and (b, n) numbers, how many times each row counts in each of b
+# resamples, that returns (b,) values.
 OfRanks: TypeAlias = Callable[[NDArray[np.bool_], Floats, Floats], Floats]
 
 
 def auc(truth: NDArray[np.bool_], scores: Floats, times: Floats) -> Floats:
-    """The share of pairs of a true and an untrue row in which the true one scores higher, of equals one half.
+    """The area under the ROC curve of each resample.
+
+    It is the share of the pairs of a true and an untrue row in which the true row has the higher score; a pair with
+    equal scores counts one half.
 
     Parameters
     ----------
-    truth, scores
-        (n,) each.
-    times
-        (b, n) how often each row counts in each of b tables.
+    truth : (n,) bool array
+        Whether each row is of the positive class.
+    scores : (n,) float array
+        The score of each row; a higher score means that the positive class is more probable.
+    times : (b, n) float array
+        How many times each row counts in each of b resamples.
 
     Returns
     -------
     (b,) float array
-        NaN where a table holds true rows only, or none.
+        NaN for a resample that holds only true rows or no true row.
 
     Notes
     -----
-    J. A. Hanley and B. J. McNeil, "The Meaning and Use of the Area under a ROC Curve", Radiology 143, 1982. It is
-    `sklearn.metrics.roc_auc_score`.
+    J. A. Hanley and B. J. McNeil, "The Meaning and Use of the Area under a ROC Curve", Radiology 143, 1982. The
+    value is that of `sklearn.metrics.roc_auc_score`.
     """
     true, untrue = _tallies(truth, scores, times)
     below = np.cumsum(untrue, axis=1) - untrue
@@ -37,11 +43,18 @@ def auc(truth: NDArray[np.bool_], scores: Floats, times: Floats) -> Floats:
 
 
 def average_precision(truth: NDArray[np.bool_], scores: Floats, times: Floats) -> Floats:
-    """The mean over the true rows of the precision at their scores; as `auc`.
+    """The average precision of each resample: the mean over the true rows of the precision at each row's score.
+
+    Parameters are those of `auc`.
+
+    Returns
+    -------
+    (b,) float array
+        NaN for a resample without a true row or without an untrue row.
 
     Notes
     -----
-    It is `sklearn.metrics.average_precision_score`: NaN where there is no true row or no untrue one.
+    The value is that of `sklearn.metrics.average_precision_score`.
     """
     true, untrue = (tally[:, ::-1] for tally in _tallies(truth, scores, times))
     above = np.cumsum(true, axis=1)
@@ -52,7 +65,10 @@ def average_precision(truth: NDArray[np.bool_], scores: Floats, times: Floats) -
 
 
 def _tallies(truth: NDArray[np.bool_], scores: Floats, times: Floats) -> tuple[Floats, Floats]:
-    """(b, distinct scores) each: how many true and untrue rows have each score, the lowest first."""
+    """How many true and how many untrue rows have each distinct score.
+
+    Two arrays (b, distinct scores), with the scores in ascending order.
+    """
     order = np.argsort(scores, kind="stable")
     ascending = scores[order]
     starts = np.flatnonzero(np.r_[True, ascending[1:] != ascending[:-1]])
