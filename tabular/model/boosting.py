@@ -1,4 +1,4 @@
-"""LightGBM as a search fits it: bins that are built once, and as many iterations as the scored rows have use for."""
+"""LightGBM fits of a search: bins are built once per fold, and iterations stop once the scored rows gain no more."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -8,17 +8,17 @@ from typing import Any, TypeAlias
 import numpy as np
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# An end for fits that would go on for ever.
+# A limit for fits whose scores would go on improving.
 MOST_ITERATIONS = 5000
-# What a core does of rows x columns x iterations in a second, roughly: by it a search of few seconds plans its fits,
-# since no clock may have a say in them.
+# Roughly how many rows x columns x iterations one core does in a second. A search of few seconds plans its fits by this
+# figure and not by a clock, since a clock would make the result depend on the machine.
 CELLS_A_SECOND = 1e8
 # The share of a search's seconds that a fit on a fold may take.
 SHARE_OF_A_FIT = 0.12
 FEWEST_ITERATIONS = 50
-# So many stages without gain end a fit.
+# A fit ends after this many stages without a better score.
 PATIENCE = 3
-# What decides how columns are cut into bins: LightGBM refuses to change it for bins that are there.
+# Parameters that decide how columns are cut into bins: LightGBM refuses to change them for bins that are built.
 _OF_BINS = (
     "max_bin",
     "max_bin_by_feature",
@@ -34,18 +34,20 @@ _OF_BINS = (
 
 
 def finds_iterations(estimator: str, named: Mapping[str, Any]) -> bool:
-    """Whether the number of iterations is to be found by staged scores: LightGBM's, where nothing names it.
+    """Whether the number of iterations is found by staged scores.
+
+    That is so for LightGBM if the problem neither gives nor searches the number of iterations.
 
     Parameters
     ----------
     estimator
-        Import path.
+        Import path of the estimator's class.
     named
         Hyperparameters that the problem gives or searches, with their values or spaces.
 
     Notes
     -----
-    Not with dart, which goes on changing the trees that it has.
+    A problem that names the kind of boosting is left out too: dart goes on changing the trees of earlier iterations.
     """
     if not estimator.startswith("lightgbm."):
         return False
@@ -54,21 +56,34 @@ def finds_iterations(estimator: str, named: Mapping[str, Any]) -> bool:
 
 @functools.cache
 def aliases(*names: str) -> frozenset[str]:
-    """All names by which LightGBM knows these parameters."""
+    """All names that LightGBM accepts for these parameters."""
     from lightgbm.basic import _ConfigAliases
 
     return frozenset(_ConfigAliases.get(*names))
 
 
 def iterations_a_stage(learning_rate: float) -> int:
-    """After how many iterations the scored rows are scored: more rarely, the smaller its steps are."""
+    """The number of iterations from one scoring to the next: more, the smaller the learning rate is (1 to 50)."""
     return int(np.clip(round(1 / learning_rate), 1, 50))
 
 
 def affordable_iterations(seconds: float | None, cells: int) -> int:
-    """How many iterations a fit may have in a search of so many seconds, on so many rows x columns.
+    """The most iterations that a fit may have in a search.
 
-    A search that cannot afford many learns in larger steps, since its trials are judged by what they reach with these.
+    A search that can afford few iterations finds larger learning rates, since its trials are judged by the scores that
+    they reach within these iterations.
+
+    Parameters
+    ----------
+    seconds
+        The length of the search in seconds, or None if only the number of trials limits it.
+    cells
+        Rows x columns of the fit.
+
+    Returns
+    -------
+    int
+        From `FEWEST_ITERATIONS` to `MOST_ITERATIONS`.
     """
     if seconds is None:
         return MOST_ITERATIONS
@@ -78,9 +93,16 @@ def affordable_iterations(seconds: float | None, cells: int) -> int:
 
 @dataclass
 class Bins:
-    """A fold's rows, encoded, as LightGBM's data sets: built once, and used by every trial.
+    """A fold's encoded rows and LightGBM's data sets of them, built once and used by every trial.
 
-    `Z` (n, columns) and `y` (n,) are to be fitted on, `Z_scored` to be scored.
+    Attributes
+    ----------
+    X_encoded : (n, encoded columns) array or sparse matrix
+        The rows to fit on.
+    y : (n,) integer array
+        The class codes of the rows to fit on.
+    Z_scored : (m, encoded columns) array or sparse matrix
+        The rows to score.
     """
 
     X_encoded: Any
@@ -89,11 +111,11 @@ class Bins:
     _made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def build(self, estimator: Any) -> None:
-        """Build them now."""
+        """Build the data sets now, for the parameters of this estimator."""
         self.of(_parameters(estimator, self.y))
 
     def of(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The two data sets, for parameters as `_parameters` gives them."""
+        """The data sets to fit on and to score, for parameters from `_parameters`."""
         import lightgbm
 
         by = {name: params[name] for name in sorted(aliases(*_OF_BINS) & set(params))}
@@ -108,28 +130,28 @@ class Bins:
 def staged_scores(
     estimator: Any, bins: Bins, score: Callable[[Array], tuple[float, float]], *, most: int = MOST_ITERATIONS
 ) -> list[tuple[float, float]]:
-    """Fit until the scored rows have nothing to gain for a while.
+    """Fit until the followed score has not improved for `PATIENCE` stages.
 
     Parameters
     ----------
     estimator
-        An unfitted LGBMClassifier; its own number of iterations does not count.
+        An unfitted LGBMClassifier; its own number of iterations is not used.
     bins
         The fold.
     score
-        Of (n, classes present in the fitted rows) probabilities of the scored rows: what is followed, and what else is
-        to be known; the higher the better.
+        Function of the probabilities (n, classes present in the fitted rows) of the scored rows. It returns two scores,
+        the one that is followed and another one; higher is better for both.
     most
-        Iterations.
+        The most iterations.
 
     Returns
     -------
     list
-        The scores after `iterations_a_stage`, twice `iterations_a_stage`, … iterations.
+        Both scores after `iterations_a_stage`, twice `iterations_a_stage`, … iterations.
 
     Notes
     -----
-    Up to any of these stages the trees are those that `estimator.fit` makes with so many iterations.
+    The trees of each stage are the same that `estimator.fit` makes with this number of iterations.
     """
     import lightgbm
 
@@ -157,18 +179,19 @@ def staged_scores(
 
 
 def _parameters(estimator: Any, y: Array) -> dict[str, Any]:
-    """An LGBMClassifier's hyperparameters as `lightgbm.train` takes them: their names are aliases of its own."""
+    """An LGBMClassifier's hyperparameters in the form of `lightgbm.train`, which accepts their names as aliases."""
     aside = ("n_estimators", "importance_type", "class_weight")
     params = {name: value for name, value in estimator.get_params().items() if name not in aside and value is not None}
     classes = len(np.unique(y))
     several = {"objective": "multiclass", "num_class": classes}
-    # a column that could not be split with this trial's leaves could be with another's; scores are our own
+    # feature_pre_filter off: a column that this trial's leaf size cannot split may be split by another trial's, on the
+    # same bins; metric off: `staged_scores` computes the scores
     own = {"feature_pre_filter": False, "metric": "None"}
     return {**({"objective": "binary"} if classes == 2 else several), **params, **own}
 
 
 def _weights(estimator: Any, y: Array) -> Array | None:
-    """What each row weighs for a `class_weight`."""
+    """The (n,) weights of the rows for the estimator's `class_weight`, or None without one."""
     from sklearn.utils.class_weight import compute_sample_weight
 
     wanted = estimator.get_params()["class_weight"]

@@ -1,4 +1,4 @@
-"""Candidates: estimators named by their import path, and the preprocessing that goes before them."""
+"""Estimators named by their import path, and the preprocessors in front of them."""
 
 import importlib
 import inspect
@@ -11,24 +11,24 @@ from tabular.errors import UserError, nearest
 from tabular.model.boosting import aliases, finds_iterations
 from tabular.problem import Model, Preprocessing, hyperparameters
 
-# Families that split on a column's order: they need neither scaling nor a column a category.
+# Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
 
 
 def load_class(path: str, where: str) -> Any:
-    """The class that an import path names.
+    """Import the classifier class that a path names.
 
     Parameters
     ----------
     path
-        Such as `sklearn.linear_model.LogisticRegression`.
+        Import path, such as `sklearn.linear_model.LogisticRegression`.
     where
-        The key of the problem that named it, for the error.
+        The key of the problem file that holds the path, for the error message.
 
     Raises
     ------
     UserError
-        Where the module is not installed, or has no such class, or the class is no classifier.
+        The module cannot be imported, or has no such class, or the class is not a classifier with probabilities.
     """
     module_name, _, name = path.rpartition(".")
     try:
@@ -44,15 +44,26 @@ def load_class(path: str, where: str) -> Any:
 
 
 def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, threads: int) -> Any:
-    """An unfitted estimator.
+    """Make an unfitted estimator.
 
-    `params` go over the model's own; `random_state` is the problem's seed where the estimator takes one and the model
-    names none, and `n_jobs` is the threads that it may use.
+    Parameters
+    ----------
+    model
+        The model of the problem.
+    params
+        Hyperparameters, which replace the model's own of the same name.
+    where
+        The key of the model in the problem file, for error messages.
+    seed
+        The estimator's `random_state`, if it has this parameter and the model does not give it.
+    threads
+        The estimator's `n_jobs`, if it has this parameter and the model does not give it.
 
     Raises
     ------
     UserError
-        Where the class does not know a hyperparameter or refuses its value.
+        The class cannot be loaded or made without arguments, does not have one of the hyperparameters, or gives no
+        probabilities with them; or early stopping of LightGBM is asked for.
     """
     kind = load_class(model.estimator, f"{where}.estimator")
     given = {**model.params, **params}
@@ -67,12 +78,12 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     conduct: dict[str, Any] = {}
     if "random_state" in known:
         conduct["random_state"] = seed
-    # linear models have a parameter n_jobs, and say that it has no effect
+    # linear models have a parameter n_jobs, and warn that it has no effect
     if "n_jobs" in known and not model.estimator.startswith("sklearn.linear_model."):
         conduct["n_jobs"] = threads
     if model.estimator.startswith("lightgbm."):
         conduct["verbose"] = -1
-        # it would choose by a race of the clock whether rows or columns are summed side by side: other bits each time
+        # otherwise LightGBM times row-wise and col-wise building and takes the faster: other bits from run to run
         conduct["deterministic"] = True
         if not given.get("force_row_wise"):
             conduct["force_col_wise"] = True
@@ -83,10 +94,10 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
 
 
 def defaults(model: Model) -> dict[str, Any]:
-    """The values that a model's searched hyperparameters have without a search: the problem's, else the estimator's.
+    """The values of a model's searched hyperparameters without a search: the problem's, else the estimator's defaults.
 
-    One that the estimator takes without a default of its own is left out. A number of iterations that the search would
-    find by looking on is among them.
+    A hyperparameter for which the estimator has no default is left out. The number of iterations is included if a
+    search would find it by staged scores.
     """
     known = {**load_class(model.estimator, "estimator")().get_params(), **model.params}
     searched = hyperparameters(model.space)
@@ -98,10 +109,10 @@ def defaults(model: Model) -> dict[str, Any]:
 def _check_names(
     path: str, kind: Any, known: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]], where: str
 ) -> None:
-    """UserError for a hyperparameter that the class does not have."""
+    """Raise UserError for a hyperparameter that the class does not have."""
     names = set(known)
     if path.startswith("lightgbm."):
-        # it takes any name, and says on stdout that it passes over what it does not know; this is its own list
+        # LightGBM accepts any name, and only prints that it ignores an unknown one; this is its list of known names
         from lightgbm.basic import _ConfigAliases
 
         names.update(*_ConfigAliases._get_all_param_aliases().values())
@@ -114,7 +125,10 @@ def _check_names(
 
 
 def _check_early_stopping(named: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    """UserError for LightGBM's early stopping, which would choose the iterations by the fold that is then scored."""
+    """Raise UserError for early stopping of LightGBM.
+
+    Early stopping would choose the number of iterations by the rows of the fold on which the model is then scored.
+    """
     early = aliases("early_stopping_round")
     for key, given in named.items():
         for name in given:
@@ -126,9 +140,14 @@ def _check_early_stopping(named: Mapping[str, Mapping[str, Any]], where: str) ->
 
 
 def check(models: Mapping[str, Model]) -> None:
-    """Build every estimator of a problem once; UserError for one that cannot be imported or made.
+    """Build every estimator of a problem once, to find errors before anything runs.
 
-    Those that differ from a default model in nothing but values are known to be there, and cost no import.
+    A model that differs from a default model in values only is not built, which saves its import.
+
+    Raises
+    ------
+    UserError
+        An estimator cannot be imported or made.
     """
     for name, model in models.items():
         if not _is_usual(model):
@@ -136,7 +155,7 @@ def check(models: Mapping[str, Model]) -> None:
 
 
 def _is_usual(model: Model) -> bool:
-    """Whether it is a class that there are defaults for, with hyperparameters that these have too."""
+    """Whether tabular/defaults.py knows the model's class and all of the model's hyperparameters."""
     known = [given for given in MODELS.values() if given["estimator"] == model.estimator]
     known += [SPACES[model.estimator]] if model.estimator in SPACES else []
     usual = {name for given in known for part in (given["params"], given.get("space", {})) for name in part}
@@ -144,7 +163,7 @@ def _is_usual(model: Model) -> bool:
 
 
 def resolve(model: Model) -> Preprocessing:
-    """The preprocessing with what the problem leaves open chosen by the kind of estimator."""
+    """The model's preprocessing; what the problem leaves open is chosen by the kind of estimator."""
     trees = model.estimator.startswith(_TREES)
     chosen = model.preprocessing
     return Preprocessing(
@@ -165,26 +184,26 @@ def takes_sparse(estimator: Any) -> bool:
     """Whether an estimator can be fitted on sparse matrices."""
     try:
         return bool(estimator.__sklearn_tags__().input_tags.sparse)
-    except AttributeError:  # not made of scikit-learn's own base classes
+    except AttributeError:  # does not derive from scikit-learn's base classes
         return False
 
 
 def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool = True) -> Any:
-    """An unfitted ColumnTransformer for features as `steps.model.served.as_features` gives them.
+    """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
     Parameters
     ----------
     columns
         The data set's columns.
     how
-        As `resolve` gives it.
+        The preprocessing, from `resolve`.
     sparse
-        Whether features that are mostly zeros may be a sparse matrix.
+        Whether the output may be a sparse matrix if it is mostly zeros.
 
     Returns
     -------
     sklearn.compose.ColumnTransformer
-        Of scikit-learn's own classes only, so that it can be stored without pickle.
+        Made of scikit-learn's own classes only, so that it can be stored without pickle.
     """
     from sklearn.compose import ColumnTransformer
 
@@ -216,7 +235,7 @@ def _categories(how: Preprocessing) -> Any:
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
     if how.categories == "onehot":
-        # the rare ones share a column, and so does what was never seen
+        # rare categories share a column; an unseen category is encoded in it too
         return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100, dtype=np.float64)
     unseen = np.nan if how.missing == "keep" else -1
     missing = np.nan if how.missing == "keep" else -2

@@ -1,4 +1,4 @@
-"""The decision threshold of two classes: from which probability of the positive one on it is the label."""
+"""The decision threshold of two classes: the probability from which up the positive class is predicted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,15 +9,23 @@ import numpy as np
 from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, metric, sign
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# So many thresholds are tried, as many as scikit-learn does.
+# How many thresholds are tried: as many as scikit-learn tries.
 CANDIDATES = 100
-# The metrics that a threshold moves and that tell why one would choose another.
+# The metrics in the table of thresholds: they depend on the threshold, and help to choose another one.
 OF_LABELS = ("precision", "recall", "f1_score", "accuracy", "balanced_accuracy")
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The threshold that is best on all folds, and for each fold the one that is best on the others."""
+    """Tuned thresholds.
+
+    Attributes
+    ----------
+    whole
+        The threshold with the best mean score over all folds.
+    without
+        For each fold, the threshold with the best mean score over the other folds.
+    """
 
     whole: float
     without: tuple[float, ...]
@@ -29,23 +37,23 @@ def tune(predictions: Sequence[tuple[Array, Array]], name: str, *, positive: int
     Parameters
     ----------
     predictions
-        Of each fold the scored rows' (n,) true codes and (n, 2) probabilities.
+        For each fold, the (n,) true class codes and the (n, 2) probabilities of its scored rows.
     name
-        Of a metric of labels.
+        The name of a metric of predicted labels.
     positive
         The code of the positive class.
 
     Returns
     -------
     Tuned
-        Of thresholds that are equally good, those next to one half.
+        Of equally good thresholds, the one nearest to one half is taken.
 
     Notes
     -----
-    What `sklearn.model_selection.TunedThresholdClassifierCV` does when it is given the thresholds to try. Those tried
-    here are quantiles of the positive rows' probabilities, so that the recall falls in equal steps from one to the next
-    however rare the positive class is. A score at the threshold that was chosen by it promises too much: for each
-    fold there is one that its rows had no say in.
+    This is what `sklearn.model_selection.TunedThresholdClassifierCV` does when it is given the thresholds to try. The
+    thresholds tried here are quantiles of the positive rows' probabilities, so that the recall falls in equal steps
+    from one to the next however rare the positive class is. The score of a fold is optimistic at a threshold that was
+    chosen on the same rows: `Tuned.without` has for each fold a threshold that was chosen without it.
     """
     of_positives = np.concatenate([probabilities[y == positive, positive] for y, probabilities in predictions])
     quantiles = np.quantile(of_positives, np.linspace(0, 1, CANDIDATES), method="lower")
@@ -57,15 +65,22 @@ def tune(predictions: Sequence[tuple[Array, Array]], name: str, *, positive: int
 
 
 def effect(y: Array, probabilities: Array, *, positive: int) -> dict[str, list[float]]:
-    """What each threshold would make of the same probabilities.
+    """The metrics of the same probabilities at different thresholds.
 
-    Parameters are those of `tune`, of one set of rows.
+    Parameters
+    ----------
+    y
+        The (n,) true class codes.
+    probabilities
+        The (n, 2) probabilities.
+    positive
+        The code of the positive class.
 
     Returns
     -------
     dict
-        "threshold": up to so many of them, the lowest first; "flagged": the share of rows that are called positive;
-        and each of `OF_LABELS` by its name.
+        Columns of a table with a row for each threshold: "threshold", ascending, at most `CANDIDATES` and one half;
+        "flagged", the share of rows that are predicted positive; and each of `OF_LABELS` by its name.
     """
     scores = probabilities[:, positive]
     tried = np.unique(np.r_[np.quantile(scores, np.linspace(0, 1, CANDIDATES), method="lower"), DEFAULT_THRESHOLD])
@@ -76,7 +91,7 @@ def effect(y: Array, probabilities: Array, *, positive: int) -> dict[str, list[f
 
 
 def _scores(y: Array, probabilities: Array, thresholds: Array, name: str, positive: int) -> Array:
-    """A metric at each of the thresholds."""
+    """The (thresholds,) values of a metric."""
     of_counts = metric(name).of_counts
     if of_counts is not None:
         return of_counts(_counts(y == positive, probabilities[:, positive], thresholds, positive), positive)
@@ -91,8 +106,8 @@ def _score(y: Array, probabilities: Array, threshold: float, name: str, positive
 
 
 def _counts(is_positive: Array, scores: Array, thresholds: Array, positive: int) -> Array:
-    """(thresholds, 2, 2): the confusion matrix at each of ascending thresholds."""
-    # of the positive rows and of the others, those at or above each threshold
+    """The (thresholds, 2, 2) confusion matrices at ascending thresholds."""
+    # how many positive rows, and how many others, are at or above each threshold
     above = [
         len(group) - np.searchsorted(np.sort(group), thresholds)
         for group in (scores[is_positive], scores[~is_positive])

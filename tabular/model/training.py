@@ -1,4 +1,4 @@
-"""Fitting candidates: on folds to know what to expect, on all training rows to keep."""
+"""Fitting of candidates: on folds, to estimate their metrics, and on all training rows, for the final model."""
 
 import re
 import time
@@ -17,18 +17,40 @@ from tabular.model.thresholds import Tuned, tune
 from tabular.problem import Model
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# "iteration": after which ones the log loss is taken; "training", "validation": the losses. Empty without iterations.
+# The log loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the losses.
+# Empty if the classifier has no iterations.
 Curves: TypeAlias = dict[str, list[Any]]
-# About so many points of a curve are taken: each costs as much as an iteration.
+# About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
-# To say what a column is worth it is shuffled so often, and so many shuffled rows are asked about at a time.
+# For permutation importances: how often each column is shuffled, and about how many shuffled rows are predicted in one
+# call.
 SHUFFLES = 3
 SHUFFLED_ROWS = 20_000
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What there is to fit: a model of the problem with its hyperparameters, on these columns."""
+    """A model of the problem with the hyperparameters and columns to fit it with.
+
+    Attributes
+    ----------
+    name
+        The model's name in the problem file.
+    model
+        The model of the problem.
+    params
+        Hyperparameters, which replace the model's own.
+    columns
+        The data set's columns.
+    classes
+        The number of classes.
+    positive
+        The code of the positive class; only used with two classes.
+    seed
+        The estimator's seed.
+    threshold
+        The decision threshold of two classes, or the name of the metric of labels for which it is tuned.
+    """
 
     name: str
     model: Model
@@ -37,12 +59,12 @@ class Candidate:
     classes: int
     positive: int
     seed: int
-    threshold: float | str = DEFAULT_THRESHOLD  # of two classes; or the metric of labels that it is tuned for
+    threshold: float | str = DEFAULT_THRESHOLD  # a number, or the metric to tune it for
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted preprocessor and classifier, and the classifier's log loss by iteration where it was followed."""
+    """A fitted preprocessor and classifier, and the classifier's log loss by iteration if that was recorded."""
 
     preprocessor: Any
     classifier: Any
@@ -50,13 +72,13 @@ class Fitted:
     curves: Curves
 
     def probabilities(self, X: Any) -> Array:
-        """(n, classes) float64; a class that the training rows lacked has probability 0."""
+        """The (n, classes) float64 probabilities; a class that the training rows lack has probability 0."""
         return _probabilities(self.classifier, self.preprocessor.transform(X), self.classes)
 
 
 @dataclass(frozen=True)
 class OnFold:
-    """A fold's true codes (n,), the answers (n, classes), and the log loss by iteration where it was followed."""
+    """A fold's (n,) true codes and (n, classes) probabilities, and the log loss by iteration if that was recorded."""
 
     y: Array
     probabilities: Array
@@ -65,9 +87,18 @@ class OnFold:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Each fold's metrics, the folds' mean log loss by iteration, and the threshold of labels.
+    """The result of a cross-validation.
 
-    Where that is tuned, a fold's metrics are at the threshold that is best on the other folds.
+    Attributes
+    ----------
+    scores
+        Each fold's metrics. If the threshold is tuned, they are at the threshold that is best on the other folds.
+    curves
+        The mean over the folds of the log loss by iteration.
+    seconds
+        How long it took.
+    threshold
+        The decision threshold; if it is tuned, the one that is best on all folds.
     """
 
     scores: tuple[Mapping[str, float], ...]
@@ -76,7 +107,7 @@ class CrossValidation:
     threshold: float = DEFAULT_THRESHOLD
 
     def summary(self) -> dict[str, float]:
-        """`cv_<metric>_mean` and `cv_<metric>_std` over the folds; the deviation is of the folds, not of their mean."""
+        """`cv_<metric>_mean` and `cv_<metric>_std`: mean and standard deviation (not standard error) over the folds."""
         summary = {}
         for name in self.scores[0]:
             values = [score[name] for score in self.scores]
@@ -86,26 +117,26 @@ class CrossValidation:
 
 
 def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tuple[Any, Array] | None = None) -> Fitted:
-    """Fit a candidate's preprocessing and classifier on rows.
+    """Fit a candidate's preprocessor and classifier.
 
     Parameters
     ----------
     candidate
         What to fit.
     X
-        (n, columns) features, as `steps.model.served.as_features` gives them.
+        (n, columns) features, from `steps.model.served.as_features`.
     y
-        (n,) positions of classes.
+        (n,) class codes.
     threads
-        That the classifier may use. The result does not depend on them.
+        How many threads the classifier may use. The result does not depend on this number.
     validation
-        Rows whose loss is followed by iteration, beside that of the rows fitted on, where the classifier has
-        iterations; nothing is learnt from them.
+        Features and class codes of rows that are not fitted on. If they are given and the classifier has iterations,
+        its log loss by iteration is recorded on them and on the fitted rows.
 
     Raises
     ------
     UserError
-        Where the estimator refuses its hyperparameters or the rows.
+        The estimator refuses its hyperparameters or the rows.
     """
     where = f"models.{candidate.name}"
     classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
@@ -116,9 +147,23 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
 
 
 def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
-    """A candidate's preprocessing, fitted on rows, and those rows prepared: (n, prepared columns).
+    """Fit a candidate's preprocessor on rows, and encode these rows.
 
-    `sparse` says whether its classifier takes sparse matrices. No hyperparameter that is searched has a say here.
+    The result does not depend on any hyperparameter of the classifier, so that all trials of a search can share it.
+
+    Parameters
+    ----------
+    candidate
+        Its columns and preprocessing are used.
+    X
+        (n, columns) features.
+    sparse
+        Whether the classifier takes sparse matrices.
+
+    Returns
+    -------
+    tuple
+        The fitted preprocessor and the (n, encoded columns) array or sparse matrix.
     """
     features = preprocessor(candidate.columns, resolve(candidate.model), sparse=sparse)
     return features, features.fit_transform(X)
@@ -127,24 +172,43 @@ def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
 def fit_encoded(
     candidate: Candidate, classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]] = ()
 ) -> Curves:
-    """Fit a classifier on prepared rows; gives its log loss by iteration on the rows that are `followed`.
+    """Fit a classifier in place on encoded rows.
+
+    Parameters
+    ----------
+    candidate
+        The candidate of the classifier.
+    classifier
+        The unfitted classifier.
+    X_encoded
+        (n, encoded columns) array or sparse matrix.
+    y
+        (n,) class codes.
+    followed
+        Encoded rows and class codes on which the log loss by iteration is recorded: first the training rows, then the
+        validation rows.
+
+    Returns
+    -------
+    dict
+        The log loss by iteration; empty if nothing is `followed` or the classifier has no iterations.
 
     Raises
     ------
     UserError
-        Where it refuses its hyperparameters or the rows.
+        The classifier refuses its hyperparameters or the rows.
     """
     from threadpoolctl import threadpool_limits
 
-    # BLAS sums in another order with other threads: one thread gives the same bits on every machine
+    # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine
     with threadpool_limits(limits=1, user_api="blas"):
         try:
             curves = _fit(classifier, X_encoded, y, followed, candidate.classes)
-        except Exception as error:  # libraries raise errors of their own, such as LightGBMError
+        except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
             message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
             raise UserError(f"models.{candidate.name}: {message}") from error
     if classifier.get_params().get("n_jobs") is not None:
-        # a forest that predicts in threads sums its trees in the order in which they end
+        # a forest that predicts in several threads sums its trees in the order in which they finish: other bits
         classifier.set_params(n_jobs=1)
     return curves
 
@@ -159,9 +223,29 @@ def cross_validate(
     names: Sequence[str] | None = None,
     curves: bool = False,
 ) -> CrossValidation:
-    """Fit on each fold's rows and score on its others.
+    """Cross-validate a candidate: for each fold, fit on its training rows and score its other rows.
 
-    `names` are the metrics (all by default); `curves` asks for the losses by iteration, which take time.
+    Parameters
+    ----------
+    candidate
+        What to fit.
+    X
+        (n, columns) features, from `steps.model.served.as_features`.
+    y
+        (n,) class codes.
+    folds
+        Positions of the rows to fit on and of the rows to score.
+    threads
+        How many threads the classifier may use.
+    names
+        The metrics, by default all.
+    curves
+        Whether to record the log loss by iteration, which takes time.
+
+    Raises
+    ------
+    UserError
+        As `fit`.
     """
     started = time.perf_counter()
     found = [on_fold(candidate, X, y, fold, threads=threads, curves=curves) for fold in folds]
@@ -169,7 +253,7 @@ def cross_validate(
 
 
 def on_fold(candidate: Candidate, X: Any, y: Array, fold: Fold, *, threads: int, curves: bool = False) -> OnFold:
-    """As `cross_validate`, on one fold; `joined` makes a cross-validation of all."""
+    """Fit and predict one fold, with the parameters of `cross_validate`; `joined` puts the folds together."""
     scored = (X.iloc[fold.score], y[fold.score])
     validation = scored if curves else None
     fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], threads=threads, validation=validation)
@@ -179,7 +263,19 @@ def on_fold(candidate: Candidate, X: Any, y: Array, fold: Fold, *, threads: int,
 def joined(
     candidate: Candidate, folds: Sequence[OnFold], seconds: float, names: Sequence[str] | None = None
 ) -> CrossValidation:
-    """The cross-validation that these folds are, in the order in which they were cut."""
+    """Put the results of folds, in the order of the folds, together to a cross-validation.
+
+    Parameters
+    ----------
+    candidate
+        The candidate that was fitted; its threshold is tuned here if it names a metric.
+    folds
+        The result of each fold, from `on_fold`.
+    seconds
+        How long the fits took.
+    names
+        The metrics, by default all.
+    """
     wanted = candidate.threshold
     if isinstance(wanted, str):
         tuned = tune([(fold.y, fold.probabilities) for fold in folds], wanted, positive=candidate.positive)
@@ -193,9 +289,9 @@ def joined(
 
 
 def prior(candidate: Candidate, y: Array, folds: Sequence[Fold], names: Sequence[str] | None = None) -> CrossValidation:
-    """Cross-validate the answer that knows no column: the share of each class among the fitted rows, for every row.
+    """Cross-validate the baseline that uses no column: each row's probabilities are the classes' shares in training.
 
-    What `sklearn.dummy.DummyClassifier(strategy="prior")` answers.
+    The predictions are those of `sklearn.dummy.DummyClassifier(strategy="prior")`.
     """
     found = []
     for fold in folds:
@@ -212,7 +308,7 @@ def score(
     *,
     threshold: float = DEFAULT_THRESHOLD,
 ) -> Mapping[str, float]:
-    """A candidate's metrics on rows."""
+    """Compute the metrics of a candidate's (n, classes) probabilities; parameters as for `classification_metrics`."""
     return classification_metrics(
         y,
         probabilities,
@@ -224,7 +320,7 @@ def score(
 
 
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:
-    """Every hyperparameter of the estimator and of its preprocessing, defaults included; none of conduct."""
+    """All hyperparameters of the estimator and of its preprocessing, with defaults; without n_jobs and verbose."""
     estimator = build(candidate.model, candidate.params, where=candidate.name, seed=candidate.seed, threads=1)
     values = {name: value for name, value in estimator.get_params().items() if name not in ("n_jobs", "verbose")}
     how = resolve(candidate.model).model_dump()
@@ -232,9 +328,9 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
 
 
 def booster_text(classifier: Any) -> str | None:
-    """A fitted LightGBM model as its text file, or None for another estimator.
+    """The text file of a fitted LightGBM model, or None for another estimator.
 
-    The threads it was fitted with and the metric it was watched by are left out: the model is the same with any.
+    The number of threads and the metric are left out of the text, since the model does not depend on them.
     """
     booster = getattr(classifier, "booster_", None)
     if booster is None or not hasattr(booster, "model_to_string"):
@@ -244,9 +340,19 @@ def booster_text(classifier: Any) -> str | None:
 
 
 def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] | None:
-    """How much each prepared column counts, and the measure's name; None where the classifier does not say.
+    """The classifier's own importances of the encoded columns.
 
-    `features` and `classifier` are the fitted parts of a model; LightGBM's classifier may be its bare booster.
+    Parameters
+    ----------
+    features
+        The fitted preprocessor.
+    classifier
+        The fitted classifier, or the Booster of a LightGBM model.
+
+    Returns
+    -------
+    tuple or None
+        The measure's name and the importance of each encoded column, by its name; None if the classifier has none.
     """
     names = _feature_names(features)
     if hasattr(classifier, "feature_importance"):
@@ -259,7 +365,7 @@ def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] 
 
 
 def _feature_names(features: Any) -> list[str]:
-    """The prepared columns' names without `numbers__` and `categories__`, where they are told apart without it."""
+    """The encoded columns' names, without the prefixes `numbers__` and `categories__` if they are unique without."""
     names = [str(name) for name in features.get_feature_names_out()]
     short = [name.partition("__")[2] for name in names]
     return short if len(set(short)) == len(short) else names
@@ -268,23 +374,32 @@ def _feature_names(features: Any) -> list[str]:
 def permutation_importances(
     probabilities: Callable[[Any], Array], X: Any, measure: Callable[[Array], float], *, seed: int
 ) -> dict[str, float]:
-    """How much worse a score gets when one column is shuffled, by column (Breiman 2001, Random Forests, section 10).
+    """The permutation importance of each column: how much worse a score gets when the column is shuffled.
 
     Parameters
     ----------
     probabilities
-        Of rows such as X's, (n, classes).
+        Function of features with the columns of `X` that returns (n, classes) probabilities.
     X
         (n, columns) features; a sample of a thousand rows is enough.
     measure
-        Score of (n, classes) probabilities of X's rows; greater is better.
+        Function of (n, classes) probabilities of the rows of `X` that returns a score; greater is better.
     seed
-        Of the shuffles; each column is shuffled three times and the mean is taken.
+        Seed of the shuffles; each column is shuffled three times and the mean is taken.
+
+    Returns
+    -------
+    dict
+        The mean drop of the score, by column.
+
+    Notes
+    -----
+    L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
     """
     generator = np.random.default_rng(seed)
     whole = measure(probabilities(X))
     scores: dict[str, list[float]] = {str(name): [] for name in X.columns}
-    # several copies a call: to call a forest takes longer than its answers to a hundred rows
+    # several shuffled copies in each call: a call of a forest has a cost of its own, above that of a hundred rows
     shuffles = [(name, generator.permutation(len(X))) for name in X.columns for _ in range(SHUFFLES)]
     at_once = max(1, SHUFFLED_ROWS // len(X))
     for start in range(0, len(shuffles), at_once):
@@ -298,13 +413,13 @@ def permutation_importances(
 
 
 def _fit(classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]], classes: int) -> Curves:
-    """Fit, and give the log loss by iteration on the rows that are followed."""
+    """Fit a classifier in place, and return the log loss by iteration on the followed rows."""
     names = ("training", "validation")
     if followed and type(classifier).__module__.startswith("lightgbm"):
-        # a class that the rows lack cannot be scored
+        # LightGBM cannot score a class that the fitted rows lack
         known = {name: rows for name, rows in zip(names, followed, strict=True) if np.isin(rows[1], y).all()}
         losses = _IterationLosses(known, np.unique(y), _points(classifier.get_params()["n_estimators"]))
-        # it would ask its own metrics after each iteration
+        # without this LightGBM computes its own metrics after each iteration
         classifier.set_params(metric="None").fit(X_encoded, y, callbacks=[losses])
         return losses.curves
     classifier.fit(X_encoded, y)
@@ -315,16 +430,16 @@ def _fit(classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any
 
 
 def _points(iterations: int) -> set[int]:
-    """The iterations after which losses are taken, the last among them."""
+    """The iterations after which the loss is computed; the last one is always among them."""
     stride = max(1, iterations // CURVE_POINTS)
     return {*range(stride, iterations + 1, stride), iterations}
 
 
 class _IterationLosses:
-    """A callback of LightGBM's that takes the log loss after some iterations.
+    """A callback of LightGBM that computes the log loss after some of the iterations.
 
-    As sets to evaluate they would be asked for after each, which takes as long as the iterations do; and LightGBM's own
-    metrics are sums over threads: other bits with other threads.
+    LightGBM's `eval_set` is not used: its metrics are computed after every iteration, which takes as long as the
+    iterations themselves, and they are sums over threads, whose bits depend on the number of threads.
     """
 
     def __init__(self, followed: Mapping[str, tuple[Any, Array]], classes: Array, points: set[int]) -> None:
@@ -332,7 +447,7 @@ class _IterationLosses:
         self.curves: Curves = {"iteration": [], **{name: [] for name in followed}}
 
     def __call__(self, env: Any) -> None:
-        """An iteration has ended."""
+        """Compute the losses if an iteration has ended after which they are wanted."""
         from lightgbm import Dataset
 
         booster = env.model
@@ -368,7 +483,7 @@ def _staged(classifier: Any, X_encoded: Any, y: Array, classes: int) -> dict[int
 
 
 def _iterations(classifier: Any) -> int:
-    """How many iterations a fitted classifier of stages has."""
+    """The number of iterations of a fitted classifier that has `staged_predict_proba`."""
     if hasattr(classifier, "n_iter_"):
         return int(classifier.n_iter_)
     return len(classifier.estimators_)
@@ -379,7 +494,17 @@ def _probabilities(classifier: Any, X_encoded: Any, classes: int) -> Array:
 
 
 def spread(probabilities: Array, seen: Array, classes: int) -> Array:
-    """(n, seen classes) probabilities to (n, classes); a class that the training rows lacked has probability 0."""
+    """Widen probabilities (n, seen classes) to (n, classes); a class that was not seen has probability 0.
+
+    Parameters
+    ----------
+    probabilities
+        (n, seen classes) probabilities.
+    seen
+        The codes of the classes in the training rows, ascending.
+    classes
+        The number of classes.
+    """
     if len(seen) == classes:
         return np.asarray(probabilities, dtype=np.float64)
     whole = np.zeros((len(probabilities), classes))
@@ -388,7 +513,7 @@ def spread(probabilities: Array, seen: Array, classes: int) -> Array:
 
 
 def _mean_curves(curves: Sequence[Curves]) -> Curves:
-    """The folds' mean, as far as every fold's curve goes; a curve that a fold lacks is left out."""
+    """The mean of the folds' curves, up to the length of the shortest; a curve that a fold lacks is left out."""
     shared = set(curves[0]).intersection(*curves)
     if not shared:
         return {}
