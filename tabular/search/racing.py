@@ -1,7 +1,7 @@
-"""What a trial of a search does: fit and score a candidate part by part, until it is seen that it cannot win.
+"""Racing: a trial of a search is evaluated part by part, and pruned once it is unlikely to win.
 
-What does not depend on the trial is done once: each fold's columns are encoded, and for LightGBM cut into bins, before
-the first trial. Large tables are raced on a sample first.
+A part is a fold or, for a large table, a sample of a fold, which comes first. Work that does not depend on the trial is
+done once, before the first trial: each fold's columns are encoded and, for LightGBM, cut into bins.
 """
 
 import math
@@ -22,50 +22,52 @@ from tabular.problem import hyperparameters
 from tabular.search.search import Evaluation, Point, best
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# At each stage what is followed and the metric, the higher the better.
+# At each stage of a fit, the score of the followed metric and that of the search's metric; higher is better for both.
 Curve: TypeAlias = list[tuple[float, float]]
-# A fold with more than twice as many rows to fit on is raced on a sample of so many first, scored on as many at most.
+# The rows of a sample: a fold with more than twice as many rows to fit on is first raced on a sample of this many rows
+# to fit on, and of at most this many rows to score.
 SAMPLE_ROWS = 20_000
-# So many scored rows tell candidates apart; what has more is raced on some of its folds.
+# This many scored rows are enough to tell candidates apart: no further folds are evaluated.
 ENOUGH_ROWS = 15_000
-# On fewer scored rows than these a difference from the best says little.
+# On fewer scored rows than this, a difference from the best trial says little.
 TELLING_ROWS = 2_000
-# Of the trials on the sample the best third goes on: the usual eta of successive halving.
+# The best 1/ETA of the trials go on: 3 is the usual eta of successive halving.
 ETA = 3
-# Among so many trials one is seen to be of the best.
+# With fewer trials to compare with, whether a trial is among the best third cannot be told.
 ENOUGH_TRIALS = 5
-# Metrics that see each iteration's gain; one of labels moves in steps, and log_loss is followed in its place.
+# Metrics that change with each iteration, by which the number of iterations is found. A metric of labels moves in
+# steps: log_loss is followed in its place.
 FOLLOWED = ("roc_auc", "average_precision", "log_loss", "brier_score")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a trial: rows to fit on and rows to score."""
+    """A part of a trial's evaluation: the rows to fit on and the rows to score, of a fold or of a sample of one."""
 
     rows: Fold
     is_sample: bool = False
 
 
 def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int) -> list[Part]:
-    """The parts of a trial, the cheapest first.
+    """Choose the parts of a trial's evaluation, the cheapest first.
 
     Parameters
     ----------
     folds
-        Of the search.
+        The folds of the search.
     latest_first
-        Whether the last fold, as one in time, is most like what is to be predicted.
+        Whether the last fold comes first, since folds in time order are the more like future rows the later they are.
     seed
-        Of the sample.
+        The seed of the sample.
 
     Returns
     -------
     list of Part
-        Where a fold is large a sample of it; then folds until enough rows are scored, all of them where rows are few.
+        A sample of the first fold, if that is large; then folds until `ENOUGH_ROWS` rows are scored, or all folds.
 
     Notes
     -----
-    Small samples first as in Petrak, "Fast Subsampling Performance Estimates for Classification Algorithm Selection",
+    Small samples first: Petrak, "Fast Subsampling Performance Estimates for Classification Algorithm Selection",
     ECML workshop 2000, and Klein, Falkner, Bartels, Hennig and Hutter, "Fast Bayesian Optimization of Machine Learning
     Hyperparameters on Large Datasets", AISTATS 2017.
     """
@@ -91,20 +93,33 @@ def _sample(rows: Array, generator: np.random.Generator) -> Array:
 
 
 def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> bool:
-    """Whether a trial may still win, after the parts that have these scores; the higher the better.
+    """Whether a trial may still win after the parts evaluated so far; if not, it is pruned.
 
-    The points that a search is given to begin with are not raced: the others are, against them. Where all of these have
-    failed, others take their place until one has been evaluated whole.
+    The starting points of a search are never pruned; the other trials race against them. If all starting points have
+    failed, no trial is pruned until one has been evaluated on all parts.
+
+    Parameters
+    ----------
+    scores
+        The trial's score on each part evaluated so far; higher is better.
+    parts
+        All parts of the evaluation.
+    point
+        The trial's point, with the earlier trials that it is compared with.
 
     Notes
     -----
-    On the sample it must be among the best third of the trials before it (successive halving: Jamieson and Talwalkar,
-    "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS 2016; one trial after another as
-    in Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020). On folds its mean must be above
-    that of the best trial before it on the same folds (the aggressive racing of Hutter, Hoos and Leyton-Brown,
-    "Sequential Model-Based Optimization for General Algorithm Configuration", LION 2011). While few rows are scored
-    that would be chance: there it must be of the best third of those before it on the same folds, of equals all, which
-    is successive halving once more, with folds in place of a sample.
+    On the sample, the trial must be among the best third of the earlier trials (successive halving: Jamieson and
+    Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", AISTATS 2016; one trial after
+    another as in Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020).
+
+    On folds, the trial's mean score must be above that of the best earlier trial on the same folds (the aggressive
+    racing of Hutter, Hoos and Leyton-Brown, "Sequential Model-Based Optimization for General Algorithm Configuration",
+    LION 2011).
+
+    While fewer than `TELLING_ROWS` rows are scored, a difference from the best trial may be chance. There the trial
+    must be among the best third of the earlier trials on the same folds, ties included: successive halving again, with
+    folds in place of a sample.
     """
     complete = [trial for trial in point.seen if trial.is_complete]
     if point.is_given or (point.given_failed and not complete):
@@ -118,7 +133,7 @@ def goes_on(scores: Sequence[float], parts: Sequence[Part], point: Point) -> boo
         others = [float(np.mean(trial.parts[folds])) for trial in point.seen if len(trial.parts) >= len(scores)]
         return len(others) < ENOUGH_TRIALS or score >= float(np.quantile(others, 1 - 1 / ETA))
     if not complete:
-        return False  # it began beside the first ones, and there is nothing to race it with yet
+        return False  # it was started alongside the starting points: no complete trial to race against
     return score > float(np.mean(best(complete).parts[folds]))
 
 
@@ -129,14 +144,14 @@ def _is_of_the_best(score: float, point: Point) -> bool:
 
 @dataclass
 class _Encoded:
-    """A part's rows as classifiers take them."""
+    """A part's encoded rows, and the (m,) class codes of the rows to score."""
 
     bins: boosting.Bins
     y_scored: Array
 
 
 class _EncodedParts:
-    """The rows of a trial's parts, encoded once for all trials, and the estimators that are fitted on them."""
+    """The parts' rows, encoded once for all trials, and the estimators that are fitted on them."""
 
     def __init__(self, candidate: Candidate, X: Any, y: Array, parts: Sequence[Part]) -> None:
         self.candidate, self.parts = candidate, parts
@@ -144,14 +159,14 @@ class _EncodedParts:
         self._encoded: dict[int, _Encoded] = {}
 
     def prepare(self) -> None:
-        """Encode and bin all parts now."""
+        """Encode all parts now, and cut them into bins if the number of iterations is found by staged scores."""
         for number in range(len(self.parts)):
             bins = self.rows(number).bins
             if self.finds_iterations({}):
                 bins.build(self.estimator({}, threads=1))
 
     def rows(self, number: int) -> _Encoded:
-        """A part's rows by its number."""
+        """The encoded rows of the part of this number."""
         if number not in self._encoded:
             rows = self.parts[number].rows
             sparse = takes_sparse(self.estimator({}, threads=1))
@@ -161,33 +176,34 @@ class _EncodedParts:
         return self._encoded[number]
 
     def estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
-        """An unfitted estimator with these hyperparameters over the candidate's own."""
+        """Make an unfitted estimator; `params` replace the candidate's own hyperparameters of the same name."""
         candidate = self.candidate
         given, where = {**candidate.params, **params}, f"models.{candidate.name}"
         return build(candidate.model, given, where=where, seed=candidate.seed, threads=threads)
 
     def finds_iterations(self, params: Mapping[str, Any]) -> bool:
-        """Whether the number of iterations is found by staged scores."""
+        """Whether the number of iterations is found by staged scores: see `tabular.model.boosting`."""
         model = self.candidate.model
         named = {**model.params, **dict.fromkeys(hyperparameters(model.space)), **self.candidate.params, **params}
         return boosting.finds_iterations(model.estimator, named)
 
 
 class TrialRunner:
-    """The parts of one model's search, with what its trials share.
+    """Evaluates the trials of one model's search, on encoded rows that all trials share.
 
     Parameters
     ----------
     candidate
-        Whose hyperparameters are searched.
+        The candidate whose hyperparameters are searched.
     X, y
-        (n, columns) features and (n,) positions of classes.
+        (n, columns) features and (n,) class codes.
     parts
-        Of a trial.
+        The parts of each trial's evaluation, from `parts`.
     metric
-        The name of the score.
+        The name of the search's metric.
     seconds
-        That the search has, of which the fits are planned; None where trials alone end it.
+        The length of the search in seconds, which limits the iterations of a fit; None if only the number of trials
+        limits the search.
     """
 
     def __init__(
@@ -198,16 +214,16 @@ class TrialRunner:
         self._encoded, self._metric = _EncodedParts(candidate, X, y, parts), metric
 
     def prepare(self) -> None:
-        """Encode and bin all parts now: processes that are forked afterwards share them."""
+        """Encode all parts now, so that processes that are forked afterwards share them in memory."""
         self._encoded.prepare()
 
     def run(self, point: Point, *, threads: int = 1) -> Evaluation:
-        """A trial: fit and score part by part until it cannot win any more.
+        """Evaluate a trial: fit and score part by part, until all parts are scored or the trial is pruned.
 
         Raises
         ------
         UserError
-            Where the estimator refuses its hyperparameters, or a fold cannot be scored.
+            The estimator refuses its hyperparameters, or a fold cannot be scored.
         """
         started = time.perf_counter()
         curves: list[Curve] = []
@@ -226,7 +242,10 @@ class TrialRunner:
         )
 
     def _judged(self, curves: Sequence[Curve]) -> tuple[list[float], int]:
-        """Each part's score, and the stage that the folds have in common; the sample, being smaller, has its own."""
+        """Each part's score at the best stage, and the number of that stage.
+
+        All folds are scored at one common stage. The sample is smaller, and has a best stage of its own.
+        """
         scores, stage = [], 0
         samples = int(self.parts[0].is_sample)
         for group in (curves[:samples], curves[samples:]):
@@ -242,7 +261,7 @@ class TrialRunner:
         return {"n_estimators": min((stage + 1) * every, self._most)}
 
     def _part(self, number: int, params: Mapping[str, Any], threads: int) -> Curve:
-        """What is followed and the metric at each stage, both the higher the better; one where there are no stages."""
+        """Fit one part, and return its curve; the curve of a fit without stages has one point."""
         rows = self._encoded.rows(number)
         estimator = self._encoded.estimator(params, threads=threads)
         present = np.unique(rows.bins.y)
@@ -265,6 +284,6 @@ class TrialRunner:
 
 
 def _best_stage(curves: Sequence[Curve]) -> int:
-    """The stage at which the mean of what is followed is best: one number of iterations for all folds."""
+    """The stage with the best mean of the followed score, so that all folds have one number of iterations."""
     length = min(len(curve) for curve in curves)
     return int(np.argmax(np.mean([[followed for followed, _ in curve[:length]] for curve in curves], axis=0)))

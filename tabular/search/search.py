@@ -1,4 +1,4 @@
-"""The search for hyperparameters: Hyperopt's TPE over a problem's space."""
+"""The hyperparameter search: Hyperopt's TPE over a problem's search space."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -15,27 +15,30 @@ from tabular.problem import Space, hyperparameters
 from tabular.search.spaces import flat, labelled, to_hyperopt
 from tabular.search.trials import Doc, ExecutorTrials, saved_line
 
-# Before it models scores TPE draws so many points at random; Hyperopt's own 20 are all that a search of minutes makes.
+# How many points TPE draws at random before it models the scores. Hyperopt's default of 20 is as many trials as a
+# search of minutes makes in all.
 RANDOM_TRIALS = 10
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One point of the space and what came of it.
+    """One point of the search space and the result of its evaluation.
 
     Attributes
     ----------
     number, params
-        Which it is, and its hyperparameters.
+        The trial's number, from 0, and its hyperparameters.
     score
-        The mean of its parts where it is complete; an estimate on the same scale where it was pruned; None where it
-        failed, for the `reason`.
+        The mean score of its parts if the trial is complete; an estimate of this mean if it was pruned; None if it
+        failed.
     is_complete, parts, found, seconds
-        As its `Evaluation` says.
+        Those of the trial's `Evaluation`.
     suggest_seconds
-        That Hyperopt took to suggest it.
+        How long Hyperopt took to suggest the trial.
+    reason
+        The error of a failed trial.
     saved
-        All of it as a line of JSON, from which another search can go on.
+        The trial as a line of JSON, by which another search can reuse it.
 
     """
 
@@ -53,10 +56,19 @@ class Trial:
 
 @dataclass(frozen=True)
 class Point:
-    """What an objective is asked: a trial's hyperparameters, and the trials that its suggestion saw.
+    """The argument of an objective: a trial's hyperparameters, and the earlier trials that it may be compared with.
 
-    `is_given` says that it is one of those that the search begins with, `given_failed` that its suggestion saw all of
-    these fail.
+    Attributes
+    ----------
+    params
+        The trial's hyperparameters.
+    seen
+        The earlier trials from which this one was suggested.
+    is_given
+        Whether the trial is a starting point of the search.
+    given_failed
+        Whether `seen` holds all starting points and all of them failed.
+
     """
 
     params: Mapping[str, Any]
@@ -67,20 +79,20 @@ class Point:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an objective says of a point.
+    """The result of an objective for one point.
 
     Attributes
     ----------
     score
-        On the parts that were evaluated.
+        The score on the parts that were evaluated.
     parts
-        The score of each, in an order that all trials of a search have in common.
+        The score on each part that was evaluated, in an order that is the same for all trials of a search.
     is_complete
-        Whether these are all parts, or the trial was pruned after them.
+        True if all parts were evaluated, False if the trial was pruned.
     found
-        Hyperparameters that the evaluation chose by itself, such as a number of iterations.
+        Hyperparameters that the evaluation chose by itself, such as the number of iterations.
     seconds
-        That it took.
+        How long the evaluation took.
 
     """
 
@@ -105,46 +117,49 @@ def search(
     saved: Path | None = None,
     tell: Callable[[Trial], None] = lambda trial: None,
 ) -> list[Trial]:
-    """Look for the point of a space with the highest score, by the tree of Parzen estimators.
+    """Search a space for the point with the highest score, by the tree-structured Parzen estimator (TPE).
 
     Parameters
     ----------
     objective
-        Evaluates a point. An error that it raises is a failed trial, and the search goes on.
+        Evaluates a point. If it raises an error, the trial has failed, and the search goes on.
     space
-        Hyperparameter: what it may be.
+        The range or the choices of each hyperparameter.
     start
-        The first trials: the search's result is never worse than theirs. What one lacks of the space is left to the
-        estimator.
+        The starting points: hyperparameters of the first trials. The result of the search is never worse than theirs. A
+        hyperparameter that a starting point lacks keeps the estimator's default.
     trials
-        When to stop.
+        The most trials.
     seed
-        Of the suggestions: the same seed and max_pending suggest the same points.
+        The seed of the suggestions: the same seed and `max_pending` suggest the same points if the scores are the same.
     executor, max_pending, at_once
-        Where trials are evaluated, what their suggestions see, and how many at this moment: see `ExecutorTrials`.
+        Where trials are evaluated, which results their suggestions see, and how many trials may run at this moment:
+        see `ExecutorTrials`.
     is_over
-        Asked of the trials that have ended, every tenth of a second, whether to stop; trials under way then do not
-        count. Not asked before the first has ended.
+        Called with the trials that have ended, every tenth of a second, but not before the first trial has ended; if it
+        returns True, the search stops, and trials that are still running do not count.
     saved
-        A file that holds the `Trial.saved` of an earlier search, a line each: such a trial is not evaluated again.
+        A file with lines that are the `Trial.saved` of an earlier search: such a trial is not evaluated again.
     tell
-        Is told of each trial in its turn.
+        Called with each trial that has ended, in the order of their numbers.
 
     Returns
     -------
     list of Trial
-        The first so many, without a gap; at least one.
+        The trials that have ended, numbered from 0 without a gap; at least one.
 
     Raises
     ------
     UserError
-        Where every trial failed, with the reason of the first; or where a process of the executor was killed.
+        All trials failed (with the reason of the first), or a process of the executor was killed.
 
     Notes
     -----
-    Bergstra, Bardenet, Bengio and Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; hyperopt.tpe. TPE
-    learns from all trials that did not fail. That of one which was pruned is told as the best one's before it, and
-    what it differed by on the parts that they share.
+    Bergstra, Bardenet, Bengio and Kégl, "Algorithms for Hyper-Parameter Optimization", NIPS 2011; hyperopt.tpe.
+
+    TPE learns from all trials that did not fail. The score of a pruned trial is an estimate: the score of the best
+    complete trial before it, plus the difference between the mean scores of the two on the parts that both were
+    evaluated on.
     """
     from hyperopt import fmin, tpe
 
@@ -170,9 +185,9 @@ def search(
 
 
 def best(trials: Sequence[Trial]) -> Trial:
-    """The trial with the highest score of those that are complete; of equals the first.
+    """The complete trial with the highest score; of equal scores, the first.
 
-    Where none is complete it is one of those that got furthest before they were pruned.
+    If no trial is complete, the best of those that were evaluated on the most parts before they were pruned.
     """
 
     def place(trial: Trial) -> tuple[bool, int, float]:
@@ -185,7 +200,7 @@ def best(trials: Sequence[Trial]) -> Trial:
 
 @dataclass(frozen=True)
 class _Asked:
-    """The objective as Hyperopt asks it: a loss, and what else is to be kept, as JSON holds it."""
+    """The objective in Hyperopt's form: it returns the loss and the whole evaluation, as values that fit into JSON."""
 
     objective: Callable[[Point], Evaluation]
 
@@ -197,7 +212,7 @@ class _Asked:
 
 
 def _start(number: int, values: Mapping[str, Any]) -> Doc:
-    """A point to begin with, as Hyperopt's trials hold it."""
+    """A starting point in the form of Hyperopt's trials; a value of None is left out of the point."""
     from hyperopt.fmin import generate_trial
 
     doc: Doc = generate_trial(number, {label: value for label, value in values.items() if value is not None})
@@ -207,7 +222,7 @@ def _start(number: int, values: Mapping[str, Any]) -> Doc:
 
 
 class _Made(ExecutorTrials):
-    """The trials of a search, which begins at points that may lie outside of its space."""
+    """The trials of a search. Its starting points may lie outside of the search space."""
 
     def __init__(
         self,
@@ -221,13 +236,13 @@ class _Made(ExecutorTrials):
     ) -> None:
         super().__init__(executor, max_pending=max_pending, at_once=at_once)
         self.made: list[Trial] = []
-        self._seen: list[Trial] = []  # the same, without what only a store has use for
+        self._seen: list[Trial] = []  # the same trials without `saved`, which only a file needs
         self._told = 0
         self._names = hyperparameters(space)
         self._start, self._is_over, self._tell = start, is_over, tell
 
     def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
-        """Start a trial."""
+        """Start a trial: submit the objective with its `Point` to the executor."""
         known = tuple(self._seen[: len(seen)])
         given = known[: len(self._start)]
         failed = len(given) == len(self._start) and all(trial.score is None for trial in given)
@@ -239,7 +254,7 @@ class _Made(ExecutorTrials):
         return self._is_over(self.made)
 
     def ended(self, doc: Doc, point: Any) -> None:
-        """A trial has ended."""
+        """Keep a trial that has ended; a killed process raises UserError."""
         number, error = doc["tid"], doc["misc"].get("exception")
         if isinstance(error, BrokenExecutor):
             raise UserError(
@@ -261,7 +276,7 @@ class _Made(ExecutorTrials):
         self._seen.append(replace(trial, saved=""))
 
     def meanwhile(self) -> None:
-        """Tell of the trials that have ended."""
+        """Call `tell` with the trials that have ended since the last call."""
         while self._told < len(self.made):
             self._told += 1
             self._tell(self.made[self._told - 1])
@@ -273,7 +288,11 @@ class _Made(ExecutorTrials):
         return {name: drawn[name] for name in self._names if name in drawn}
 
     def _estimate(self, score: float, parts: tuple[float, ...]) -> float:
-        """What a trial that was pruned would have come to: the best one's score, and what it differed by so far."""
+        """Estimate the score that a pruned trial would have on all parts.
+
+        The estimate is the score of the best complete trial, plus the difference between the mean scores of the two on
+        the parts that the pruned trial was evaluated on.
+        """
         complete = [trial for trial in self.made if trial.is_complete]
         if not complete:
             return score

@@ -1,4 +1,4 @@
-"""Search spaces: a problem's own as Hyperopt's, and points of it in both forms."""
+"""Search spaces: conversion of a problem's space, and of points in it, to Hyperopt's form and back."""
 
 import math
 from collections.abc import Mapping
@@ -8,10 +8,10 @@ from tabular.problem import Choice, Range, Space, options_of
 
 
 def to_hyperopt(space: Space, above: str = "") -> dict[str, Any]:
-    """A space as `hyperopt.fmin` takes it; what it draws, `flat` makes hyperparameters of.
+    """Convert a space to the form of `hyperopt.fmin`; `flat` converts the points that are drawn from it.
 
-    A hyperparameter that stands under an option has that option's path in its label, since Hyperopt wants each label
-    once: `boosting_type=1/drop_rate`.
+    Hyperopt needs unique labels. The label of a hyperparameter below an option therefore begins with the path of that
+    option: `boosting_type=1/drop_rate`. `above` is this path.
     """
     return {name: _dimension(f"{above}{name}", name, dimension) for name, dimension in space.items()}
 
@@ -24,24 +24,24 @@ def _dimension(label: str, name: str, dimension: Range | Choice) -> Any:
         options = enumerate(options_of(dimension))
         return hp.choice(label, [{name: o.value, **to_hyperopt(o.space, f"{label}={i}/")} for i, o in options])
     step = _step(dimension)
-    half = (step or 0.0) / 2  # the ends are drawn as often as what lies between
+    half = (step or 0.0) / 2  # so that the ends are drawn as often as the values between
     low, high = dimension.low - half, dimension.high + half
     drawn = hp.loguniform(label, math.log(low), math.log(high)) if dimension.log else hp.uniform(label, low, high)
     if step is None:
         return drawn
-    # rounded here: what Hyperopt draws rounded takes its TPE much longer to model
+    # rounded here, since Hyperopt's TPE takes much longer to model its own rounded distributions
     steps = scope.int((drawn - dimension.low) / step + 0.5)
     within = scope.min(steps * step + dimension.low, dimension.high)
     return scope.int(within) if dimension.type == "int" else within
 
 
 def _step(dimension: Range) -> float | None:
-    """Of what the values are multiples; None where they are of nothing."""
+    """The step between the values of a range; None if the range is continuous."""
     return dimension.step or (1 if dimension.type == "int" else None)
 
 
 def flat(point: Mapping[str, Any]) -> dict[str, Any]:
-    """Hyperparameters, of a point as Hyperopt draws it: an option is a mapping of what comes with it."""
+    """The hyperparameters of a point that Hyperopt has drawn, in which a chosen option is a nested mapping."""
     found: dict[str, Any] = {}
     for name, value in point.items():
         found |= flat(value) if isinstance(value, Mapping) else {name: value}
@@ -49,9 +49,22 @@ def flat(point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def labelled(space: Space, params: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Hyperopt's label: the value that it takes for these hyperparameters; None where they have no use for it.
+    """Convert hyperparameters to a point of Hyperopt.
 
-    What lies outside of a range is moved to its end, and what is missing or is no option to the middle or the first.
+    Parameters
+    ----------
+    space
+        The search space.
+    params
+        The hyperparameters. A number outside of its range is moved to the nearer end; a missing number is the middle of
+        its range; a missing or unknown choice is the first option.
+    above
+        The path of the option that the space lies under: see `to_hyperopt`.
+
+    Returns
+    -------
+    dict
+        The value of each label; None for a label below an option that is not chosen.
     """
     found: dict[str, Any] = {}
     for name, dimension in space.items():

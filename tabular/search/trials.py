@@ -1,8 +1,8 @@
-"""Hyperopt's trials on any executor: as many at once as it takes, and the same ones however many that are.
+"""Parallel trials of Hyperopt on any executor, the same trials however many of them run at once.
 
-Hyperopt's own parallel trials (SparkTrials) suggest from whatever has ended by then, so that the clock has a say in
-every suggestion. Here the suggestion for trial t sees exactly the trials up to t - max_pending; with 1 this is
-Hyperopt's serial search.
+Hyperopt's own parallel trials (SparkTrials) suggest a point from the trials that happen to have ended, so that every
+suggestion depends on timing. Here the suggestion for trial t sees exactly the trials up to t - max_pending; with
+max_pending = 1 this is Hyperopt's serial search.
 """
 
 import json
@@ -17,39 +17,42 @@ from hyperopt import STATUS_OK, Trials, space_eval
 from hyperopt.base import JOB_STATE_DONE, JOB_STATE_ERROR, JOB_STATE_RUNNING, Domain, spec_from_misc, trials_from_docs
 from hyperopt.utils import coarse_utcnow
 
-# A trial as Hyperopt holds it: its number `tid`, its state, its result, and its point in `misc`.
+# A trial in Hyperopt's form: its number `tid`, its state, its result, and its point in `misc`.
 Doc: TypeAlias = dict[str, Any]
-# So often is asked whether time is over or more trials may be started, while none ends.
+# While no trial ends: how often to check whether the search is over and whether more trials may be started.
 POLL_SECONDS = 0.1
 
 
 class ExecutorTrials(Trials):  # type: ignore[misc]
     """Trials for `hyperopt.fmin(…, trials=ExecutorTrials(executor))`, evaluated by a `concurrent.futures.Executor`.
 
-    Trials end in their order: one that has ended before its turn waits for those before it. So what is decided on the
-    way, by `early_stop_fn` or `loss_threshold`, is decided on the first so many trials, and is the same on any machine.
+    Results are recorded in the order of the trials' numbers: a trial that finishes early waits for those before it. A
+    decision to stop, by `early_stop_fn` or `loss_threshold`, therefore sees a prefix of the trials without gaps, and is
+    the same on any machine.
 
     Parameters
     ----------
     executor
-        Of threads, of processes, of a cluster; the latter two need an objective and results that can be pickled.
+        An executor of threads, of processes or of a cluster; the latter two need an objective and results that can be
+        pickled.
     max_pending
         The suggestion for trial t sees the results of the trials 0 to t - max_pending, so that at most `max_pending`
-        are under way.
+        trials are under way.
     at_once
-        How many may be under way at this moment, max_pending permitting; by default as many as that.
+        Returns how many trials may run at this moment, within `max_pending`; by default `max_pending`.
 
     Raises
     ------
     ValueError
-        For a max_pending below 1.
+        `max_pending` is below 1.
 
     Notes
     -----
-    After the pattern of hyperopt.spark.SparkTrials. The parameters of `fmin` mean what they mean in Hyperopt, with two
-    differences: `timeout` discards the trials that are under way then, all but the first, and `trials_save_file` holds
-    a line of JSON for each trial that has ended, from which the same call goes on. Trials that are inserted beforehand,
-    as `hyperopt.fmin.generate_trials_to_calculate` makes them, are evaluated first.
+    The design follows hyperopt.spark.SparkTrials. The parameters of `fmin` mean what they mean in Hyperopt, with two
+    differences: at `timeout` the trials that are still running are discarded, except for the first trial of all; and
+    `trials_save_file` holds a line of JSON for each trial that has ended, from which a later call with the same
+    arguments goes on. Trials that are inserted beforehand, in the form of
+    `hyperopt.fmin.generate_trials_to_calculate`, are evaluated first.
 
     """
 
@@ -60,20 +63,20 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
         self.max_pending = max_pending
         self.at_once = at_once or (lambda: max_pending)
         self._executor = executor
-        self.suggest_seconds: dict[int, float] = {}  # by the trial's number, what its suggestion took
+        self.suggest_seconds: dict[int, float] = {}  # by trial number: how long its suggestion took
 
     def submit(self, fn: Callable[[Any], Any], number: int, point: Any, seen: Sequence[Doc]) -> "Future[Any]":
-        """Start a trial; `seen` are those that its suggestion was made from."""
+        """Start a trial; `seen` are the earlier trials from which it was suggested. Subclasses may override this."""
         return self._executor.submit(fn, point)
 
     def ended(self, doc: Doc, point: Any) -> None:
-        """A trial has ended, and all before it have."""
+        """Called when a trial and all trials before it have ended. Subclasses may override this."""
 
     def meanwhile(self) -> None:
-        """Do what is not to hold trials up: as many as may be are under way, or all have ended."""
+        """Called while the executor is busy, and once at the end: the place for work that should not delay trials."""
 
     def is_over(self) -> bool:
-        """Whether to stop; asked all the time, once a trial has ended."""
+        """Whether to stop; called at least every `POLL_SECONDS` once the first trial has ended."""
         return False
 
     def fmin(
@@ -91,7 +94,7 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
         trials_save_file: str = "",
         **_: Any,
     ) -> Any:
-        """As `hyperopt.fmin`, which calls this; what it takes beyond these parameters is of no use here."""
+        """Run the search; called by `hyperopt.fmin`, whose other parameters are ignored."""
         saved = Path(trials_save_file) if trials_save_file else None
         queue = _Queue(self, fn, space, algo, max_evals, rstate, saved)
         until = time.monotonic() + timeout if timeout is not None else math.inf
@@ -117,7 +120,7 @@ class ExecutorTrials(Trials):  # type: ignore[misc]
 
 
 class _Queue:
-    """The trials of one call of `fmin`, from their suggestion to their end."""
+    """The trials of one call of `fmin`, from their suggestion to their result."""
 
     def __init__(
         self,
@@ -132,7 +135,7 @@ class _Queue:
         self._trials, self._fn, self._space, self._algo, self._most = trials, fn, space, algo, most
         self._rstate, self._saved = rstate, saved
         self._domain = Domain(fn, space)
-        self._docs: list[Doc] = trials._dynamic_trials  # those that were inserted beforehand
+        self._docs: list[Doc] = trials._dynamic_trials  # the trials that were inserted beforehand
         trials._dynamic_trials = []
         self._first, self._done = len(self._docs), 0
         self._started = 0
@@ -140,7 +143,7 @@ class _Queue:
         self._known = _read(saved)
 
     def ended(self, is_over: Callable[[], bool]) -> Iterator[Doc]:
-        """The trials as they end, in their order, up to the last or until it is over."""
+        """Run the trials and yield each one that has ended, in the order of their numbers, until the search is over."""
         while self._done < self._most:
             self._start()
             self._trials.meanwhile()
@@ -148,7 +151,7 @@ class _Queue:
             if future is not None and not future.done():
                 if self._done and is_over():
                     return
-                # a later trial that ends first leaves its worker to the next one
+                # wait for any trial: one that ends out of order leaves its worker free for another
                 pending = [future for future in self._futures.values() if not future.done()]
                 wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
                 continue
@@ -158,21 +161,21 @@ class _Queue:
                 return
 
     def _ended_before_their_turn(self) -> Iterator[Doc]:
-        """The trials that have ended and follow on the last one."""
+        """Yield the trials that have ended and directly follow the last one that was yielded."""
         while (future := self._futures.get(self._done)) is not None and future.done():
             yield self._end(self._done)
 
     def point(self, doc: Doc) -> Any:
-        """A trial's point of the space."""
+        """The point of the space that a trial evaluates."""
         return space_eval(self._space, spec_from_misc(doc["misc"]))
 
     def cancel(self) -> None:
-        """Give up what has not begun; what an executor is at work on, it alone can end."""
+        """Cancel the trials that have not begun; only the executor can end one that is running."""
         for future in self._futures.values():
             future.cancel()
 
     def _start(self) -> None:
-        """Start as many trials as may be under way, those that have ended but not in their turn not counted."""
+        """Start as many trials as may run now; a trial that has ended but waits for an earlier one does not count."""
         while (number := self._started) < min(self._most, self._done + self._trials.max_pending):
             under_way = sum(not future.done() for future in self._futures.values())
             if under_way >= max(1, self._trials.at_once()):
@@ -195,7 +198,10 @@ class _Queue:
         return doc
 
     def _is_known(self, doc: Doc) -> bool:
-        """Whether an earlier call of the same has evaluated this very point; from the first that differs on, none."""
+        """Whether the save file has the result of this point.
+
+        From the first trial whose point differs from the saved one, saved results are no longer used.
+        """
         known = self._known.get(doc["tid"])
         if known is not None and known["vals"] == _vals(doc):
             return True
@@ -224,12 +230,12 @@ class _Queue:
 
 
 def saved_line(doc: Doc) -> str:
-    """A trial that has ended as a line of a `trials_save_file`."""
+    """The line of a `trials_save_file` for a trial that has ended."""
     return json.dumps({"tid": doc["tid"], "vals": _vals(doc), "result": doc["result"]})
 
 
 def _read(saved: Path | None) -> dict[int, Mapping[str, Any]]:
-    """What an earlier call saved; the last line may be cut off."""
+    """Read the trials that an earlier call saved, by number; a last line that was cut off is ignored."""
     found: dict[int, Mapping[str, Any]] = {}
     if saved is not None and saved.exists():
         for line in saved.read_text(encoding="utf-8").splitlines():
@@ -242,13 +248,13 @@ def _read(saved: Path | None) -> dict[int, Mapping[str, Any]]:
 
 
 def _vals(doc: Doc) -> dict[str, list[Any]]:
-    """A trial's point, as JSON holds it."""
+    """A trial's point, as values that fit into JSON."""
     vals: dict[str, list[Any]] = json.loads(json.dumps(doc["misc"]["vals"], default=lambda value: value.item()))
     return vals
 
 
 def _result(returned: Any) -> dict[str, Any]:
-    """An objective's result as Hyperopt keeps it: a bare number is a loss."""
+    """An objective's result in Hyperopt's form: a bare number is a loss."""
     if isinstance(returned, Mapping):
         return dict(returned)
     return {"loss": float(returned), "status": STATUS_OK}
