@@ -1,7 +1,8 @@
-"""How sure a metric is: the same resamples of rows for all models, each metric of many resamples at once.
+"""Bootstrap confidence intervals of metrics, computed for many resamples at once.
 
-B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13: percentile intervals. Resamples are
-paired: every model is scored on the same ones, so that what is hard about a resample is hard for all of them.
+Intervals are percentile intervals (B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993,
+chapter 13). Resamples are paired: every model is scored on the same resamples, so that a resample with many difficult
+rows is difficult for all models.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,18 +16,19 @@ from tabular.metrics.classification import Metric, Predictions, metric
 
 Array: TypeAlias = np.ndarray[Any, Any]
 RESAMPLES = 2000
-# A metric that has to be computed anew for each resample gets so many.
+# The number of resamples for a metric that has to be computed for one resample after another.
 RESAMPLES_ONE_BY_ONE = 300
-# Of a table so large that its resamples would take minutes there are fewer: its intervals are narrow all the same.
+# The most rows x resamples: a table so large that its resamples would take minutes gets fewer of them, but at least
+# FEWEST. Its intervals are narrow all the same.
 MOST_DRAWS = 200_000_000
 FEWEST = 200
-# Rows x resamples that are in memory at a time.
+# How many rows x resamples are in memory at a time.
 CELLS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """Between which values a figure lies with a confidence; NaN where no resample has one."""
+    """A confidence interval; both ends are NaN if the figure has no value in any resample."""
 
     low: float
     high: float
@@ -40,27 +42,28 @@ def resampled(
     groups: Array | None = None,
     resamples: int = RESAMPLES,
 ) -> dict[str, dict[str, Array]]:
-    """Score models on resamples of the rows that they have in common.
+    """Score models on the same resamples of their rows.
 
     Parameters
     ----------
     predictions
-        Model: its predictions; all to the same n rows.
+        The predictions of each model, all of the same n rows.
     names
-        Of metrics.
+        The names of the metrics.
     seed
-        Of the resamples: the same for the same number of rows or groups.
+        The seed of the resamples, which are the same for the same seed and number of rows or groups.
     groups
-        (n,) the groups of rows that are alike, such as those of one customer: they are drawn whole, since rows of which
-        one tells the other count for less than as many strangers. None where each row stands for itself.
+        The (n,) group of each row, such as its customer. Groups are drawn whole, since dependent rows hold less
+        information than as many independent ones. None if the rows are independent.
     resamples
-        How many, at most.
+        The most resamples.
 
     Returns
     -------
-    dict
-        Model: metric: (resamples,) its values. NaN in a resample that holds one class only, where a metric of ranks has
-        no value; NaN alone where all rows are of one group, which says nothing of how another would do.
+    dict of dict
+        For each model and metric, the (resamples,) values. A rank metric is NaN in a resample that holds one class
+        only. If all rows are of one group, the only value is NaN: one group does not tell how a metric varies between
+        groups.
     """
     (rows,) = {len(one.y) for one in predictions.values()}
     if groups is not None and len(np.unique(groups)) == 1:
@@ -78,7 +81,7 @@ def resampled(
 
 
 def interval(values: Array, confidence: float = 0.95) -> Interval:
-    """The middle share of what a figure was in the resamples."""
+    """The percentile interval of a figure, from its values in the resamples; NaN values are left out."""
     known = values[np.isfinite(values)]
     if not len(known):
         return Interval(float("nan"), float("nan"))
@@ -87,7 +90,20 @@ def interval(values: Array, confidence: float = 0.95) -> Interval:
 
 
 def draws(rows: int, *, seed: int, groups: Array | None = None, resamples: int = RESAMPLES) -> Iterator[Array]:
-    """(b, rows) how many times each row is in each of b resamples, some of them at a time."""
+    """Draw resamples in batches.
+
+    Parameters
+    ----------
+    rows
+        The number of rows.
+    seed, groups, resamples
+        As for `resampled`.
+
+    Yields
+    ------
+    (b, rows) float array
+        How many times each row is in each resample of a batch of b.
+    """
     unit = None if groups is None else np.unique(groups, return_inverse=True)[1]
     units = rows if unit is None else int(unit.max()) + 1
     left = min(resamples, max(FEWEST, MOST_DRAWS // rows))
@@ -102,7 +118,7 @@ def draws(rows: int, *, seed: int, groups: Array | None = None, resamples: int =
 
 
 def _counts(predictions: Predictions, times: Array) -> Array:
-    """(b, k, k): each resample's confusion matrix."""
+    """The (b, k, k) confusion matrices of the resamples."""
     k = predictions.probabilities.shape[1]
     rows = np.arange(len(predictions.y))
     cells = sparse.csr_matrix(
@@ -113,7 +129,10 @@ def _counts(predictions: Predictions, times: Array) -> Array:
 
 
 def _scores(wanted: Metric, predictions: Predictions, times: Array, counts: Array, *, left: int) -> Array:
-    """(b,) a metric of resamples; of those beyond the `left` none where each has to be computed by itself."""
+    """The (b,) values of a metric in the resamples.
+
+    A metric that has to be computed for one resample after another is computed for the first `left` resamples only.
+    """
     if wanted.of_counts is not None:
         return wanted.of_counts(counts, predictions.positive)
     if wanted.of_rows is not None:

@@ -1,7 +1,7 @@
-"""How far rows have moved from those that a model was trained on: the population stability index of each column.
+"""Drift between the rows that a model was trained on and other rows: the population stability index of each column.
 
-All is counted batch by batch: what is held is a few counts a column, and the values of a column of categories up to
-`MOST_VALUES` of them.
+Rows are counted batch by batch. In memory are a few counts for each column, a sample of each column of numbers, and up
+to `MOST_VALUES` different values of each column of categories.
 """
 
 from collections import Counter
@@ -17,17 +17,19 @@ from tabular.data.datasets import Column
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-# The usual marks: below the first nothing to speak of, from the second on a population that is another one.
+# The usual limits of the index: below the first no drift, from the second up a different population.
 SOME, MUCH = 0.1, 0.25
-PARTS = 10  # of a column of numbers: between its deciles
-# Values from which the deciles are taken, of all columns together; the rows between them are counted, all of them.
+PARTS = 10  # into which the deciles cut a column of numbers
+# The deciles are estimated from a sample of about SAMPLED_CELLS values of all columns together, and of
+# about MOST_SAMPLED rows at most. The rows in the bins between them are counted without sampling.
 SAMPLED_CELLS = 5_000_000
 MOST_SAMPLED = 200_000
-# Of a column of categories so many have a bin of their own, if they have this share of the rows.
+# In a column of categories, the commonest have a bin of their own: at most MOST_NAMED, each with at least this share
+# of the rows.
 MOST_NAMED = 20
 LEAST_SHARE = 0.01
 MOST_VALUES = 20_000
-# What counts as the share of an empty bin, whose logarithm would be infinite.
+# The share that is assumed for an empty bin, since the logarithm of 0 is infinite.
 FLOOR = 1e-4
 CONFIDENCE = 0.95
 
@@ -35,32 +37,42 @@ CONFIDENCE = 0.95
 def population_stability_index(before: Array, now: Array) -> float:
     """The population stability index of two sets of rows, counted into the same bins.
 
-    It is the sum over the bins of ``(p - q) ln(p / q)``, where p and q are the bin's shares of the two: Jeffreys'
-    divergence (H. Jeffreys, "An invariant form for the prior probability in estimation problems", 1946; S. Kullback and
-    R. A. Leibler, "On information and sufficiency", 1951), under the name and with the marks of 0.1 and 0.25 that it
-    has in credit scoring (N. Siddiqi, "Credit Risk Scorecards", 2006).
+    The index is the sum over the bins of ``(p - q) ln(p / q)``, where p and q are the bin's shares of the two sets. It
+    is Jeffreys' divergence (H. Jeffreys, "An invariant form for the prior probability in estimation problems", 1946;
+    S. Kullback and R. A. Leibler, "On information and sufficiency", 1951), under the name and with the limits
+    of 0.1 and 0.25 that it has in credit scoring (N. Siddiqi, "Credit Risk Scorecards", 2006).
 
     Parameters
     ----------
     before, now : (bins,) array of int
-        Rows in each bin; the two are interchangeable. A bin that is empty in both does not count; the share of one
-        that is empty in one of them is taken as `FLOOR`.
+        The number of rows in each bin; the two are interchangeable. A bin that is empty in both does not count; a bin
+        that is empty in one of them has the share `FLOOR` there.
 
     Returns
     -------
     float
-        0 for equal shares, else above 0; NaN where one of the two has no rows.
+        0 for equal shares, else above 0; NaN if one of the two has no rows.
     """
     p, q = _shares(before, now)
     return float(np.sum((p - q) * np.log(p / q)))
 
 
 def by_chance(before: Array, now: Array) -> float:
-    """The index that 19 of 20 pairs of so many rows each stay below, though both are drawn from one population.
+    """The 95 % quantile of the index for two samples of these sizes from one population.
 
-    A small table shifts by chance alone: the index is then about ``(1/n + 1/m)`` times a chi-squared variable with one
-    degree of freedom less than there are bins (B. Yurdakul and J. Naranjo, "Statistical properties of the population
-    stability index", Journal of Risk Model Validation 14, 2020).
+    The index of small samples differs from 0 by chance. For two samples of n and m rows from one population it is about
+    ``(1/n + 1/m)`` times a chi-squared variable with one degree of freedom less than there are bins (B. Yurdakul and
+    J. Naranjo, "Statistical properties of the population stability index", Journal of Risk Model Validation 14, 2020).
+
+    Parameters
+    ----------
+    before, now : (bins,) array of int
+        The number of rows in each bin.
+
+    Returns
+    -------
+    float
+        19 of 20 pairs of samples have an index below this value; 0 if fewer than two bins hold rows.
     """
     from scipy.stats import chi2
 
@@ -79,11 +91,11 @@ def _shares(before: Array, now: Array) -> tuple[Array, Array]:
 
 
 class Bins(Protocol):
-    """How the values of a column are counted."""
+    """The bins into which the values of a column are counted."""
 
     @property
     def names(self) -> list[str]:
-        """Of the bins, in the order of the counts."""
+        """The names of the bins, in the order of the counts."""
 
     def count(self, values: pa.Array) -> Array:
         """(bins,) int64: how many of these values are in each bin."""
@@ -91,19 +103,31 @@ class Bins(Protocol):
 
 @dataclass(frozen=True)
 class Numbers:
-    """Bins of numbers and moments: between the deciles, below and above all that there were, and missing.
+    """Bins of a column of numbers or dates.
 
-    A decile that many rows share is one edge: a bin reaches from above an edge up to the next one, itself included.
+    The values of the reference are cut into bins at their deciles. One more bin is below the lowest of them, one above
+    the highest, and one for missing values. A bin excludes its lower edge and includes its upper edge; deciles that are
+    equal are one edge.
     """
 
     low: float
     high: float
-    deciles: tuple[float, ...]  # increasing, the highest value among them
+    deciles: tuple[float, ...]  # ascending; the last one is the highest value
     are_dates: bool
 
     @classmethod
     def of(cls, sample: Array, ends: tuple[float, float] | None, are_dates: bool) -> "Numbers":
-        """The bins for a sample of a column's values and the ends of all of them; None: it has no values."""
+        """Make the bins of a column.
+
+        Parameters
+        ----------
+        sample
+            A sample of the column's values.
+        ends
+            The lowest and the highest of all values; None if the column has none.
+        are_dates
+            Whether the values are days since 1970.
+        """
         if ends is None:
             return cls(np.nan, np.nan, (), are_dates)
         places = np.arange(1, PARTS) / PARTS
@@ -112,7 +136,7 @@ class Numbers:
 
     @property
     def names(self) -> list[str]:
-        """`below 3`, `3`, `above 3 to 7`, `above 7`, `missing`, and dates as such."""
+        """The names of the bins: `below 3`, `3`, `above 3 to 7`, `above 7`, `missing`; dates are written as dates."""
         if not self.deciles:
             return ["any", "missing"]
         first = self._name(self.low) if self.low == self.deciles[0] else f"{self._name(self.low)} to "
@@ -138,18 +162,32 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Categories:
-    """Bins of categories: the common ones by name, then all rare ones, all that there were not, and missing.
+    """Bins of a column of categories.
 
-    Of a column of too many values the rare ones and the new ones cannot be told apart, and are one bin.
+    Each common category has a bin. Then there is one bin for all rare categories, one for new categories, which the
+    reference does not hold, and one for missing values. In a column with more than `MOST_VALUES` values, rare and new
+    categories cannot be told apart and share a bin.
     """
 
-    known: pa.Array  # the commonest first
-    named: int  # so many of them have a bin
-    is_whole: bool
+    known: pa.Array  # categories, the commonest first
+    named: int  # how many of them have a bin of their own
+    is_whole: bool  # whether `known` holds all categories of the reference
 
     @classmethod
     def of(cls, found: Counter[Any], rows: int, type_: pa.DataType, *, is_whole: bool) -> "Categories":
-        """The bins for a column's values, each with the number of its rows."""
+        """Make the bins of a column.
+
+        Parameters
+        ----------
+        found
+            The number of rows of each value.
+        rows
+            The number of rows of the table.
+        type_
+            The type of the column.
+        is_whole
+            Whether `found` holds all values of the column.
+        """
         common = found.most_common()
         named = sum(count >= LEAST_SHARE * rows for _, count in common[:MOST_NAMED])
         kept = common if is_whole else common[:named]
@@ -157,7 +195,7 @@ class Categories:
 
     @property
     def names(self) -> list[str]:
-        """The categories as text, `(rare)`, `(new)` and `missing`."""
+        """The names of the bins: the common categories as text, `(rare)`, `(new)` and `missing`."""
         rest = ["(rare)", "(new)"] if self.is_whole else ["(rare or new)", "(new)"]
         return [str(value) for value in self.known[: self.named].to_pylist()] + [*rest, "missing"]
 
@@ -170,36 +208,36 @@ class Categories:
 
 
 def as_floats(values: pa.Array) -> Array:
-    """(n,) float64 of values without nulls; moments as days since 1970."""
+    """Values without nulls as an (n,) float64 array; timestamps are days since 1970."""
     if pa.types.is_timestamp(values.type):
         return np.asarray(values.cast(pa.timestamp("us")).cast(pa.int64()).to_numpy(zero_copy_only=False)) / 86_400e6
     return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 class Tally:
-    """Rows counted into the bins of their columns, batch by batch."""
+    """The number of rows in each bin of each column, counted batch by batch."""
 
     def __init__(self, bins: Mapping[str, Bins]) -> None:
         self.bins = bins
         self.counts = {name: np.zeros(len(own.names), dtype=np.int64) for name, own in bins.items()}
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Count a batch in, which may hold more columns."""
+        """Count the rows of a batch; columns without bins are ignored."""
         for name, own in self.bins.items():
             self.counts[name] += own.count(batch[name])
 
 
 def tally(batches: Callable[[], Iterable[pa.RecordBatch]], columns: Sequence[Column], rows: int) -> Tally:
-    """The rows of a reference, counted into bins that are made from them.
+    """Make bins from the rows of a reference, and count these rows.
 
     Parameters
     ----------
     batches
-        Gives the rows, from the first one on at each of two calls.
+        Returns the batches of the reference, from the first one; it is called twice.
     columns
-        Those to count; what is a number is cut between its deciles, the rest goes by its values.
+        The columns to count. Numbers and dates are cut at their deciles, categories and booleans are counted by value.
     rows
-        How many there are.
+        The number of rows.
     """
     bins = _learn(batches(), columns, rows)
     counted = Tally(bins)
@@ -213,7 +251,7 @@ def _learn(batches: Iterable[pa.RecordBatch], columns: Sequence[Column], rows: i
     wanted = min(MOST_SAMPLED, SAMPLED_CELLS // max(len(columns), 1))
     generator = np.random.default_rng(0)
     for batch in batches:
-        # from a larger table each row with the same chance; from a smaller one all
+        # of a table with more than `wanted` rows, each row is taken with the same probability; of a smaller one, all
         sampled = pa.array(generator.random(len(batch)) < wanted / max(rows, 1))
         for name, learner in learners.items():
             learner.add(batch[name], sampled)
@@ -263,7 +301,21 @@ class _OfCategories:
 
 @dataclass(frozen=True)
 class Shift:
-    """How far a column has moved, and where: the rows in each bin before and now."""
+    """The drift of a column.
+
+    Attributes
+    ----------
+    column
+        The name of the column.
+    psi
+        The population stability index.
+    by_chance
+        The index that drift by chance stays below: see the function `by_chance`.
+    bins
+        The names of the bins.
+    before, now
+        The (bins,) number of rows in each bin.
+    """
 
     column: str
     psi: float
@@ -274,7 +326,7 @@ class Shift:
 
     @property
     def verdict(self) -> str:
-        """`none`, `some`, `much`, or `as by chance` for what so few rows may well do."""
+        """`none`, `some`, `much`, or `as by chance` if the index is below what so few rows give by chance."""
         if not self.psi >= SOME:
             return "none"
         if self.psi < self.by_chance:
@@ -282,14 +334,14 @@ class Shift:
         return "much" if self.psi >= MUCH else "some"
 
     def moved(self) -> str:
-        """The bin that gained or lost most, with its shares: `'(new)' 0.0 % -> 12.5 %`."""
+        """The bin whose share of the rows changed most, with its shares: `'(new)' 0.0% -> 12.5%`."""
         before, now = self.before / max(self.before.sum(), 1), self.now / max(self.now.sum(), 1)
         place = int(np.abs(now - before).argmax())
         return f"{self.bins[place]!r} {before[place]:.1%} -> {now[place]:.1%}"
 
 
 def shifts(before: Tally, now: Tally) -> list[Shift]:
-    """The shift of each column, the greatest first; `now` is counted into the bins of `before`."""
+    """The drift of each column, the greatest first; `now` must be counted into the bins of `before`."""
     found = [
         Shift(
             name,
@@ -305,7 +357,7 @@ def shifts(before: Tally, now: Tally) -> list[Shift]:
 
 
 def rows_of(found: Iterable[Shift], what: str) -> Iterator[dict[str, Any]]:
-    """Shifts as rows of a table; `what` they are of: an input or a score."""
+    """Shifts as rows of a table; `what` says whether the columns are inputs or scores."""
     for shift in found:
         yield {
             "column": shift.column,
@@ -320,7 +372,7 @@ def rows_of(found: Iterable[Shift], what: str) -> Iterator[dict[str, Any]]:
 
 
 def bins_of(found: Sequence[Shift]) -> dict[str, list[Any]]:
-    """The rows in each bin of each column, as a table: column: values."""
+    """The number of rows in each bin of each column, as a table: a dict of columns. Empty bins are left out."""
     cells = [
         (one.column, name, int(before), int(now))
         for one in found

@@ -1,4 +1,4 @@
-"""Whether two results are the same, bit by bit, and where they are not, in words with both values."""
+"""Comparison of two results bit by bit; each difference is described in words, with both values."""
 
 import math
 import struct
@@ -12,9 +12,10 @@ ABSENT = "none"
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two mappings of plain values differ in: `accuracy: 0.9 then, 0.8 now`; what only one has counts.
+    """Describe each difference between two mappings of plain values: `accuracy: 0.9 then, 0.8 now`.
 
-    Numbers are the same where all their bits are; NaN is the same as NaN.
+    A name that only one of the mappings has is a difference. Numbers are equal if all their bits are equal; NaN equals
+    NaN.
     """
     names = dict.fromkeys([*then, *now])
     return [
@@ -25,12 +26,12 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def leaves(nested: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings and lists as one mapping, by dotted paths; an empty one is a leaf."""
+    """Flatten nested mappings and lists to one mapping by dotted paths; an empty mapping or list is a leaf."""
     return dict(_leaves(nested, path))
 
 
 def frames(then: pd.DataFrame, now: pd.DataFrame) -> list[str]:
-    """In what two tables differ: their columns, their length, or the values of a column, numbers by their bits."""
+    """Describe how two tables differ: in their columns, their length, or the values of columns (floats bit by bit)."""
     if list(then.columns) != list(now.columns):
         return [f"columns: {', '.join(then.columns)} then, {', '.join(now.columns)} now"]
     if len(then) != len(now):

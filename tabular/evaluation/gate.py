@@ -1,4 +1,4 @@
-"""The gate: what a challenger must show before it becomes the champion."""
+"""The gate: the requirements on a candidate's metrics, and the champion test of a challenger."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,26 +11,26 @@ from tabular.metrics.classification import Predictions, metric, sign
 from tabular.problem import Bound, Limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# What costs no less than this share of the champion's is neither faster nor smaller.
+# A challenger is faster or smaller if its cost is at most this share of the champion's.
 NOTABLY = 0.9
 
 
 @dataclass(frozen=True)
 class Check:
-    """One requirement and what was found."""
+    """One requirement of the gate, the value that was found, and whether it passed."""
 
     what: str
     found: float
     passed: bool
 
     def line(self) -> str:
-        """The check as a person reads it."""
+        """The check as a line of text."""
         return f"{self.what}: {self.found:.4f} {'passed' if self.passed else 'not met'}"
 
 
 @dataclass(frozen=True)
 class TieBreak:
-    """What the two cost, for those that are equally good: seconds for the same rows, or bytes."""
+    """The tie-break between equally good models: the cost of each, in seconds for the same rows or in bytes."""
 
     what: Literal["faster", "smaller"]
     challenger: float
@@ -38,24 +38,40 @@ class TieBreak:
 
     @property
     def won(self) -> bool:
-        """Whether the challenger costs notably less."""
+        """Whether the challenger's cost is at most `NOTABLY` times the champion's."""
         return self.challenger <= NOTABLY * self.champion
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A challenger's advantage over the champion on the same rows, in the metric's own unit; above 0 is better."""
+    """The result of the champion test: a challenger's advantage over the champion on the same rows.
+
+    The advantage is the difference between their values of the metric, in its unit; above 0 the challenger is better.
+
+    Attributes
+    ----------
+    metric
+        The name of the metric.
+    challenger, champion
+        The value of the metric for each.
+    lower
+        The lower confidence limit of the advantage.
+    confidence
+        The one-sided confidence of this limit.
+    tie_break
+        The tie-break, if the problem asks for one and the two are equally good.
+    """
 
     metric: str
     challenger: float
     champion: float
-    lower: float  # the advantage is above this with the stated confidence
+    lower: float
     confidence: float
-    tie_break: TieBreak | None = None  # of two that are equally good, where the problem asks for one
+    tie_break: TieBreak | None = None
 
     @property
     def wins(self) -> bool:
-        """Whether the challenger is to replace the champion."""
+        """Whether the challenger is to replace the champion: it is better, or has won the tie-break."""
         return self.better or (self.tie_break is not None and self.tie_break.won)
 
     @property
@@ -64,7 +80,7 @@ class Comparison:
         return self.lower > 0
 
     def is_equal(self, within: float) -> bool:
-        """Whether the challenger is, with the stated confidence, worse by no more than this, if it is at all."""
+        """Whether the challenger is, with the stated confidence, worse by less than `within` or not worse at all."""
         return self.lower > -within
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,16 +91,18 @@ class Comparison:
 def check(
     require: Mapping[str, Bound], metrics: Mapping[str, float], scored: Sequence[slices.Scored] = ()
 ) -> list[Check]:
-    """Each bound of the gate against a candidate's metrics on the holdout. A metric that is NaN passes no bound.
+    """Check a candidate's metrics on the holdout against each bound of the gate.
+
+    A metric that is NaN passes no bound.
 
     Parameters
     ----------
     require
-        Metric: its bounds, of all rows and of each slice.
+        For each metric, its bounds on all rows and in each slice.
     metrics
-        Of all rows.
+        The metrics on all rows.
     scored
-        The slices, with those metrics that have a bound in each of them.
+        The slices, with the metrics that have a bound in each slice.
     """
     checks = []
     for name, bound in require.items():
@@ -104,7 +122,7 @@ def _check(what: str, found: float, limits: Limits) -> list[Check]:
 
 
 def _check_slices(name: str, limits: Limits, scored: Sequence[slices.Scored]) -> list[Check]:
-    """A bound in the slice where it is hardest to meet; where no slice can be judged it is not met."""
+    """Check a bound in the worst slice; if no slice has enough rows, the bound is not met."""
     worst = slices.worst(scored, name)
     if worst is None:
         return _check(f"{name} in each slice, of which none has {slices.FEWEST_ROWS} rows,", float("nan"), limits)
@@ -121,18 +139,24 @@ def compare(
     groups: Array | None = None,
     resamples: int = bootstrap.RESAMPLES,
 ) -> Comparison:
-    """Compare two models on the same rows by a paired bootstrap: see `tabular.evaluation.bootstrap`.
+    """Run the champion test: compare two models on the same rows by a paired bootstrap.
 
     Parameters
     ----------
     challenger, champion
-        Their answers to the same rows.
+        Their predictions of the same rows.
     name
-        Of the metric.
+        The name of the metric.
     confidence
-        One-sided: 0.95 asks that the advantage be above 0 in 95 % of the resamples.
+        The one-sided confidence: 0.95 asks that the advantage be above 0 in 95 % of the resamples.
     seed, groups, resamples
-        Of the bootstrap. Resamples that hold one class only, where a metric of ranks has no value, do not count.
+        Parameters of `tabular.evaluation.bootstrap.resampled`. Resamples in which the metric has no value (a rank
+        metric, in a resample that holds one class only) are left out.
+
+    Returns
+    -------
+    Comparison
+        Without a tie-break. `lower` is NaN, and the challenger not better, if no resample has a value.
     """
     both = {"challenger": challenger, "champion": champion}
     values = bootstrap.resampled(both, [name], seed=seed, groups=groups, resamples=resamples)

@@ -1,4 +1,4 @@
-"""How a model does on parts of the rows: a good mean may hide a group that it fails."""
+"""Metrics of a model on slices of the rows: a good mean may hide a group of rows on which the model is bad."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from tabular.evaluation.bootstrap import Interval
 from tabular.metrics.classification import Predictions, scores, sign
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# Below so many rows a metric is chance: such a slice is shown, and not judged.
+# On fewer rows than this a metric is mostly chance: such a slice is shown, but not judged.
 FEWEST_ROWS = 30
-# A number of more different values than these is cut into quarters.
+# A column of numbers or dates with more different values than this is cut into quarters.
 MOST_VALUES = 10
 QUARTERS = 4
-# Of a column like an id nobody reads a slice for each value.
+# The most slices of a column: nobody reads a slice for each value of a column such as an id.
 MOST_OF_A_COLUMN = 100
 RESAMPLES = 500
 MISSING = "missing"
@@ -26,9 +26,18 @@ MISSING = "missing"
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows that have one value, or one range of values, in a column: `rows` are their positions.
+    """A slice: the rows that have one value, or one range of values, in a column.
 
-    `is_rest` says that it holds all values but the commonest.
+    Attributes
+    ----------
+    column
+        The name of the column.
+    value
+        The value or range as text.
+    rows
+        The (m,) positions of the rows.
+    is_rest
+        Whether the slice holds all the rarer values of a column with many.
     """
 
     column: str
@@ -38,18 +47,18 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """Such as `hotel = City Hotel`."""
+        """The slice's name, such as `hotel = City Hotel`."""
         return f"{self.column} = {self.value}"
 
     @property
     def is_judged(self) -> bool:
-        """Whether it has rows enough."""
+        """Whether the slice has enough rows to be judged."""
         return len(self.rows) >= FEWEST_ROWS
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A slice and what a model's metrics are on it; NaN where one has no value. `interval` is of the first metric."""
+    """A slice, a model's metrics on it (NaN if one has no value), and the confidence interval of the first metric."""
 
     slice: Slice
     metrics: Mapping[str, float]
@@ -57,21 +66,23 @@ class Scored:
 
 
 def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
-    """The slices of some columns: a category each, or a quarter each of a number or date of many values.
+    """Cut rows into slices by the values of some columns.
 
-    Of more than `MOST_OF_A_COLUMN` categories the commonest are a slice each, and the others one together.
+    Each value of a column is a slice. Numbers and dates with more than `MOST_VALUES` values are cut into quarters.
+    Missing values are a slice of their own. If a column has more than `MOST_OF_A_COLUMN` slices, the rarer ones are one
+    slice together.
 
     Parameters
     ----------
     frame
-        (n, columns) raw rows (pandas).
+        (n, columns) pandas DataFrame of raw rows.
     columns
-        Their names.
+        The names of the columns to cut by.
 
     Raises
     ------
     UserError
-        Where there is no such column.
+        The frame has no such column.
     """
     import pandas as pd
 
@@ -94,7 +105,7 @@ def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
 
 
 def notes(slices: Sequence[Slice]) -> list[str]:
-    """What a person has to know of slices: of which columns values were taken together."""
+    """Notes for the user: the columns whose rarer values are one slice together."""
     return [
         f"evaluation.slices: of {one.column!r} the {MOST_OF_A_COLUMN - 1} commonest values are a slice each, the "
         f"{one.value} one"
@@ -104,7 +115,7 @@ def notes(slices: Sequence[Slice]) -> list[str]:
 
 
 def _named(values: Any) -> Any:
-    """A column's values as the names of their slices."""
+    """The name of each row's slice in a column."""
     import pandas as pd
 
     if values.dtype.kind in "iufM" and values.nunique() > MOST_VALUES:
@@ -128,18 +139,25 @@ def _text(value: Any) -> str:
 def score(
     slices: Sequence[Slice], predictions: Predictions, names: Sequence[str], *, seed: int, groups: Array | None = None
 ) -> list[Scored]:
-    """A model's metrics on each slice, and how sure the first of them is; the worst slice first.
+    """Compute a model's metrics on each slice, with a confidence interval of the first metric.
 
     Parameters
     ----------
     slices
-        From `cut`.
+        The slices, from `cut`.
     predictions
-        To all rows.
+        The predictions of all n rows.
     names
-        Of metrics.
-    seed, groups
-        Of the bootstrap; the groups are those of all rows.
+        The names of the metrics.
+    seed
+        The seed of the bootstrap.
+    groups
+        The (n,) group of each row, for the bootstrap: see `tabular.evaluation.bootstrap.resampled`.
+
+    Returns
+    -------
+    list of Scored
+        The worst slice by the first metric is first; slices with too few rows to be judged come last.
     """
     found = [
         _score(one, predictions.taken(one.rows), names, seed, None if groups is None else groups[one.rows])
@@ -162,6 +180,6 @@ def _badness(name: str, value: float) -> float:
 
 
 def worst(scored: Sequence[Scored], name: str) -> Scored | None:
-    """The slice that does worst by a metric, of those that have rows enough and a value; None where none has."""
+    """The worst slice by a metric, among the slices with enough rows and a value; None if there is none."""
     judged = [one for one in scored if one.slice.is_judged and not np.isnan(one.metrics[name])]
     return min(judged, key=lambda one: sign(name) * one.metrics[name], default=None)

@@ -1,4 +1,4 @@
-"""In what several runs differ: their parameters as the columns of a table, without those that tell nothing."""
+"""The parameters in which runs differ, as the columns of the comparison table."""
 
 import math
 import re
@@ -7,28 +7,28 @@ from collections.abc import Mapping, Sequence
 Value = int | float | str | None
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
-# Whole numbers of more digits than a float holds exactly are names of something.
+# Whole numbers with more digits than a float holds exactly are taken for names, such as ids.
 MOST_DIGITS = 15
 
 
 def differing(params: Sequence[Mapping[str, object]], models: Sequence[str]) -> dict[str, list[Value]]:
-    """The parameters in which runs differ.
+    """Find the parameters in which runs differ.
 
-    A parameter that some runs lack counts only where two runs of one model differ in it, by having it or in its value:
-    that a forest has no learning rate is told by its being a forest.
+    A parameter that some runs lack is included only if two runs of the same model differ in it: in its value, or since
+    one of them lacks it. A difference between models alone, such as a forest without a learning rate, is left out.
 
     Parameters
     ----------
     params : sequence of mapping of name to value
-        Those of each run.
+        The parameters of each run.
     models : sequence of str
-        What each run is a model of.
+        The model of each run.
 
     Returns
     -------
     dict of name to list
-        The value of each run, None where it has none; numbers where all that there are can be read as numbers, else
-        texts. First those that most runs have, of these first those with the most different values.
+        The parameter's value in each run, or None; all values are numbers if all of them can be read as numbers, else
+        texts. Parameters that most runs have come first; of these, parameters with the most different values.
 
     """
     names = dict.fromkeys(name for own in params for name in own)
@@ -51,7 +51,7 @@ def _column(values: Sequence[object]) -> list[Value]:
 
 
 def number(text: str) -> int | float | None:
-    """The finite number that a text is, or None."""
+    """Read a text as a finite number; None if it is not one, or is a whole number of more than `MOST_DIGITS`."""
     if not NUMBER.fullmatch(text):
         return None
     if text.lstrip("+-").isdigit():
