@@ -1,7 +1,7 @@
-"""Pictures of data and of a classifier: each function takes plain values and returns a figure.
+"""Plots of data and of a classifier: each function takes plain values and returns a figure.
 
-What cannot be drawn (one class only, no rows of a class, a failed trial) is said in the picture rather than raised:
-a picture is the last thing that should end a run.
+If something cannot be drawn (one class only, no rows of a class, a failed trial), the figure says so and no error is
+raised: a plot must not end a run.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 MOST_BARS = 20
 MOST_CELLS_WITH_TEXT = 20
-MOST_POINTS = 1000  # of a curve: more than the picture has pixels across
+MOST_POINTS = 1000  # of a curve: more than the figure's width in pixels
 MOST_CLASSES_IN_BALANCE = 30
 
 
-# --- a classifier's answers -------------------------------------------------------------------------------------------
+# --- a classifier's predictions ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class _Curve:
-    """A curve over all thresholds: how to get its points and its area, and what to call them."""
+    """A kind of curve over all thresholds: the functions for its points and its area, and their labels."""
 
     x: str
     y: str
@@ -69,7 +69,10 @@ PRECISION_RECALL = _Curve("recall", "precision", "AP", _precision_recall_points,
 
 
 def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str) -> Figure:
-    """The receiver operating characteristic, with the area under it in the legend.
+    """Plot the receiver operating characteristic (ROC), with the area under the curve in the legend.
+
+    With more than two classes, each class is plotted against the rest: the 10 most frequent classes, and the mean over
+    all of them.
 
     Parameters
     ----------
@@ -80,10 +83,9 @@ def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], pos
     classes : sequence of length k
         The labels.
     positive : int, default 1
-        The code of the positive class of two. Without a meaning for more than two: then each class stands against
-        the rest, the 10 most frequent ones are drawn, and the mean over all of them.
+        The code of the positive class. Only used with two classes.
     title : str
-        The title.
+        The title of the figure.
 
     """
     return _threshold_curve(ROC, y, probabilities, classes=classes, positive=positive, title=title)
@@ -92,7 +94,7 @@ def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], pos
 def precision_recall_curve(
     y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
 ) -> Figure:
-    """Precision against recall, with the average precision in the legend and the prevalence as baseline.
+    """Plot precision against recall, with the average precision in the legend and the prevalence as baseline.
 
     Parameters are those of `roc_curve`. With more than two classes the baseline is the mean of their prevalences.
     """
@@ -127,7 +129,7 @@ def _threshold_curve(
 
 
 def _which_classes(known: int, present: int, drawn: int) -> str:
-    """What a picture of curves leaves out, in words."""
+    """The remark of a figure with more than two classes: which of their curves it shows."""
     said = ["each class against the rest"]
     if drawn < present:
         said.append(f"the {drawn} most frequent are drawn")
@@ -137,7 +139,7 @@ def _which_classes(known: int, present: int, drawn: int) -> str:
 
 
 def _draw_baseline(axes: Axes, curve: _Curve, prevalences: Floats) -> None:
-    """What a model that knows nothing would reach."""
+    """Draw the curve of a random model."""
     if curve is ROC:
         axes.plot([0, 1], [0, 1], color=style.FAINT, linestyle=":", label="chance, AUC 0.500")
         return
@@ -147,14 +149,17 @@ def _draw_baseline(axes: Axes, curve: _Curve, prevalences: Floats) -> None:
 
 
 def _mean_curve(curves: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """The mean height of curves over [0, 1], from the mean of their first points: at 0 a curve can stand upright."""
+    """The mean of curves over [0, 1].
+
+    It begins at the mean of their first points, since a curve may rise vertically at 0.
+    """
     grid = np.linspace(0, 1, 501)
     heights = [np.r_[y[0], np.interp(grid, x, y)] for x, y in curves]
     return np.r_[0, grid], np.mean(heights, axis=0)
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """At most `MOST_POINTS` of a curve's points, evenly spaced along its length, the ends among them."""
+    """At most `MOST_POINTS` of a curve's points, evenly spaced along its length, with both ends."""
     if len(x) <= MOST_POINTS:
         return x, y
     travelled = np.r_[0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))]
@@ -172,10 +177,10 @@ def confusion_matrix(
     threshold: float = DEFAULT_THRESHOLD,
     title: str,
 ) -> Figure:
-    """How many rows of each true class were predicted as which: counts as text, the row's shares as colours.
+    """Plot the confusion matrix: counts as text, shares of each true class's rows as colours.
 
-    Parameters are those of `roc_curve`, and from which probability on the positive class of two is the label. Above 20
-    classes there are only colours.
+    With more than 20 classes there are only colours. Parameters are those of `roc_curve`, and `threshold`: with two
+    classes, the positive one is predicted from this probability up.
     """
     k = len(classes)
     label = predicted_codes(probabilities, positive=positive, threshold=threshold)
@@ -188,7 +193,7 @@ def confusion_matrix(
         longest = 0.07 * max(map(len, names))
         slanted = longest * len(names) > 0.8 * side
         figure, axes = style.new_figure(title, width=side + 1.9 + longest, height=side + 1.1 + slanted * 0.7 * longest)
-        # aspect: the constrained layout cuts labels off axes whose sides are in a fixed proportion.
+        # aspect="auto", since the constrained layout cuts off the labels of axes with a fixed aspect ratio
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest", aspect="auto")
         tuned = "" if threshold == DEFAULT_THRESHOLD else f" ({style.text(classes[positive])} from {threshold:.3f} up)"
         axes.set(xlabel=f"predicted class{tuned}", ylabel="true class")
@@ -216,7 +221,7 @@ def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
     k = len(counts)
     size = 10 if k <= 6 else 8.5 if k <= 12 else 7
     for row, column in np.ndindex(k, k):
-        if counts[row, column] or k <= 6:  # in a big matrix the zeros would drown the mistakes
+        if counts[row, column] or k <= 6:  # in a big matrix the zeros would hide the errors
             color = "white" if shares[row, column] > 0.55 else style.INK
             axes.text(
                 column,
@@ -226,18 +231,19 @@ def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
                 va="center",
                 color=color,
                 fontsize=size,
-                in_layout=False,  # it lies inside the matrix: no need to measure it
+                in_layout=False,  # the text lies inside the matrix: the layout need not measure it
             )
 
 
 def calibration_curve(
     y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
 ) -> Figure:
-    """How often a probability comes true, in up to ten bins of about as many rows each, above their histogram.
+    """Plot the observed share of the positive class against its predicted probability, above a histogram.
 
-    Two classes: the positive one's probability. More: the probability of the class that was predicted, and how often
-    it was the true one. The bars are 95% intervals (E. B. Wilson, "Probable inference, the law of succession, and
-    statistical inference", Journal of the American Statistical Association 22, 1927).
+    The probabilities are put into up to ten bins with about the same number of rows each. With more than two classes,
+    the probability is that of the predicted class, and the share is that of the rows where this class is the true one.
+    Error bars are 95% confidence intervals (E. B. Wilson, "Probable inference, the law of succession, and statistical
+    inference", Journal of the American Statistical Association 22, 1927).
 
     Parameters are those of `roc_curve`.
     """
@@ -276,7 +282,11 @@ def calibration_curve(
 
 
 def _calibration(score: Floats, came_true: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats]:
-    """Mean score, share that came true, and the ends of the share's 95% interval, by quantile bin of the score."""
+    """The calibration by quantile bins of the score.
+
+    Four (bins,) arrays: the mean score, the share of rows that came true, and the lower and upper end of the share's
+    95% interval.
+    """
     from scipy.stats import binomtest
 
     edges = np.unique(np.quantile(score, np.linspace(0, 1, 11)))
@@ -297,16 +307,16 @@ def _calibration(score: Floats, came_true: NDArray[np.bool_]) -> tuple[Floats, F
 
 
 def feature_importance(importances: Mapping[str, float], *, kind: str, title: str) -> Figure:
-    """The 20 features that matter most, as bars.
+    """Plot the importances of the 20 most important features as bars.
 
     Parameters
     ----------
     importances : mapping of feature to importance
-        Any scale; negative values (a permutation that helped) are drawn as such.
+        On any scale; may be negative, for a permutation that raised the score.
     kind : str
-        What the numbers are: "gain", or "permutation, drop in roc_auc".
+        The measure of importance, such as "gain" or "permutation, drop in roc_auc".
     title : str
-        The title.
+        The title of the figure.
 
     """
     top = sorted(importances.items(), key=lambda item: (-item[1], str(item[0])))[:MOST_BARS]
@@ -324,14 +334,16 @@ def feature_importance(importances: Mapping[str, float], *, kind: str, title: st
 
 
 def metrics_of_candidates(metrics: Mapping[str, Mapping[str, float]], *, title: str) -> Figure:
-    """The metrics of all candidate models side by side; those where less is better (marked by an arrow) apart.
+    """Plot the metrics of all candidates side by side as bars.
+
+    Metrics of which less is better are on axes of their own, and are marked by an arrow.
 
     Parameters
     ----------
     metrics : mapping of model to mapping of metric to value
         A metric that a model lacks, or that is not finite, is written as "n/a".
     title : str
-        The title.
+        The title of the figure.
 
     """
     names = list(dict.fromkeys(name for values in metrics.values() for name in values))
@@ -355,7 +367,7 @@ def metrics_of_candidates(metrics: Mapping[str, Mapping[str, float]], *, title: 
 
 
 def _draw_bars(axes: Axes, metrics: Mapping[str, Mapping[str, float]], names: Sequence[str], with_values: bool) -> None:
-    """One group of bars a metric, one bar a model."""
+    """Draw a group of bars for each metric, with a bar for each model."""
     width = 0.84 / len(metrics)
     for position, ((model, values), color) in enumerate(zip(metrics.items(), style.colors(len(metrics)), strict=True)):
         at = np.arange(len(names)) + (position - (len(metrics) - 1) / 2) * width
@@ -389,19 +401,20 @@ def _draw_bars(axes: Axes, metrics: Mapping[str, Mapping[str, float]], names: Se
 def learning_curve(
     curves: Mapping[str, Sequence[float]], *, iterations: Sequence[int] | None = None, metric: str, title: str
 ) -> Figure:
-    """Scores by iteration, the best of each curve that is not of training rows marked.
+    """Plot scores by iteration, with a mark at the best score of each curve that is not of training rows.
 
     Parameters
     ----------
     curves : mapping of name to sequence of float
-        Such as {"train": ..., "validation": ...}; one whose name begins with "train" gets no mark if there are others.
+        Such as {"train": ..., "validation": ...}. A curve whose name begins with "train" gets no mark if there are
+        other curves.
     iterations : sequence of int, optional
-        After which ones the scores were taken, by default 1, 2, 3, ….
+        The iterations after which the scores were computed, by default 1, 2, 3, ….
     metric : str
-        The score's name. Less is better if `METRICS` says so or, for a name that it lacks, if it holds "loss" or
-        "error".
+        The score's name. Less is better if `tabular.metrics.classification.metric` says so or, for an unknown name, if
+        the name holds "loss" or "error".
     title : str
-        The title.
+        The title of the figure.
 
     """
     with style.house():
@@ -427,15 +440,15 @@ def learning_curve(
 
 
 def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Figure:
-    """The share of each class in each part of the data.
+    """Plot the share of each class in each part of the data.
 
     Parameters
     ----------
     counts : mapping of part to mapping of class to number of rows
-        Such as {"train": {"no": 80, "yes": 20}, "holdout": {"no": 21, "yes": 4}}. Of more than
-        30 classes the most frequent are drawn; the shares are still those of all rows.
+        Such as {"train": {"no": 80, "yes": 20}, "holdout": {"no": 21, "yes": 4}}. At most the 30 most frequent classes
+        are drawn; shares are always of all rows.
     title : str
-        The title.
+        The title of the figure.
 
     """
     totals: dict[str, int] = {}
@@ -474,5 +487,5 @@ def class_balance(counts: Mapping[str, Mapping[str, int]], *, title: str) -> Fig
 def _greater_is_better(metric: str) -> bool:
     try:
         return sign(metric) > 0
-    except UserError:  # a curve may be of anything
+    except UserError:  # the name is not one of a known metric
         return not any(word in metric for word in ("loss", "error"))

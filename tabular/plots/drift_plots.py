@@ -1,4 +1,4 @@
-"""The picture of a shift: how far each column and each score has moved."""
+"""Plot of drift: the population stability index of each column and each score."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_BARS = 25
-WIDEST = 0.6  # of the axis: a longer bar runs to the edge, and has its number in it
+WIDEST = 0.6  # of the bars: a longer bar is cut at the edge, and has its number inside
 COLORS = {"none": "#a9c9e8", "some": "#f2b134", "much": "#d1495b", "as by chance": "#cfcfcf"}
 
 
 def population_stability(inputs: Sequence[Shift], scores: Sequence[Shift], *, title: str) -> Figure:
-    """The population stability index of each score and of the inputs that have moved most, as bars.
+    """Plot the population stability index of the scores and of the inputs with the most drift, as bars.
 
     Parameters
     ----------
     inputs, scores
-        As `tabular.evaluation.drift.shifts` gives them, the greatest first.
+        Drift of the input columns and of the scores, from `tabular.evaluation.drift.shifts`: the greatest first.
     title
-        The title.
+        The title of the figure.
 
     """
     scored = scores[: MOST_BARS // 2]

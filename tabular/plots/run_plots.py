@@ -1,6 +1,6 @@
-"""Pictures of runs side by side: how far each is from the best, and which parameters led there.
+"""Plots that compare runs: the ranking of their scores, and their parameters in parallel coordinates.
 
-What cannot be drawn is said in the picture, as in `tabular.plots.classifier_plots`.
+If something cannot be drawn, the figure says so, as in `tabular.plots.classifier_plots`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 40
 MOST_AXES = 8
-# Texts along one axis that can be told apart.
+# The most texts along one axis that are still readable.
 MOST_LABELS = 14
-# No number from here on is drawn to scale. MLflow's database holds an infinite metric as 1.8e308.
+# Numbers from this magnitude up are not drawn to scale: MLflow's database holds an infinite metric as 1.8e308.
 LARGEST = 1e150
-# Where a run is drawn that does not have a parameter: below the axis.
+# The height at which a run without a parameter is drawn: below the parameter's axis.
 BELOW = -0.14
 
 
@@ -42,24 +42,24 @@ def ranking(
     greater_is_better: bool,
     title: str,
 ) -> Figure:
-    """Each run's score, and as a bar what it lacks to the best one.
+    """Plot each run's score, with a bar for its distance from the best score.
 
-    Scores of good models are close to each other: bars from 0 would all be of one length.
+    Bars do not start at 0: the scores of good models are close to each other, and all bars would look the same.
 
     Parameters
     ----------
     names : sequence of str
-        The runs.
+        The names of the runs.
     scores : sequence of float
-        One a run, in the same order; one that is not finite is written as "n/a".
+        The score of each run; a score that is not finite is written as "n/a".
     spreads : sequence of float or None, optional
-        The standard deviation of each score, drawn as a thin line to both sides; None where it is not known.
+        The standard deviation of each score, drawn as a thin line to both sides; None if it is not known.
     metric : str
-        The scores' name.
+        The score's name.
     greater_is_better : bool
-        The scores' direction.
+        Whether a greater score is better.
     title : str
-        The title.
+        The title of the figure.
 
     """
     values, deviations = _finite(scores), _finite(spreads or [None] * len(scores))
@@ -80,14 +80,14 @@ def ranking(
         labels = [f"{style.text(names[run], longest=40)}   {score}" for run, score in zip(shown, written, strict=True)]
         style.one_a_line(axes, labels)
         axes.set_xlabel(style.text(metric))
-        axes.use_sticky_edges = False  # of the bars, which begin at the best
+        axes.use_sticky_edges = False  # otherwise there is no margin at the best score, where the bars begin
         axes.margins(x=0.06)
         _say_below(figure, *_on_ranking(len(names) - len(shown), deviations, greater_is_better))
         return figure
 
 
 def _say_below(figure: Figure, *words: str) -> None:
-    """A line on how to read the picture."""
+    """Write a line below the figure on how to read it."""
     figure.supxlabel("; ".join(words), x=0.012, ha="left", fontsize=9, color="#666666")
 
 
@@ -99,19 +99,29 @@ def _on_ranking(hidden: int, deviations: Floats, greater_is_better: bool) -> lis
 
 
 def _finite(values: Sequence[float | None]) -> Floats:
-    """The values as an array, NaN for what is none or too large to be drawn."""
+    """The values as a (n,) float array; NaN for None, for values that are not finite, and from `LARGEST` up."""
     found = np.array([np.nan if value is None else value for value in values], float)
     return np.where(np.abs(found) < LARGEST, found, np.nan)
 
 
 def _best_first(values: Floats, greater_is_better: bool) -> Any:
-    """The places of the values in their order, those that are none at the end."""
+    """The positions of the values from the best to the worst; NaN values come last."""
     return np.argsort(np.where(np.isfinite(values), -values if greater_is_better else values, np.inf), kind="stable")
 
 
 @dataclass(frozen=True)
 class _Axis:
-    """One parameter, or the metric, as an axis from 0 to 1: where each run lies on it, and what is written there."""
+    """A parameter, or the metric, as an axis from 0 to 1.
+
+    Attributes
+    ----------
+    name
+        The name of the parameter or metric.
+    at
+        The (runs,) height of each run on the axis.
+    ticks
+        The label at each height that has one.
+    """
 
     name: str
     at: Floats
@@ -126,26 +136,26 @@ def parallel_coordinates(
     greater_is_better: bool,
     title: str,
 ) -> Figure:
-    """A line a run through its parameters to its score: the better, the darker, and the best one in red.
+    """Plot each run as a line through its parameters to its score; better runs are darker, the best is red.
 
     Parameters
     ----------
     columns : mapping of name to sequence
-        The value of each parameter in each run, numbers or texts; None, for a run that does not have it, is drawn
-        below the axis. Numbers of many orders of magnitude are drawn by these.
+        The value of each parameter in each run: a number, a text, or None if the run does not have the parameter, which
+        is drawn below the axis. Numbers that span many orders of magnitude are drawn on a logarithmic axis.
     scores : sequence of float
-        One a run; a run whose score is not finite is left out.
+        The score of each run; a run whose score is not finite is left out.
     metric : str
-        The scores' name.
+        The score's name.
     greater_is_better : bool
-        The scores' direction; the better end is the upper one.
+        Whether a greater score is better; the better end of the score's axis is at the top.
     title : str
-        The title.
+        The title of the figure.
 
     Notes
     -----
-    A. Inselberg, "The plane with parallel coordinates", The Visual Computer 1, 1985. The lines are curves, which the
-    eye follows better where many runs share a value.
+    A. Inselberg, "The plane with parallel coordinates", The Visual Computer 1, 1985. The lines are curves, which are
+    easier to follow by eye where many runs share a value.
     """
     values = _finite(scores)
     order = _best_first(values, greater_is_better)[: np.isfinite(values).sum()]
@@ -170,7 +180,10 @@ def parallel_coordinates(
 
 
 def _draw_lines(axes: Axes, at: Floats, scores: Floats) -> None:
-    """Curves through the axes, level where they cross one; the best run's, which is the first, over the others."""
+    """Draw a curve for each run, horizontal where it crosses an axis.
+
+    `at` is the (axes, runs) height of each run on each axis. The best run comes first, and is drawn on top.
+    """
     import matplotlib
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -202,7 +215,7 @@ def _draw_axis(axes: Axes, place: int, axis: _Axis) -> None:
 
 
 def _axis(name: str, column: Sequence[Value]) -> _Axis:
-    """An axis of the numbers of a column, else of its texts, one below the other."""
+    """The axis of a parameter: scaled if its values are numbers, else with its texts at equal distances."""
     known = [value for value in column if value is not None]
     if known and not any(isinstance(value, str) or abs(value) >= LARGEST for value in known):
         at, ticks = _scaled(np.array([np.nan if value is None else value for value in column], float))
@@ -227,7 +240,10 @@ def _numbers_first(text: str) -> tuple[float, str]:
 
 
 def _scaled(values: Floats) -> tuple[Floats, Mapping[float, str]]:
-    """Numbers from 0 to 1, by their orders of magnitude where these are many; the ends and round numbers as ticks."""
+    """Scale numbers to 0..1, logarithmically if they span many orders of magnitude.
+
+    Returns the scaled numbers, and ticks at both ends and at round numbers.
+    """
     known = values[~np.isnan(values)]
     low, high = float(known.min()), float(known.max())
     if low == high:
@@ -244,8 +260,8 @@ def _scaled(values: Floats) -> tuple[Floats, Mapping[float, str]]:
 
 
 def _by_magnitude(values: Floats, *, least: float, has_zero: bool) -> Floats:
-    """Orders of magnitude above the least number; a 0 has its place half of one below."""
-    above = np.log10(np.where(values > 0, values, least)) - np.log10(least)  # of a quotient it would overflow
+    """Orders of magnitude above the least positive number; 0 is placed half an order of magnitude below it."""
+    above = np.log10(np.where(values > 0, values, least)) - np.log10(least)  # a quotient could overflow
     found: Floats = np.where(np.isnan(values), np.nan, np.where(values > 0, above + 0.5 * has_zero, 0.0))
     return found
 
@@ -266,7 +282,7 @@ def _round_numbers(low: float, high: float, *, is_whole: bool) -> list[float]:
 
 
 def _of_scores(metric: str, scores: Floats, greater_is_better: bool) -> _Axis:
-    """The metric's axis, the better end of which is the upper one."""
+    """The axis of the metric, with the better end at the top."""
     at, ticks = _scaled(scores)
     if greater_is_better:
         return _Axis(metric, at, ticks)

@@ -1,6 +1,6 @@
-"""Pictures of a search: how far it got, what mattered, and where the good values lie.
+"""Plots of a search: its history, the importance of the hyperparameters, and the scores along each of them.
 
-What cannot be drawn is said in the picture, as in `tabular.plots.classifier_plots`.
+If something cannot be drawn, the figure says so, as in `tabular.plots.classifier_plots`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SLICES = 12
-# Fewer trials say nothing of what matters.
+# The fewest trials from which the importance of hyperparameters is estimated.
 FEWEST_TRIALS = 12
-# Scores so many times as far from the best as the median are not worth the space.
+# A score more than this many times as far from the best score as the median is drawn at the edge of the plot.
 FAR = 4.0
-# A number whose values span more than this is drawn by its order of magnitude.
+# A column whose largest value is more than this many times its least positive one has a logarithmic axis.
 WIDE_SPAN = 20.0
 
 
@@ -37,24 +37,26 @@ def search_history(
     greater_is_better: bool,
     title: str,
 ) -> Figure:
-    """Each trial's score when it ended, and the best so far as a line; a failed one is a cross on the lower edge.
+    """Plot each trial's score over the time at which it ended, and the best score so far as a line.
+
+    A failed trial is a cross at the lower edge.
 
     Parameters
     ----------
     scores : sequence of float
-        One a trial, in order; NaN for a failed one.
+        The score of each trial, in order; NaN for a failed trial.
     seconds : sequence of float
-        Since the search began, at the end of each.
+        The end of each trial, in seconds since the search began.
     complete : sequence of bool
-        Whether a trial was evaluated whole; one that was pruned is drawn hollow, and is never the best.
+        Whether each trial is complete. A pruned trial is drawn hollow, and is never the best.
     baseline : float, optional
-        The score that any model has to be above; written, not drawn: it may lie far away.
+        The score of the prior, which any model has to beat. It is written and not drawn, since it may be far away.
     metric : str
         The score's name.
     greater_is_better : bool
-        The score's direction.
+        Whether a greater score is better.
     title : str
-        The title.
+        The title of the figure.
 
     """
     values, at, whole = np.asarray(scores, float), np.asarray(seconds, float), np.asarray(complete, bool)
@@ -89,7 +91,10 @@ def _best_so_far(values: Floats, greater_is_better: bool) -> Any:
 
 
 def _in_view(values: Floats, greater_is_better: bool) -> tuple[Floats, NDArray[np.bool_]]:
-    """The scores, those far worse than most moved to the edge of what is worth showing; and which these are."""
+    """Limit the scores to the range that is shown: see `FAR`.
+
+    Returns the scores, with those that are far worse than most moved to the edge, and which scores were moved.
+    """
     worked = values[np.isfinite(values)]
     if not len(worked):
         return values, np.zeros(len(values), bool)
@@ -113,16 +118,16 @@ def _draw_failed(axes: Axes, at: Floats) -> None:
 
 
 def hyperparameter_importance(columns: Mapping[str, Sequence[Any]], scores: Sequence[float], *, title: str) -> Figure:
-    """How much each hyperparameter has to say about a trial's score.
+    """Plot the importance of each hyperparameter for the trials' scores, as bars.
 
     Parameters
     ----------
     columns : mapping of name to sequence
-        Each hyperparameter's value in each trial; None where a trial had no use for it.
+        Each hyperparameter's value in each trial; None if the trial does not use the hyperparameter.
     scores : sequence of float
-        One a trial; NaN for a failed one.
+        The score of each trial; NaN for a failed trial.
     title : str
-        The title.
+        The title of the figure.
 
     """
     with style.house():
@@ -143,14 +148,25 @@ def hyperparameter_importance(columns: Mapping[str, Sequence[Any]], scores: Sequ
 
 
 def importances(columns: Mapping[str, Sequence[Any]], scores: Sequence[float]) -> dict[str, float]:
-    """Each hyperparameter's share of what explains the trials' scores; nothing where too few trials tell.
+    """Estimate the importance of each hyperparameter for the trials' scores.
 
-    A forest learns the scores from the hyperparameters, and each of these is shuffled to see what it was worth.
+    A random forest is fitted on the ranks of the scores, and the importance is the permutation importance.
+
+    Parameters
+    ----------
+    columns, scores
+        As for `hyperparameter_importance`.
+
+    Returns
+    -------
+    dict
+        The importance of each hyperparameter as a share of the sum of all. Empty if fewer than `FEWEST_TRIALS` trials
+        have a score, or all scores are equal.
 
     Notes
     -----
     A forest as a model of the scores: Hutter, Hoos and Leyton-Brown, "An Efficient Approach for Assessing
-    Hyperparameter Importance", ICML 2014. Of shuffled values: Breiman, "Random Forests", Machine Learning 45, 2001.
+    Hyperparameter Importance", ICML 2014. Permutation importance: Breiman, "Random Forests", Machine Learning 45, 2001.
     """
     values = np.asarray(scores, float)
     worked = np.isfinite(values)
@@ -160,7 +176,7 @@ def importances(columns: Mapping[str, Sequence[Any]], scores: Sequence[float]) -
     from sklearn.inspection import permutation_importance
 
     X = np.column_stack([_as_numbers(column)[worked] for column in columns.values()])
-    # ranks: one trial that went very wrong would be all that there is to explain
+    # ranks, since a single very bad score would dominate the variance that the forest explains
     ranks = np.argsort(np.argsort(values[worked], kind="stable"), kind="stable")
     forest = RandomForestRegressor(n_estimators=100, random_state=0).fit(X, ranks)
     drops = permutation_importance(forest, X, ranks, n_repeats=5, random_state=0)["importances_mean"]
@@ -169,7 +185,10 @@ def importances(columns: Mapping[str, Sequence[Any]], scores: Sequence[float]) -
 
 
 def _as_numbers(column: Sequence[Any]) -> Floats:
-    """A hyperparameter's values as a forest takes them: a choice as its place among its options, None below all."""
+    """A hyperparameter's values as a (trials,) float array for a forest.
+
+    A choice is its position among the sorted options; None is a number below all others.
+    """
     known = [value for value in column if value is not None]
     if all(_is_number(value) for value in known):
         least = min(known, default=0.0) - 1.0
@@ -195,16 +214,16 @@ def search_slices(
     greater_is_better: bool,
     title: str,
 ) -> Figure:
-    """The trials' scores along each hyperparameter, those that were pruned hollow, the best one marked.
+    """Plot the trials' scores along each hyperparameter; pruned trials are hollow, and the best trial is marked.
 
     Parameters
     ----------
     columns : mapping of name to sequence
-        Each hyperparameter's value in each trial; None where a trial had no use for it.
+        Each hyperparameter's value in each trial; None if the trial does not use the hyperparameter.
     scores, complete, metric, greater_is_better
         As for `search_history`.
     title : str
-        The title.
+        The title of the figure.
 
     """
     values, whole = np.asarray(scores, float), np.asarray(complete, bool)
@@ -256,7 +275,7 @@ def _draw_slice(
 
 
 def _scale(axes: Axes, values: Floats) -> None:
-    """Numbers of many orders of magnitude by these; a 0 among them has its place left of the least."""
+    """Set up the x axis: logarithmic if the numbers span many orders of magnitude, with 0 left of the least."""
     from matplotlib.ticker import MaxNLocator, NullFormatter, SymmetricalLogLocator
 
     least = values[values > 0].min() if (values > 0).any() else 0.0

@@ -1,6 +1,7 @@
-"""The one style of all pictures, whatever the machine's matplotlibrc says: the same values give the same picture.
+"""The style of all plots, and helpers to draw them.
 
-pyplot, with its global state and slow import, is not used.
+The machine's matplotlibrc has no effect: the same values give the same image. pyplot is not used, since it has global
+state and is slow to import.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 120
-MOST_CURVES = 10  # as many as there are colours that anyone can tell apart
+MOST_CURVES = 10  # the number of colours in the palette of `colors`
 LONGEST_NAME = 28
 
 INK = "#333333"
@@ -43,7 +44,8 @@ STYLE: Mapping[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 
-# DejaVu Sans comes with matplotlib and has no Chinese, Japanese or Korean: the first of these that is installed helps.
+# DejaVu Sans comes with matplotlib and has no Chinese, Japanese or Korean glyphs: the first of these fonts that is
+# installed is used for them.
 WIDE_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -57,25 +59,25 @@ WIDE_FONTS = (
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG at 120 dots an inch: the same figure gives the same bytes.
+    """Write a figure as PNG at 120 dots per inch; the same figure gives the same bytes.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        Of any of our pictures.
+        A figure from `new_figure`.
     path : pathlib.Path
-        The file, in a folder that exists.
+        The file to write, in a folder that exists.
 
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with house():  # ticks are made when they are drawn
-        # Not savefig: with a constrained layout it goes through the whole figure twice.
+    with house():  # the style is needed again, since matplotlib makes ticks only when it draws them
+        # not savefig, which goes through the whole figure twice with a constrained layout
         FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})  # type: ignore[no-untyped-call]
 
 
 def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
-    """Write figures as `save` does, each by its name, in a folder that is made."""
+    """Write each figure as <name>.png in a folder, which is created if need be; see `save`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         save(figure, folder / f"{name}.png")
@@ -83,7 +85,7 @@ def save_all(figures: Mapping[str, Figure], folder: Path) -> None:
 
 @contextmanager
 def house() -> Iterator[None]:
-    """What is drawn within is drawn in the style of the house."""
+    """Context in which figures are drawn in the project's style."""
     import matplotlib
 
     with matplotlib.rc_context():
@@ -102,13 +104,30 @@ def new_figure(
     widths: Sequence[float] = (1,),
     share: bool = True,
 ) -> tuple[Figure, Axes]:
-    """A titled figure of `width` by `height` inches, and the first of its axes; those of a column share their x."""
+    """Make a figure with a title and a grid of axes.
+
+    Parameters
+    ----------
+    title
+        The title of the figure, wrapped to two lines at most.
+    width, height
+        The size of the figure in inches.
+    heights, widths
+        The relative heights of the rows and widths of the columns of axes.
+    share
+        Whether the axes of a column share their x axis.
+
+    Returns
+    -------
+    tuple
+        The figure and the first of its axes.
+    """
     import textwrap
 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(round(width, 1), round(height, 1)), layout="constrained")  # of whole pixels
+    figure = Figure(figsize=(round(width, 1), round(height, 1)), layout="constrained")  # whole pixels
     FigureCanvasAgg(figure)
     lines = textwrap.wrap(text(title, longest=200), width=int(9 * width), max_lines=2, placeholder=" …")
     figure.suptitle("\n".join(lines), x=0.012, ha="left", fontsize=11.5, fontweight="bold")
@@ -124,7 +143,10 @@ def new_figure(
 
 
 def colors(n: int = MOST_CURVES) -> list[Any]:
-    """Colours that colour-blind people can tell apart too (M. A. Petroff, arXiv:2107.02270), over again if need be."""
+    """A list of `n` colours that colour-blind people can tell apart (M. A. Petroff, arXiv:2107.02270).
+
+    The palette has 10 colours; they repeat if `n` is greater.
+    """
     import matplotlib
 
     palette = matplotlib.color_sequences["petroff10"]
@@ -132,18 +154,18 @@ def colors(n: int = MOST_CURVES) -> list[Any]:
 
 
 def say(axes: Axes, sentence: str) -> None:
-    """Say in the middle of a picture why there is nothing else in it."""
+    """Write a sentence in the middle of empty axes that says why nothing is drawn."""
     axes.text(0.5, 0.5, sentence, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=FAINT)
 
 
 def remark(axes: Axes, words: str) -> None:
-    """A line below the title on what is drawn, if there is something to say."""
+    """Write a remark above the axes, left-aligned; nothing if `words` is empty."""
     if words:
         axes.set_title(words, loc="left", fontsize=9, color="#666666")
 
 
 def one_a_line(axes: Axes, labels: Sequence[str], *, above: float = 0.6) -> None:
-    """Lay out what has a line each from the top down, with the label of each; `above` is the air over the first."""
+    """Set up the y axis for one labelled item per line, from the top down; `above` is the space over the first."""
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.4, -above)
     axes.tick_params(axis="y", length=0)
@@ -151,7 +173,7 @@ def one_a_line(axes: Axes, labels: Sequence[str], *, above: float = 0.6) -> None
 
 
 def number_from_one(axes: Axes, last: int) -> None:
-    """Whole numbers 1 to `last` along x, with a little air on both sides."""
+    """Set up the x axis for whole numbers from 1 to `last`, with a little space on both sides."""
     from matplotlib.ticker import MaxNLocator
 
     air = max(0.5, 0.02 * last)
@@ -160,27 +182,28 @@ def number_from_one(axes: Axes, last: int) -> None:
 
 
 def percent(value: float, _position: float) -> str:
-    """A share, as matplotlib asks for a tick's label."""
+    """Format a share as a percentage; the signature is that of matplotlib's tick formatters."""
     return f"{100 * value:.3g}%"
 
 
 def count(n: int, one: str, many: str) -> str:
-    """A count and what is counted: `1 row`, `2,000 rows`."""
+    """Format a count with its noun in singular or plural: `1 row`, `2,000 rows`."""
     return f"{n:,} {one if n == 1 else many}"
 
 
 def brief(n: int, *, exact: bool) -> str:
-    """A count that fits into a cell."""
+    """Format a count briefly, to fit into a cell; from 10,000 up it is rounded unless `exact`."""
     if exact or n < 10_000:
         return f"{n:,}" if exact else str(n)
     return f"{n / 1e3:.0f}k" if n < 1_000_000 else f"{n / 1e6:.1f}M"
 
 
 def text(name: object, *, longest: int = LONGEST_NAME) -> str:
-    """A name as matplotlib shows it literally: on one line, of bounded length, with glyphs that exist, and no maths.
+    """Prepare a name so that matplotlib shows it literally, on one line, and at most `longest` characters long.
 
-    The middle of a long name goes, since the ends tell names apart. A character without a glyph in any font is
-    written as its escape: two boxes look the same, two escapes do not.
+    A long name loses its middle, since names tend to differ at their ends. A character without a glyph in the fonts is
+    replaced by its escape sequence, since all missing glyphs are drawn as the same box. A dollar sign does not
+    start maths.
     """
     line = "".join(char if char.isprintable() else " " for char in str(name))
     if not line.isascii():
@@ -188,7 +211,7 @@ def text(name: object, *, longest: int = LONGEST_NAME) -> str:
     if len(line) > longest:
         line = f"{line[: longest - longest // 2 - 1]}…{line[-(longest // 2) :]}"
     if line.startswith("_"):
-        line = "\N{ZERO WIDTH SPACE}" + line  # matplotlib leaves labels that begin with _ out of its legends
+        line = "\N{ZERO WIDTH SPACE}" + line  # matplotlib leaves labels that begin with _ out of legends
     return line.replace("$", r"\$")
 
 
@@ -203,7 +226,7 @@ def _has_glyph(char: str) -> bool:
 
 @cache
 def _wide_fonts() -> tuple[str, ...]:
-    """The first of `WIDE_FONTS` that this machine has, if any."""
+    """The first of `WIDE_FONTS` that is installed, if any."""
     from matplotlib import font_manager
 
     installed = {font.name for font in font_manager.fontManager.ttflist}

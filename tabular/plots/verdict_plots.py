@@ -1,4 +1,4 @@
-"""Pictures that a decision is made by: how sure the scores are, what thresholds would do, where a model fails."""
+"""Plots for the decision about a model: scores with confidence intervals, the worst slices, effects of thresholds."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ROWS = 20
-# As (low, high); either may be NaN, where nothing is known.
+# An interval (low, high); an end is NaN if it is not known.
 Ends = tuple[float, float]
 
 
 def scores_with_intervals(
     scores: Mapping[str, float], intervals: Mapping[str, Ends], *, metric: str, title: str
 ) -> Figure:
-    """Each candidate's score on the holdout with its 95 % interval.
+    """Plot each candidate's score on the holdout with its 95 % confidence interval.
 
     Parameters
     ----------
     scores : mapping of model to float
-        The first is drawn at the top.
+        The score of each model; the first is drawn at the top.
     intervals : mapping of model to (low, high)
-        The intervals.
+        The interval of each model.
     metric : str
         The score's name.
     title : str
-        The title.
+        The title of the figure.
 
     """
     with style.house():
@@ -52,18 +52,18 @@ def worst_slices(
     metric: str,
     title: str,
 ) -> Figure:
-    """The score of each slice with its 95 % intervals, the worst at the top, beside that of all rows.
+    """Plot the score of each slice with its 95 % confidence interval, the worst at the top, and the score of all rows.
 
     Parameters
     ----------
     names, rows, scores, intervals
-        Of each slice: its name, how many rows it has, its score and the interval; the worst first.
+        The name, the number of rows, the score and the interval of each slice, the worst slice first.
     whole : float
         The score of all rows.
     metric : str
         The score's name.
     title : str
-        The title.
+        The title of the figure.
 
     """
     shown = min(len(names), MOST_ROWS)
@@ -83,7 +83,7 @@ def worst_slices(
 
 
 def _draw_intervals(axes: Axes, labels: Sequence[str], values: Sequence[float], intervals: Sequence[Ends]) -> None:
-    """Points with their intervals, one a line, the first at the top."""
+    """Draw scores as points with their intervals, one per line, the first at the top."""
     for place, (value, (low, high)) in enumerate(zip(values, intervals, strict=True)):
         if np.isfinite(low) and np.isfinite(high):
             axes.plot([low, high], [place, place], color=style.BLUE, linewidth=2, alpha=0.55, solid_capstyle="butt")
@@ -97,18 +97,18 @@ def _draw_intervals(axes: Axes, labels: Sequence[str], values: Sequence[float], 
 def threshold_effect(
     effect: Mapping[str, Sequence[float]], *, threshold: float, positive: object, title: str
 ) -> Figure:
-    """What each threshold would make of the same probabilities, the one in use marked.
+    """Plot metrics against the decision threshold, with a mark at the threshold in use.
 
     Parameters
     ----------
     effect : mapping of name to sequence
-        From `tabular.model.thresholds.effect`.
+        The table from `tabular.model.thresholds.effect`.
     threshold : float
-        The one in use.
+        The threshold in use.
     positive : object
         The label of the positive class.
     title : str
-        The title.
+        The title of the figure.
 
     """
     x = np.asarray(effect["threshold"])
