@@ -1,1 +1,1 @@
-"""How good a candidate is, how sure that is, and whether it is good enough."""
+"""Evaluation of candidates: confidence intervals, slices, the gate, drift, comparisons of results."""

@@ -1,1 +1,1 @@
-"""What an answer is measured by."""
+"""Metrics of classifiers."""

@@ -1,1 +1,1 @@
-"""Estimators: made, prepared for, fitted, scored."""
+"""Estimators and preprocessors: made, fitted, scored; decision thresholds."""

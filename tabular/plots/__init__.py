@@ -1,1 +1,1 @@
-"""The pictures, one module a subject."""
+"""Plots, one module per subject."""

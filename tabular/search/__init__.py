@@ -1,1 +1,1 @@
-"""The search for hyperparameters."""
+"""The hyperparameter search: suggested trials, raced on folds and pruned."""
