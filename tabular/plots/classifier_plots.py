@@ -287,20 +287,17 @@ def _calibration(score: Floats, came_true: NDArray[np.bool_]) -> tuple[Floats, F
     Four (bins,) arrays: the mean score, the share of rows that came true, and the lower and upper end of the share's
     95% interval.
     """
-    from scipy.stats import binomtest
-
     edges = np.unique(np.quantile(score, np.linspace(0, 1, 11)))
     bins = np.searchsorted(edges[1:-1], score, side="right")
     rows = np.bincount(bins)
     filled = rows > 0
     rows = rows[filled]
     middle = np.bincount(bins, weights=score)[filled] / rows
-    came = np.bincount(bins[came_true], minlength=len(filled))[filled]
-    ends = [binomtest(k, n).proportion_ci(method="wilson") for k, n in zip(came.tolist(), rows.tolist(), strict=True)]
-    low, high = np.array(ends).T
-    share = came / rows
-    # what rounding leaves of 0 and 1 is no bar that points inwards
-    return middle, share, np.minimum(low, share), np.maximum(high, share)
+    share = np.bincount(bins, weights=came_true)[filled] / rows
+    z = 1.96
+    center = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    reach = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return middle, share, np.minimum(center - reach, share), np.maximum(center + reach, share)
 
 
 # --- a model, its candidates, its data, its search --------------------------------------------------------------------

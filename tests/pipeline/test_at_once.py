@@ -80,5 +80,6 @@ def served(place):
 
 
 @slow
+@pytest.mark.long
 def test_three_chains_at_once_on_one_tracking_server_end_well(served):
     check_many(served, seeds=[1, 1, 2])

@@ -73,6 +73,7 @@ def read(path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_chain_of_the_same_problem_knows_it(tmp_path, fork_server):
     earlier = unpack(FIXTURE, tmp_path, fork_server)
     learnt = champion(earlier).tags["tabular.digest.model"]
@@ -129,6 +130,7 @@ def test_its_runs_are_compared(made, of, tasks):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_its_chain_is_reproduced(made, monkeypatch):
     monkeypatch.setenv("TABULAR_CALLER", "")  # what a step in this process tells its children is gone afterwards
     monkeypatch.delenv("TABULAR_CALLER")

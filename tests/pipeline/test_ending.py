@@ -49,6 +49,7 @@ def test_a_chain_that_is_ended_is_gone_and_killed(place, end, reason):
 
 @slow
 @pytest.mark.parametrize("end", [interrupt, terminate_outer])
+@pytest.mark.long
 def test_a_bash_between_changes_nothing(place, end):
     # with a trap to keep, bash stays in between, as it does where it activates an environment first
     (place.folder / "trap").write_text("trap true EXIT\n")
