@@ -318,6 +318,7 @@ def is_up(address):
         return False
 
 
+@pytest.mark.long
 def test_a_tracking_server_gives_the_same_table_and_keeps_what_came_of_it(lab, server, mains):
     env = {"MLFLOW_TRACKING_URI": server, "MLFLOW_EXPERIMENT_NAME": "comparisons"}
     ended = lab.store.process("compare", env=env, experiment=EXPERIMENT)

@@ -38,7 +38,7 @@ slow = pytest.mark.slow
     ("end", "reason"),
     [
         (interrupt, "ended by SIGINT"),
-        (hang_up, "ended by SIGHUP"),
+        pytest.param(hang_up, "ended by SIGHUP", marks=pytest.mark.long),
     ],
 )
 def test_a_chain_that_is_ended_is_gone_and_killed(place, end, reason):

@@ -81,7 +81,7 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(store, tmp_path_factory):
+def lab(store, undrawn, tmp_path_factory):
     return Lab(store, tmp_path_factory.mktemp("gone"))
 
 

@@ -334,7 +334,11 @@ def many(tmp_path_factory):
     return write(pd.concat([made(20_000)] * 40), tmp_path_factory.mktemp("many") / "rows.parquet")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT, signal.SIGKILL],
+    ids=lambda number: number.name,
+)
 def test_a_run_that_is_ended_leaves_the_earlier_output_and_no_half_file(shop, many, tmp_path, number):
     output = tmp_path / "out" / "scored.csv"
     output.parent.mkdir()

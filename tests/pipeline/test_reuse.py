@@ -16,7 +16,7 @@ import yaml
 
 from tests.asked import ASKED, asked, downstream
 from tests.mutations import is_machinery
-from tests.running import PROJECT
+from tests.running import PROJECT, Store
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +101,12 @@ class Place:
         """The steps of a chain that ran, by their names; those that were reused as `etl (reused)`."""
         assert ended.status == 0, ended.stdout + ended.stderr
         return self.store.children(ended.id)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory, fork_server):
+    """A store of this module's own: in a shared one others may have done the work of the same problem."""
+    return Store(tmp_path_factory.mktemp("store"), fork_server=fork_server)
 
 
 @pytest.fixture(scope="module")

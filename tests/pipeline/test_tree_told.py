@@ -10,7 +10,7 @@ from mlflow.entities import Run, RunData, RunInfo, RunTag
 
 from steps import reproduce
 from steps.replay import checkout
-from steps.run import paths
+from steps.run import working_tree
 from tabular.errors import UserError
 from tests.running import PROJECT
 
@@ -31,7 +31,7 @@ def clone(tmp_path, monkeypatch):
     for name, value in NOBODY.items():
         monkeypatch.setenv(name, value)
     git(tmp_path, "clone", "-q", str(PROJECT), "clone")
-    monkeypatch.setattr(paths, "PROJECT", tmp_path / "clone")
+    monkeypatch.setattr(working_tree, "PROJECT", tmp_path / "clone")
     monkeypatch.setattr(checkout, "PROJECT", tmp_path / "clone")
     return tmp_path / "clone"
 
