@@ -10,7 +10,7 @@ from tests.running import Store, draw_pixels, kept_fork_server
 
 # how long an example takes says nothing here: other tests and their chains run beside it
 # `--hypothesis-profile=long` draws as many examples as Hypothesis does by itself
-hypothesis.settings.register_profile("tabular", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("tabular", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("long", deadline=None)
 hypothesis.settings.load_profile("tabular")
 

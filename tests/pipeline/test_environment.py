@@ -46,6 +46,7 @@ def prefix(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split()[-1]
 
 
+@pytest.mark.long
 def test_a_changed_lock_gives_a_new_environment_and_an_unchanged_one_the_old(place):
     first = prefix(run(place))
     assert first.startswith(str(place / "envs"))

@@ -184,6 +184,7 @@ def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
     assert "not loaded" in ended.tags["tabular.verdict"]
 
 
+@pytest.mark.long
 def test_a_champion_that_reads_fewer_columns_is_compared(duel):
     duel.register(duel.train("logistic"))
     tags = duel.challenge(SIGNAL.assign(w=range(N)))
@@ -198,6 +199,7 @@ def test_a_champion_that_reads_columns_which_are_gone_is_reported_and_stays(duel
     assert "reads columns that today's data set lacks or has as another type: 'z'" in tags["tabular.verdict"]
 
 
+@pytest.mark.long
 def test_a_champion_is_not_scored_on_rows_that_it_has_learnt_from(duel):
     unique = SIGNAL.assign(z=range(N))
     duel.challenge(unique)
@@ -301,6 +303,7 @@ def test_a_name_with_a_quote_is_registered(arena, tmp_path):
     assert ended.tags["tabular.outcome"] == "registered", ended.stderr
 
 
+@pytest.mark.long
 def test_a_champion_that_could_not_be_read_is_met_again_the_next_time(store, arena, tmp_path):
     """The verdict says by a tag that it may be another tomorrow: no chain takes it from an earlier run."""
     from steps.run.tags import TRANSIENT
@@ -361,6 +364,7 @@ def test_of_two_that_are_as_good_the_one_that_costs_less_is_champion(store, equa
     assert f"is as good as the champion (version 2) and not notably {what} (" in third.tags["tabular.verdict"]
 
 
+@pytest.mark.long
 def test_what_was_faster_then_is_faster_in_a_replay(store, equals):
     asked, made = equals
     path = asked("ties_again", "faster")
@@ -545,6 +549,7 @@ def test_an_alias_and_a_stage_asked_for_together_are_two_moves(two):
     )
 
 
+@pytest.mark.long
 def test_what_was_moved_half_before_is_moved_the_rest_of_the_way(two):
     ended = promoted(two, "2", alias="champion", stage="Production")
     assert "version 2 is champion already and in Production now" in ended.stdout
@@ -559,18 +564,21 @@ def test_what_has_the_alias_and_the_stage_already_is_left_as_it_is(two):
     assert moves(two) == before
 
 
+@pytest.mark.long
 def test_a_version_that_leaves_a_stage_for_another_says_so(two):
     promoted(two, "2", stage="Production")
     ended = promoted(two, "2", stage="Staging")
     assert "version 2 is in Staging now, no longer in Production" in ended.stdout
 
 
+@pytest.mark.long
 def test_who_is_put_out_of_a_stage_is_named(two):
     promoted(two, "2", stage="Production")
     ended = promoted(two, "1", stage="Production")
     assert "version 1 is in Production now in the place of version 2, which is Archived" in ended.stdout
 
 
+@pytest.mark.long
 def test_the_way_back_takes_the_stage_along_where_both_are_named(two):
     promoted(two, "2", stage="Production")
     promoted(two, "previous", alias="champion", stage="Production")
