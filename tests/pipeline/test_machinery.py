@@ -12,6 +12,7 @@ import yaml
 
 from steps.pipeline import STEPS
 from steps.run import source_digest
+from tests.asked import asked
 from tests.running import MOST_SECONDS, PROJECT
 from tests.stand_ins import STAND_INS
 
@@ -19,20 +20,7 @@ N = 120
 TABLE = pd.DataFrame({"x": [i * 7 % 120 + 0.5 for i in range(N)], "z": [i * 5 % 11 for i in range(N)]})
 TABLE["town"] = ["Lisboa", "Porto", "Évora"] * (N // 3)
 TABLE["y"] = [int(x + 4 * z > 75) for x, z in zip(TABLE["x"], TABLE["z"], strict=True)]
-PROBLEM: dict[str, Any] = {
-    "name": "machinery",
-    "data": {"source": "table.csv", "target": "y"},
-    "models": {
-        "logistic": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 500}},
-        "lightgbm": {
-            "estimator": "lightgbm.LGBMClassifier",
-            "params": {"n_estimators": 10, "min_child_samples": 5},
-            "space": {"num_leaves": {"type": "int", "low": 3, "high": 12}},
-        },
-    },
-    "search": {"metric": "roc_auc", "trials": 4, "folds": 2},
-    "evaluation": {"slices": ["town"]},
-}
+PROBLEM = asked(**{"name": "machinery", "search.trials": 4, "evaluation": {"slices": ["town"]}})
 # Name: the step, and its parameters; `@` stands before the names of the runs that fill one.
 WORK: dict[str, tuple[str, dict[str, str]]] = {
     "etl": ("etl", {}),
@@ -54,8 +42,8 @@ def ordinary(store, tmp_path_factory):
     TABLE.to_csv(folder / "table.csv", index=False)
     (folder / "problem.yaml").write_text(yaml.safe_dump(PROBLEM))
     made: dict[str, Any] = {}
-    for name, (step, asked) in WORK.items():
-        given = {parameter: _filled(text, made) for parameter, text in asked.items()}
+    for name, (step, parameters) in WORK.items():
+        given = {parameter: _filled(text, made) for parameter, text in parameters.items()}
         if step == "etl":
             given["problem"] = str(folder / "problem.yaml")
         ended = store.step(step, **given)
@@ -68,10 +56,10 @@ def ordinary(store, tmp_path_factory):
 def without(store, ordinary, tmp_path_factory):
     """Name: the run of a step, done with stand-ins for all machinery."""
     told = []
-    for name, (step, asked) in WORK.items():
+    for name, (step, parameters) in WORK.items():
         # a problem and a champion to meet are given by an ordinary run
         given = {"etl": {"problem": ordinary["etl"].info.run_id}, "register": {"replays": ordinary[name].info.run_id}}
-        arguments = {**dict.fromkeys(STEPS[step].parameters, ""), **asked, **given.get(step, {})}
+        arguments = {**dict.fromkeys(STEPS[step].parameters, ""), **parameters, **given.get(step, {})}
         told.append({"name": name, "step": step, "arguments": arguments})
     environment = {**store.environment, "PYTHONPATH": str(PROJECT)}
     done = subprocess.run(
