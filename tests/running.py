@@ -31,7 +31,8 @@ KEEPER = """
 import sys
 from pathlib import Path
 from steps.process import fork_server
-fork_server.MODULES = {"main": (), "reproduce": (), "compare": (), **fork_server.MODULES}
+others = dict.fromkeys(("main", "reproduce", "compare", "promote", "predict"), ())
+fork_server.MODULES = {**others, **fork_server.MODULES}
 fork_server.fork()
 fork_server.warm(Path(sys.argv[1]))
 print(fork_server._MAIN.pid, flush=True)
@@ -40,13 +41,18 @@ fork_server.close()
 """
 
 
+def surroundings() -> dict[str, str]:
+    """The environment of what the tests start: none of MLflow's variables but the one that sends nothing to MLflow."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
+    return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
 @contextlib.contextmanager
 def kept_fork_server(folder: Path, project: Path = PROJECT):
     """A process that stands for main, with its fork server in a folder; gives it and the fork server's pid."""
     words = [sys.executable, "-c", KEEPER, str(folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    alone = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
-    with typed.popen(words, cwd=project, env=alone, text=True, **pipes) as process:
+    with typed.popen(words, cwd=project, env=surroundings(), text=True, **pipes) as process:
         try:
             yield process, int(process.stdout.readline())
         finally:
@@ -120,7 +126,7 @@ class Store:
             held.experiment_id if held else self.client.create_experiment(EXPERIMENT, artifact_location=artifacts)
         )
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))},
+            **surroundings(),
             "MLFLOW_TRACKING_URI": self.uri,
             "MLFLOW_EXPERIMENT_NAME": EXPERIMENT,
             # the steps are started as `python`, which must be the one that runs the tests
@@ -197,8 +203,15 @@ class Store:
 
     def newest(self):
         """The run that was started last and is nobody's child; None in an empty store."""
-        runs = self.client.search_runs([self.experiment], order_by=["attributes.start_time DESC"])
-        return next((run for run in runs if "mlflow.parentRunId" not in run.data.tags), None)
+        token = None
+        while True:  # a few at a time: to read hundreds of runs takes longer than most steps
+            runs = self.client.search_runs(
+                [self.experiment], order_by=["attributes.start_time DESC"], max_results=5, page_token=token
+            )
+            found = next((run for run in runs if "mlflow.parentRunId" not in run.data.tags), None)
+            token = runs.token
+            if found or not token:
+                return found
 
     def children(self, run_id: str) -> dict[str, object]:
         """The children of a run by their names in the chain, such as `train lightgbm`."""

@@ -1,10 +1,12 @@
 """Who becomes the champion, who does not, and what the chain says of it."""
 
+import contextlib
 import json
 import re
 import shutil
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -69,6 +71,14 @@ class Arena:
             self._made[dataset, model] = made
         return self._made[dataset, model]
 
+    def registered(self, model):
+        """A version that a register has made of a model as the first of its name."""
+        if ("registered", model) not in self._made:
+            duel = Duel(self, self.folder, f"first_{model}")
+            assert duel.register(duel.train(model)).tags["tabular.outcome"] == "registered"
+            self._made["registered", model] = duel.champion()
+        return self._made["registered", model]
+
     def evaluation(self, trained, etl=None):
         """A run of evaluate on a candidate alone."""
         dataset = (etl or self.etl()).id
@@ -91,6 +101,20 @@ class Duel:
         evaluation = self.arena.evaluation(trained, etl)
         asked = problem(self.folder, self.name)
         return self.store.step("register", evaluation=evaluation.id, problem=asked)
+
+    def crown(self, model):
+        """Make a model the champion: a version like one that register has made, and the alias moved as it does."""
+        from steps.model import registry
+
+        like, client = self.arena.registered(model), self.store.client
+        with contextlib.suppress(MlflowException):  # it is there
+            client.create_registered_model(self.registry)
+        about = {"run_id": like.run_id, "tags": like.tags, "model_id": like.model_id}
+        mlflow.set_tracking_uri(self.store.uri)  # where MLflow looks for the source
+        version = client.create_model_version(self.registry, like.source, **about)
+        mlflow.set_tracking_uri(None)
+        why = {"why": "the first", "run_id": like.tags["tabular.register"]}
+        assert registry.move_alias(client, version, "champion", **why)
 
     def challenge(self, table, *, seed=0):
         """Logistic regression on another table or another split: the tags of its register."""
@@ -115,15 +139,21 @@ def duel(arena, tmp_path, request):
     return Duel(arena, tmp_path, f"duel_{abs(hash(request.node.name)) % 10**8}")
 
 
-def test_the_first_to_pass_the_gate_becomes_the_champion(duel):
-    trained = duel.train("logistic")
-    ended = duel.register(trained)
+@pytest.fixture(scope="module")
+def first(arena, tmp_path_factory):
+    """A register of a model where there is no champion."""
+    duel = Duel(arena, tmp_path_factory.mktemp("first"), "the_first")
+    return duel, duel.register(duel.train("logistic"))
+
+
+def test_the_first_to_pass_the_gate_becomes_the_champion(first):
+    duel, ended = first
     assert ended.tags["tabular.outcome"] == "registered"
-    assert duel.champion().run_id == trained.id
+    assert duel.champion().run_id == duel.train("logistic").id
 
 
 def test_a_better_challenger_replaces_the_champion(duel):
-    duel.register(duel.train("constant"))
+    duel.crown("constant")
     trained = duel.train("logistic")
     ended = duel.register(trained)
     assert ended.tags["tabular.outcome"] == "registered"
@@ -133,7 +163,7 @@ def test_a_better_challenger_replaces_the_champion(duel):
 
 
 def test_a_worse_challenger_leaves_the_registry_as_it_is(duel):
-    duel.register(duel.train("logistic"))
+    duel.crown("logistic")
     before = duel.champion()
     ended = duel.register(duel.train("constant"))
     assert ended.status == 0
@@ -144,7 +174,7 @@ def test_a_worse_challenger_leaves_the_registry_as_it_is(duel):
 
 
 def test_the_champion_trained_once_more_is_recognised(duel):
-    duel.register(duel.train("logistic"))
+    duel.crown("logistic")
     ended = duel.register(duel.train("logistic", anew=True))
     assert ended.tags["tabular.outcome"] == "kept_champion"
     assert "is the champion (version 1) already" in ended.tags["tabular.verdict"]
@@ -186,14 +216,14 @@ def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
 
 @pytest.mark.long
 def test_a_champion_that_reads_fewer_columns_is_compared(duel):
-    duel.register(duel.train("logistic"))
+    duel.crown("logistic")
     tags = duel.challenge(SIGNAL.assign(w=range(N)))
     assert tags["tabular.outcome"] == "kept_champion"
     assert "is not better" in tags["tabular.verdict"]
 
 
 def test_a_champion_that_reads_columns_which_are_gone_is_reported_and_stays(duel):
-    duel.register(duel.train("logistic"))
+    duel.crown("logistic")
     tags = duel.challenge(SIGNAL.drop(columns="z"))
     assert tags["tabular.outcome"] == "kept_champion"
     assert "reads columns that today's data set lacks or has as another type: 'z'" in tags["tabular.verdict"]
@@ -380,7 +410,7 @@ def three(store, arena, tmp_path_factory):
     folder = tmp_path_factory.mktemp("three")
     duel = Duel(arena, folder, "three")
     for model in ("constant", "logistic"):
-        duel.register(duel.train(model))
+        duel.crown(model)
     tags = duel.train("constant").tags
     mine = {name: tags[name] for name in ("tabular.digest.code", "tabular.digest.model")}
     store.client.create_model_version(duel.registry, place_of(store, duel.train("constant")), tags=mine)
@@ -428,7 +458,7 @@ def test_promote_as_it_is_typed_moves_the_alias_and_says_so(store, three):
 
 
 def test_register_writes_the_history_and_keeps_the_champion_before(duel):
-    duel.register(duel.train("constant"))
+    duel.crown("constant")
     duel.register(duel.train("logistic"))
     assert history(duel.store, duel.registry) == [(None, "1"), ("1", "2")]
     assert alias_of(duel.store, duel.registry, "previous_champion") == "1"
@@ -460,38 +490,18 @@ def test_what_cannot_be_promoted_is_refused_in_one_line(store, three, given, lin
 
 
 def test_a_version_that_tabular_did_not_register_is_not_promoted(store, duel):
-    duel.register(duel.train("constant"))
+    duel.crown("constant")
     store.client.create_model_version(duel.registry, place_of(store, duel.train("logistic")))
     ended = store.step("promote", name=duel.registry, version="2", reason="it looks good")
     assert "was not registered by Tabular" in ended.lines[0]
     assert alias_of(store, duel.registry) == "1"
 
 
-def test_stages_are_moved_along_where_the_problem_asks_for_them(duel):
-    path = Path(problem(duel.folder, duel.name))
-    path.write_text(f"{path.read_text()}registry: {{stages: true}}\n")
-    for model in ("constant", "logistic"):
-        evaluation = duel.arena.evaluation(duel.train(model))
-        assert duel.store.step("register", evaluation=evaluation.id, problem=str(path)).status == 0
-    stages = {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)}
-    assert stages == {"1": "Archived", "2": "Production"}
-
-
-def test_promote_moves_a_version_to_the_stage_that_is_named(duel):
-    for model in ("constant", "logistic"):
-        duel.register(duel.train(model))
-    named = {"1": "Staging", "2": "Production"}
-    for version, stage in named.items():
-        asked = {"name": duel.registry, "version": version, "alias": stage.lower(), "stage": stage}
-        assert duel.store.step("promote", reason="a second look", **asked).status == 0
-    assert {str(one.version): one.current_stage for one in duel.store.versions(duel.registry)} == named
-
-
 @pytest.fixture
 def two(duel):
     """A duel with two versions, of which the second is the champion."""
     for model in ("constant", "logistic"):
-        duel.register(duel.train(model))
+        duel.crown(model)
     return duel
 
 
@@ -512,6 +522,13 @@ def moves(duel):
 
     events = registry.history(duel.store.client, duel.registry)
     return [(event["alias"] or event["stage"], event["version"], event["before"]) for event in events]
+
+
+def test_promote_moves_a_version_to_the_stage_that_is_named(two):
+    named = {"1": "Staging", "2": "Production"}
+    for version, stage in named.items():
+        promoted(two, version, alias=stage.lower(), stage=stage)
+    assert stages_of(two) == named
 
 
 def test_the_champion_is_moved_to_a_stage(two):
@@ -604,13 +621,24 @@ def test_what_mlflows_own_client_made_champion_is_champion_already(store, duel):
     assert f"{duel.registry} version 1 is champion already" in ended.stdout
 
 
-def test_a_registration_with_stages_has_both_moves_in_the_history(duel):
+@pytest.fixture(scope="module")
+def staged(arena, tmp_path_factory):
+    """A name to which two were registered one after the other, by a problem that moves stages along."""
+    duel = Duel(arena, tmp_path_factory.mktemp("staged"), "staged")
     path = Path(problem(duel.folder, duel.name))
     path.write_text(f"{path.read_text()}registry: {{stages: true}}\n")
     for model in ("constant", "logistic"):
         evaluation = duel.arena.evaluation(duel.train(model))
         assert duel.store.step("register", evaluation=evaluation.id, problem=str(path)).status == 0
-    assert moves(duel) == [
+    return duel
+
+
+def test_stages_are_moved_along_where_the_problem_asks_for_them(staged):
+    assert stages_of(staged) == {"1": "Archived", "2": "Production"}
+
+
+def test_a_registration_with_stages_has_both_moves_in_the_history(staged):
+    assert moves(staged) == [
         ("champion", "1", None),
         ("Production", "1", None),
         ("champion", "2", "1"),
@@ -691,8 +719,8 @@ def test_two_chains_of_one_seed_give_the_same_predictions(store, refused, requir
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
-def test_the_verdict_is_an_artifact_too(store, duel):
-    ended = duel.register(duel.train("logistic"))
+def test_the_verdict_is_an_artifact_too(store, first):
+    _, ended = first
     verdict = json.loads(store.artifact(ended.run, "verdict.json").read_text())
     assert verdict["outcome"] == "registered"
     assert verdict["winner"]["model"] == "logistic"
