@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
+from steps.process import lifecycle
 from steps.run import run_name
 from steps.run.tags import NOTE, RUN_NAME, SUMMARY
 
@@ -73,7 +74,9 @@ class Step:
         run = self.client.get_run(self.run_id)
         if run.info.run_name in self.names or not run_name.is_given(self.client, run):
             self.names.append(title[:250])
-            self.log(tags={RUN_NAME: title[:250]})
+            # MLflow writes the run's status again along with its name: one that says KILLED meanwhile must stay
+            with lifecycle.uninterrupted():
+                self.log(tags={RUN_NAME: title[:250]})
 
     def finish(self, title: str, summary: str, note: str) -> None:
         """Give the run its name, its summary (the line that main prints) and its note, which says what the step did."""

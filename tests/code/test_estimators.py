@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular.data.datasets import Column
@@ -173,7 +173,6 @@ ways = st.builds(
 
 @pytest.mark.slow
 @given(frames(), frames(), ways)
-@settings(max_examples=120, deadline=None)
 def test_rows_with_values_never_seen_have_as_many_features_as_those_fitted(
     fitted: pd.DataFrame, rows: pd.DataFrame, how: Preprocessing
 ) -> None:
@@ -182,14 +181,12 @@ def test_rows_with_values_never_seen_have_as_many_features_as_those_fitted(
 
 
 @given(frames(), frames(), ways.filter(lambda how: how.missing == "impute"))
-@settings(max_examples=80, deadline=None)
 def test_imputed_features_are_never_missing(fitted: pd.DataFrame, rows: pd.DataFrame, how: Preprocessing) -> None:
     assert np.isfinite(dense(preprocessor(COLUMNS, how).fit(fitted).transform(rows))).all()
 
 
 @pytest.mark.slow
 @given(frames(least=3), ways)
-@settings(max_examples=60, deadline=None)
 def test_a_rows_features_do_not_depend_on_the_rows_beside_it(fitted: pd.DataFrame, how: Preprocessing) -> None:
     features = preprocessor(COLUMNS, how).fit(fitted)
     alone = [dense(features.transform(fitted.iloc[[row]])) for row in range(len(fitted))]
@@ -197,7 +194,6 @@ def test_a_rows_features_do_not_depend_on_the_rows_beside_it(fitted: pd.DataFram
 
 
 @given(frames(), frames(), st.sampled_from(["number", "category"]), ways)
-@settings(max_examples=60, deadline=None)
 def test_columns_may_all_be_of_one_kind(
     fitted: pd.DataFrame, rows: pd.DataFrame, kind: str, how: Preprocessing
 ) -> None:

@@ -30,7 +30,6 @@ def made(by: str, n: int, points: int, folds: int, seed: int) -> tuple[list[Fold
 
 
 @given(BY, st.integers(40, 120), st.integers(8, 60), FOLDS, SEEDS)
-@settings(max_examples=80, deadline=None)
 def test_no_row_is_scored_twice(by: str, n: int, points: int, folds: int, seed: int) -> None:
     found, _, _ = made(by, n, points, folds, seed)
     scored = np.concatenate([fold.score for fold in found])
@@ -39,7 +38,6 @@ def test_no_row_is_scored_twice(by: str, n: int, points: int, folds: int, seed: 
 
 
 @given(st.sampled_from(["random", "group"]), st.integers(40, 120), st.integers(8, 60), FOLDS, SEEDS)
-@settings(max_examples=50, deadline=None)
 def test_every_row_is_scored_where_folds_are_not_cut_by_time(
     by: str, n: int, points: int, folds: int, seed: int
 ) -> None:
@@ -48,14 +46,12 @@ def test_every_row_is_scored_where_folds_are_not_cut_by_time(
 
 
 @given(BY, st.integers(40, 120), st.integers(8, 60), FOLDS, SEEDS)
-@settings(max_examples=80, deadline=None)
 def test_no_fold_scores_a_row_that_it_was_fitted_on(by: str, n: int, points: int, folds: int, seed: int) -> None:
     for fold in made(by, n, points, folds, seed)[0]:
         assert not set(fold.fit) & set(fold.score)
 
 
 @given(st.integers(40, 200), st.integers(8, 60), FOLDS, SEEDS)
-@settings(max_examples=60, deadline=None)
 def test_by_time_a_fold_is_fitted_on_what_came_before_and_no_point_is_cut(
     n: int, points: int, folds: int, seed: int
 ) -> None:
@@ -65,7 +61,6 @@ def test_by_time_a_fold_is_fitted_on_what_came_before_and_no_point_is_cut(
 
 
 @given(st.integers(40, 200), st.integers(8, 60), FOLDS, SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_by_time_a_fold_learns_from_all_that_came_before(n: int, points: int, folds: int, seed: int) -> None:
     found, _, key = made("time", n, points, folds, seed)
     for fold in found:
@@ -73,7 +68,6 @@ def test_by_time_a_fold_learns_from_all_that_came_before(n: int, points: int, fo
 
 
 @given(st.integers(40, 200), st.integers(20, 60), FOLDS, SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_by_time_the_latest_rows_are_scored(n: int, points: int, folds: int, seed: int) -> None:
     found, _, key = made("time", n, points, folds, seed)
     assert key[found[-1].score].max() == key.max()
@@ -87,7 +81,6 @@ def test_dates_are_cut_as_numbers_are() -> None:
 
 
 @given(st.integers(40, 200), st.integers(8, 60), FOLDS, SEEDS)
-@settings(max_examples=50, deadline=None)
 def test_no_group_is_on_both_sides_of_a_fold(n: int, points: int, folds: int, seed: int) -> None:
     found, _, key = made("group", n, points, folds, seed)
     for fold in found:
@@ -95,7 +88,6 @@ def test_no_group_is_on_both_sides_of_a_fold(n: int, points: int, folds: int, se
 
 
 @given(st.integers(60, 200), st.integers(2, 4), FOLDS, SEEDS)
-@settings(max_examples=50, deadline=None)
 def test_at_random_each_fold_has_its_share_of_each_class(n: int, classes: int, folds: int, seed: int) -> None:
     y, _ = rows(n, 2, seed, classes)
     for fold in cut(y, None, by="random", folds=folds, seed=seed):

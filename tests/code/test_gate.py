@@ -148,7 +148,6 @@ def test_an_equal_challenger_replaces_the_champion_no_more_often_than_stated() -
 
 
 @given(st.floats(0.0001, 0.2), st.integers(0, 50))
-@settings(deadline=None, max_examples=30)
 def test_equal_is_what_is_not_worse_by_more_than_the_margin(within: float, seed: int) -> None:
     y = truth(200, seed)
     found = compared(guesses(y, 2, seed=seed), guesses(y, 2, seed=seed + 1), y)

@@ -4,7 +4,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular.errors import UserError
@@ -33,7 +33,6 @@ def scored(y, probabilities, **options):
 
 
 @given(scored_rows(smallest=3))
-@settings(max_examples=60, deadline=None)
 def test_more_than_two_classes_score_as_scikit_learn_says(rows):
     y, p, k = rows
     label = p.argmax(axis=1)
@@ -53,7 +52,6 @@ def test_more_than_two_classes_score_as_scikit_learn_says(rows):
 
 
 @given(scored_rows().filter(lambda rows: rows[2] == 2), st.sampled_from([0, 1]))
-@settings(max_examples=60, deadline=None)
 def test_two_classes_score_the_positive_one_as_scikit_learn_says(rows, positive):
     y, p, _ = rows
     truth, score = (y == positive).astype(int), p[:, positive]
@@ -73,7 +71,6 @@ def test_two_classes_score_the_positive_one_as_scikit_learn_says(rows, positive)
 
 
 @given(scored_rows(every_class=False))
-@settings(max_examples=40, deadline=None)
 def test_absent_classes_neither_warn_nor_make_anything_but_ranks_undefined(rows):
     y, p, _ = rows
     values = scored(y, p)
@@ -94,7 +91,6 @@ def test_log_loss_counts_a_class_that_never_occurs():
 
 
 @given(scored_rows(every_class=False), st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
 def test_the_order_of_rows_changes_nothing(rows, seed):
     y, p, _ = rows
     order = np.random.default_rng(seed).permutation(len(y))

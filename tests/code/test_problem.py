@@ -110,7 +110,6 @@ def with_(path: str, value: Any) -> dict[str, Any]:
 
 
 @given(drawn)
-@settings(max_examples=150, deadline=None)
 def test_a_problem_is_what_its_own_yaml_describes(values: dict[str, Any]) -> None:
     problem = build(values, "drawn")
     assert parse(problem.to_yaml(), "again") == problem

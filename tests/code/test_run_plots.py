@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tabular.plots import style
@@ -160,7 +160,6 @@ def test_hard_names_survive(tmp_path):
     st.dictionaries(st.sampled_from("abc"), columns), st.lists(numbers | st.just(float("nan")), min_size=4, max_size=4)
 )
 @example({"a": [None] * 4}, [0, 0, 1, 2.2e-311])
-@settings(max_examples=40)
 def test_whatever_the_values_every_line_lies_within_the_picture(found, scores):
     figure = parallel_coordinates(found, scores, **ABOUT)
     low, high = figure.axes[0].get_ylim()

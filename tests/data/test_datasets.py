@@ -95,7 +95,7 @@ def drawn_tables(draw: st.DrawFn) -> pa.Table:
 
 
 @given(drawn_tables(), st.sampled_from(["random", "group"]))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_train_and_holdout_together_are_the_rows_that_have_a_target(table: pa.Table, by: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -419,7 +419,7 @@ def test_rows_that_suffice_before_the_holdout_is_cut_and_not_after_are_told(tmp_
 
 
 @given(st.integers(4, 40), st.floats(0.05, 0.9), st.integers(2, 6), st.floats(0.1, 0.9))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_rows_that_are_not_refused_can_be_cut_into_folds(
     tmp_path: Path, rows: int, holdout: float, folds: int, share: float
 ) -> None:

@@ -119,7 +119,7 @@ def as_csv(table: pa.Table, separator: str, quote_all: bool, newline: str, missi
     return "".join(separator.join(map(text, row)) + newline for row in rows).encode()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     table=tables(),
     style=st.fixed_dictionaries(
@@ -142,7 +142,7 @@ def test_a_table_written_as_text_is_read_back_equal(write, table, style, packing
     assert whole(found).equals(table)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables())
 def test_a_table_written_as_parquet_is_read_back_equal(write, table):
     path = write(b"", "table.parquet")
@@ -152,7 +152,7 @@ def test_a_table_written_as_parquet_is_read_back_equal(write, table):
     assert whole(found).equals(table)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     separator=st.sampled_from(",;\t|"),
     width=st.integers(2, 5),
@@ -499,7 +499,7 @@ def refused_for(path: Path, wanted: pa.Schema = KNOWN, *args: Any) -> str:
     return message.removeprefix(f"{path}: ")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(table=tables(), as_text=st.booleans(), data=st.data())
 def test_any_part_of_a_table_that_was_scanned_for_its_own_types_is_read_as_by_a_scan(write, table, as_text, data):
     path = write(as_csv(table, ",", False, "\n", "NA") if as_text else b"")

@@ -110,20 +110,27 @@ def test_no_rows_get_no_answers(logged) -> None:
     assert len(answer) == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", list(made.ESTIMATORS))
-def test_a_model_answers_elsewhere_without_this_repository(kind: str, shelf: dict, tmp_path: Path) -> None:
-    one = shelf[kind, 2]
-    one.data.frame.head(5).to_parquet(tmp_path / "rows.parquet")
+@pytest.fixture(scope="module")
+def elsewhere(shelf: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what a process to which this repository is unknown has answered, by kind of model."""
+    place = tmp_path_factory.mktemp("elsewhere")
+    shelf["lightgbm", 2].data.frame.head(5).to_parquet(place / "rows.parquet")
     code = (
         "import sys, mlflow, pandas\n"
-        f"model = mlflow.pyfunc.load_model({str(one.folder)!r})\n"
-        "answer = model.predict(pandas.read_parquet('rows.parquet'))\n"
+        f"for kind, folder in { {kind: str(shelf[kind, 2].folder) for kind in made.ESTIMATORS} }.items():\n"
+        "    answer = mlflow.pyfunc.load_model(folder).predict(pandas.read_parquet('rows.parquet'))\n"
+        "    answer.to_parquet(f'{kind}.parquet')\n"
         "assert not [name for name in sys.modules if name.split('.')[0] in ('steps', 'tabular')]\n"
-        "answer.to_parquet('answer.parquet')\n"
     )
-    subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, env={"PATH": ""}, check=True, capture_output=True)
-    found = pd.read_parquet(tmp_path / "answer.parquet")[one.probabilities].to_numpy()
+    subprocess.run([sys.executable, "-I", "-c", code], cwd=place, env={"PATH": ""}, check=True, capture_output=True)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", list(made.ESTIMATORS))
+def test_a_model_answers_elsewhere_without_this_repository(kind: str, shelf: dict, elsewhere: Path) -> None:
+    one = shelf[kind, 2]
+    found = pd.read_parquet(elsewhere / f"{kind}.parquet")[one.probabilities].to_numpy()
     assert np.array_equal(found, one.fitted.probabilities(one.data.X.head(5)))
 
 

@@ -136,7 +136,7 @@ def test_any_rows_are_answered_bit_by_bit_as_by_the_pipeline(raw: list[dict[str,
 
 def test_the_rows_of_training_are_answered_bit_by_bit_together_and_one_by_one(one: Asked) -> None:
     one.check(one.data.frame)
-    for row in range(0, len(one.data.frame), 7):
+    for row in range(0, len(one.data.frame), 23):
         one.check(one.data.frame.iloc[[row]])
 
 
@@ -183,7 +183,7 @@ def test_more_rows_than_a_request_holds_are_answered_alike(name: str, asked: dic
 @pytest.mark.parametrize("name", ["lightgbm", "random forest", "logistic regression"])
 def test_requests_at_one_time_do_not_disturb_each_other(name: str, asked: dict[tuple[str, int], Asked]) -> None:
     one = asked[name, 3]
-    parts = [one.data.frame.iloc[start : start + size] for start in range(40) for size in (1, 250)]
+    parts = [one.data.frame.iloc[start : start + size] for start in range(16) for size in (1, 250)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(one.check, parts))
 
