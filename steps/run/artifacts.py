@@ -39,6 +39,7 @@ REPORT = "report.html"
 # The artifact manifest, which lists every artifact of a run but itself, and every file of its logged model:
 # {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256 or null]}}.
 RECORD = "artifacts.json"
+BYTECODE = "__pycache__/"
 
 
 class DamagedError(UserError):
@@ -180,6 +181,8 @@ def disown(run: Run) -> None:
 def read(run: Run, folder: Path) -> dict[str, Any]:
     """The artifact manifest of a run, checked against the digest in the run's tag.
 
+    Compiled code is left out: Python writes it anew beside a model's file of code when the model is served in place.
+
     Raises
     ------
     UserError
@@ -190,7 +193,8 @@ def read(run: Run, folder: Path) -> dict[str, Any]:
     path = fetch(run, RECORD, folder)
     if digests.of_file(path) != run.data.tags.get(ARTIFACTS_DIGEST):
         raise DamagedError(f"{RECORD} is not what the run sealed")
-    return json.loads(path.read_text(encoding="utf-8"))
+    whole = json.loads(path.read_text(encoding="utf-8"))
+    return {part: {name: held for name, held in files.items() if BYTECODE not in name} for part, files in whole.items()}
 
 
 def _recorded(folder: Path) -> Iterator[tuple[str, list]]:

@@ -428,6 +428,9 @@ class Client:
         return SimpleNamespace(artifact_location=str(self.folder / model_id))
 
 
+COMPILED = "m-1/__pycache__/served.cpython-311.pyc"
+
+
 @pytest.fixture
 def left(tmp_path):
     """A run that has left two artifacts and a logged model."""
@@ -439,12 +442,20 @@ def left(tmp_path):
     step.json({"x": 1}, "below/b.json")
     (tmp_path / "m-1" / "parts").mkdir(parents=True)
     (tmp_path / "m-1" / "parts" / "model.txt").write_text("trees")
+    (tmp_path / COMPILED).parent.mkdir()
+    (tmp_path / COMPILED).write_bytes(b"as it was logged")
     client.tags |= artifacts.record(step)
     shutil.copytree(step.artifacts, tmp_path / "run")
     return client
 
 
 FILES = ["run/a.txt", "run/below/b.json", "m-1/parts/model.txt"]
+
+
+@pytest.mark.parametrize("then", [b"as Python has written it when the model was served", None])
+def test_code_that_python_has_compiled_anew_is_no_damage(left, tmp_path, then):
+    (tmp_path / COMPILED).write_bytes(then) if then else (tmp_path / COMPILED).unlink()
+    assert artifacts.damage(left, left.run, tmp_path) is None
 
 
 def test_a_run_that_is_whole_has_no_damage(left, tmp_path):
