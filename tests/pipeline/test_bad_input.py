@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from tabular.errors import UserError
+
 ROWS = range(60)
 CHURN = "age,city,churn\n" + "".join(f"{20 + i},{'XYZ'[i % 3]},{('no', 'yes')[i % 2]}\n" for i in ROWS)
 YAML = """
@@ -203,8 +205,23 @@ PARAMETERS = {
     "an unknown requirement": typed(("require:", "'champion'", "'registered'"), require="champion"),
     "a command for a shell": typed(("trials:", "$(touch hacked)"), trials="'\"$(touch hacked)`touch hacked`"),
 }
+# Of those that etl meets, the ones that go through a run: one of each place that a fault is found in, and one that asks
+# the store. What is said of the others is what the step's own code raises.
+THROUGH_A_RUN = (
+    "no such file",
+    "a line's end in the name",
+    "a row too long",
+    "a class with fewer rows than folds",
+    "a column of lists",
+    "no such problem",
+    "a run that is not there",
+    "an object of Python in the YAML",
+    "an unknown key",
+    "a split by one group",
+)
+READ = {**TABLES, **PROBLEMS}
 CASES = {
-    **{f"etl: {name}": ("etl", case) for name, case in {**TABLES, **PROBLEMS}.items()},
+    **{f"etl: {name}": ("etl", READ[name]) for name in THROUGH_A_RUN},
     **{f"main: {name}": ("main", case) for name, case in PARAMETERS.items()},
 }
 
@@ -222,6 +239,28 @@ def write(folder, files):
             content.to_parquet(folder / name)
         else:
             (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+WITHOUT_A_RUN = [pytest.param(case, id=name) for name, case in READ.items() if name != "a run that is not there"]
+
+
+@pytest.mark.parametrize("case", WITHOUT_A_RUN)
+def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, case):
+    """The work of etl without a run around it: nothing is logged before the fault is found but the problem itself."""
+    from steps import etl
+    from steps.run import cli, run_problem, shell
+    from steps.run.step import Step
+
+    write(tmp_path, case.files)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_problem, "freeze", lambda step, problem: None)
+    arguments = cli.parse("etl", [f"--{name}={value}" for name, value in case.given.items()])
+    with pytest.raises(UserError) as error:
+        etl.etl(Step("etl", arguments, "no run", "0", tmp_path, client=None))
+    line = shell.explain(error.value)
+    assert "\n" not in line
+    for text in case.says:
+        assert text in line
 
 
 @pytest.mark.parametrize(("step", "case"), CASES.values(), ids=CASES.keys())
