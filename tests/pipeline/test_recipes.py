@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests import imports
-from tests.running import PROJECT, Store, kept_fork_server
+from tests.running import PROJECT, Store
 
 pytestmark = pytest.mark.slow
 
@@ -61,11 +60,9 @@ def copy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory, copy) -> Iterator[Store]:
-    """A store of its own, with a fork server of the copy: that of the other tests has their tree in memory."""
-    folder = tmp_path_factory.mktemp("store")
-    with kept_fork_server(folder, copy):
-        yield Store(folder, fork_server=str(folder / "fork_server"))
+def store(tmp_path_factory, fork_server) -> Store:
+    """A store of its own; the fork server of all tests loads the modules of the tree that a step is started in."""
+    return Store(tmp_path_factory.mktemp("store"), fork_server=fork_server)
 
 
 @pytest.fixture(scope="module")

@@ -101,9 +101,12 @@ def test_every_run_of_the_chain_is_finished(store, main, children):
 
 
 def test_nothing_is_left_running(store, main, children):
-    assert "RUNNING" not in {run.info.status for run in store.client.search_runs([store.experiment])}
-    trials = store.children(children["hpo lightgbm"].info.run_id)
-    assert {run.info.status for run in [main.run, *children.values(), *trials.values()]} == {"FINISHED"}
+    """Of the chain, its steps and their trials: other tests leave runs of other machines in this store."""
+    above = {main.id, *(run.info.run_id for run in children.values())}
+    runs = store.client.search_runs([store.experiment])
+    ours = [run for run in runs if run.info.run_id in above or run.data.tags.get("mlflow.parentRunId") in above]
+    assert len(ours) > len(above)
+    assert "RUNNING" not in {run.info.status for run in ours}
 
 
 def test_the_trials_are_children_of_their_search(store, children):
