@@ -8,6 +8,10 @@ import pytest
 from tests.chains import Chains, built
 from tests.running import Store, draw_pixels, kept_fork_server
 
+# A thread of OpenMP that waits for the others in a loop holds a core that another process of the tests needs: fits of
+# a second took a minute. Read once, when LightGBM is loaded; what the tests start inherits it.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # how long an example takes says nothing here: other tests and their chains run beside it
 # `--hypothesis-profile=long` draws as many examples as Hypothesis does by itself
 hypothesis.settings.register_profile("tabular", deadline=None, max_examples=25)

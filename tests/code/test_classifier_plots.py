@@ -10,6 +10,8 @@ from tabular.metrics.classification import METRICS, classification_metrics
 from tabular.plots import classifier_plots, style
 from tests.drawn import HARD_NAMES, assert_drawn, text_of
 
+pytestmark = pytest.mark.slow
+
 OF_ANSWERS = [
     classifier_plots.roc_curve,
     classifier_plots.precision_recall_curve,

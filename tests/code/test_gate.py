@@ -137,6 +137,7 @@ def test_each_contender_is_judged_by_its_own_threshold() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_an_equal_challenger_replaces_the_champion_no_more_often_than_stated() -> None:
     """1,000 challengers that are as good as the champion, on rows drawn anew each time: at most 5 % by luck."""
     replaced = 0

@@ -97,6 +97,7 @@ def test_iterations_are_found_only_where_nothing_names_them() -> None:
     assert course(LOGISTIC)[0].run(Point({})).found == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [LIGHTGBM, FOREST])
 def test_more_threads_change_no_bit_of_a_trial(model: dict[str, Any]) -> None:
     made = course(model, n=5_000)[0]

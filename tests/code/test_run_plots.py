@@ -11,6 +11,8 @@ from tabular.plots import style
 from tabular.plots.run_plots import MOST_AXES, MOST_RUNS, parallel_coordinates, ranking
 from tests.drawn import HARD_NAMES, assert_drawn, text_of
 
+pytestmark = pytest.mark.slow
+
 ABOUT = {"metric": "roc_auc", "greater_is_better": True, "title": "The best runs"}
 SCORES = [[], [0.5], [np.nan] * 3, [0.9, np.nan, 0.4, np.inf, 1.8e308], [0.7] * 5, list(np.linspace(0, 1, 200))]
 numbers = st.integers(-(10**15), 10**15) | st.floats(allow_nan=False, allow_infinity=False)

@@ -15,6 +15,8 @@ from tabular.plots.search_plots import (
 )
 from tests.drawn import HARD_NAMES, assert_drawn, text_of
 
+pytestmark = pytest.mark.slow
+
 ABOUT = {"metric": "f1_score", "greater_is_better": True, "title": "The search"}
 SCORES = [[], [np.nan] * 3, [0.5], [0.1, np.nan, 0.9, 0.4], list(np.linspace(0, 1, 500))]
 

@@ -83,6 +83,7 @@ def unedited() -> dict[str, str]:
     return all_keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", mutations.HARMLESS)
 def test_a_module_that_is_written_otherwise_changes_no_key(edit, kind):
     before, edited = all_keys(), set()
@@ -105,6 +106,7 @@ def test_an_edit_of_the_machinery_changes_no_key(edit, kind):
     assert changed(before) == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPUTING)
 def test_a_changed_meaning_changes_the_keys_of_exactly_the_steps_that_can_run_the_module(edit, unedited, name):
     holders = {step for step, held in LOADED.items() if name in held}

@@ -34,6 +34,7 @@ def mean_score(answers: list[tuple[Array, Array]], metric: str, threshold: float
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", SCORERS)
 @settings(max_examples=3)  # scikit-learn's own takes its time
 @given(seed=st.integers(0, 50))
@@ -50,6 +51,7 @@ def test_it_is_as_good_as_the_one_that_scikit_learn_tunes(metric: str, seed: int
     assert mean_score(answers, metric, found) >= given_ours.best_score_ - 1e-12
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 @few
 @given(seed=st.integers(0, 50), metric=st.sampled_from([*SCORERS, "recall", "precision"]), positive=st.integers(0, 1))

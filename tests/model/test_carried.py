@@ -17,6 +17,8 @@ from steps.model import flavor
 from steps.replay import equality
 from tabular.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copy(binary, tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from steps.model import served
 from tabular import problem
 from tabular.model import training
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 KINDS = list(made.ESTIMATORS)
 

@@ -18,6 +18,8 @@ from mlflow.exceptions import MlflowException
 from steps.model import flavor
 from tabular.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 ONE = {"amount": 50.5, "visits": 3.0, "agent": 14.0, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
 
 
@@ -126,7 +128,6 @@ def elsewhere(shelf: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(made.ESTIMATORS))
 def test_a_model_answers_elsewhere_without_this_repository(kind: str, shelf: dict, elsewhere: Path) -> None:
     one = shelf[kind, 2]

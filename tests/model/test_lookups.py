@@ -25,6 +25,8 @@ from tabular import problem
 from tabular.model import training
 from tabular.model.estimators import preprocessor
 
+pytestmark = pytest.mark.slow
+
 # More than a one-hot encoder keeps apart, and so many that what it makes is sparse.
 CODES = [f"code {number}" for number in range(150)]
 TOWNS = ["Évora", "Lisboa", "Porto"]

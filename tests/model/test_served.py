@@ -10,6 +10,8 @@ from servers import Server, serving
 
 from steps.model.served import as_features
 
+pytestmark = pytest.mark.slow
+
 ROW = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
 
 
