@@ -10,6 +10,8 @@ import pytest
 from steps.pipeline import STEPS
 from steps.run import cli
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 NAMES = [*cli.ENTRY_POINTS, *STEPS]
 

@@ -16,6 +16,8 @@ from steps.process import identity, lifecycle
 from steps.process.identity import Process
 from tests.typed import popen
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 BEGIN = """
 import os, signal, subprocess, sys, tempfile, threading, time
