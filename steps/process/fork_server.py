@@ -9,6 +9,7 @@ files. Where there is no fork server (a step started by hand, another environmen
 does its own imports.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -31,7 +32,18 @@ ADDRESS = "TABULAR_FORK_SERVER"
 # The modules that each step imports, in the order in which the steps of a chain need them. A step is forked when its
 # modules, and those of the steps before it, have been imported.
 MODULES: Mapping[str, tuple[str, ...]] = {
-    "etl": ("pyarrow.parquet", "pyarrow.csv", "pyarrow.compute", "pandas"),
+    # the first four are imported late: by MLflow and SQLAlchemy for a run and its store, and for the cache of downloads
+    "etl": (
+        "sqlalchemy.dialects.sqlite",
+        "alembic.config",
+        "git",
+        "pooch",
+        "pyarrow.parquet",
+        "pyarrow.dataset",
+        "pyarrow.csv",
+        "pyarrow.compute",
+        "pandas",
+    ),
     "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
     "train": ("sklearn.linear_model", "sklearn.ensemble", "skops.io", "mlflow.pyfunc"),
     "evaluate": ("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.inspection"),
@@ -152,6 +164,7 @@ def _serve(control: socket.socket) -> None:
     address = control.recv(4096).decode()
     if not address:
         return
+    gc.disable()  # nothing here is thrown away; in a worker it is enabled again
     with socket.socket(socket.AF_UNIX) as listener:
         with _short(address) as path:
             listener.bind(path)
@@ -216,9 +229,12 @@ def _report(workers: dict[int, socket.socket]) -> None:
 
 
 def _fork_worker(order: Mapping[str, Any], not_its: list[socket.socket]) -> int:
+    # a worker's collections pass over what is here: to visit a page of it is to copy it
+    gc.freeze()
     pid = os.fork()
     if pid == 0:
         try:
+            gc.enable()
             for other in [*not_its, order["line"]]:
                 other.close()
             _work(order)

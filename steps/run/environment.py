@@ -4,10 +4,11 @@ import os
 import platform
 import sys
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distributions, version
+from importlib.metadata import distributions
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from steps import PROJECT
 from tabular import digests
@@ -29,7 +30,11 @@ def describe() -> dict[str, Any]:
 @cache
 def _packages() -> dict[str, str]:
     """The version of every installed package, by name; read once a process, since it takes a fifth of a second."""
-    packages = {found.metadata["Name"]: found.version for found in distributions()}
+    packages: dict[str, str] = {}
+    for distribution in distributions():
+        metadata = distribution.metadata  # parsed at each access
+        if metadata["Name"]:  # a damaged installation may have none
+            packages.setdefault(metadata["Name"], metadata["Version"])  # the first on the path is what is imported
     return dict(sorted(packages.items(), key=lambda item: item[0].lower()))
 
 
@@ -44,16 +49,14 @@ def beside_the_lock() -> dict[str, str | None]:
 
     Empty in an environment that `mlflow run` has built; with `--env-manager local` anything can be installed.
     """
+    installed = {canonicalize_name(name): version for name, version in _packages().items()}
     found = {}
     for line in (PROJECT / "requirements.txt").read_text(encoding="utf-8").splitlines():
         if not line or line[0] in "# ":
             continue
         wanted = Requirement(line.rstrip(" \\"))
         if wanted.marker is None or wanted.marker.evaluate():
-            try:
-                here = version(wanted.name)
-            except PackageNotFoundError:
-                here = None
+            here = installed.get(canonicalize_name(wanted.name))
             if here is None or not wanted.specifier.contains(here, prereleases=True):
                 found[wanted.name] = here
     return found

@@ -6,11 +6,13 @@ A module is digested by its syntax tree, so that its format, comments and docstr
 import ast
 import hashlib
 import importlib.util
+import json
+import os
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from steps import PROJECT
 from tabular.digests import of_file
@@ -37,6 +39,9 @@ MACHINERY = {
 }
 # Logged models carry a copy of this file and its digest, so that every byte of the file counts.
 BY_BYTES = ("steps/model/served.py",)
+# The environment variable with the file in which main keeps what `_meaning` found, for the steps that main starts.
+HANDED = "TABULAR_MODULES"
+_Meaning: TypeAlias = tuple[str, list[tuple[int, str, str]]]
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -83,6 +88,16 @@ def of_step(step: str) -> list[Path]:
 def digests(step: str) -> dict[str, str]:
     """The digests of all files that can change a step's result, {path in the repository: sha256}."""
     return _digests(of_step(step))
+
+
+def hand_over(folder: Path) -> None:
+    """Keep what this process found of each module's bytes, in a folder of its own, for the processes that it starts.
+
+    To parse the modules takes a third of a second, which is as much as a small step's own work.
+    """
+    path = folder / "modules.json"
+    path.write_text(json.dumps(_meanings()), encoding="utf-8")
+    os.environ[HANDED] = str(path)
 
 
 def is_unchanged(source: Mapping[str, str]) -> bool:
@@ -172,12 +187,26 @@ def _imported(path: Path) -> Iterator[str]:
             yield f"{whole}.{name}"
 
 
-@cache  # the closures of the steps share most of their files
-def _meaning(source: bytes) -> tuple[str, list[tuple[int, str, str]]]:
-    """The digest of a module's syntax tree without docstrings, and its imports as (level, module, name).
+@cache
+def _meanings() -> dict[str, _Meaning]:
+    """What was found of modules so far, by the sha256 of their bytes: by main, and by this process."""
+    try:
+        found: dict[str, _Meaning] = json.loads(Path(os.environ[HANDED]).read_text(encoding="utf-8"))
+    except (KeyError, OSError, ValueError):  # nothing was handed over, or main has ended
+        return {}
+    return found
 
-    `ast.dump` and `ast.walk` would give the same in three times the time, and each step spends this time.
-    """
+
+def _meaning(source: bytes) -> _Meaning:
+    """The digest of a module's syntax tree without docstrings, and its imports as (level, module, name)."""
+    digest, known = hashlib.sha256(source).hexdigest(), _meanings()
+    if digest not in known:
+        known[digest] = _read(source)
+    return known[digest]
+
+
+def _read(source: bytes) -> _Meaning:
+    """As `_meaning`. `ast.dump` and `ast.walk` would give the same in three times the time."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):  # the step's import of it fails with a message of its own
