@@ -26,11 +26,15 @@ MOST_SECONDS = 300
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
+# In the environment of a chain that is to draw its pictures; others leave pixels: to draw takes a third of a chain.
+DRAWS = "DRAWS_PICTURES"
 # Keeps a fork server in the folder that it is given, until its stdin is closed; says its pid when it is there.
 KEEPER = """
 import sys
 from pathlib import Path
 from steps.process import fork_server
+from tests import running
+running.leave_pixels()
 others = dict.fromkeys(("main", "reproduce", "compare", "promote", "predict"), ())
 fork_server.MODULES = {**others, **fork_server.MODULES}
 fork_server.fork()
@@ -65,6 +69,18 @@ def draw_pixels(drawings: Mapping[str, object], folder: Path, most: int) -> None
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(PIXEL)
+
+
+def leave_pixels() -> None:
+    """Have matplotlib write a pixel for each figure of this process and those that it forks, but those of `DRAWS`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    draw = FigureCanvasAgg.print_png
+
+    def write(canvas, path, **words) -> None:
+        draw(canvas, path, **words) if DRAWS in os.environ else Path(path).write_bytes(PIXEL)
+
+    FigureCanvasAgg.print_png = write
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from tests.running import DRAWS, PIXEL
+
 pytestmark = pytest.mark.slow
 
 STEPS = [
@@ -28,7 +30,9 @@ PICTURES += ["permutation_importance", "threshold_effect"]
 
 @pytest.fixture(scope="module")
 def main(store):
-    return store.project(trials=2, seed=3)
+    store.environment[DRAWS] = "1"
+    yield store.project(trials=2, seed=3)
+    del store.environment[DRAWS]
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +213,7 @@ def test_the_training_score_stands_beside_the_holdout_score(main):
 def test_each_candidate_has_its_pictures(store, children, candidate, picture):
     path = store.artifact(children["evaluate"], f"pictures/{candidate}/{picture}.png")
     assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.read_bytes() != PIXEL
 
 
 @pytest.mark.parametrize(
