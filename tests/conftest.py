@@ -1,5 +1,6 @@
 """What the tests share: one store for those that can share one."""
 
+import gc
 import os
 
 import hypothesis
@@ -24,6 +25,11 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "pipeline" in item.path.parts:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish():
+    """Have collections pass over what was imported, hundreds of thousands of objects, and over the tests themselves."""
+    gc.freeze()
 
 
 def pytest_make_parametrize_id(config, val, argname):

@@ -33,7 +33,9 @@ KEEPER = """
 import sys
 from pathlib import Path
 from steps.process import fork_server
+sys.path.append(sys.argv[2])  # the folder of these tests, whatever tree the steps are of
 from tests import running
+sys.path.remove(sys.argv[2])
 running.leave_pixels()
 others = dict.fromkeys(("main", "reproduce", "compare", "promote", "predict"), ())
 fork_server.MODULES = {**others, **fork_server.MODULES}
@@ -54,7 +56,7 @@ def surroundings() -> dict[str, str]:
 @contextlib.contextmanager
 def kept_fork_server(folder: Path, project: Path = PROJECT):
     """A process that stands for main, with its fork server in a folder; gives it and the fork server's pid."""
-    words = [sys.executable, "-c", KEEPER, str(folder)]
+    words = [sys.executable, "-c", KEEPER, str(folder), str(PROJECT)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with typed.popen(words, cwd=project, env=surroundings(), text=True, **pipes) as process:
         try:

@@ -8,6 +8,8 @@ import pytest
 
 from tabular.evaluation.slices import MOST_OF_A_COLUMN
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 N = 1_500
 YAML = """
 name: sliced

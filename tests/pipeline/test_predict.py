@@ -336,7 +336,7 @@ def many(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "number",
-    [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGINT, signal.SIGKILL],
+    [*(pytest.param(told, marks=pytest.mark.long) for told in (signal.SIGTERM, signal.SIGINT)), signal.SIGKILL],
     ids=lambda number: number.name,
 )
 def test_a_run_that_is_ended_leaves_the_earlier_output_and_no_half_file(shop, many, tmp_path, number):
