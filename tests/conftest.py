@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # how long an example takes says nothing here: other tests and their chains run beside it
 # `--hypothesis-profile=long` draws as many examples as Hypothesis does by itself
-hypothesis.settings.register_profile("tabular", deadline=None, max_examples=25)
+hypothesis.settings.register_profile("tabular", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("long", deadline=None)
 hypothesis.settings.load_profile("tabular")
 
@@ -46,6 +46,20 @@ def fork_server(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("fork_server")
     with kept_fork_server(folder):
         yield str(folder / "fork_server") if (folder / "fork_server").exists() else ""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def modules_read(tmp_path_factory):
+    """What the modules mean is read once for all processes of the tests, as main reads it for its steps."""
+    from steps.pipeline import STEPS
+    from steps.run import source_digest
+
+    for step in STEPS:
+        source_digest.digests(step)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(source_digest.HANDED, "")
+        source_digest.hand_over(tmp_path_factory.mktemp("modules"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from steps.run.source_digest import HANDED
 from tests import typed
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -49,7 +50,8 @@ fork_server.close()
 
 def surroundings() -> dict[str, str]:
     """The environment of what the tests start: none of MLflow's variables but the one that sends nothing to MLflow."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
+    ours = ("MLFLOW_", "TABULAR_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours) or name == HANDED}
     return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
