@@ -85,7 +85,7 @@ CHAIN = (
             "models": Input("train", ("model", "code", "scores", "curves")),
             "searches": Input("hpo", ("trials",)),
         },
-        reads=("name", "seed", "search.metric", "evaluation", "gate.require"),
+        reads=("name", "seed", "search.metric", "evaluation", "gate.require", "gate.beat_prior"),
     ),
     StepSpec(
         name="register",

@@ -315,6 +315,9 @@ class Gate(Section):
     """The requirements that a model must meet to become the champion."""
 
     require: dict[MetricName, Bound] = {}
+    beat_prior: bool = Field(
+        description="whether it must be better than the classes' shares; left out: where nothing else is required"
+    )
     beat_champion: BeatChampion
 
 
@@ -385,8 +388,14 @@ class Problem(Section):
 
 
 def _gate(gate: Any, search: Any) -> Any:
-    """The gate, with the metric of the search as its default. A value of the wrong type is left to the validation."""
-    rule = gate.get("beat_champion", {}) if isinstance(gate, dict) else None
+    """The gate, with its defaults: the metric of the search, and a floor where nothing is required.
+
+    A value of the wrong type is left to the validation.
+    """
+    if not isinstance(gate, dict):
+        return gate
+    gate = {"beat_prior": not gate.get("require"), **gate}
+    rule = gate.get("beat_champion", {})
     if not isinstance(rule, dict):
         return gate
     metric = rule.get("metric")

@@ -119,11 +119,12 @@ def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
     with pool.workers(min(len(asked), thread_budget.threads(holdout.share))) as executor:
         found = list(executor.map(_looked_at, range(len(asked))))
     _HELD.clear()
+    floors = _floors(step, problem, holdout, [values for _, values in found])
     judged = [
-        replace(one, **looks, checks=gate.check(problem.gate.require, one.metrics, looks["slices"]))
-        for one, (looks, _) in zip(asked, found, strict=True)
+        replace(one, **looks, checks=[*gate.check(problem.gate.require, one.metrics, looks["slices"]), *floor])
+        for one, (looks, _), floor in zip(asked, found, floors, strict=True)
     ]
-    resamples = {one.name: values for one, (_, values) in zip(asked, found, strict=True)}
+    resamples = {one.name: values[problem.search.metric] for one, (_, values) in zip(asked, found, strict=True)}
     ranked = _ranked(judged, problem.search.metric)
     return [ranked[0], *(_behind(one, ranked[0], resamples, problem.search.metric) for one in ranked[1:])]
 
@@ -175,8 +176,8 @@ class _Work:
 _HELD: list[_Work] = []
 
 
-def _looked_at(number: int) -> tuple[dict[str, Any], np.ndarray]:
-    """A candidate's confidence intervals, slices and importances; and its score on each bootstrap resample.
+def _looked_at(number: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A candidate's confidence intervals, slices and importances; and its scores on each bootstrap resample, by metric.
 
     Runs in a process of the pool, one candidate each. All candidates have the same resamples, because of the seed, so
     that their scores can be compared resample by resample.
@@ -194,7 +195,21 @@ def _looked_at(number: int) -> tuple[dict[str, Any], np.ndarray]:
         "slices": slices.score(work.slices, one.predictions, list(of_slices), **about),
         "importances": importances,
     }
-    return looks, values[problem.search.metric]
+    return looks, {name: values[name] for name in (problem.search.metric, gate.metric_of_floor(problem.search.metric))}
+
+
+def _floors(
+    step: Step, problem: Problem, holdout: DataSet, resamples: Sequence[Mapping[str, np.ndarray]]
+) -> list[list[Check]]:
+    """For each candidate, the check that it is better than the prior; none where the problem does not ask for it."""
+    if not problem.gate.beat_prior:
+        return [[] for _ in resamples]
+    name = gate.metric_of_floor(problem.search.metric)
+    rows = np.array(artifacts.table(holdout.source, artifacts.CLASSES, step.folder)["train"], dtype=float)
+    prior = holdout.predictions(np.tile(rows / rows.sum(), (len(holdout.y), 1)))
+    about = {"seed": problem.seed, "groups": holdout.groups}
+    of_prior = bootstrap.resampled({"": prior}, [name], **about)[""][name]
+    return [[gate.check_floor(name, values[name], of_prior, candidates=len(resamples))] for values in resamples]
 
 
 def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:

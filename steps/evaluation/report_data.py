@@ -85,7 +85,8 @@ def gather(
 
 
 def _check(one: dict[str, Any]) -> Check:
-    return Check(one["what"], math.nan if one["found"] is None else one["found"], one["passed"])
+    found = math.nan if one["found"] is None else one["found"]
+    return Check(one["what"], found, one["passed"], one.get("advice", ""))
 
 
 def _answer(problem: Problem, verdict: Verdict, version: str | None) -> str:

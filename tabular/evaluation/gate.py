@@ -1,4 +1,4 @@
-"""The gate: the requirements on a candidate's metrics, and the champion test of a challenger."""
+"""The gate: the requirements on a candidate's metrics, its floor, and the champion test of a challenger."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,25 +7,35 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tabular.evaluation import bootstrap, slices
-from tabular.metrics.classification import Predictions, metric, sign
+from tabular.metrics.classification import Predictions, is_of_labels, metric, sign
 from tabular.problem import Bound, Limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # A challenger is faster or smaller if its cost is at most this share of the champion's.
 NOTABLY = 0.9
+# The metric in which a candidate is held against the prior, where the search's own looks at labels.
+OF_RANKS = "roc_auc"
+# How sure it has to be that no candidate of an evaluation is better than the prior by luck.
+CONFIDENCE_OF_FLOOR = 0.95
+NO_BETTER = (
+    "it may know no more than how common each class is: give columns that tell the classes apart, or more rows, or let "
+    "it pass with gate: {beat_prior: false}"
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One requirement of the gate, the value that was found, and whether it passed."""
+    """One requirement of the gate, the value that was found, whether it passed, and what helps where it did not."""
 
     what: str
     found: float
     passed: bool
+    advice: str = ""
 
     def line(self) -> str:
         """The check as a line of text."""
-        return f"{self.what}: {self.found:.4f} {'passed' if self.passed else 'not met'}"
+        advice = f" ({self.advice})" if self.advice and not self.passed else ""
+        return f"{self.what}: {self.found:.4f} {'passed' if self.passed else 'not met'}{advice}"
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,45 @@ def check(
     return checks
 
 
+def metric_of_floor(search_metric: str) -> str:
+    """The metric in which candidates are held against the prior: the search's, or ROC AUC where that looks at labels.
+
+    The prior's labels are the commonest class everywhere. A metric of labels says little beside them: a label of
+    another class everywhere has a better recall or F1 score, and a good model of a rare class no better accuracy.
+    """
+    return OF_RANKS if is_of_labels(search_metric) else search_metric
+
+
+def check_floor(name: str, values: Array, of_prior: Array, *, candidates: int) -> Check:
+    """Check that a candidate is better than the prior: predictions that are the classes' shares in the training rows.
+
+    Parameters
+    ----------
+    name
+        The metric, from `metric_of_floor`.
+    values, of_prior
+        (resamples,) the metric of the candidate and of the prior on the same bootstrap resamples.
+    candidates
+        How many candidates are checked. Each has a chance of its own to be better by luck, so that each is asked for
+        a higher confidence (C. E. Bonferroni, "Teoria statistica delle classi e calcolo delle probabilità", 1936).
+
+    Returns
+    -------
+    Check
+        `found` is the lower confidence limit of the gain, in the metric's unit; NaN, and not passed, if no resample
+        has a value.
+    """
+    what = f"gain in {name} over the classes' shares, at least, with {CONFIDENCE_OF_FLOOR:.0%} confidence, above 0"
+    lower = _lower_limit(sign(name) * (values - of_prior), 1 - (1 - CONFIDENCE_OF_FLOOR) / candidates)
+    return Check(what, lower, lower > 0, NO_BETTER)
+
+
+def _lower_limit(gains: Array, confidence: float) -> float:
+    """The one-sided lower confidence limit of a gain, from its values in the resamples; NaN if none has a value."""
+    known = gains[np.isfinite(gains)]
+    return float(np.quantile(known, 1 - confidence)) if len(known) else float("nan")
+
+
 def _check(what: str, found: float, limits: Limits) -> list[Check]:
     made = []
     if limits.min is not None:
@@ -161,7 +210,6 @@ def compare(
     both = {"challenger": challenger, "champion": champion}
     values = bootstrap.resampled(both, [name], seed=seed, groups=groups, resamples=resamples)
     advantages = sign(name) * (values["challenger"][name] - values["champion"][name])
-    known = advantages[np.isfinite(advantages)]
-    lower = float(np.quantile(known, 1 - confidence)) if len(known) else float("nan")
+    lower = _lower_limit(advantages, confidence)
     whole = [float(metric(name).score(predictions)) for predictions in both.values()]
     return Comparison(name, whole[0], whole[1], lower, confidence)

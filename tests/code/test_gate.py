@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.evaluation.bootstrap import Interval
-from tabular.evaluation.gate import Comparison, TieBreak, check, compare
+from tabular.evaluation.bootstrap import Interval, resampled
+from tabular.evaluation.gate import Check, Comparison, TieBreak, check, check_floor, compare, metric_of_floor
 from tabular.evaluation.slices import Scored, Slice
-from tabular.metrics.classification import METRICS, as_predictions, classification_metrics
+from tabular.metrics.classification import METRICS, as_predictions, classification_metrics, is_of_labels
 from tabular.problem import Bound, Limits
 
 Array = np.ndarray
@@ -195,3 +195,76 @@ def test_on_rows_of_one_group_no_challenger_is_better() -> None:
     good, bad = (as_predictions(y, np.column_stack([1 - p, p]), classes=2) for p in (0.1 + 0.8 * y, np.full(100, 0.5)))
     assert compare(good, bad, "roc_auc", confidence=0.95, seed=0).better
     assert not compare(good, bad, "roc_auc", confidence=0.95, seed=0, groups=np.zeros(100)).better
+
+
+def floors(y: Array, candidates: list[Array], metric: str = "roc_auc", *, resamples: int = 200) -> list[Check]:
+    """What the floor of the gate says of candidates, in a table whose training rows have the same shares."""
+    shares = np.tile(np.bincount(y, minlength=candidates[0].shape[1]) / len(y), (len(y), 1))
+    classes, name = shares.shape[1], metric_of_floor(metric)
+    all_of_them = {str(number): as_predictions(y, one, classes=classes) for number, one in enumerate(candidates)}
+    all_of_them["prior"] = as_predictions(y, shares, classes=classes)
+    found = resampled(all_of_them, [name], seed=0, resamples=resamples)
+    of_prior = found.pop("prior")[name]
+    return [check_floor(name, values[name], of_prior, candidates=len(candidates)) for values in found.values()]
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_a_candidate_that_knows_the_classes_is_above_the_floor_in_every_metric(metric: str) -> None:
+    y = truth()
+    assert floors(y, [guesses(y, 1)], metric)[0].passed
+
+
+@pytest.mark.parametrize("metric", list(METRICS))
+def test_the_classes_shares_themselves_are_not_above_the_floor_in_any_metric(metric: str) -> None:
+    y = truth()
+    shares = np.tile([0.5, 0.5], (len(y), 1))
+    assert not floors(y, [shares], metric)[0].passed
+
+
+def test_a_good_model_of_a_rare_class_is_above_the_floor_although_every_label_is_the_common_one() -> None:
+    y = (np.arange(1000) % 20 == 0).astype(int)
+    score = np.clip(0.05 + 0.1 * y + np.random.default_rng(0).normal(0, 0.02, len(y)), 0.001, 0.4)
+    assert floors(y, [np.column_stack([1 - score, score])], "accuracy")[0].passed
+
+
+def test_a_label_of_one_class_everywhere_is_not_above_the_floor_although_its_recall_is_1() -> None:
+    y = (np.arange(1000) % 20 == 0).astype(int)
+    assert not floors(y, [np.tile([0.0, 1.0], (1000, 1))], "recall")[0].passed
+
+
+def test_the_metric_of_the_floor_never_looks_at_labels() -> None:
+    assert not any(is_of_labels(metric_of_floor(name)) for name in METRICS)
+    assert metric_of_floor("log_loss") == "log_loss"
+
+
+def test_a_floor_that_is_not_reached_says_what_to_do() -> None:
+    y = truth()
+    line = floors(y, [np.tile([0.5, 0.5], (len(y), 1))])[0].line()
+    assert line.startswith(
+        "gain in roc_auc over the classes' shares, at least, with 95% confidence, above 0: 0.0000 not"
+    )
+    assert "gate: {beat_prior: false}" in line
+
+
+def test_a_floor_that_is_reached_gives_no_advice() -> None:
+    y = truth()
+    assert floors(y, [guesses(y, 1)])[0].line().endswith(" passed")
+
+
+def test_where_no_resample_has_a_value_the_floor_is_not_reached() -> None:
+    y = np.zeros(20, dtype=int)
+    assert not floors(y, [guesses(y, 0.1)])[0].passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 4])
+def test_noise_is_above_the_floor_no_more_often_than_stated_however_many_candidates_there_are(classes: int) -> None:
+    """500 evaluations of three candidates that know nothing: at most 5 % have one that is better by luck."""
+    lucky = 0
+    for seed in range(500):
+        generator = np.random.default_rng(seed)
+        y = generator.integers(0, classes, 200)
+        noise = [generator.dirichlet(np.full(classes, 5.0), 200) for _ in range(3)]
+        lucky += any(one.passed for one in floors(y, noise, resamples=500))
+    # of 500 draws of a probability of 5 %, more than 37 come up once in a hundred times
+    assert lucky <= 37

@@ -267,6 +267,19 @@ def test_a_gate_that_names_no_metric_is_written_with_that_of_the_search(rule: di
     assert yaml.safe_load(problem.to_yaml())["gate"]["beat_champion"]["metric"] == "accuracy"
 
 
+def test_a_gate_has_a_floor_where_nothing_is_required() -> None:
+    asks = {"require": {"roc_auc": {"min": 0.8}}}
+    for gate, floor in [
+        ({}, True),
+        (asks, False),
+        ({**asks, "beat_prior": True}, True),
+        ({"beat_prior": False}, False),
+    ]:
+        problem = build(with_("gate", gate), "here")
+        assert problem.gate.beat_prior == floor
+        assert yaml.safe_load(problem.to_yaml())["gate"]["beat_prior"] == floor
+
+
 def test_a_metric_that_the_gate_names_stays() -> None:
     values = {**with_("search.metric", "accuracy"), "gate": {"beat_champion": {"metric": "roc_auc"}}}
     assert build(values, "here").gate.beat_champion.metric == "roc_auc"

@@ -79,6 +79,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
         "models.logistic.estimator",
     ),
     "no space any more": ({"models.lightgbm.space": None}, {"train lightgbm"}, "models.lightgbm.space"),
+    "the floor of the gate": ({"gate.beat_prior": False}, {"evaluate"}, "gate.beat_prior true -> false"),
     "what the gate requires": (
         {"gate.require": {"roc_auc": {"min": 0.1}}},
         {"evaluate"},
