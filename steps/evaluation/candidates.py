@@ -27,8 +27,10 @@ from tabular.metrics.classification import Predictions, metric, scores, sign, wi
 from tabular.model import thresholds, training
 from tabular.problem import Problem
 
-# Number of holdout rows for permutation importances: enough for two digits.
-IMPORTANCE_ROWS = 1000
+# Number of holdout rows for permutation importances: enough for two digits. Of wide tables fewer, down to the least,
+# that have about as many cells.
+IMPORTANCE_ROWS, LEAST_IMPORTANCE_ROWS = 1000, 200
+IMPORTANCE_CELLS = 500_000
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,8 @@ def _floors(
 
 def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:
     name = problem.search.metric
-    rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:IMPORTANCE_ROWS]
+    most = min(IMPORTANCE_ROWS, max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_CELLS // len(holdout.X.columns)))
+    rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:most]
     threshold = flavor.threshold(candidate.model)
 
     def measure(probabilities: np.ndarray) -> float:

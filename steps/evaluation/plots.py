@@ -133,13 +133,15 @@ def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
 def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawing]:
     """The plots of importances: the estimator's own, where it has one, and by permutation."""
     lost = f"permutation, loss of {metric}", candidate.importances
+    columns, alone = len(candidate.model.description["columns"]), training.MOST_SHUFFLED
+    few = f", {alone} of {columns:,} columns one by one" if columns > alone else ""
     kind, own = training.importances(candidate.model.preprocessor, candidate.model.classifier) or lost
     own = dict(sorted(own.items(), key=lambda item: -item[1]))
     step.table({"column": list(own), kind: list(own.values())}, f"feature_importance/{candidate.name}.json")
     draw, title = classifier_plots.feature_importance, f"{candidate.name}: what it looks at"
     return {
         "feature_importance": partial(draw, own, kind=kind, title=title),
-        "permutation_importance": partial(draw, candidate.importances, kind=lost[0], title=title),
+        "permutation_importance": partial(draw, candidate.importances, kind=f"{lost[0]}{few}", title=title),
     }
 
 

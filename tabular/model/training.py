@@ -22,10 +22,13 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Curves: TypeAlias = dict[str, list[Any]]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
-# For permutation importances: how often each column is shuffled, and about how many shuffled rows are predicted in one
-# call.
+# For permutation importances: how often each column is shuffled, and the most shuffled rows and cells that are predicted
+# in one call.
 SHUFFLES = 3
 SHUFFLED_ROWS = 20_000
+SHUFFLED_CELLS = 10_000_000
+# Of more columns than these, as many are shuffled by themselves, and the others together.
+MOST_SHUFFLED = 100
 
 
 @dataclass(frozen=True)
@@ -390,7 +393,8 @@ def permutation_importances(
     Returns
     -------
     dict
-        The mean drop of the score, by column.
+        The mean drop of the score, by column. Of more than `MOST_SHUFFLED` columns only those that matter most are
+        shuffled by themselves; one more entry says how many the others are, and what they are worth together.
 
     Notes
     -----
@@ -398,18 +402,67 @@ def permutation_importances(
     """
     generator = np.random.default_rng(seed)
     whole = measure(probabilities(X))
-    scores: dict[str, list[float]] = {str(name): [] for name in X.columns}
-    # several shuffled copies in each call: a call of a forest has a cost of its own, above that of a hundred rows
-    shuffles = [(name, generator.permutation(len(X))) for name in X.columns for _ in range(SHUFFLES)]
-    at_once = max(1, SHUFFLED_ROWS // len(X))
+
+    def drops(blocks: Sequence[Array], times: int) -> Array:
+        """(blocks,) the mean drop of the score when the columns of a block are shuffled together, a number of times."""
+        shuffles = [(block, generator.permutation(len(X))) for block in blocks for _ in range(times)]
+        scores = _scores_when_shuffled(probabilities, X, measure, shuffles)
+        return np.asarray(whole - np.mean(np.reshape(scores, (-1, times)), axis=1))
+
+    places = np.arange(len(X.columns))
+    chosen = places if len(places) <= MOST_SHUFFLED else _most_important(places, drops)
+    found = dict(zip(X.columns[chosen].map(str), drops(chosen[:, None], SHUFFLES).tolist(), strict=True))
+    others = np.setdiff1d(places, chosen)
+    if len(others):
+        found[f"the other {len(others):,} columns together"] = float(drops([others], SHUFFLES)[0])
+    return found
+
+
+def _most_important(places: Array, drops: Callable[[Sequence[Array], int], Array]) -> Array:
+    """The positions of the `MOST_SHUFFLED` columns that matter most, ascending.
+
+    To shuffle each by itself would take time by the square of the number of columns, since each prediction reads them
+    all. Blocks of neighbours are shuffled instead, those that matter least are put aside, and the others are halved,
+    until a block is a column.
+    """
+    blocks = [block for block in np.array_split(places, 2 * MOST_SHUFFLED) if len(block)]
+    while True:
+        first = np.argsort(-drops(blocks, 1), kind="stable")[:MOST_SHUFFLED]
+        best = [blocks[place] for place in first]
+        if all(len(block) == 1 for block in best):
+            return np.sort(np.concatenate(best))
+        blocks = [half for block in best for half in np.array_split(block, 2) if len(half)]
+
+
+def _scores_when_shuffled(
+    probabilities: Callable[[Any], Array],
+    X: Any,
+    measure: Callable[[Array], float],
+    shuffles: Sequence[tuple[Array, Array]],
+) -> list[float]:
+    """The score after each shuffle: positions of columns, and the order that their rows are brought in.
+
+    Several shuffled copies of the rows are predicted in one call, which has a cost of its own, above that of a hundred
+    rows; but no more than `SHUFFLED_CELLS`.
+    """
+    import pandas as pd
+
+    at_once = max(1, min(SHUFFLED_ROWS // len(X), SHUFFLED_CELLS // max(1, X.size)))
+    kinds = X.dtypes.map(str).to_numpy()
+    held = {kind: (np.flatnonzero(kinds == kind), X.loc[:, kinds == kind].to_numpy()) for kind in dict.fromkeys(kinds)}
+    scores = []
     for start in range(0, len(shuffles), at_once):
         part = shuffles[start : start + at_once]
-        copies = X.iloc[np.tile(np.arange(len(X)), len(part))].reset_index(drop=True)
-        for place, (name, order) in enumerate(part):
-            copies.loc[place * len(X) : (place + 1) * len(X) - 1, name] = X[name].to_numpy()[order]
-        for (name, _), found in zip(part, np.split(probabilities(copies), len(part)), strict=True):
-            scores[str(name)].append(measure(found))
-    return {name: whole - float(np.mean(found)) for name, found in scores.items()}
+        frames = []
+        for places, values in held.values():
+            copies = np.tile(values, (len(part), 1))
+            for number, (block, order) in enumerate(part):
+                ours = np.flatnonzero(np.isin(places, block, kind="table"))
+                copies[number * len(X) : (number + 1) * len(X), ours] = values[:, ours][order]
+            frames.append(pd.DataFrame(copies, columns=X.columns[places], dtype=values.dtype))
+        whole = frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)[X.columns]
+        scores += [measure(found) for found in np.split(probabilities(whole), len(part))]
+    return scores
 
 
 def _fit(classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]], classes: int) -> Curves:

@@ -1,6 +1,7 @@
 """Training: fits that do not depend on threads, cross-validation, curves and importances."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -339,3 +340,61 @@ def test_columns_shuffled_together_are_worth_what_they_are_one_by_one(monkeypatc
     together = permutation_importances(fitted.probabilities, X, measure, seed=1)
     monkeypatch.setattr(training, "SHUFFLED_ROWS", 1)
     assert permutation_importances(fitted.probabilities, X, measure, seed=1) == pytest.approx(together)
+
+
+def wide(columns: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Many columns, of which three numbers and a town decide the class."""
+    generator = np.random.default_rng(0)
+    X = pd.DataFrame(generator.normal(size=(400, columns)), columns=[f"x{place}" for place in range(columns)])
+    X["town"] = generator.choice(np.array(["a", "b"], dtype=object), 400)
+    y = (X["x3"] + X["x70"] + X[f"x{columns - 1}"] + 2.0 * (X["town"] == "a") > 1).to_numpy().astype(int)
+    return X, y
+
+
+def test_of_many_columns_those_that_matter_are_found_and_the_others_are_shuffled_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "MOST_SHUFFLED", 8)
+    X, y = wide(300)
+    columns = tuple(Column(name, "double", "number") for name in X.columns[:-1])
+    made = replace(candidate(LOGISTIC), columns=(*columns, Column("town", "string", "category")))
+    fitted = fit(made, X, y, threads=1)
+
+    def measure(probabilities: np.ndarray) -> float:
+        return score(made, y, probabilities, ["roc_auc"])["roc_auc"]
+
+    drops = permutation_importances(fitted.probabilities, X, measure, seed=0)
+    assert len(drops) == 9
+    assert {"x3", "x70", "x299", "town"} < set(drops)
+    assert "the other 293 columns together" in drops
+
+
+def test_the_work_for_importances_grows_with_the_columns_and_not_with_their_square() -> None:
+    calls: list[int] = []
+
+    def cells(columns: int) -> int:
+        X, _ = wide(columns)
+        calls.clear()
+
+        def probabilities(features: pd.DataFrame) -> np.ndarray:
+            calls.append(features.size)
+            return np.full((len(features), 2), 0.5)
+
+        permutation_importances(probabilities, X, lambda found: float(found.mean()), seed=0)
+        return sum(calls)
+
+    assert cells(4000) < 6 * cells(1000)
+
+
+def test_no_more_cells_than_stated_are_predicted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _ = wide(120)
+    monkeypatch.setattr(training, "SHUFFLED_CELLS", 3 * X.size)
+    seen: list[int] = []
+
+    def probabilities(features: pd.DataFrame) -> np.ndarray:
+        seen.append(features.size)
+        assert list(features.columns) == list(X.columns)
+        return np.full((len(features), 2), 0.5)
+
+    permutation_importances(probabilities, X, lambda found: float(found.mean()), seed=0)
+    assert max(seen) == 3 * X.size
