@@ -166,7 +166,8 @@ def load(path: Path, schema: Schema) -> Rows:
     table = pq.read_table(path)
     key = table[SPLIT_KEY].to_numpy() if SPLIT_KEY in table.column_names else None
     features = [column.name for column in schema.columns]
-    others = [name for name in table.column_names if name not in {*features, schema.target, SPLIT_KEY}]
+    named = {*features, schema.target, SPLIT_KEY}
+    others = [name for name in table.column_names if name not in named]
     position = {(type(label), label): code for code, label in enumerate(schema.classes)}
     y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
     return Rows(table.select(features).to_pandas(), y, key, table.select(others).to_pandas())
@@ -270,8 +271,9 @@ def _slice_only_columns(table: Table, columns: tuple[Column, ...], problem: Prob
 
 
 def _check_columns(table: Table, where: str, names: Iterable[str]) -> None:
+    known = set(table.schema.names)
     for name in names:
-        if name not in table.schema.names:
+        if name not in known:
             raise UserError(
                 f"{where}: {table.path.name} has no column {name!r}{nearest(name, table.schema.names) or ';'}"
                 f" its columns: {listed(table.schema.names)}"

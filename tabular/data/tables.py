@@ -66,11 +66,12 @@ class Table:
             ) from error
 
     def _selected(self, columns: Sequence[str]) -> pa.Schema:
+        known, asked = set(self.schema.names), set(columns)
         for name in columns:
-            if name not in self.schema.names:
+            if name not in known:
                 hint = nearest(name, self.schema.names) or f"; it has {listed(self.schema.names)}"
                 raise UserError(f"{self.path}: no column {name!r}{hint}")
-        return pa.schema([column for column in self.schema if column.name in set(columns)])
+        return pa.schema([column for column in self.schema if column.name in asked])
 
 
 def scan(

@@ -157,7 +157,8 @@ def _first_wrong(text: pa.Array, kind: pa.DataType) -> int:
 
 def batches(path: Path, names: list[str], wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
     """Stream the columns of a schema, in its types; `names` are the names of all columns of the file."""
-    positions = [names.index(name) for name in wanted.names]
+    places = {name: place for place, name in enumerate(names)}
+    positions = [places[name] for name in wanted.names]
     for block in _text_blocks(path, reading, len(names), positions):
         yield pa.record_batch([_typed(*pair) for pair in zip(block.columns, wanted.types, strict=True)], schema=wanted)
 
@@ -178,7 +179,8 @@ def _text_blocks(
     header = int(reading.columns is None)
     rest = ""  # the beginning of a row whose end is in a later piece
     with opened_text(path, reading.encoding, progress) as stream:
-        for piece in chain(stream.pieces(block_bytes), ["\n"]):
+        # of a wide table a piece holds as many rows as of others
+        for piece in chain(stream.pieces(block_bytes * max(1, width // 1000)), ["\n"]):
             block, broken, rest = _parse(rest + piece, reading.separator, width, positions)
             if broken:
                 raise _uneven_row(path, reading, width, broken[0])
