@@ -243,7 +243,8 @@ def digest_of_parts(parts: Path) -> str:
 def _make_canonical(archive: Path) -> None:
     """Rewrite a skops archive so that equal objects give equal bytes.
 
-    skops names objects and their files by memory addresses; here they are numbered in the order of appearance. The time
+    skops names objects by memory addresses, and its files by those or by random UUIDs; here both are numbered in the
+    order of appearance. The items of sets are sorted, since their order changes from process to process, and the time
     stamps in the zip file are set to their earliest value.
     """
     numbers: dict[bytes, bytes] = {}
@@ -253,16 +254,31 @@ def _make_canonical(archive: Path) -> None:
 
     with zipfile.ZipFile(archive) as old:
         contents = {name: old.read(name) for name in old.namelist()}
-    schema = re.sub(rb'("__id__": |"file": ")(\d+)', number, contents.pop("schema.json"))
+    schema = _with_sorted_sets(contents.pop("schema.json"))
+    # a whole name up to its ending: a UUID may begin with digits, of which a part is no name
+    schema = re.sub(rb'("__id__": (?=\d)|"file": ")([\w-]+)', number, schema)
     renamed = {_renamed(name, numbers): content for name, content in contents.items()}
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as new:
         for name, content in [("schema.json", schema), *sorted(renamed.items())]:
             new.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
-def _renamed(name: str, numbers: dict[bytes, bytes]) -> str:
+def _renamed(name: str, numbers: Mapping[bytes, bytes]) -> str:
     stem, dot, ending = name.partition(".")
     return numbers.get(stem.encode(), stem.encode()).decode() + dot + ending
+
+
+def _with_sorted_sets(schema: bytes) -> bytes:
+    """A skops schema with the items of its sets sorted by what they are, not by where they lie in memory."""
+    if b'"SetNode"' not in schema:
+        return schema  # as nearly always; to read and write the JSON of a forest takes seconds
+
+    def sort(node: dict[str, Any]) -> dict[str, Any]:
+        if node.get("__loader__") == "SetNode":
+            node["content"].sort(key=lambda item: re.sub('"(__id__|file)": [^,}]+', "", json.dumps(item)))
+        return node
+
+    return json.dumps(json.loads(schema, object_hook=sort), indent=2).encode()
 
 
 class _Flavor:

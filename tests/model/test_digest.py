@@ -72,6 +72,14 @@ def test_another_hyperparameter_has_another_digest(kind: str, changed: dict, dat
         "sklearn.neighbors.KNeighborsClassifier",
         "sklearn.neural_network.MLPClassifier",
         "sklearn.calibration.CalibratedClassifierCV",
+        "sklearn.ensemble.BaggingClassifier",
+        "sklearn.gaussian_process.GaussianProcessClassifier",
+        "sklearn.semi_supervised.LabelSpreading",
+        "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
+        "sklearn.linear_model.LogisticRegressionCV",
+        "sklearn.neighbors.NearestCentroid",
+        "sklearn.neighbors.RadiusNeighborsClassifier",
+        "sklearn.tree.DecisionTreeClassifier",
     ],
 )
 def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(estimator: str, data: dict, tmp_path: Path) -> None:
