@@ -5,6 +5,7 @@ It reads nothing of the registry.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,8 +18,20 @@ from steps.model import dataset
 from steps.model.dataset import DataSet
 from steps.run import artifacts, lookup, run_problem
 from steps.run.step import Step
-from steps.run.tags import CODE_DIGEST, DATASET, MODEL, MODEL_DIGEST, MODEL_URI, SEARCH, WINNER, digest_tag
+from steps.run.tags import (
+    CODE_DIGEST,
+    DATASET,
+    LEFT_OUT,
+    MODEL,
+    MODEL_DIGEST,
+    MODEL_URI,
+    REASON,
+    SEARCH,
+    WINNER,
+    digest_tag,
+)
 from tabular import digests
+from tabular.errors import UserError
 from tabular.evaluation import slices
 from tabular.problem import Problem
 
@@ -28,10 +41,15 @@ def evaluate(step: Step) -> None:
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
-    trained = [lookup.run(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    failed = {run.data.tags[MODEL]: run.data.tags[REASON] for run in given if lookup.is_left_out(run)}
+    trained = [run for run in given if not lookup.is_left_out(run)]
     searches, missing = _searches(step, trained)
-    ranked = candidates.judge(step, problem, holdout, trained)
-    _log(step, problem, holdout, ranked, missing)
+    ranked, refusing = candidates.judge(step, problem, holdout, trained)
+    left_out = {**failed, **refusing}
+    if not ranked:
+        raise UserError("; ".join(["models: no candidate is left", *_in_words(left_out)]))
+    _log(step, problem, holdout, ranked, left_out, missing)
     _log_looks(step, problem, holdout, ranked)
     plots.draw(step, problem, holdout, ranked, searches)
 
@@ -44,8 +62,8 @@ def _searches(step: Step, trained: list[Run]) -> tuple[dict[str, Run], list[str]
     """
     given = [run_id for run_id in step.arguments["searches"].split(",") if run_id]
     if given:
-        runs = [lookup.run(step.client, run_id, "searches", "hpo") for run_id in given]
-        return {run.data.tags[MODEL]: run for run in runs}, []
+        runs = [lookup.tried(step.client, run_id, "searches", "hpo") for run_id in given]
+        return {run.data.tags[MODEL]: run for run in runs if not lookup.is_left_out(run)}, []
     found, missing = {}, []
     for run in trained:
         name, run_id = run.data.tags[MODEL], run.data.tags.get(SEARCH, "")
@@ -58,13 +76,25 @@ def _searches(step: Step, trained: list[Run]) -> tuple[dict[str, Run], list[str]
     return found, missing
 
 
-def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], missing: list[str]) -> None:
+def _in_words(left_out: Mapping[str, str]) -> list[str]:
+    return [f"{model} is left out: {reason}" for model, reason in left_out.items()]
+
+
+def _log(
+    step: Step,
+    problem: Problem,
+    holdout: DataSet,
+    ranked: list[Judged],
+    left_out: Mapping[str, str],
+    missing: Sequence[str],
+) -> None:
     best = ranked[0]
     step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
     step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
     notes = slices.notes([one.slice for one in best.slices])
-    step.json({"candidates": entries, "notes": notes}, artifacts.EVALUATION)
+    step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
+    content = [_content(holdout), *map(_lasting, entries), *([left_out] if left_out else [])]
     step.log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),
@@ -73,13 +103,15 @@ def _log(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], m
         tags={
             WINNER: best.name,
             DATASET: step.arguments["dataset"],
-            digest_tag("evaluation"): digests.of_values([_content(holdout), *map(_lasting, entries)]),
+            digest_tag("evaluation"): digests.of_values(content),
+            **({LEFT_OUT: ", ".join(left_out)} if left_out else {}),
         },
     )
     metric = problem.search.metric
     lines = [f"- {candidate.name}: {metric} {_with_interval(candidate, metric)}" for candidate in ranked]
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
+    notes = [*_in_words(left_out), *notes]
     note = f"{len(holdout.y):,} rows that nothing before had read.\n\n" + "\n".join(lines + [f"- {n}" for n in notes])
     step.finish(
         f"evaluate {problem.name}",

@@ -19,7 +19,7 @@ from steps.run.tags import SEARCH_KEY, digest_tag
 from steps.search import trial_runs
 from tabular import digests
 from tabular.data.folds import Fold
-from tabular.errors import UserError
+from tabular.errors import CandidateError, UserError
 from tabular.metrics.classification import sign, with_named
 from tabular.model import estimators, training
 from tabular.model.training import CrossValidation
@@ -50,19 +50,23 @@ def hpo(step: Step) -> None:
             score = None if trial.score is None or not trial.is_complete else sign(metric) * trial.score
             bar.score(score, greater_is_better=sign(metric) > 0)
 
-        trials = search(
-            _evaluate,
-            problem.models[name].space,
-            start=[estimators.defaults(problem.models[name]), *problem.models[name].start],
-            trials=limits.trials,
-            seed=problem.seed,
-            executor=executor,
-            max_pending=problem.search.max_pending,
-            at_once=lambda: work.at_once(thread_budget.threads(step.arguments["share"])),
-            is_over=limits.is_over(work),
-            saved=saved,
-            tell=tell,
-        )
+        try:
+            trials = search(
+                _evaluate,
+                problem.models[name].space,
+                start=[estimators.defaults(problem.models[name]), *problem.models[name].start],
+                trials=limits.trials,
+                seed=problem.seed,
+                executor=executor,
+                max_pending=problem.search.max_pending,
+                at_once=lambda: work.at_once(thread_budget.threads(step.arguments["share"])),
+                is_over=limits.is_over(work),
+                saved=saved,
+                tell=tell,
+            )
+        except CandidateError:
+            step.log(metrics={"trials_ended": len(ended)})  # a replay has to fail after as many
+            raise
     result = _cross_validated(work, best(trials))
     baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names).summary()
     trial_runs.log_baseline(step, problem, name, baseline)
@@ -106,7 +110,7 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
     if not replayed:
         timeout = problem.search.timeout
         return _Limits(problem.search.trials, math.inf if timeout is None else timeout, begun)
-    run = lookup.run(step.client, replayed, "replays", "hpo")
+    run = lookup.tried(step.client, replayed, "replays", "hpo")
     then = lookup.problem(run, step.folder)
     if (then.search, then.models.get(model)) != (problem.search, problem.models[model]):
         raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")

@@ -26,6 +26,7 @@ from steps.run.tags import (
     CHAMPION,
     CHAMPION_VERSION,
     FAILED_STEP,
+    LEFT_OUT,
     MODEL_URI,
     OUTCOME,
     REPORTED,
@@ -121,15 +122,22 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float
     kept = (VERDICT, CHAMPION, CHAMPION_VERSION, WINNER)
     step.log(
         metrics={**_plain(evaluation), "chain_seconds": seconds},
-        tags={OUTCOME: outcome, **{name: tags[name] for name in kept if name in tags}},
+        tags={
+            OUTCOME: outcome,
+            **{name: tags[name] for name in kept if name in tags},
+            **{name: value for name, value in evaluation.data.tags.items() if name == LEFT_OUT},
+        },
     )
     say()
     say(table([_shown(row, problem) for row in rows]))
     say()
+    left_out = artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("left_out", {})
+    for model, reason in left_out.items():
+        say(f"  left out: {model} ({reason})")
     say(f"  {tags[VERDICT]}")
     _log_ends(step, runs["etl"], rows[0])
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
-    step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, seconds))
+    step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
         step.upload_artifacts()  # the chain has done its work, and its run should show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
@@ -212,7 +220,9 @@ def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: flo
     say(f"  score     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d @{example}")
 
 
-def _note(rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], seconds: float) -> str:
-    candidates = markdown([_shown(row, problem) for row in rows])
-    verdict = f"**{tags[OUTCOME]}**: {tags[VERDICT]}."
-    return f"{verdict}\n\n{candidates}\n\n{describe({'seed': problem.seed})}, {seconds:.0f} s."
+def _note(
+    rows: list[dict[str, Any]], problem: Problem, tags: dict[str, str], left_out: Mapping[str, str], seconds: float
+) -> str:
+    parts = [f"**{tags[OUTCOME]}**: {tags[VERDICT]}.", markdown([_shown(row, problem) for row in rows])]
+    parts += [f"**Left out**: {model} ({reason})." for model, reason in left_out.items()]
+    return "\n\n".join([*parts, f"{describe({'seed': problem.seed})}, {seconds:.0f} s."])

@@ -46,7 +46,7 @@ def register(step: Step) -> None:
     evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
     problem = run_problem.problem_of(step, data_set(step) or evaluation)
     given = filter(None, step.arguments["models"].split(","))
-    trained = [lookup.run(step.client, run_id, "models", "train") for run_id in given]
+    trained = [lookup.tried(step.client, run_id, "models", "train") for run_id in given]
     winner = registry.winner(evaluation, trained, step.folder)
     replayed = step.arguments["replays"]
     if replayed:

@@ -216,10 +216,12 @@ def _compared(step: Step, asked: Replay, now: Run, failed: launch.StepFailed | N
         then_runs = lookup.chain(asked.then, step.folder)
         now_runs = _children(step, now)
         for task, run_id in then_runs.items():
-            again = now_runs.pop(task, None)
-            if again is None or again.info.status != "FINISHED":
+            again, then = now_runs.pop(task, None), lookup.shown(step.client, run_id)
+            if again is not None and then is not None and lookup.is_left_out(then):
+                yield equality.failure(task, then, again)
+            elif again is None or again.info.status != "FINISHED":
                 yield equality.absent(task, _why(again, failed))
-            elif (then := lookup.shown(step.client, run_id)) is None:
+            elif then is None:
                 yield equality.absent(task, f"run {run_id} is no longer there")
             else:
                 yield from equality.findings(Pair(step.client, task, then, again, step.folder))

@@ -12,9 +12,9 @@ from mlflow.entities import Metric, Run
 from steps.model import dataset, flavor
 from steps.run import artifacts, environment, lookup, run_problem
 from steps.run.step import Step, describe
-from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM, SEARCH, digest_tag
+from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM, REASON, SEARCH, digest_tag
 from tabular import digests
-from tabular.errors import UserError
+from tabular.errors import CandidateError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD, with_named
 from tabular.model import training
 from tabular.problem import Problem
@@ -68,10 +68,12 @@ def _search(step: Step, name: str) -> Run | None:
     given = step.arguments["params"]
     if not given:
         return None
-    found = lookup.run(step.client, given, "params", "hpo")
+    found = lookup.tried(step.client, given, "params", "hpo")
     searched = found.data.tags.get(MODEL)
     if searched != name:
         raise UserError(f"params: run {given} searched for {searched!r}, and the model is {name!r}")
+    if lookup.is_left_out(found):
+        raise CandidateError(f"models.{name}: there is nothing to train, its search failed: {found.data.tags[REASON]}")
     return found
 
 

@@ -8,6 +8,10 @@ class UserError(Exception):
     """An error in the user's input. Its text is one line: the file, column or parameter, and what to do about it."""
 
 
+class CandidateError(UserError):
+    """An error of one candidate: its estimator refuses the rows or its hyperparameters. Others may do without it."""
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or "" without a similar name."""
     close = difflib.get_close_matches(str(name), [str(known) for known in names], n=3, cutoff=0.5)

@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from steps.pipeline import STEPS, StepSpec
 from steps.run import artifacts, environment, lookup, source_digest
 from steps.run.step import Step
-from steps.run.tags import DATA_DIGEST, KEY, MET, MODEL, OWN_KEY, digest_tag
+from steps.run.tags import DATA_DIGEST, KEY, MET, MODEL, OWN_KEY, REASON, digest_tag
 from tabular import digests
 from tabular import problem as problems
 from tabular.problem import Problem
@@ -103,7 +103,7 @@ def of_step(step: Step, source: Mapping[str, str]) -> Key | None:
         found |= content_of_data(problem, tags[DATA_DIGEST])
     for parameter, read in row.inputs.items():
         ids = [run_id for run_id in step.arguments[parameter].split(",") if run_id]
-        found |= contents(row, parameter, [lookup.run(step.client, run_id, parameter, read.step) for run_id in ids])
+        found |= contents(row, parameter, [lookup.tried(step.client, run_id, parameter, read.step) for run_id in ids])
     if MET in tags:
         found |= {CHAMPION: tags[MET]}
     return of_task(row, step.arguments.get("model"), problem, source, found)
@@ -119,13 +119,19 @@ def content_of_data(problem: Problem, digest: str) -> dict[str, str]:
 
 
 def contents(row: StepSpec, parameter: str, runs: Sequence[Run]) -> dict[str, str]:
-    """The digests of what a step reads from the runs that one of its parameters names, by readable names."""
+    """The digests of what a step reads from the runs that one of its parameters names, by readable names.
+
+    Of a candidate that was left out, later steps read why.
+    """
     read = row.inputs[parameter]
     found: dict[str, str] = {}
     for run in runs:
         model = run.data.tags.get(MODEL)
         source = f"{read.step} {model}" if model else read.step
-        found |= {f"{part} of {source}": run.data.tags[digest_tag(part)] for part in read.parts}
+        if lookup.is_left_out(run):
+            found[f"failure of {source}"] = digests.of_values(run.data.tags[REASON])
+        else:
+            found |= {f"{part} of {source}": run.data.tags[digest_tag(part)] for part in read.parts}
     if len(runs) > 1:
         found[parameter] = ", ".join(run.data.tags[MODEL] for run in runs)
     return found

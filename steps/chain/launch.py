@@ -18,7 +18,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from steps import PROJECT
 from steps.process import lifecycle
 from steps.run import run_owner, termination
-from steps.run.tags import COMMIT, ENV_MANAGER, MODEL, PARENT, REASON, REPOSITORY, SOURCE
+from steps.run.tags import COMMIT, ENV_MANAGER, LEFT_OUT, MODEL, PARENT, REASON, REPOSITORY, SOURCE
 from tabular.errors import UserError, first_line
 
 
@@ -141,7 +141,8 @@ def _run(entry_point: str, run_id: str, main: Parent, parameters: Mapping[str, s
 
 def _failed(client: MlflowClient, name: str, run_id: str, error: Exception) -> "StepFailed":
     """The error for a failed step: the reason that its process left, else what can be said; ends its run FAILED."""
-    said = client.get_run(run_id).data.tags.get(REASON)
+    tags = client.get_run(run_id).data.tags
+    said = tags.get(REASON)
     reason = said
     if reason is None and isinstance(error, ExecutionException):
         reason = f"its process ended without a word; its run is {run_id}"
@@ -149,16 +150,26 @@ def _failed(client: MlflowClient, name: str, run_id: str, error: Exception) -> "
         reason = f"it could not be started: {first_line(error)}"
     client.log_batch(run_id, tags=[RunTag(REASON, reason)])
     client.set_terminated(run_id, "FAILED")
-    return StepFailed(name, reason, said=said is not None)
+    return StepFailed(name, reason, said=said is not None, is_candidates=LEFT_OUT in tags)
 
 
 class StepFailed(UserError):
-    """A step that ended FAILED; `said` is true where the step's own process has printed the reason on the terminal."""
+    """A step that ended FAILED.
 
-    def __init__(self, step: str, reason: str, *, said: bool) -> None:
+    Attributes
+    ----------
+    step, reason
+        The task, and why it failed.
+    said
+        Whether the step's own process has printed the reason on the terminal.
+    is_candidates
+        Whether its candidate alone is at fault, so that a chain may go on with the others.
+    """
+
+    def __init__(self, step: str, reason: str, *, said: bool, is_candidates: bool = False) -> None:
         super().__init__(f"{step}: {reason}")
-        self.step = step
-        self.said = said
+        self.step, self.reason = step, reason
+        self.said, self.is_candidates = said, is_candidates
 
 
 class StepStopped(Exception):

@@ -51,19 +51,23 @@ class Chain:
         self._certain: dict[str, bool] = {}
         self._started = StartedTasks(orders.cores)
         self._checked: Future[None] | None = None  # the check of the problem's estimators
+        self._left_out: set[str] = set()  # models whose hpo or train has FAILED by the candidate alone
 
     def run(self) -> dict[str, Run]:
         """Run all tasks, or reuse their work.
 
+        A candidate whose estimator refuses the rows is left out, and the chain goes on with the others.
+
         Returns
         -------
         dict
-            {task: the run that did its work}.
+            {task: the run that did its work}; of a candidate that is left out, its FAILED run.
 
         Raises
         ------
         launch.StepFailed
-            The first failure, after the other steps have been stopped.
+            The first failure that is not of one candidate alone, or the one after which no candidate is left; the other
+            steps have been stopped.
         """
         calls: dict[Future[Run], Task] = {}
         with ThreadPoolExecutor(max_workers=len(self._tasks) + 1) as threads:
@@ -184,14 +188,24 @@ class Chain:
         one = self._started.by_name[task.name]
         try:
             run = future.result()
-        except launch.StepFailed:
+        except launch.StepFailed as failed:
             say(f"  {task.name:<{self._width}}  FAILED  run {one.run_id}")
-            raise
+            run = self._left_out_run(task, one.run_id, failed)
+        else:
+            seconds = time.perf_counter() - one.begun
+            did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
+            say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
         del self._started.by_name[task.name]
         self._ended[task.name] = run
-        seconds = time.perf_counter() - one.begun
-        did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
-        say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
+
+    def _left_out_run(self, task: Task, run_id: str, failed: launch.StepFailed) -> Run:
+        """The run of a candidate that is left out; raises the failure where the chain cannot go on without it."""
+        if task.model is None or not failed.is_candidates:
+            raise failed
+        self._left_out.add(task.model)
+        if self._left_out == {*self._problem.models}:
+            raise failed
+        return self._client.get_run(run_id)
 
 
 def _check_estimators(problem: Problem) -> None:

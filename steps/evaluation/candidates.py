@@ -18,7 +18,7 @@ from steps.process import pool
 from steps.run import artifacts, thread_budget
 from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, TRAINED_ON
-from tabular.errors import UserError
+from tabular.errors import UserError, first_line
 from tabular.evaluation import bootstrap, gate, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.gate import Check
@@ -90,7 +90,9 @@ class Judged:
         return all(check.passed for check in self.checks)
 
 
-def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]) -> list[Judged]:
+def judge(
+    step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
+) -> tuple[list[Judged], dict[str, str]]:
     """Score candidates on the holdout, and rank them: those that pass the gate first, then by the search's metric.
 
     Parameters
@@ -106,8 +108,8 @@ def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
 
     Returns
     -------
-    list of Judged
-        The best candidate first.
+    tuple
+        The candidates, the best first; and {model: reason} for those that refuse the holdout rows.
 
     Raises
     ------
@@ -115,7 +117,15 @@ def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
         Where two runs are of one model, a run was trained on another data set, or a model cannot be loaded.
     """
     _check_names([run.data.tags[MODEL] for run in trained])
-    asked = [_asked(step, problem, holdout, run) for run in trained]
+    asked, refusing = [], {}
+    for run in trained:
+        one = _asked(step, problem, holdout, run)
+        if isinstance(one, Judged):
+            asked.append(one)
+        else:
+            refusing[run.data.tags[MODEL]] = one
+    if not asked:
+        return [], refusing
     parts = slices.cut(pd.concat([holdout.frame, holdout.slice_only], axis=1), problem.evaluation.slices)
     _HELD[:] = [_Work(problem, holdout, asked, parts)]
     with pool.workers(min(len(asked), thread_budget.threads(holdout.share))) as executor:
@@ -128,7 +138,8 @@ def judge(step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
     ]
     resamples = {one.name: values[problem.search.metric] for one, (_, values) in zip(asked, found, strict=True)}
     ranked = _ranked(judged, problem.search.metric)
-    return [ranked[0], *(_behind(one, ranked[0], resamples, problem.search.metric) for one in ranked[1:])]
+    behind = [_behind(one, ranked[0], resamples, problem.search.metric) for one in ranked[1:]]
+    return [ranked[0], *behind], refusing
 
 
 def _check_names(names: list[str]) -> None:
@@ -139,8 +150,8 @@ def _check_names(names: list[str]) -> None:
         )
 
 
-def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
-    """Load a candidate, predict the holdout, and compute the metrics."""
+def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged | str:
+    """Load a candidate, predict the holdout, and compute the metrics; where it refuses the rows, the reason."""
     tags = run.data.tags
     if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
         raise UserError(
@@ -158,7 +169,12 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged:
         artifacts.disown(run)  # so that the next chain trains the model again
         raise
     started = time.perf_counter()
-    probabilities = model.probabilities(holdout.X)
+    try:
+        probabilities = model.probabilities(holdout.X)
+    except Exception as error:  # whatever an estimator may raise
+        return f"it refuses holdout rows: {first_line(error)}"
+    if not np.isfinite(probabilities).all():
+        return "it gives probabilities that are no numbers (NaN) for holdout rows"
     seconds = time.perf_counter() - started
     predictions = holdout.predictions(probabilities, threshold=flavor.threshold(model))
     metrics = scores(predictions, with_named(problem.search.metric, *problem.gate.require))

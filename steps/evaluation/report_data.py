@@ -72,6 +72,7 @@ def gather(
         figures=_figures(winner),
         leaderboard=_leaderboard(step, evaluation, metric),
         slices=_slices(step, evaluation, winner["model"]),
+        left_out=artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("left_out", {}),
         slice_notes=artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("notes", []),
         classes=Table((), ()) if data is None else _table(artifacts.table(data, artifacts.CLASSES, step.folder)),
         profile=Table((), ()) if data is None else _profile(step, data),

@@ -22,9 +22,10 @@ from mlflow.types.schema import AnyType
 from steps.model import served
 from tabular import digests
 from tabular.data import datasets
-from tabular.errors import UserError, first_line
+from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
-from tabular.model.training import Fitted, booster_text
+from tabular.model.formats import format_of, within
+from tabular.model.training import Fitted
 
 # The folder within a model's folder in which MLflow puts the parts.
 PARTS = "artifacts/model"
@@ -175,26 +176,37 @@ def digest_of_code() -> str:
 
 
 def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold: float = DEFAULT_THRESHOLD) -> Path:
-    """Write a fitted candidate as files without pickle into the new folder `model` below `folder`; return it."""
+    """Write a fitted candidate as files without pickle into the new folder `model` below `folder`; return it.
+
+    Raises
+    ------
+    CandidateError
+        The classifier cannot be stored without pickle.
+    """
     import skops.io
+    from skops.io.exceptions import UnsupportedTypeException
 
     parts = folder / "model"
     parts.mkdir()
     objects = {served.FEATURES: fitted.preprocessor}
-    text = booster_text(fitted.classifier)
-    if text is None:
+    own = format_of(fitted.classifier)
+    if own is None:
         objects[served.CLASSIFIER] = fitted.classifier
     else:
-        (parts / served.BOOSTER).write_text(text, encoding="utf-8")
+        own.write(fitted.classifier, parts / own.file)
     trusted: set[str] = set()
     for file, part in objects.items():
-        skops.io.dump(part, parts / file)
+        try:
+            skops.io.dump(part, parts / file)
+        except UnsupportedTypeException as error:
+            kind = type(part).__name__
+            raise CandidateError(f"{kind} cannot be stored without pickle: {first_line(error)}") from None
         _make_canonical(parts / file)
         trusted.update(skops.io.get_untrusted_types(file=parts / file))
     description = {
         "columns": [asdict(column) for column in schema.columns],
         "classes": list(schema.classes),
-        "classes_seen": [int(code) for code in fitted.classifier.classes_],
+        "classes_seen": [int(code) for code in fitted.seen],
         "positive": schema.positive,
         "threshold": threshold,
         "trusted_types": sorted(trusted),
@@ -220,16 +232,19 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> 
 
 
 def requirements(fitted: Fitted) -> list[str]:
-    """The pinned packages that serve the model: those of `SERVING`, and the package of its classifier.
+    """The pinned packages that serve the model: those of `SERVING`, and those of its classifier and of what is in it.
 
     A classifier class outside of any installed package adds no package. Where such a class cannot be imported, the
     model cannot be served, and `register` finds that out.
     """
-    top = type(fitted.classifier).__module__.split(".")[0]
     usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # the lookup in all installed packages is slow
-    packages = usual[top] if top in usual else packages_distributions().get(top, [])
-    names = dict.fromkeys([*SERVING, *packages])
-    return [f"{name}=={version(name)}" for name in names]
+    tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in (fitted.classifier, *within(fitted.classifier)))
+    own = format_of(fitted.classifier)
+    tops |= dict.fromkeys([] if own is None else own.packages)
+    known = usual if tops.keys() <= usual.keys() else {**packages_distributions(), **usual}
+    names = dict.fromkeys([*SERVING, *(package for top in tops for package in known.get(top, []))])
+    # 2.13.0+cpu is one build of 2.13.0, which an index of packages may not have
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
 def digest_of_parts(parts: Path) -> str:

@@ -265,12 +265,9 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         trusted = self.description["trusted_types"]
         self.preprocessor = skops.io.load(folder / FEATURES, trusted=trusted)
         self.encoder = Encoder(self.preprocessor)
-        if (folder / BOOSTER).exists():
-            import lightgbm
-
-            self.classifier = lightgbm.Booster(model_file=str(folder / BOOSTER))
-        else:
-            self.classifier = skops.io.load(folder / CLASSIFIER, trusted=trusted)
+        file = next(name for name in FORMATS if (folder / name).exists())
+        self.format = FORMATS[file]
+        self.classifier = self.format.read(folder / file, trusted)
 
     def probabilities(self, features: pd.DataFrame) -> np.ndarray:
         """(n, classes) float64, for features as `as_features` gives them."""
@@ -293,15 +290,28 @@ class TabularModel(mlflow.pyfunc.PythonModel):
     def _probabilities(self, features: Features, rows: int) -> np.ndarray:
         whole = np.zeros((rows, len(self.description["classes"])))
         if rows:  # scikit-learn refuses none
-            whole[:, self.description["classes_seen"]] = self._ask(self.encoder.prepare(features), rows)
+            whole[:, self.description["classes_seen"]] = self._ask(self.encoder.prepare(features))
         return whole
 
-    def _ask(self, prepared: Any, rows: int) -> np.ndarray:
+    def _ask(self, prepared: Any) -> np.ndarray:
         """(n, classes seen) probabilities, as `predict_proba` of the fitted classifier gives them, bit by bit."""
-        if hasattr(self.classifier, "predict_proba"):
-            return _ask_estimator(self.classifier, prepared)
-        found = self.classifier.predict(prepared, **({"num_threads": 1} if rows < FEWEST_FOR_THREADS else {}))
-        return np.column_stack([1 - found, found]) if found.ndim == 1 else found
+        return self.format.ask(self.classifier, prepared)
+
+
+class _Format(NamedTuple):
+    """A kind of file that a classifier is stored in: how it is read, and how what was read is asked.
+
+    `read` takes the file and the types that skops may rebuild; `ask` gives (n, classes seen) for prepared rows.
+    """
+
+    read: Callable[[Path, list[str]], Any]
+    ask: Callable[[Any, Any], np.ndarray]
+
+
+def _read_skops(file: Path, trusted: list[str]) -> Any:
+    import skops.io
+
+    return skops.io.load(file, trusted=trusted)
 
 
 def _ask_estimator(classifier: Any, prepared: Any) -> np.ndarray:
@@ -309,6 +319,37 @@ def _ask_estimator(classifier: Any, prepared: Any) -> np.ndarray:
     if kind.__module__.startswith("sklearn.") and kind.__name__ in FORESTS and isinstance(prepared, np.ndarray):
         return _ask_trees(classifier, prepared)
     return classifier.predict_proba(prepared)
+
+
+def _read_lightgbm(file: Path, trusted: list[str]) -> Any:
+    import lightgbm
+
+    return lightgbm.Booster(model_file=str(file))
+
+
+def _ask_lightgbm(booster: Any, prepared: Any) -> np.ndarray:
+    threads = {"num_threads": 1} if prepared.shape[0] < FEWEST_FOR_THREADS else {}
+    found = booster.predict(prepared, **threads)
+    return np.column_stack([1 - found, found]) if found.ndim == 1 else found
+
+
+def _read_xgboost(file: Path, trusted: list[str]) -> Any:
+    import xgboost
+
+    # one thread: those of OpenMP do not survive a fork
+    classifier = xgboost.XGBClassifier(n_jobs=1)
+    classifier.load_model(str(file))
+    return classifier
+
+
+def _read_catboost(file: Path, trusted: list[str]) -> Any:
+    import catboost
+
+    return catboost.CatBoostClassifier().load_model(str(file))
+
+
+def _ask_catboost(classifier: Any, prepared: Any) -> np.ndarray:
+    return classifier.predict_proba(prepared, thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1)
 
 
 def _ask_trees(forest: Any, prepared: np.ndarray) -> np.ndarray:
@@ -325,5 +366,13 @@ def _ask_trees(forest: Any, prepared: np.ndarray) -> np.ndarray:
         whole += tree.tree_.predict(rows)[:, : forest.n_classes_]
     return whole / len(forest.estimators_)
 
+
+# By the file's name; tabular/model/formats.py writes those that are not skops'.
+FORMATS: Mapping[str, _Format] = {
+    BOOSTER: _Format(_read_lightgbm, _ask_lightgbm),
+    "booster.ubj": _Format(_read_xgboost, _ask_estimator),
+    "booster.cbm": _Format(_read_catboost, _ask_catboost),
+    CLASSIFIER: _Format(_read_skops, _ask_estimator),
+}
 
 mlflow.models.set_model(TabularModel())

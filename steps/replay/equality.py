@@ -37,6 +37,7 @@ from steps.run.tags import (
     MODEL_URI,
     OUTCOME,
     PARENT,
+    REASON,
     TRIAL,
     VERDICT,
     WINNER,
@@ -113,6 +114,13 @@ def findings(pair: Pair) -> list[Finding]:
 def absent(task: str, why: str) -> Finding:
     """The finding for a task that cannot be compared at all, for the reason `why`."""
     return Finding(task, "run", NOT_COMPARED, 0, (why,))
+
+
+def failure(task: str, then: Run, now: Run) -> Finding:
+    """The finding for a candidate that was left out: its replay has to fail for the same reason."""
+    reasons = [run.data.tags.get(REASON, f"it is {run.info.status}") for run in (then, now)]
+    said = () if reasons[0] == reasons[1] else (f"failed then: {reasons[0]}; now: {reasons[1]}",)
+    return Finding(task, "failure", DIFFERENT if said else SAME, 1, said)
 
 
 def _subjects(pair: Pair) -> dict[str, Callable[[Pair], Compared]]:

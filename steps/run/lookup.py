@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.run import artifacts
-from steps.run.tags import REUSED_FROM
+from steps.run.tags import LEFT_OUT, REUSED_FROM
 from tabular import problem as problems
 from tabular.errors import UserError
 from tabular.problem import Problem
@@ -40,6 +40,14 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
     UserError
         Where there is no such run, or `step` is given and the run is of another step or not FINISHED.
     """
+    found = tried(client, run_id, parameter, step)
+    if step is not None and is_left_out(found):
+        raise _unfinished(found, parameter, step)
+    return found
+
+
+def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
+    """As `run`, but the run may also be one that FAILED by its candidate alone: see `is_left_out`."""
     if not run_id:
         raise UserError(f"{parameter}: the id of a run{f' of {step}' if step else ''} is needed, and none was given")
     try:
@@ -50,14 +58,24 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
         return found
     reused = found.data.tags.get(REUSED_FROM)
     if reused is not None:
-        return run(client, reused, parameter, step)
+        return tried(client, reused, parameter, step)
     entry_point = found.data.tags.get(MLFLOW_PROJECT_ENTRY_POINT)
     if entry_point != step:
         what = f"a run of {entry_point!r}" if entry_point else "no run of ours"
         raise UserError(f"{parameter}: run {run_id} is {what}, and one of {step!r} is needed")
-    if found.info.status != "FINISHED":
-        raise UserError(f"{parameter}: run {run_id} of {step} is {found.info.status}, and a FINISHED one is needed")
+    if found.info.status != "FINISHED" and not is_left_out(found):
+        raise _unfinished(found, parameter, step)
     return found
+
+
+def is_left_out(found: Run) -> bool:
+    """Whether a run of hpo or train FAILED by its candidate alone, so that later steps go on without the candidate."""
+    return LEFT_OUT in found.data.tags and found.info.status == "FAILED"
+
+
+def _unfinished(found: Run, parameter: str, step: str) -> UserError:
+    said = f"run {found.info.run_id} of {step} is {found.info.status}, and a FINISHED one is needed"
+    return UserError(f"{parameter}: {said}")
 
 
 def shown(client: MlflowClient, run_id: str) -> Run | None:

@@ -64,6 +64,7 @@ def model_of(step: Step, problem: Problem) -> str:
         raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
     estimator = problem.models[name].estimator
     step.estimators[estimator] = source_digest.of_estimator(estimator)
+    step.log(tags={MODEL: name})  # at once: a run that fails says of which model it is
     return name
 
 

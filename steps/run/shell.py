@@ -25,8 +25,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 from steps.process import lifecycle
 from steps.run import artifacts, cli, disk, environment, paths, run_owner, termination, thread_budget, working_tree
 from steps.run.step import Step
-from steps.run.tags import ARGUMENTS, LOCK, NOTE, PARENT, REASON, SUMMARY, TREE, TREE_MISSING
-from tabular.errors import UserError, first_line
+from steps.run.tags import ARGUMENTS, LEFT_OUT, LOCK, MODEL, NOTE, PARENT, REASON, SUMMARY, TREE, TREE_MISSING
+from tabular.errors import CandidateError, UserError, first_line
 
 STARTED = time.perf_counter()
 
@@ -68,7 +68,7 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         reason = explain(error)
         if not getattr(error, "said", False):  # a failed step may have printed it already
             fail(reason, error)
-        _end_failed(MlflowClient(), active.info.run_id, reason)
+        _end_failed(MlflowClient(), active.info.run_id, reason, is_candidates=isinstance(error, CandidateError))
         sys.exit(1)
     try:
         mlflow.end_run()
@@ -183,12 +183,18 @@ def fail(reason: str, error: BaseException) -> None:
     print(f"tabular: {reason}", file=sys.stderr, flush=True)
 
 
-def _end_failed(client: MlflowClient, run_id: str, reason: str) -> None:
-    """Write the reason to the run and end the run as FAILED; a store that refuses is no second error to report."""
+def _end_failed(client: MlflowClient, run_id: str, reason: str, *, is_candidates: bool) -> None:
+    """Write the reason to the run and end the run as FAILED; a store that refuses is no second error to report.
+
+    With `is_candidates` the run says that its candidate alone is at fault, so that a chain goes on without it.
+    """
     with suppress(Exception):
         client.set_tag(run_id, REASON, reason[:5000])
-        if not client.get_run(run_id).data.tags.get(NOTE):
+        tags = client.get_run(run_id).data.tags
+        if not tags.get(NOTE):
             client.set_tag(run_id, NOTE, f"Failed: {reason}")
+        if is_candidates and MODEL in tags:
+            client.set_tag(run_id, LEFT_OUT, tags[MODEL])
     with suppress(Exception):
         mlflow.end_run("FAILED")
 

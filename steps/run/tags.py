@@ -26,6 +26,8 @@ WINNER = "tabular.winner"
 CHAMPION = "tabular.champion"
 CHAMPION_VERSION = "tabular.champion.version"
 REASON = "tabular.reason"  # why the run is FAILED or KILLED
+# on a run that FAILED by its candidate alone, the model; on main and evaluate, those that the chain went on without
+LEFT_OUT = "tabular.left_out"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed
 
 # Where a run comes from: its source tree, environment, arguments and owner.

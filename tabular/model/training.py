@@ -1,6 +1,5 @@
 """Fitting of candidates: on folds, to estimate their metrics, and on all training rows, for the final model."""
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ import numpy as np
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
-from tabular.errors import UserError, first_line
+from tabular.errors import CandidateError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, log_losses
 from tabular.model.estimators import build, preprocessor, resolve, takes_sparse
+from tabular.model.formats import format_of, settle
 from tabular.model.thresholds import Tuned, tune
 from tabular.problem import Model
 
@@ -22,6 +22,10 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Curves: TypeAlias = dict[str, list[Any]]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
+# Parameters that change nothing of what is learnt.
+_EXECUTION = ("n_jobs", "thread_count", "verbose", "verbosity", "allow_writing_files")
+# What the libraries' own importances of columns measure, by package, where it is not the impurity of trees.
+_MEASURES = {"xgboost": "gain", "catboost": "change of the prediction"}
 # For permutation importances: how often each column is shuffled, and the most shuffled rows and cells that are predicted
 # in one call.
 SHUFFLES = 3
@@ -67,16 +71,29 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted preprocessor and classifier, and the classifier's log loss by iteration if that was recorded."""
+    """A fitted preprocessor and classifier.
+
+    Attributes
+    ----------
+    preprocessor, classifier
+        Both fitted.
+    classes
+        The number of classes.
+    seen
+        The codes of the classes in the training rows, ascending.
+    curves
+        The classifier's log loss by iteration, if that was recorded.
+    """
 
     preprocessor: Any
     classifier: Any
     classes: int
+    seen: Array
     curves: Curves
 
     def probabilities(self, X: Any) -> Array:
         """The (n, classes) float64 probabilities; a class that the training rows lack has probability 0."""
-        return _probabilities(self.classifier, self.preprocessor.transform(X), self.classes)
+        return _probabilities(self, self.preprocessor.transform(X))
 
 
 @dataclass(frozen=True)
@@ -138,7 +155,7 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
 
     Raises
     ------
-    UserError
+    CandidateError
         The estimator refuses its hyperparameters or the rows.
     """
     where = f"models.{candidate.name}"
@@ -146,7 +163,7 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     features, X_encoded = encode(candidate, X, sparse=takes_sparse(classifier))
     followed = [] if validation is None else [(X_encoded, y), (features.transform(validation[0]), validation[1])]
     curves = fit_encoded(candidate, classifier, X_encoded, y, followed)
-    return Fitted(features, classifier, candidate.classes, curves)
+    return Fitted(features, classifier, candidate.classes, np.unique(y), curves)
 
 
 def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
@@ -198,7 +215,7 @@ def fit_encoded(
 
     Raises
     ------
-    UserError
+    CandidateError
         The classifier refuses its hyperparameters or the rows.
     """
     from threadpoolctl import threadpool_limits
@@ -209,10 +226,8 @@ def fit_encoded(
             curves = _fit(classifier, X_encoded, y, followed, candidate.classes)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
             message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
-            raise UserError(f"models.{candidate.name}: {message}") from error
-    if classifier.get_params().get("n_jobs") is not None:
-        # a forest that predicts in several threads sums its trees in the order in which they finish: other bits
-        classifier.set_params(n_jobs=1)
+            raise CandidateError(f"models.{candidate.name}: {message}") from error
+    settle(classifier)
     return curves
 
 
@@ -247,8 +262,8 @@ def cross_validate(
 
     Raises
     ------
-    UserError
-        As `fit`.
+    CandidateError
+        As `fit`; or the classifier refuses rows that it is asked about, or gives no probabilities for them.
     """
     started = time.perf_counter()
     found = [on_fold(candidate, X, y, fold, threads=threads, curves=curves) for fold in folds]
@@ -323,23 +338,11 @@ def score(
 
 
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:
-    """All hyperparameters of the estimator and of its preprocessing, with defaults; without n_jobs and verbose."""
+    """All hyperparameters of the estimator and of its preprocessing, with defaults; without threads and verbosity."""
     estimator = build(candidate.model, candidate.params, where=candidate.name, seed=candidate.seed, threads=1)
-    values = {name: value for name, value in estimator.get_params().items() if name not in ("n_jobs", "verbose")}
+    values = {name: value for name, value in estimator.get_params().items() if name not in _EXECUTION}
     how = resolve(candidate.model).model_dump()
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
-
-
-def booster_text(classifier: Any) -> str | None:
-    """The text file of a fitted LightGBM model, or None for another estimator.
-
-    The number of threads and the metric are left out of the text, since the model does not depend on them.
-    """
-    booster = getattr(classifier, "booster_", None)
-    if booster is None or not hasattr(booster, "model_to_string"):
-        return None
-    text = re.sub(r"\[num_threads: -?\d+\]", "[num_threads: 0]", booster.model_to_string())
-    return re.sub(r"\[metric: \S*\]", "[metric: ]", text)
 
 
 def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] | None:
@@ -363,7 +366,8 @@ def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] 
         return "gain", dict(zip(names, map(float, gains), strict=True))
     shares = getattr(classifier, "feature_importances_", None)
     if shares is not None:
-        return "mean decrease in impurity", dict(zip(names, map(float, shares), strict=True))
+        measure = _MEASURES.get(type(classifier).__module__.partition(".")[0], "mean decrease in impurity")
+        return measure, dict(zip(names, map(float, shares), strict=True))
     return None
 
 
@@ -475,8 +479,9 @@ def _fit(classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any
         # without this LightGBM computes its own metrics after each iteration
         classifier.set_params(metric="None").fit(X_encoded, y, callbacks=[losses])
         return losses.curves
-    classifier.fit(X_encoded, y)
-    if not (followed and hasattr(classifier, "staged_predict_proba")):
+    # XGBoost takes no codes but 0, 1, … without a gap; `Fitted.seen` says which classes they are
+    classifier.fit(X_encoded, np.unique(y, return_inverse=True)[1] if _is_xgboost(classifier) else y)
+    if not (followed and hasattr(classifier, "staged_predict_proba")) or format_of(classifier) is not None:
         return {}
     found = [_staged(classifier, A, b, classes) for A, b in followed]
     return {"iteration": list(found[0]), **{name: list(f.values()) for name, f in zip(names, found, strict=True)}}
@@ -542,8 +547,25 @@ def _iterations(classifier: Any) -> int:
     return len(classifier.estimators_)
 
 
-def _probabilities(classifier: Any, X_encoded: Any, classes: int) -> Array:
-    return spread(classifier.predict_proba(X_encoded), classifier.classes_, classes)
+def _is_xgboost(classifier: Any) -> bool:
+    own = format_of(classifier)
+    return own is not None and own.kind.startswith("xgboost.")
+
+
+def _probabilities(fitted: Fitted, X_encoded: Any) -> Array:
+    kind = type(fitted.classifier).__name__
+    try:
+        found = spread(fitted.classifier.predict_proba(X_encoded), fitted.seen, fitted.classes)
+    except Exception as error:  # as in `fit_encoded`
+        raise CandidateError(f"{kind} refuses to predict: {first_line(error)}") from error
+    if not np.isfinite(found).all():
+        raise CandidateError(f"{kind} gives probabilities that are no numbers (NaN) for {_rows_of_nan(found)}")
+    return found
+
+
+def _rows_of_nan(probabilities: Array) -> str:
+    wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
+    return f"{wrong:,} of {len(probabilities):,} rows"
 
 
 def spread(probabilities: Array, seen: Array, classes: int) -> Array:

@@ -87,6 +87,8 @@ class Report:
         A line for each of these runs that was deleted, so that the report lacks its data.
     notes, slice_notes
         Further remarks on the runs, and on the slices.
+    left_out
+        Model: the reason, for candidates that were left out since they refuse the rows or their hyperparameters.
 
     """
 
@@ -110,6 +112,7 @@ class Report:
     notes: Sequence[str] = field(default=())
     missing: Sequence[str] = field(default=())
     slice_notes: Sequence[str] = field(default=())
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def page(report: Report) -> str:
@@ -125,6 +128,7 @@ def page(report: Report) -> str:
 def card(report: Report) -> str:
     """The model card, in Markdown, for the description of a registered version: purpose, scores, slices, lineage."""
     lines = [f"**{report.winner}** for *{report.title}*. {report.description}".strip(), "", f"{report.reason}.", ""]
+    lines += [line for model, reason in report.left_out.items() for line in (f"**Left out**: {model} ({reason}).", "")]
     lines += ["| metric | on the holdout | 95 % interval |", "|---|---|---|"]
     for name, (value, low, high) in report.figures.items():
         if value is not None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular.errors import UserError, first_line
+from tabular.errors import CandidateError, UserError, first_line
 from tabular.problem import Space, hyperparameters
 from tabular.search.spaces import flat, labelled, to_hyperopt
 from tabular.search.trials import Doc, ExecutorTrials, saved_line
@@ -150,8 +150,10 @@ def search(
 
     Raises
     ------
+    CandidateError
+        All trials failed (with the reason of the first).
     UserError
-        All trials failed (with the reason of the first), or a process of the executor was killed.
+        A process of the executor was killed.
 
     Notes
     -----
@@ -180,7 +182,7 @@ def search(
         return_argmin=False,
     )
     if all(trial.score is None for trial in made.made):
-        raise UserError(f"search: all {len(made.made)} trials failed: {made.made[0].reason}")
+        raise CandidateError(f"search: all {len(made.made)} trials failed: {made.made[0].reason}")
     return made.made
 
 

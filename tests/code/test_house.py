@@ -9,14 +9,18 @@ from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
 from steps.model import flavor
 from tabular.model import training
+from tabular.model.formats import FORMATS
 
 PROJECT = Path(__file__).resolve().parents[2]
 TABULAR = sorted((PROJECT / "tabular").rglob("*.py"))
+# What served.py imports only where a classifier of theirs is read.
+OF_CLASSIFIERS = {package for one in FORMATS for package in one.packages}
 STANDARD = sys.stdlib_module_names
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)")
 
@@ -65,7 +69,7 @@ def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(m
     classifier = type("Classifier", (), {"__module__": module})()
     wanted = flavor.requirements(SimpleNamespace(classifier=classifier))  # type: ignore[arg-type]
     held = {line.partition("==")[0] for line in wanted}
-    needed = tops(PROJECT / "steps" / "model" / "served.py") - STANDARD - {"lightgbm"}
+    needed = tops(PROJECT / "steps" / "model" / "served.py") - STANDARD - OF_CLASSIFIERS
     distributions = packages_distributions()
     assert all(held & set(distributions[name]) for name in needed)
 
@@ -77,7 +81,9 @@ def test_the_code_that_a_model_carries_imports_nothing_of_this_repository() -> N
 def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
     lock = pins("requirements.txt")
     classifier = type("Classifier", (), {"__module__": "lightgbm.sklearn"})()
-    found = dict(line.split("==") for line in flavor.requirements(training.Fitted(None, classifier, 2, {})))
+    found = dict(
+        line.split("==") for line in flavor.requirements(training.Fitted(None, classifier, 2, np.arange(2), {}))
+    )
     assert found == {name: version(name) for name in found}
     assert set(found) <= set(lock)
     assert not {"hyperopt", "matplotlib", "pytest"} & set(found)

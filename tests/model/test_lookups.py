@@ -22,6 +22,7 @@ from threadpoolctl import threadpool_limits
 
 from steps.model import flavor, served
 from tabular import problem
+from tabular.errors import CandidateError
 from tabular.model import training
 from tabular.model.estimators import preprocessor
 
@@ -250,7 +251,7 @@ def test_a_scaler_is_not_looked_up(rows: dict[int, made.Data]) -> None:
 def test_a_number_that_a_forest_cannot_hold_is_its_own_error(asked: dict[tuple[str, int], Asked]) -> None:
     one = asked["random forest", 2]
     frame = one.data.frame.head(2).assign(amount=1e300)
-    with pytest.raises(ValueError, match="too large for dtype"):
+    with pytest.raises(CandidateError, match="too large for dtype"):
         one.fitted.probabilities(served.as_features(frame, [vars(column) for column in one.data.schema.columns]))
     with pytest.raises(ValueError, match="too large for dtype"):
         one.model.predict(None, frame)
