@@ -42,6 +42,7 @@ def _log(step: Step, problem: Problem, prepared: datasets.Prepared, digest: str,
             "rows": prepared.rows,
             "duplicates_dropped": prepared.duplicates if problem.data.duplicates == "drop" else 0,
             "rows_without_target": prepared.without_target,
+            "target_missing": prepared.target_missing[:6000],
             "rows_train": train,
             "rows_holdout": holdout,
             "columns": len(schema.columns),
@@ -65,7 +66,10 @@ def _log(step: Step, problem: Problem, prepared: datasets.Prepared, digest: str,
     if problem.data.duplicates == "drop":
         notes.append(f"{prepared.duplicates:,} duplicates dropped.")
     if prepared.without_target:
-        notes.append(f"{prepared.without_target:,} rows without a target dropped.")
+        lost = f"{prepared.without_target:,} of {prepared.rows:,} rows have no target and were left out"
+        lost += f": {prepared.target_missing}" * bool(prepared.target_missing)
+        notes.append(f"{lost}.")
+        print(f"  note: {lost}", flush=True)
     notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
     notes += [f"Look at this: {hint}." for hint in prepared.profile.hints()]
     for hint in prepared.profile.hints():

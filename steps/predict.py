@@ -24,7 +24,7 @@ from steps.run import artifacts, inputs, lookup, paths, terminal, thread_budget
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DRIFT_OF_INPUTS, DRIFT_OF_SCORES, TRAIN, digest_tag
 from tabular import digests
-from tabular.data import datasets, sources, tables
+from tabular.data import datasets, narrowing, sources, tables
 from tabular.data.columns import AS_USUAL, Reading
 from tabular.data.datasets import ARROW
 from tabular.errors import UserError, listed, nearest
@@ -62,7 +62,8 @@ def predict(step: Step) -> None:
     model = flavor.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
     path = sources.fetch(source, sha256=None, cache=paths.cache(), folder=step.folder, progress=True)
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])
-    table = tables.scan_for(path, wanted, _reading(step, asked), progress=True)
+    how = datasets.reading_for(drift_reference.columns(model), _reading(step, asked))
+    table = tables.scan_for(path, wanted, how, progress=True)
     keys = _keys(step.arguments["keys"], table, model, output)
     against = drift_reference.against(step, asked, model)
     with lifecycle.replacing(output) as beside, threadpool_limits(thread_budget.threads("")):
@@ -72,7 +73,7 @@ def predict(step: Step) -> None:
         digest = digests.of_file(beside)
     step.log(tags={digest_tag("output"): digest})
     _log(step, asked, source, path, scored)
-    _tell(step, asked, output, scored, against)
+    _tell(step, asked, output, table, scored, against)
 
 
 def score(
@@ -190,7 +191,9 @@ def _log(step: Step, asked: Origin, source: str, path: Path, scored: Scored) -> 
     )
 
 
-def _tell(step: Step, asked: Origin, output: Path, scored: Scored, against: Mapping[str, Reference]) -> None:
+def _tell(
+    step: Step, asked: Origin, output: Path, table: tables.Table, scored: Scored, against: Mapping[str, Reference]
+) -> None:
     """Report the drift as a table, a picture, metrics and words."""
     found = {"input": against["input"].compare(scored.inputs), "score": against["score"].compare(scored.scores)}
     if not scored.rows:
@@ -202,13 +205,24 @@ def _tell(step: Step, asked: Origin, output: Path, scored: Scored, against: Mapp
         tags={DRIFT_TAGS[what]: words[:5000] for what, words in said.items()},
     )
     much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
-    hints = [f"look at this: {one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much]
+    hints = [*_unfit(table), *(f"{one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much)]
+    hints = [f"look at this: {hint}" for hint in hints]
     for hint in hints[:MOST_HINTS]:
         terminal.say(f"  {hint}")
     done = f"{scored.rows:,} rows scored by {asked.name} to {output}, {scored.rate:,.0f} a second"
     lines = [f"of each {what}: {said[what]}" + (f" (against {against[what].of})" * bool(found[what])) for what in said]
     note = [f"{done}.", "Shift (population stability index; some from 0.1, much from 0.25):"]
     step.finish(f"predict {asked.name}", done, "\n\n".join([*note, *(f"- {line}" for line in [*lines, *hints])]))
+
+
+def _unfit(table: tables.Table) -> list[str]:
+    """A line for each column with cells that were read as missing because they are not of its type."""
+    return [
+        f"{note.unfit:,} cells of {name!r} ({narrowing.shown(note.examples, note.unfit)}) are no {note.meant}s and "
+        "were read as missing, as the model's problem says"
+        for name, note in table.notes.items()
+        if note.unfit
+    ]
 
 
 def _said(shifts: Sequence[drift.Shift]) -> str:

@@ -24,6 +24,16 @@ def listed(names: Sequence[object], most: int = 12) -> str:
     return ", ".join(repr(name) for name in names[:most]) + more
 
 
+def as_yaml(values: object) -> str:
+    """Plain values as YAML on one line, to be pasted into a problem: `{severity: {keep: [none]}}`."""
+    import json
+
+    import yaml
+
+    text = yaml.safe_dump(values, default_flow_style=True, allow_unicode=True, sort_keys=False, width=10**9).strip()
+    return text if "\n" not in text else json.dumps(values, ensure_ascii=False)  # JSON is YAML too
+
+
 def first_line(error: BaseException) -> str:
     """The first line of another library's error, at most 300 characters; the name of its type where it has no text."""
     lines = (line.strip() for line in str(error).splitlines())

@@ -17,7 +17,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
@@ -79,6 +81,13 @@ def _import_path(value: str) -> str:
     return value
 
 
+def _word(value: Any) -> Any:
+    if value is None:
+        raise ValueError("YAML reads null and ~ as nothing: put the word in quotes")
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Word = Annotated[str, BeforeValidator(_word)]
 MetricName = Annotated[str, BeforeValidator(_metric_name)]
 Threshold = Annotated[float | str, BeforeValidator(_threshold)]
 TagName = Annotated[str, BeforeValidator(_tag_name)]
@@ -88,6 +97,44 @@ class Section(BaseModel):
     """Base of all sections of a problem: immutable, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class MissingInColumn(Section):
+    """The words that mean missing in one column, besides those of all columns, and those that do not mean it there."""
+
+    add: list[Word] = []
+    keep: list[Word] = []
+
+    @model_validator(mode="after")
+    def _add_or_keep(self) -> Self:
+        both = [word for word in self.add if word in self.keep]
+        if both:
+            raise ValueError(f"{both[0]!r} stands in add and in keep: leave it out of one of them")
+        if "" in self.keep:
+            raise ValueError("keep: an empty cell is always missing: leave '' out")
+        return self
+
+
+class Missing(MissingInColumn):
+    """The words that mean missing besides the usual ones, and those of the usual ones that do not mean it."""
+
+    columns: dict[str, MissingInColumn] = {}
+
+
+class Typed(Section):
+    """The type of a column, and what becomes of its cells that are not of it."""
+
+    type: Literal["number", "date", "boolean"]
+    errors: Literal["refuse", "missing"] = "refuse"
+
+
+def _form(value: Any) -> str:
+    """Which of two forms a key has that may be given in short or in full, for errors about the right one."""
+    return FULL if isinstance(value, dict | Section) else SHORT
+
+
+# The names of the two forms, which are no keys of the YAML.
+SHORT, FULL = "in short", "in full"
 
 
 class Data(Section):
@@ -100,9 +147,20 @@ class Data(Section):
     classes: dict[str, list[Label]] | None = Field(default=None, description="class: the target's values that mean it")
     drop: dict[str, str] = Field(default={}, description="column: the reason why no model may see it")
     duplicates: Literal["keep", "drop"] = "keep"
-    types: dict[str, Literal["number", "category", "date", "boolean"]] = {}
+    types: dict[
+        str,
+        Annotated[
+            Annotated[Literal["number", "category", "date", "boolean"], Tag(SHORT)] | Annotated[Typed, Tag(FULL)],
+            Discriminator(_form),
+        ],
+    ] = {}
     columns: list[str] | None = Field(default=None, description="the names, for a file without a header")
-    missing: list[str] = []
+    missing: Annotated[Annotated[list[Word], Tag(SHORT)] | Annotated[Missing, Tag(FULL)], Discriminator(_form)] = Field(
+        default=[], description="words that mean missing besides the usual ones, or a mapping: add, keep, columns"
+    )
+    escape: Literal["backslash", "double"] | None = Field(
+        default=None, description="what stands before a quote within a quoted field; found out by default"
+    )
     separator: str | None = None
     encoding: str = "utf-8"
 
@@ -506,7 +564,7 @@ def _first_fault(error: ValidationError) -> str:
     # a misspelt key gives two errors, "unknown" and "missing": the first names the word to correct
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     # pydantic adds the branch of a union that it tried, which is no key of the YAML
-    branches = {"str", "int", "float", "bool", "DateParts", "choice", "function-before", "[key]"}
+    branches = {"str", "int", "float", "bool", "DateParts", "choice", "function-before", "[key]", SHORT, FULL}
     key = ".".join(str(part) for part in fault["loc"] if str(part) not in branches)
     prefix = f"{key}: " if key else ""
     if fault["type"] == "extra_forbidden":
@@ -532,6 +590,10 @@ def _keys(path: Sequence[int | str]) -> list[str]:
         field = getattr(section, "model_fields", {}).get(part)
         if field is not None:
             section = field.annotation
+        elif part == FULL:
+            section = Typed if "types" in path else Missing
+        elif section is Missing:
+            section = MissingInColumn
         elif "models" in path and section is not Preprocessing:
             section = Model
     known = list(getattr(section, "model_fields", {}))

@@ -33,7 +33,10 @@ FIRST = (
     "slices",
 )
 GONE = "is no longer there"
-PROFILE = ("column", "type", "missing_share", "values", "min", "max", "mean", "commonest", "share")
+PROFILE = (
+    *("column", "type", "missing_share", "read_as_missing", "values", "min", "max", "mean", "commonest", "share"),
+    *("trimmed", "unfit"),
+)
 
 
 def gather(
@@ -143,7 +146,7 @@ def _slices(step: Step, evaluation: Run, model: str) -> Table:
 
 def _profile(step: Step, data: Run) -> Table:
     found = artifacts.table(data, artifacts.PROFILE, step.folder)
-    return _table({name: found[name] for name in PROFILE})
+    return _table({name: found[name] for name in PROFILE if name in found})  # an earlier profile has fewer
 
 
 def _table(columns: Mapping[str, list[Any]]) -> Table:
@@ -197,7 +200,9 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
 
 def _of_rows(data: Run) -> dict[str, str]:
     params = data.data.params
+    lost, words = int(params.get("rows_without_target", 0)), params.get("target_missing", "")
     return {
+        **({"left out": f"{lost:,} rows without a target" + f" ({words})" * bool(words)} if lost else {}),
         "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
         "split": f"by {params['split_by']}, {float(params['holdout']):.0%} held out, seed {params['seed']}",
     }

@@ -15,7 +15,7 @@ from steps.run import artifacts, lookup
 from steps.run.step import Step
 from steps.run.tags import DATASET, EVALUATION
 from tabular.data import parquet
-from tabular.data.datasets import Column
+from tabular.data.datasets import Column, columns_of
 from tabular.errors import UserError, first_line
 from tabular.evaluation import drift
 
@@ -50,7 +50,7 @@ class Reference:
 
 def columns(model: TabularModel) -> list[Column]:
     """The columns that a model reads."""
-    return [Column(**column) for column in model.description["columns"]]
+    return list(columns_of(model.description))
 
 
 def scores(model: TabularModel) -> list[Column]:

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
@@ -204,7 +203,7 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
         _make_canonical(parts / file)
         trusted.update(skops.io.get_untrusted_types(file=parts / file))
     description = {
-        "columns": [asdict(column) for column in schema.columns],
+        **datasets.described(schema.columns),
         "classes": list(schema.classes),
         "classes_seen": [int(code) for code in fitted.seen],
         "positive": schema.positive,

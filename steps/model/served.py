@@ -6,8 +6,10 @@ that it is asked with later.
 """
 
 import datetime
+import functools
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -23,6 +25,13 @@ MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
 FEWEST_FOR_THREADS = 200
 FORESTS = ("RandomForestClassifier", "ExtraTreesClassifier")
+# The words that are numbers and dates, as in a table of text.
+NUMBER = r"(?i)[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity)"
+DATE = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
+TRUTHS = {
+    **dict.fromkeys(("true", "True", "TRUE", "1", "1.0"), True),
+    **dict.fromkeys(("false", "False", "FALSE", "0", "0.0"), False),
+}
 # By column: (n,) float64 (booleans as 0 and 1, dates as days since 1970) or object; missing is NaN in both.
 Features: TypeAlias = Mapping[str, np.ndarray]
 
@@ -35,7 +44,8 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
     frame
         (n, any) raw rows; columns in any order, others are passed over.
     columns
-        The data set's columns: name, dtype ("double", "string", "boolean", "datetime") and kind.
+        The data set's columns: name, dtype ("double", "string", "boolean", "datetime"), kind, and the words that mean
+        missing, as a tuple. Where these are None or not there, as in models of before, texts stay as they are.
 
     Returns
     -------
@@ -52,7 +62,50 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
 
 def _read(frame: pd.DataFrame, columns: list[dict]) -> Features:
     """As `as_features`, without what a frame adds: of one row, most of the time."""
-    return {column["name"]: _READ[column["dtype"]](frame[column["name"]]) for column in columns}
+    return {
+        column["name"]: _READ[column["dtype"]](frame[column["name"]], _missing(column.get("missing")))
+        for column in columns
+    }
+
+
+class _Missing(NamedTuple):
+    """What means missing in a column: words, and the values that they name of a number, a truth or a date."""
+
+    words: frozenset[str]
+    numbers: np.ndarray
+    days: np.ndarray
+
+
+@functools.cache
+def _missing(words: tuple[str, ...] | None) -> _Missing | None:
+    """The rule of `tabular.data.missing`, for the words of a column; None: texts stay as they are."""
+    if words is None:
+        return None
+    numbers = [float(word) for word in words if re.fullmatch(NUMBER, word)]
+    dates = pd.Series([word for word in words if re.fullmatch(DATE, word)], dtype=object)
+    days = _as_days(pd.to_datetime(dates, utc=True, format="ISO8601", errors="coerce").dropna())
+    return _Missing(frozenset(words), np.array(numbers), days)
+
+
+def _plain(values: np.ndarray, missing: _Missing | None) -> np.ndarray:
+    """Texts without the blanks around them, and NaN for those that mean missing; all else as it is."""
+    if missing is None:
+        return values
+    given = values.tolist()
+    change: dict[Any, Any] = {}
+    for text in {value for value in given if isinstance(value, str)}:
+        plain = text.strip()
+        if plain in missing.words:
+            change[text] = np.nan
+        elif plain != text:
+            change[text] = plain
+    return _exchanged(given, change) if change else values
+
+
+def _exchanged(values: list, change: dict[Any, Any]) -> np.ndarray:
+    found = np.empty(len(values), dtype=object)
+    found[:] = [change.get(value, value) if isinstance(value, str) else value for value in values]
+    return found
 
 
 def _as_frame(features: Features, index: pd.Index | None = None) -> pd.DataFrame:
@@ -61,42 +114,54 @@ def _as_frame(features: Features, index: pd.Index | None = None) -> pd.DataFrame
     return pd.DataFrame(columns, index=index)
 
 
-def _numbers(values: pd.Series) -> np.ndarray:
+def _numbers(values: pd.Series, missing: _Missing | None) -> np.ndarray:
     found = values.to_numpy(dtype="float64")
+    if missing is not None and len(missing.numbers):
+        found = np.where(np.isin(found, missing.numbers), np.nan, found)
     if np.isinf(found).any():
         _refuse(values.name, found, np.isfinite(found), "a finite number")
     return found
 
 
-def _texts(values: pd.Series) -> np.ndarray:
+def _texts(values: pd.Series, missing: _Missing | None) -> np.ndarray:
     found = values.to_numpy(dtype=object, na_value=np.nan)
     if not isinstance(values.dtype, pd.StringDtype) and set(map(type, found.tolist())) != {str}:
         _refuse(values.name, found, [isinstance(value, str) for value in found], "text")
-    return found
+    return _plain(found, missing)
 
 
-def _truths(values: pd.Series) -> np.ndarray:
+def _truths(values: pd.Series, missing: _Missing | None) -> np.ndarray:
     if values.dtype == bool:
         return values.to_numpy(dtype="float64")
-    found = values.to_numpy(dtype=object, na_value=np.nan)
+    given = values.to_numpy(dtype=object, na_value=np.nan)
+    found = given
+    if missing is not None:  # as in a table of text, where a truth is a word
+        found = _exchanged(_plain(given, missing).tolist(), TRUTHS)
     known = [isinstance(value, (bool, int, float, np.generic)) and value in (0, 1) for value in found]
-    _refuse(values.name, found, known, "true or false")
+    _refuse(values.name, given, np.array(known, dtype=bool) | pd.isna(found), "true or false")
     return found.astype("float64")
 
 
-def _days(values: pd.Series) -> np.ndarray:
+def _days(values: pd.Series, missing: _Missing | None) -> np.ndarray:
     if values.dtype.kind != "M":
-        given = values.to_numpy(dtype=object)
+        given = _plain(values.to_numpy(dtype=object), missing)
         known = [isinstance(value, (str, datetime.date, np.datetime64)) for value in given]
         _refuse(values.name, given, known, "a date")
-        values = pd.to_datetime(values.astype(object), utc=True, format="ISO8601", errors="coerce")
-        _refuse(values.name, given, values.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
-    # of dates with a zone, the moment in UTC
+        texts = pd.Series(given, values.index, dtype=object)
+        moments = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+        _refuse(values.name, given, moments.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
+        values = moments
+    found = _as_days(values)
+    return np.where(np.isin(found, missing.days), np.nan, found) if missing is not None and len(missing.days) else found
+
+
+def _as_days(values: pd.Series) -> np.ndarray:
+    """Days since 1970; of dates with a zone, of the moment in UTC."""
     moments = values.to_numpy(dtype="datetime64[us]")
     return (moments - np.datetime64(0, "us")) / np.timedelta64(1, "D")
 
 
-_READ: Mapping[str, Callable[[pd.Series], np.ndarray]] = {
+_READ: Mapping[str, Callable[[pd.Series, _Missing | None], np.ndarray]] = {
     "double": _numbers,
     "string": _texts,
     "boolean": _truths,
@@ -262,6 +327,12 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
         folder = Path(context.artifacts["model"])
         self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        words = self.description.get("missing")
+        self.columns = [
+            {**column, "missing": own if own is None else tuple(own)}
+            for column in self.description["columns"]
+            for own in [column.get("missing", words)]
+        ]
         trusted = self.description["trusted_types"]
         self.preprocessor = skops.io.load(folder / FEATURES, trusted=trusted)
         self.encoder = Encoder(self.preprocessor)
@@ -275,7 +346,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
         """Label and probability of each class; of two classes the positive one from `params["threshold"]` up."""
-        probabilities = self._probabilities(_read(model_input, self.description["columns"]), len(model_input))
+        probabilities = self._probabilities(_read(model_input, self.columns), len(model_input))
         classes, positive = self.description["classes"], self.description["positive"]
         if len(classes) == 2:
             threshold = (params or {}).get("threshold", self.description["threshold"])

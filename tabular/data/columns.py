@@ -1,13 +1,15 @@
-"""Shared by text and Parquet files: options for reading, the types of columns, and checks with their errors."""
+"""Shared by all forms of tables: options for reading, the types of columns, notes on cells, and checks with errors."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import pyarrow as pa
 
-from tabular.errors import UserError, listed, nearest
+from tabular.errors import UserError, as_yaml, listed, nearest
 
 BATCH_ROWS = 65_536
 
@@ -19,6 +21,24 @@ USUAL_MISSING = (
 BOOL, INT, FLOAT, MOMENT, STRING = pa.bool_(), pa.int64(), pa.float64(), pa.timestamp("us"), pa.string()
 # The expected value of a column of each type, in words for errors.
 MEANT = {BOOL: "true or false", INT: "a whole number", FLOAT: "a number", MOMENT: "a date such as 2021-03-04"}
+# The name that pandas gives a first column without one, which most often is an index that pandas has written.
+UNNAMED = "Unnamed: 0"
+
+
+@dataclass(frozen=True)
+class Words:
+    """Words that mean missing in one column besides those of all columns, and words that do not mean it there."""
+
+    add: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Expected:
+    """The type that a problem says a column has; where `lenient`, cells that are not of it are missing."""
+
+    type: Literal["number", "category", "date", "boolean"]
+    lenient: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +55,21 @@ class Reading:
         The one character between fields; detected when None.
     encoding : str
         A name that Python's `codecs` knows.
+    keep : tuple of str
+        Texts of `USUAL_MISSING` that do not mean "missing".
+    of_columns : mapping of str to Words
+        What is different in some columns; it goes before `missing` and `keep`.
+    types : mapping of str to Expected
+        The types of columns, where the problem names them.
+    dropped : collection of str
+        Columns that need not be of any use: `scan` looks at none of their values.
+    escape : str, optional
+        What stands before a quote within a quoted field of a text file: "double", another quote, or "backslash";
+        detected when None.
+    verbatim : collection of str
+        Columns whose texts keep the blanks at their ends, and of which, in a file with types of its own, only the words
+        of `missing` are missing: keys that are passed on, and what a model reads that was made before the rule for
+        texts.
 
     """
 
@@ -42,33 +77,83 @@ class Reading:
     missing: tuple[str, ...] = ()
     separator: str | None = None
     encoding: str = "utf-8"
+    keep: tuple[str, ...] = ()
+    of_columns: Mapping[str, Words] = field(default_factory=dict)
+    types: Mapping[str, Expected] = field(default_factory=dict)
+    dropped: Collection[str] = ()
+    escape: Literal["backslash", "double"] | None = None
+    verbatim: Collection[str] = ()
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """The words that mean "missing" in a column; the empty text always does."""
+        own = self.of_columns.get(name, Words())
+        return _words(self.missing, self.keep, own)
+
+
+@lru_cache(maxsize=1024)
+def _words(added: tuple[str, ...], kept: tuple[str, ...], own: Words) -> tuple[str, ...]:
+    taken_away = {*own.keep, *(set(kept) - set(own.add))}
+    every = (word.strip() for word in (*USUAL_MISSING, *added, *own.add))
+    return tuple(word for word in dict.fromkeys(every) if not word or word not in taken_away)
 
 
 AS_USUAL = Reading()
+
+
+@dataclass(frozen=True)
+class Note:
+    """What became of the cells of a column when all rows of a file were read.
+
+    Attributes
+    ----------
+    missing : mapping of str to int
+        Word: the number of cells that it made missing; "" for those that are empty.
+    trimmed : int
+        Cells of texts that had blanks at an end.
+    unfit : int
+        Cells that are not of the type that almost all others have (`meant`), or that the problem asks for.
+    examples : tuple of str
+        Up to three of these cells.
+    meant : str
+        "number", "date" or "boolean" where there are unfit cells.
+    left_out : bool
+        Whether unfit cells are missing; else they have made the column one of texts.
+    index : str
+        "counts" where the column counts the rows, as an index that pandas or R has written; "named" where a file says
+        that the column was the index of a pandas frame.
+
+    """
+
+    missing: Mapping[str, int] = field(default_factory=dict)
+    trimmed: int = 0
+    unfit: int = 0
+    examples: tuple[str, ...] = ()
+    meant: str = ""
+    left_out: bool = False
+    index: Literal["", "counts", "named"] = ""
+
+
+# Columns with their types, the number of rows, how the file is read, and notes on the columns that were looked at.
+Scanned = tuple[pa.Schema, int, Reading, Mapping[str, Note]]
 
 
 def check_names(path: Path, names: Sequence[str], hint: str = "") -> None:
     """Raise an error for names that are empty or repeated; its text ends with the hint."""
     if not all(names):
         position = list(names).index("") + 1
-        if position == 1 and len(names) > 1:
-            raise UserError(
-                f"{path}: column 1 has no name, as when pandas writes its index; "
-                "write the file with to_csv(..., index=False), or give the column a name"
-            )
         raise UserError(f"{path}: column {position} of {len(names)} has no name{hint or '; give it one'}")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise UserError(f"{path}: column names must differ, more than one is {listed(twice)}{hint}")
 
 
-def check_present(path: Path, wanted: pa.Schema, names: Sequence[str]) -> None:
-    """Raise an error for a table that lacks wanted columns, with the names of all that it lacks."""
+def check_present(path: Path, wanted: pa.Schema, names: Sequence[str], hint: str = "") -> None:
+    """Raise an error for a table that lacks wanted columns, which names all that it lacks and ends with the hint."""
     lacking = [name for name in wanted.names if name not in set(names)]
     if lacking:
-        hint = nearest(lacking[0], names) if len(lacking) == 1 else ""
+        near = nearest(lacking[0], names) if len(lacking) == 1 else ""
         what = f"lacks {'column' if len(lacking) == 1 else f'{len(lacking)} columns'} {listed(lacking)}"
-        raise UserError(f"{path}: {what}{hint or f'; it has {listed(names)}'}")
+        raise UserError(f"{path}: {what}{near or f'; it has {listed(names)}'}{hint}")
 
 
 def check_finite(path: Path, name: str, numbers: pa.Array, before: int) -> None:
@@ -77,21 +162,36 @@ def check_finite(path: Path, name: str, numbers: pa.Array, before: int) -> None:
 
     place = pc.index(pc.is_inf(numbers), True).as_py()
     if place >= 0:
-        raise wrong_value(path, name, before + place, numbers[place], "a finite number")
+        raise wrong_value(path, name, before + place, numbers[place].as_py(), "a finite number")
 
 
-def wrong_value(path: Path, name: str, before: int, value: pa.Scalar, meant: str) -> UserError:
+def wrong_value(path: Path, name: str, before: int, value: object, meant: str) -> UserError:
     """The error for a value that is not what is `meant`; `before` rows of the file precede its row."""
-    return UserError(f"{path}: column {name!r}, row {before + 1:,}: {value.as_py()!r} is not {meant}")
+    return UserError(f"{path}: column {name!r}, row {before + 1:,}: {value!r} is not {meant}")
 
 
-def no_values(path: Path, name: str) -> UserError:
-    """The error for a column without values."""
-    return UserError(f"{path}: column {name!r} has no values: drop it, or fill it")
+def check_usable(path: Path, faults: Mapping[str, str]) -> None:
+    """Raise an error for columns that nothing can be learnt from, with what to paste into the problem.
 
+    Parameters
+    ----------
+    path
+        The file.
+    faults
+        Column: what is wrong with it, such as "has no values".
 
-def infinity(path: Path, name: str, text: str) -> UserError:
-    """The error for a column that holds an infinite number."""
-    return UserError(
-        f"{path}: column {name!r} holds an infinite number ({text}): leave the field empty, or drop the row"
+    """
+    if not faults:
+        return
+    drop = f"data: {{drop: {as_yaml(dict(faults))}}}"
+    if len(faults) == 1:
+        ((name, fault),) = faults.items()
+        raise UserError(f"{path}: column {name!r} {fault}: say {drop} in the problem, or mend the file")
+    what = ", ".join(f"{name!r} {fault}" for name, fault in faults.items())
+    raise UserError(
+        f"{path}: {len(faults)} columns cannot be used: {what}: say {drop} in the problem, or mend the file"
     )
+
+
+NO_VALUES = "has no values"
+INFINITE = "holds an infinite number"

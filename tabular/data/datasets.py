@@ -5,8 +5,9 @@ where duplicates are dropped, a hash of eight bytes for each row.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -16,11 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data.columns import Reading
+from tabular.data import profiles
+from tabular.data.columns import USUAL_MISSING, Expected, Reading, Words
 from tabular.data.profiles import Profile
 from tabular.data.tables import Table
 from tabular.errors import UserError, first_line, listed, nearest
-from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, Problem, Split
+from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, MissingInColumn, Problem, Split, Typed
 
 # The column with the time or the group of each row, kept beside the features to cut folds by the holdout's rule.
 SPLIT_KEY = "__split_key__"
@@ -28,16 +30,53 @@ MAX_CLASSES = 100
 # The Arrow types, in a data set's files, of the types in a schema.
 ARROW = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
 
+# The types whose values have a hash; those of any other column, which is dropped, are written out first.
+HASHED = (*ARROW.values(), pa.int64())
+
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A feature: its type in raw rows (`dtype`, by MLflow's names for signatures), and how a model uses it (`kind`)."""
+    """A feature of raw rows.
+
+    Attributes
+    ----------
+    name : str
+    dtype : str
+        Its type, by MLflow's names for signatures.
+    kind : str
+        How a model uses it.
+    missing : tuple of str, optional
+        The words that mean missing in it, where texts lose the blanks around them. None in a data set or a model that
+        was made before this rule, whose texts stay as they are.
+
+    """
 
     name: str
     dtype: Literal["double", "string", "boolean", "datetime"]
     kind: Literal["number", "category"]
+    missing: tuple[str, ...] | None = None
+
+
+def described(columns: Sequence[Column]) -> dict[str, Any]:
+    """Columns as plain values: the words that mean missing in most of them stand once, in `missing`."""
+    usual = Counter(column.missing for column in columns).most_common(1)[0][0] if columns else None
+    plain = [
+        {name: value for name, value in vars(column).items() if name != "missing" or value != usual}
+        for column in columns
+    ]
+    return {"columns": plain, "missing": usual}
+
+
+def columns_of(values: Mapping[str, Any]) -> tuple[Column, ...]:
+    """The columns that `described` wrote, also after JSON."""
+
+    def words(column: Mapping[str, Any]) -> tuple[str, ...] | None:
+        own = column.get("missing", values.get("missing"))
+        return None if own is None else tuple(own)
+
+    return tuple(Column(**{**column, "missing": words(column)}) for column in values["columns"])
 
 
 @dataclass(frozen=True)
@@ -52,14 +91,15 @@ class Schema:
 
     def to_json(self) -> str:
         """The schema as the JSON text that `from_json` takes."""
-        return json.dumps(asdict(self), indent=1, ensure_ascii=False)
+        return json.dumps({**asdict(self), **described(self.columns)}, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Schema":
         """The schema that `to_json` wrote."""
         values = json.loads(text)
-        columns = tuple(Column(**column) for column in values.pop("columns"))
-        return cls(columns=columns, classes=tuple(values.pop("classes")), **values)
+        columns = columns_of(values)
+        others = {name: value for name, value in values.items() if name not in ("columns", "missing", "classes")}
+        return cls(columns=columns, classes=tuple(values["classes"]), **others)
 
 
 @dataclass(frozen=True)
@@ -106,13 +146,56 @@ class Prepared:
     train: dict[str, int]  # class: rows
     holdout: dict[str, int]
     profile: Profile
+    target_missing: str = ""  # the words that made the target missing, and how often, in all rows
 
 
 def reading(problem: Problem) -> Reading:
     """The options for reading the problem's file."""
     data = problem.data
-    columns = tuple(data.columns) if data.columns else None
-    return Reading(columns, tuple(data.missing), data.separator, data.encoding)
+    needed = {data.target, *_split_columns(problem.split), *problem.evaluation.slices}
+    words = {name: _words(one) for name, one in getattr(data.missing, "columns", {}).items()}
+    words[data.target] = _never_missing(data, words.get(data.target, Words()))
+    everywhere = Words(tuple(data.missing)) if isinstance(data.missing, list) else _words(data.missing)
+    return Reading(
+        columns=tuple(data.columns) if data.columns else None,
+        missing=everywhere.add,
+        separator=data.separator,
+        encoding=data.encoding,
+        keep=everywhere.keep,
+        of_columns=words,
+        types={name: _expected(one) for name, one in data.types.items()},
+        dropped=frozenset(data.drop) - needed,
+        escape=data.escape,
+    )
+
+
+def _words(given: MissingInColumn) -> Words:
+    return Words(tuple(word.strip() for word in given.add), tuple(word.strip() for word in given.keep))
+
+
+def _never_missing(data: Data, given: Words) -> Words:
+    """The words of the target: a class that the problem names is a class, also where it is called `none`."""
+    named = [label for group in (data.classes or {}).values() for label in group] + [data.positive]
+    classes = tuple(label.strip() for label in named if isinstance(label, str) and label.strip())
+    return Words(tuple(word for word in given.add if word not in classes), (*given.keep, *classes))
+
+
+def _expected(given: str | Typed) -> Expected:
+    if isinstance(given, Typed):
+        return Expected(given.type, lenient=given.errors == "missing")
+    return Expected(given)  # type: ignore[arg-type]
+
+
+def reading_for(columns: Sequence[Column], given: Reading) -> Reading:
+    """The options for reading a table that a model is asked about: what is missing in its columns, it says itself."""
+    words = {column.name: column.missing for column in columns if column.missing is not None}
+    return replace(
+        given,
+        of_columns={
+            name: Words(here, tuple({*USUAL_MISSING, *given.missing, ""} - {*here})) for name, here in words.items()
+        },
+        verbatim=frozenset(column.name for column in columns) - words.keys(),
+    )
 
 
 def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
@@ -156,6 +239,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
         train=_counts(codes[sides.train], classes),
         holdout=_counts(codes[sides.holdout], classes),
         profile=profile,
+        target_missing=profiles.counted(table.notes[data.target].missing) if data.target in table.notes else "",
     )
 
 
@@ -251,13 +335,20 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     _check_columns(table, "target", [data.target])
     _check_columns(table, "data.drop", data.drop)
     _check_columns(table, "data.types", data.types)
+    _check_columns(table, "data.missing.columns", getattr(data.missing, "columns", {}))
     _check_columns(table, "split.column", _split_columns(split))
     # rows to predict belong to groups that the model has not seen, so the group's name tells the model nothing
     hidden = {data.target, *data.drop, *(_split_columns(split) if split.by == "group" else [])}
-    columns = [_column(field.name, field.type, data) for field in table.schema if field.name not in hidden]
+    hidden |= set(counting_rows(table, data)) - set(_split_columns(split))
+    columns = [_column(field.name, field.type, table, data) for field in table.schema if field.name not in hidden]
     if not columns:
         raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
     return tuple(columns)
+
+
+def counting_rows(table: Table, data: Data) -> list[str]:
+    """The columns that count the rows and are left out for it, unless the problem says what they are."""
+    return [name for name, note in table.notes.items() if note.index == "counts" and name not in data.types]
 
 
 def _slice_only_columns(table: Table, columns: tuple[Column, ...], problem: Problem) -> list[pa.Field]:
@@ -280,7 +371,7 @@ def _check_columns(table: Table, where: str, names: Iterable[str]) -> None:
             )
 
 
-def _column(name: str, type_: pa.DataType, data: Data) -> Column:
+def _column(name: str, type_: pa.DataType, table: Table, data: Data) -> Column:
     if pa.types.is_boolean(type_):
         dtype, kind = "boolean", "number"
     elif pa.types.is_timestamp(type_):
@@ -289,15 +380,15 @@ def _column(name: str, type_: pa.DataType, data: Data) -> Column:
         dtype, kind = "string", "category"
     else:
         dtype, kind = "double", "number"
-    wanted = data.types.get(name)
+    wanted = _expected(data.types[name]).type if name in data.types else None
     fits = {"number": {"double"}, "date": {"datetime"}, "boolean": {"boolean"}}
-    if wanted in fits and dtype not in fits[wanted]:
+    if wanted is not None and wanted in fits and dtype not in fits[wanted]:
         raise UserError(f"data.types: column {name!r} is not a {wanted} throughout: it was read as {dtype}")
     if wanted == "category":
         if dtype == "datetime":
             raise UserError(f"data.types: column {name!r} holds dates, which cannot be categories")
         kind = "category" if dtype != "boolean" else "number"
-    return Column(name, dtype, kind)  # type: ignore[arg-type]
+    return Column(name, dtype, kind, table.reading.words(name))  # type: ignore[arg-type]
 
 
 def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None]:
@@ -323,7 +414,8 @@ def _hashes(batch: pa.RecordBatch) -> Array:
     import pandas as pd
 
     columns = {}
-    for place, values in enumerate(batch.columns):
+    for place, found in enumerate(batch.columns):
+        values = found if found.type in HASHED else pa.array(map(repr, found.to_pylist()))  # lists of a dropped column
         columns[f"{place} is there"] = values.is_valid().to_numpy(zero_copy_only=False)
         columns[f"{place}"] = values.fill_null(pa.scalar(0).cast(values.type)).to_numpy(zero_copy_only=False)
     return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False))
@@ -473,7 +565,7 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
     arrow = _arrow_schema(schema, table, sides.keys)
     wide = pa.schema([*arrow, *slice_only])
     features, beside = [column.name for column in schema.columns], [field.name for field in slice_only]
-    profile = Profile(schema)
+    profile = Profile(schema, table.notes, table.reading.missing)
     labels = np.array(schema.classes, dtype=object)
     start = 0
     with (

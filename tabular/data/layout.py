@@ -16,7 +16,7 @@ PEEK_ROWS = 200
 SEPARATORS = ",;\t|"
 
 
-def layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
+def layout(path: Path, reading: Reading, *, unnamed: bool = False) -> tuple[Reading, list[str]]:
     """Find the separator and the column names of a text file.
 
     Parameters
@@ -25,6 +25,9 @@ def layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
         The file.
     reading
         The options for reading; a separator and column names given there are kept.
+    unnamed
+        Whether columns may lack a name. The first one always may: pandas and R write an index so. Each is called as
+        pandas calls it, `Unnamed: 0`.
 
     Returns
     -------
@@ -53,7 +56,8 @@ def layout(path: Path, reading: Reading) -> tuple[Reading, list[str]]:
         raise UserError(f"{path}: line 1 is too long for a header; is a quote left open there?")
     first = rows[0]
     if reading.columns is None:
-        names = [name.strip() for name in first]
+        may_lack = len(first) if unnamed else int(len(first) > 1)
+        names = [name.strip() or (f"Unnamed: {at}" if at < may_lack else "") for at, name in enumerate(first)]
         check_names(path, names, "; if line 1 is not a header, name the columns in data.columns")
     else:
         names = list(reading.columns)

@@ -3,14 +3,14 @@
 A file may be larger than the memory: during a pass only a few words for each column are kept.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 
-from tabular.data import parquet, text
-from tabular.data.columns import AS_USUAL, BATCH_ROWS, Reading
+from tabular.data import text, typed
+from tabular.data.columns import AS_USUAL, BATCH_ROWS, Note, Reading
 from tabular.data.files import form
 from tabular.errors import UserError, first_line, listed, nearest
 
@@ -25,12 +25,14 @@ class Table:
     ----------
     path : Path
     schema : pa.Schema
-        Columns in the file's order; each type one of int64, float64, string, bool and timestamp("us"). In a table that
-        was scanned for some columns (`scan_for`), all other columns are strings in a text file, and keep their types in
-        Parquet.
+        Columns in the file's order; each type one of int64, float64, string, bool and timestamp("us"). Columns that
+        nobody looked at (those of `Reading.dropped`, and in `scan_for` all that were not asked for) are strings in a
+        text file, and keep their types in a file that has types.
     rows : int
     reading : Reading
         How the file is read, with the separator that was found.
+    notes : mapping of str to Note
+        Column: what became of its cells, for each column that was looked at.
 
     """
 
@@ -38,6 +40,7 @@ class Table:
     schema: pa.Schema
     rows: int
     reading: Reading = AS_USUAL
+    notes: Mapping[str, Note] = field(default_factory=dict)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the rows, from the start at every call, in batches of at most `BATCH_ROWS` rows.
@@ -54,12 +57,13 @@ class Table:
 
         """
         wanted = self.schema if columns is None else self._selected(columns)
-        if form(self.path) == "parquet":
-            typed = parquet.batches(self.path, wanted, self.reading)
+        with_types = typed.FORMS.get(form(self.path))
+        if with_types is not None:
+            blocks = typed.batches(with_types, self.path, wanted, self.reading)
         else:
-            typed = text.batches(self.path, self.schema.names, wanted, self.reading)
+            blocks = text.batches(self.path, self.schema.names, wanted, self.reading)
         try:
-            yield from _regrouped(typed)
+            yield from _regrouped(blocks)
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{self.path}: changed while it was being read; start again ({first_line(error)})"
@@ -109,8 +113,9 @@ def scan(
         rows of uneven length, unnamed or repeated columns, columns without values, infinities, or nested values.
 
     """
-    if form(path) == "parquet":
-        return Table(path, *parquet.scan(path, reading, progress))
+    with_types = typed.FORMS.get(form(path))
+    if with_types is not None:
+        return Table(path, *typed.scan(with_types, path, reading, progress))
     return Table(path, *text.scan(path, reading, progress, block_bytes))
 
 
@@ -148,8 +153,9 @@ def scan_for(
         error names the row, counted from 1 below the header), or the file cannot be read.
 
     """
-    if form(path) == "parquet":
-        return Table(path, *parquet.scan_for(path, wanted, reading, progress))
+    with_types = typed.FORMS.get(form(path))
+    if with_types is not None:
+        return Table(path, *typed.scan_for(with_types, path, wanted, reading, progress))
     return Table(path, *text.scan_for(path, wanted, reading, progress, block_bytes))
 
 

@@ -85,7 +85,7 @@ KINDS: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.float64(): st.floats(allow_nan=False, allow_infinity=False),
     pa.bool_(): st.booleans(),
     MOMENT: moments,
-    pa.string(): words.filter(lambda text: text.strip(" \t\n\r\v\f") not in USUAL_MISSING),
+    pa.string(): words.map(str.strip).filter(lambda text: text not in USUAL_MISSING),
 }
 
 
@@ -373,7 +373,7 @@ def test_the_index_that_pandas_writes_is_left_out(tmp_path):
         (pa.array([[1]]), "holds lists"),
         (pa.array([{"k": 1}]), "holds values of type struct"),
         (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), "holds values of type map"),
-        (pa.array([b"x"]), "holds values of type binary"),
+        (pa.array([b"x\xff"]), "holds bytes that are no UTF-8 text"),
         (pa.array([1.0, float("-inf")]), "infinite"),
         (pa.array([None, None]), "has no values"),
         (pa.array([float("nan")]), "has no values"),
@@ -399,7 +399,6 @@ def test_a_parquet_column_that_cannot_be_learnt_from_is_named(tmp_path, values, 
         ("a,b\n\n\n", "has a header and no rows"),
         ("a,b,a\n1,2,3\n", "more than one is 'a'"),
         ("a,,c\n1,2,3\n", "column 2 of 3 has no name"),
-        (",a,b\n0,1,2\n", "index=False"),
         ("a,b\n1,\n2,NA\n", "column 'b' has no values"),
         ("a,b\n1,2\n2,inf\n", "column 'b' holds an infinite number (inf)"),
         ("a,b\n1,2\n2,-Infinity\n", "column 'b' holds an infinite number (-Infinity)"),
@@ -558,13 +557,14 @@ def test_the_first_value_that_is_not_of_its_columns_type_is_named_with_its_row(w
 @pytest.mark.parametrize(
     ("column", "says"),
     [
-        ({"x": ["a", "b"]}, "column 'x' holds text (string); what is needed is numbers"),
+        ({"x": ["1", "b"]}, "column 'x', row 2: 'b' is not a number"),
         ({"x": [True, False]}, "column 'x' holds true and false (bool); what is needed is numbers"),
-        ({"t": [1, 2]}, "column 't' holds whole numbers (int64); what is needed is text"),
-        ({"b": [0, 1]}, "column 'b' holds whole numbers (int64); what is needed is true and false"),
-        ({"d": ["2021-03-04", ""]}, "column 'd' holds text (string); what is needed is dates"),
+        ({"t": [1.5, 2.0]}, "column 't' holds numbers (double); what is needed is text"),
+        ({"b": [0, 2]}, "column 'b', row 2: 2 is not true or false"),
+        ({"b": [dt.date(2021, 3, 4)] * 2}, "column 'b' holds dates (date32[day]); what is needed is true and false"),
+        ({"d": ["2021-03-04", "4.3.2021"]}, "column 'd', row 2: '4.3.2021' is not a date such as 2021-03-04"),
         ({"x": [1.0, float("-inf")]}, "column 'x', row 2: -inf is not a finite number"),
-        ({"x": [[1], [2]]}, "column 'x' holds lists: drop it, or make numbers or texts of it"),
+        ({"x": [[1], [2]]}, "column 'x' holds lists: make numbers or texts of it"),
     ],
 )
 def test_a_parquet_column_of_another_type_is_named(tmp_path, column, says):

@@ -1,0 +1,289 @@
+"""The type of a column of texts, found block by block."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from tabular.data import kinds, missing
+from tabular.data.columns import (
+    BOOL,
+    FLOAT,
+    INFINITE,
+    INT,
+    MEANT,
+    MOMENT,
+    NO_VALUES,
+    STRING,
+    Expected,
+    Note,
+    Reading,
+    check_finite,
+    wrong_value,
+)
+from tabular.data.missing import Tally
+from tabular.errors import UserError, as_yaml
+
+MOST_EXAMPLES = 3
+# A column is one of numbers or dates with a few cells that are none where these are at most so many of a hundred.
+FEW = 20
+# Of fewer cells than this a column is not yet given up as one of numbers or dates.
+SURE = 1_000
+CODE = r"^0[0-9]+$"  # a code such as 007, which is no number with a flaw
+# A float holds every whole number up to this one.
+LARGEST_WHOLE = 2**53
+MEANINGS = {FLOAT: "number", MOMENT: "date", BOOL: "boolean"}
+ASKED = {"number": FLOAT, "date": MOMENT, "boolean": BOOL}
+
+
+@dataclass
+class _Unfit:
+    """The cells of a column that are not of a type, as long as they are few."""
+
+    kind: pa.DataType
+    asked: bool = False  # by the problem: they are counted however many they are
+    cells: int = 0
+    examples: list[str] = field(default_factory=list)
+    few: bool = True
+
+    def see(self, text: pa.Array, fits: pa.Array, before: int) -> None:
+        """Count the unfit cells of a block; `before` cells, all of which are counted, precede it."""
+        import pyarrow.compute as pc
+
+        unfit = text.filter(pc.invert(fits))
+        self.cells += len(unfit)
+        if len(self.examples) < MOST_EXAMPLES:
+            self.examples = list(dict.fromkeys([*self.examples, *pc.unique(unfit).slice(0, MOST_EXAMPLES).to_pylist()]))
+            self.examples = self.examples[:MOST_EXAMPLES]
+        values = before + len(text)
+        codes = self.kind == FLOAT and pc.any(pc.match_substring_regex(unfit, CODE)).as_py()
+        if not self.asked and (codes or (values >= SURE and self.cells * 100 > FEW * values)):
+            self.few = False
+
+
+@dataclass
+class Narrowing:
+    """The types that a column of texts may still have, after the blocks seen so far, and notes on its cells.
+
+    Attributes
+    ----------
+    name
+        The column's name.
+    words
+        The words that mean missing in it.
+    expected
+        The type that the problem says it has.
+    kinds
+        The types that are still possible, the narrowest first; none: texts.
+
+    """
+
+    name: str
+    words: tuple[str, ...] = ()
+    expected: Expected | None = None
+    kinds: list[pa.DataType] = field(default_factory=lambda: list(kinds.PATTERNS))
+    tally: Tally = field(default_factory=Tally)
+    values: int = 0
+    infinite: str | None = None
+    whole: bool = True  # all texts are whole numbers, however long
+    rounded: bool = False
+    unfit: dict[pa.DataType, _Unfit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        asked = self.expected.type if self.expected is not None else None
+        if asked == "category":
+            self.kinds = [kind for kind in self.kinds if kind != MOMENT]
+        elif asked is not None:
+            self.kinds = [kind for kind in self.kinds if kind in (ASKED[asked], *([INT] if asked == "number" else []))]
+        follow = (ASKED[asked],) if asked in ASKED else () if asked == "category" else (FLOAT, MOMENT)
+        self.unfit = {kind: _Unfit(kind, asked in ASKED) for kind in follow}
+
+    def see(self, text: pa.Array) -> None:
+        """Rule out types that do not fit a block of texts, whose missing values are null."""
+        text = text.drop_null()
+        if not len(text):
+            return
+        if self.expected is not None and self.expected.lenient:
+            fits = kinds.fitting(text, ASKED[self.expected.type], truths=True)
+            self.unfit[ASKED[self.expected.type]].see(text, fits, self.values)
+            text = text.filter(fits)
+        self._narrow(text)
+        self._look_for_unfit(text)
+        self.values += len(text)
+
+    def _narrow(self, text: pa.Array) -> None:
+        if not self.kinds or not len(text):
+            return
+        kept: list[pa.DataType] = []
+        for kind in self.kinds:
+            # Every integer is also a float: skip the check, which takes time.
+            if (kind == FLOAT and INT in kept) or kinds.parsed(text, kind, truths=self._is_truth) is not None:
+                kept.append(kind)
+        self.kinds = kept
+        if kept and kept[0] in (INT, FLOAT):
+            self._look_at_numbers(text, kept[0])
+
+    @property
+    def _is_truth(self) -> bool:
+        return self.expected is not None and self.expected.type == "boolean"
+
+    def _look_at_numbers(self, text: pa.Array, kind: pa.DataType) -> None:
+        import pyarrow.compute as pc
+
+        found = missing.values(kinds.converted(text, kind), self.words)
+        if kind == INT:
+            ends = pc.min_max(found).as_py()
+            self.rounded |= max(-(ends["min"] or 0), ends["max"] or 0) > LARGEST_WHOLE
+            return
+        self.whole = self.whole and pc.all(pc.match_substring_regex(text, kinds.PATTERNS[INT])).as_py()
+        self.rounded |= self.whole
+        if self.infinite is None:
+            infinite = text.filter(pc.fill_null(pc.is_inf(found), False))
+            self.infinite = infinite[0].as_py() if len(infinite) else None
+
+    def _look_for_unfit(self, text: pa.Array) -> None:
+        """Count the cells that do not fit, once a type is ruled out for their sake alone."""
+        lenient = self.expected is not None and self.expected.lenient
+        for kind, unfit in self.unfit.items():
+            if kind not in self.kinds and unfit.few and not lenient:
+                unfit.see(text, kinds.fitting(text, kind, truths=self._is_truth), self.values)
+
+    def fault(self) -> str | None:
+        """Why nothing can be learnt from the column: None where it is of use."""
+        if not self.values:
+            return (
+                f"has no value that is a {self.expected.type}" if self.expected and self.expected.lenient else NO_VALUES
+            )
+        # Not earlier: in a column of words, "inf" is a word.
+        if self.kinds[:1] == [FLOAT] and self.infinite is not None and not self._as_text:
+            return f"{INFINITE} ({self.infinite})"
+        return None
+
+    def check_expected(self, path: Path) -> None:
+        """Raise an error where the problem says a type that some cells are not of."""
+        if self.expected is None or self.kinds or self.expected.type == "category":
+            return
+        asked, unfit = self.expected.type, self.unfit[ASKED[self.expected.type]]
+        cells = (
+            f"{unfit.cells:,} cell{'s are' * (unfit.cells > 1) or ' is'} none ({shown(unfit.examples, unfit.cells)})"
+        )
+        lenient = as_yaml({self.name: {"type": asked, "errors": "missing"}})
+        way = f"say data.types: {lenient}, which reads such cells as missing, or correct them"
+        raise UserError(
+            f"data.types: column {self.name!r} of {path.name} is not a {asked} throughout: {cells}: "
+            f"{way if unfit.cells < self.values else 'leave the type out'}"
+        )
+
+    @property
+    def _as_text(self) -> bool:
+        """Whether its numbers are names that a float would mix up."""
+        return self.expected is not None and self.expected.type == "category" and self.rounded and self.whole
+
+    @property
+    def type(self) -> pa.DataType:
+        """The narrowest type that holds all values."""
+        return self.kinds[0] if self.kinds and not self._as_text else STRING
+
+    def note(self) -> Note:
+        """The notes on its cells."""
+        kind = self.type
+        unfit = next((one for one in self.unfit.values() if self._is_said(one)), None)
+        return Note(
+            missing=dict(self.tally.missing),
+            trimmed=self.tally.trimmed if kind == STRING else 0,
+            unfit=unfit.cells if unfit else 0,
+            examples=tuple(unfit.examples) if unfit else (),
+            meant=MEANINGS[unfit.kind] if unfit else "",
+            left_out=bool(unfit) and kind != STRING,
+        )
+
+    def _is_said(self, unfit: _Unfit) -> bool:
+        return unfit.cells > 0 and (unfit.asked or (unfit.few and unfit.cells * 100 <= FEW * self.values))
+
+
+@dataclass
+class Check:
+    """A column of texts whose type is known beforehand, and notes on its cells."""
+
+    path: Path
+    name: str
+    kind: pa.DataType
+    reading: Reading
+    tally: Tally = field(default_factory=Tally)
+    values: int = 0
+
+    def __post_init__(self) -> None:
+        self.words = self.reading.words(self.name)
+        self._unfit = _Unfit(self.kind, asked=True)
+
+    def see(self, found: pa.Array, before: int) -> None:
+        """Raise an error for the first text that is not of the type; `before` rows of the file precede these texts."""
+        text = missing.texts(found, self.words)
+        self.tally.see(found, text)
+        if _is_lenient(self.reading, self.name):
+            present = text.drop_null()
+            self._unfit.see(present, kinds.fitting(present, self.kind, truths=True), self.values)
+            self.values += len(present)
+            text = _only_fitting(text, self.kind)
+        typed = kinds.parsed(text, self.kind, truths=True)
+        if typed is None:
+            place = kinds.first_wrong(text, self.kind)
+            raise wrong_value(self.path, self.name, before + place, found[place].as_py(), MEANT[self.kind])
+        if self.kind == FLOAT:
+            check_finite(self.path, self.name, missing.values(typed, self.words), before)
+
+    def note(self) -> Note:
+        """The notes on its cells."""
+        return Note(
+            missing=dict(self.tally.missing),
+            unfit=self._unfit.cells,
+            examples=tuple(self._unfit.examples),
+            meant=MEANINGS[self.kind] if self._unfit.cells else "",
+            left_out=self._unfit.cells > 0,
+        )
+
+
+def as_typed(found: pa.Array, column: pa.Field, reading: Reading) -> pa.Array:
+    """Texts as they are written as values of a column's type, null where the reading says that they are missing."""
+    words = reading.words(column.name)
+    text = missing.texts(found, words, trim=column.type != STRING or column.name not in reading.verbatim)
+    if column.type == STRING:
+        return text
+    if _is_lenient(reading, column.name):
+        text = _only_fitting(text, column.type)
+    return missing.values(kinds.converted(text, column.type), words)
+
+
+def _is_lenient(reading: Reading, name: str) -> bool:
+    return name in reading.types and reading.types[name].lenient
+
+
+def _only_fitting(text: pa.Array, kind: pa.DataType) -> pa.Array:
+    import pyarrow.compute as pc
+
+    return pc.if_else(kinds.fitting(text, kind, truths=True), text, None)
+
+
+@dataclass
+class Counting:
+    """Whether the first column of a table counts its rows, from 0 as pandas' index does or from 1 as R's."""
+
+    starts: set[int] = field(default_factory=lambda: {0, 1})
+
+    def see(self, values: pa.Array, before: int) -> None:
+        """Look at a block of whole numbers, or of texts; `before` rows of the file precede it."""
+        import pyarrow.compute as pc
+
+        if self.starts and values.type == STRING:
+            values = kinds.parsed(values, INT)
+        if values is None or values.type != INT or values.null_count:
+            self.starts = set()
+        rows = pa.array(range(before, before + len(values))) if self.starts else None
+        self.starts = {start for start in self.starts if pc.all(pc.equal(values, pc.add(rows, start))).as_py()}
+
+
+def shown(examples: Sequence[str], cells: int) -> str:
+    """Some of the cells that do not fit, for people: `'< 5', '> 9' and others`."""
+    others = " and others" if cells > len(examples) >= MOST_EXAMPLES else ""
+    return ", ".join(repr(text[:40]) for text in examples) + others
