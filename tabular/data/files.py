@@ -14,13 +14,18 @@ from tabular.errors import UserError, first_line, listed
 TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".data")
 MAGIC = {
     "parquet": rb"PAR1(?![\s -~])",  # a CSV may begin with a column of the name PAR1
+    "feather": rb"ARROW1\0\0",
     "zip": rb"PK(\x03\x04|\x05\x06)",
     "gzip": rb"\x1f\x8b",
     "bz2": rb"BZh[1-9]1AY&SY",
     "xz": rb"\xfd7zXZ\x00",
 }
-SUFFIXES = {".parquet": "Parquet", ".zip": "zip", ".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
-BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"\xd0\xcf\x11\xe0", b"PK\x03\x04", b"\x1f\x8b")
+NEVER_TEXT = {".parquet": "Parquet", ".feather": "Feather", ".orc": "ORC"}
+SUFFIXES = {**NEVER_TEXT, ".zip": "zip", ".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
+ORC = b"ORC"
+HEAD_BYTES = 1 << 16  # bytes in which the first line of JSON lines ends, most often
+OLE = b"\xd0\xcf\x11\xe0"
+BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"PK\x03\x04", b"\x1f\x8b")
 
 
 class Utf8(io.RawIOBase):
@@ -126,7 +131,7 @@ def _zip_member(file: IO[bytes], path: Path) -> IO[bytes]:
 
 
 def _only_table(members: list[str], path: Path) -> str:
-    if "[Content_Types].xml" in members:
+    if "[Content_Types].xml" in members or {"mimetype", "content.xml"} <= {*members}:
         raise UserError(f"{path}: is not a text table but an Office document; save its sheet as CSV")
     # macOS adds a metadata file for each file; dot files are not for people.
     kept = [name for name in members if not name.startswith("__MACOSX/") and PurePosixPath(name).name[:1] != "."]
@@ -152,8 +157,52 @@ def form(path: Path) -> str:
     if not head:
         raise UserError(f"{path}: is empty")
     form = next((form for form, magic in MAGIC.items() if re.match(magic, head)), "text")
+    if head.startswith(ORC) and _tail(path, len(ORC) + 1).startswith(ORC):  # a CSV may begin with these letters too
+        form = "orc"
     suffix = path.suffix.lower()
     # Some servers decompress a .gz file and keep its name: such text is read. Binary data are a damaged archive.
-    if form == "text" and suffix in SUFFIXES and (suffix == ".parquet" or not head.isascii() or b"\0" in head):
+    if form == "text" and suffix in SUFFIXES and (suffix in NEVER_TEXT or not head.isascii() or b"\0" in head):
         raise UserError(f"{path}: is not a {SUFFIXES[suffix]} file, though named so, or is damaged; fetch it again")
     return form
+
+
+def content(path: Path) -> str:
+    """What a file holds, within its packing if it has one: a key of `tabular.data.typed.FORMS`, or else "text".
+
+    Raises
+    ------
+    UserError
+        Where the file is no table: JSON that is not one object a line.
+
+    """
+    outer = form(path)
+    if outer in ("parquet", "feather", "orc"):
+        return outer
+    with opened(path) as file:
+        head = Utf8(file, path, "utf-8").raw(HEAD_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    first, _, more = head.partition(b"\n")
+    if not first.startswith((b"{", b"[")):
+        return "text"
+    if first.startswith(b"{") and (_is_json(first) or (not more and len(head) >= HEAD_BYTES // 2)):
+        return "json lines"
+    if re.match(rb"\[\s*(\{|\[|$)", first) or (first.strip() == b"{" and more.lstrip().startswith(b'"')):
+        raise UserError(
+            f"{path}: is one JSON value, not a table: write an object a line (JSON lines), as pandas does with "
+            "to_json(..., orient='records', lines=True)"
+        )
+    return "text"
+
+
+def _is_json(line: bytes) -> bool:
+    import json
+
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _tail(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(-size, io.SEEK_END)
+        return file.read()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from tabular.data import text, typed
 from tabular.data.columns import AS_USUAL, BATCH_ROWS, Note, Reading
-from tabular.data.files import form
+from tabular.data.files import content
 from tabular.errors import UserError, first_line, listed, nearest
 
 BATCH_BYTES = 256 << 20  # a very wide table yields fewer rows at a time
@@ -57,7 +57,7 @@ class Table:
 
         """
         wanted = self.schema if columns is None else self._selected(columns)
-        with_types = typed.FORMS.get(form(self.path))
+        with_types = typed.FORMS.get(content(self.path))
         if with_types is not None:
             blocks = typed.batches(with_types, self.path, wanted, self.reading)
         else:
@@ -87,8 +87,8 @@ def scan(
 ) -> Table:
     """Read a file once, in bounded memory, to find its columns, their types over all rows, and its length.
 
-    Text may be plain or compressed by gzip, bzip2, xz or zip (with one table in it). Parquet is recognised by its first
-    bytes.
+    Text and JSON lines may be plain or compressed by gzip, bzip2, xz or zip (with one table in it). They, Parquet,
+    Feather and ORC are told apart by their content.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def scan(
         rows of uneven length, unnamed or repeated columns, columns without values, infinities, or nested values.
 
     """
-    with_types = typed.FORMS.get(form(path))
+    with_types = typed.FORMS.get(content(path))
     if with_types is not None:
         return Table(path, *typed.scan(with_types, path, reading, progress))
     return Table(path, *text.scan(path, reading, progress, block_bytes))
@@ -153,7 +153,7 @@ def scan_for(
         error names the row, counted from 1 below the header), or the file cannot be read.
 
     """
-    with_types = typed.FORMS.get(form(path))
+    with_types = typed.FORMS.get(content(path))
     if with_types is not None:
         return Table(path, *typed.scan_for(with_types, path, wanted, reading, progress))
     return Table(path, *text.scan_for(path, wanted, reading, progress, block_bytes))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tabular.data import kinds, missing, parquet
+from tabular.data import arrow_files, json_lines, kinds, missing, parquet
 from tabular.data.columns import (
     BOOL,
     FLOAT,
@@ -35,6 +35,7 @@ from tabular.data.missing import Tally
 from tabular.data.narrowing import LARGEST_WHOLE, Check, Counting, Narrowing, as_typed
 from tabular.errors import UserError
 
+NO_TEXT = "holds bytes that are no UTF-8 text"
 HELD = {BOOL: "true and false", INT: "whole numbers", FLOAT: "numbers", MOMENT: "dates", STRING: "text"}
 
 
@@ -46,21 +47,27 @@ class Form:
     ----------
     name : str
     described : callable
-        (path) to the columns, in the types that they have in the file, and the number of rows.
+        (path, reading) to the columns, in the types that they have in the file, and the number of rows.
     blocks : callable
-        (path, columns, progress) to a stream of these columns, in these types or in ones that can be cast to them.
+        (path, columns, reading, progress) to a stream of these columns, in the types of the file; where the file has
+        none of its own, in the types asked for or in ones that can be cast to them.
 
     """
 
     name: str
-    described: Callable[[Path], tuple[pa.Schema, int]]
-    blocks: Callable[[Path, pa.Schema, bool], Iterator[pa.RecordBatch]]
+    described: Callable[[Path, Reading], tuple[pa.Schema, int]]
+    blocks: Callable[[Path, pa.Schema, Reading, bool], Iterator[pa.RecordBatch]]
 
 
 FORMS = {
     "parquet": Form(
-        "Parquet", parquet.described, lambda path, columns, progress: parquet.blocks(path, columns.names, progress)
+        "Parquet",
+        lambda path, reading: parquet.described(path),
+        lambda path, columns, reading, progress: parquet.blocks(path, columns.names, progress),
     ),
+    "feather": Form("Feather", arrow_files.feather_described, arrow_files.feather_blocks),
+    "orc": Form("ORC", arrow_files.orc_described, arrow_files.orc_blocks),
+    "json lines": Form("JSON lines", json_lines.described, json_lines.blocks),
 }
 
 
@@ -129,7 +136,7 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool) -> Scanned:
     """Scan a file with types, as `tables.scan` does."""
     if reading.columns is not None:
         raise UserError(f"{path}: a {form.name} file names its columns itself; leave out data.columns")
-    schema, rows = form.described(path)
+    schema, rows = form.described(path, reading)
     fields = _own_columns(schema)
     check_names(path, [column.name for column in fields])
     if rows == 0:
@@ -140,14 +147,14 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool) -> Scanned:
     columns = [_begun(column, reading) for column in looked_at]
     counting = Counting() if looked_at and looked_at[0].name == UNNAMED else None
     before = 0
-    for block in form.blocks(path, pa.schema(looked_at), progress) if looked_at else ():
+    for block in form.blocks(path, pa.schema(looked_at), reading, progress) if looked_at else ():
         for place, (column, found) in enumerate(zip(columns, block.columns, strict=True)):
             values = stored(found)
             if isinstance(column, Narrowing):
                 try:
                     values = values.cast(STRING)
                 except pa.ArrowInvalid:
-                    faults[column.name] = "holds bytes that are no UTF-8 text"
+                    faults[column.name] = NO_TEXT
                     continue
                 text = missing.texts(values, column.words)
                 column.tally.see(values, text)
@@ -188,7 +195,7 @@ def _words(reading: Reading, name: str) -> tuple[str, ...]:
 def scan_for(form: Form, path: Path, wanted: pa.Schema, reading: Reading, progress: bool) -> Scanned:
     """Check a file with types for columns, as `tables.scan_for` does."""
     reading = replace(reading, columns=None)  # the file names its columns itself
-    schema, rows = form.described(path)
+    schema, rows = form.described(path, reading)
     fields = _own_columns(schema)
     check_names(path, [column.name for column in fields])
     check_present(path, wanted, [column.name for column in fields])
@@ -204,15 +211,22 @@ def scan_for(form: Form, path: Path, wanted: pa.Schema, reading: Reading, progre
         if plain_type(column.type) == STRING
     }
     before = 0
-    for block in form.blocks(path, pa.schema(looked_at), progress) if looked_at else ():
+    for block in form.blocks(path, pa.schema(looked_at), reading, progress) if looked_at else ():
         for column, found in zip(looked_at, block.columns, strict=True):
             if column.name in checks:
-                checks[column.name].see(stored(found).cast(STRING), before)
+                checks[column.name].see(_as_texts(path, column.name, found), before)
             else:
                 _check_values(path, column.name, stored(found), types[column.name], before, reading)
         before += len(block)
     reading = replace(reading, verbatim={*reading.verbatim, *(set(types) - set(wanted.names))})
     return pa.schema(list(types.items())), rows, reading, {name: check.note() for name, check in checks.items()}
+
+
+def _as_texts(path: Path, name: str, found: pa.Array) -> pa.Array:
+    try:
+        return stored(found).cast(STRING)
+    except pa.ArrowInvalid:
+        raise UserError(f"{path}: column {name!r} {NO_TEXT}: write them as text") from None
 
 
 def _may_fail(column: pa.Field, wanted: pa.DataType) -> bool:
@@ -253,7 +267,7 @@ def _check_fits(path: Path, column: pa.Field, wanted: pa.DataType) -> None:
 
 def batches(form: Form, path: Path, wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
     """Stream the columns of a schema, in its types."""
-    for block in form.blocks(path, wanted, False):
+    for block in form.blocks(path, wanted, reading, False):
         plain = [_plain(found, column, reading) for found, column in zip(block.columns, wanted, strict=True)]
         yield pa.record_batch(plain, schema=wanted)
 
@@ -320,7 +334,8 @@ def _kept_type(column: pa.Field) -> pa.DataType:
     """The type of a column that is only passed on: its own type, without dictionaries and extensions."""
     found = pa.types
     kind = storage(column.type)
-    if isinstance(column.type, pa.UuidType) or kind in (pa.large_string(), pa.string_view(), pa.null(), pa.binary(16)):
+    as_text = (pa.large_string(), pa.string_view(), pa.null(), pa.binary(16), pa.list_(pa.null()), pa.struct([]))
+    if isinstance(column.type, pa.UuidType) or kind in as_text:
         return STRING
     return FLOAT if found.is_duration(kind) else pa.binary() if found.is_fixed_size_binary(kind) else kind
 

@@ -1,6 +1,11 @@
 """How cells are read: one rule for texts in every form of a table, and what is said of cells that are left out."""
 
+import datetime as dt
+import gzip
+import json
 import re
+import uuid
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +18,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pyarrow import feather, orc
 
 from steps.model.served import as_features
 from tabular import digests
-from tabular.data import datasets, missing
-from tabular.data.columns import USUAL_MISSING, Reading, Words
+from tabular.data import datasets, json_lines, missing
+from tabular.data.columns import BATCH_ROWS, USUAL_MISSING, Expected, Reading, Words
 from tabular.data.datasets import Prepared, Schema
 from tabular.data.tables import scan, scan_for
 from tabular.errors import UserError
@@ -247,6 +253,10 @@ FORMS: dict[str, Callable[[pa.Table, Path], None]] = {
     "categories.parquet": lambda table, path: pq.write_table(
         table.set_column(1, "text", table["text"].dictionary_encode()), path
     ),
+    "table.jsonl": lambda table, path: path.write_text(as_lines(table.to_pylist())),
+    "table.jsonl.gz": lambda table, path: path.write_bytes(gzip.compress(as_lines(table.to_pylist()).encode())),
+    "table.feather": feather.write_feather,
+    "table.orc": orc.write_table,
 }
 
 
@@ -497,3 +507,180 @@ def test_a_named_index_of_pandas_in_parquet_is_a_column_and_said(tmp_path: Path)
 def test_columns_without_a_name_that_a_model_does_not_read_are_no_matter(write) -> None:
     (batch,) = scan_for(write("x,,\n1,2,3\n"), pa.schema([("x", pa.float64())])).batches()
     assert batch.to_pydict() == {"x": [1.0], "Unnamed: 1": ["2"], "Unnamed: 2": ["3"]}
+
+
+# --- files with types ------------------------------------------------------------------------------------------------
+
+
+def as_lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, default=str) + "\n" for row in rows)
+
+
+def read(path: Path, *args: Any) -> dict[str, list[Any]]:
+    return pa.Table.from_batches(list(scan(path, *args).batches())).to_pydict()
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson", "t.json", "t.data", "t.jsonl.gz"])
+def test_json_lines_are_a_table_by_their_content(tmp_path: Path, name: str) -> None:
+    text = "\ufeff" + as_lines([{"x": 1, "town": "Porto"}, {"x": None, "late": True}]) + "\n"
+    (tmp_path / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert read(tmp_path / name) == {"x": [1, None], "town": ["Porto", None], "late": [None, True]}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "there"),
+    [
+        ([1, 2.5], "double", [1.0, 2.5]),
+        ([1, "n.a."], "string", ["1", "n.a."]),
+        ([True, "x"], "string", ["true", "x"]),
+        ([float("nan"), 1.0], "double", [None, 1.0]),
+        (
+            ["2020-01-01", "2020-01-02T10:00:00Z"],
+            "timestamp[us]",
+            [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 2, 10)],
+        ),
+        (["12", "13"], "string", ["12", "13"]),
+        ([2**64, 1], "double", [2.0**64, 1.0]),
+        ([10**40, 1], "double", [1e40, 1.0]),
+    ],
+)
+def test_a_column_of_json_lines_has_the_type_that_holds_all_its_values(tmp_path, monkeypatch, values, kind, there):
+    monkeypatch.setattr(json_lines, "BLOCK_BYTES", 1)
+    (tmp_path / "t.jsonl").write_text(as_lines([{"v": value} for value in values]))
+    assert str(scan(tmp_path / "t.jsonl").schema.field("v").type) == kind
+    assert read(tmp_path / "t.jsonl")["v"] == there
+
+
+def test_long_whole_numbers_of_json_lines_are_exact_as_categories(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(as_lines([{"v": 10**25 + row} for row in range(3)]))
+    reading = Reading(types={"v": Expected("category")})
+    assert read(tmp_path / "t.jsonl", reading)["v"] == [str(10**25 + row) for row in range(3)]
+
+
+half = st.floats() | st.none()
+scalars = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=3)
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional={"a": scalars, "b": half}), min_size=1), st.data())
+def test_json_lines_are_read_alike_by_arrow_and_by_python(tmp_path_factory, rows, data) -> None:
+    path = tmp_path_factory.mktemp("lines") / "t.jsonl"
+    path.write_text(as_lines([{"b": 0.5, "a": data.draw(scalars)}, *rows]))
+    schema, number = json_lines.described(path, Reading())
+    by_arrow = [list(json_lines.blocks(path, schema, Reading(), False)), schema, number]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_lines._Block, "parsed", lambda block, columns: None)
+        by_python = [list(json_lines.blocks(path, schema, Reading(), False)), *json_lines.described(path, Reading())]
+    assert repr(by_arrow[1:]) == repr(by_python[1:])
+    for one, other in zip(by_arrow[0], by_python[0], strict=True):
+        assert repr(one.to_pylist()) == repr(other.cast(one.schema).to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[{"x": 1}, {"x": 2}]', "is one JSON value, not a table: write an object a line"),
+        ('[\n {"x": 1}\n]', "is one JSON value, not a table"),
+        ('{\n "x": [1, 2]\n}', "is one JSON value, not a table"),
+        ('{"x": 1}\n{"x": 2\n', "line 2 is not JSON"),
+        ('{"x": 1}\n3\n', "line 2 is not an object of columns, but '3'"),
+        ('{"x": 1, "y": {"a": 1}}\n', "column 'y' holds values of type struct"),
+        ('{"x": 1, "y": [1]}\n', "column 'y' holds lists"),
+    ],
+)
+def test_json_that_is_no_table_is_told_in_one_line(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "t.json").write_text(text)
+    with pytest.raises(UserError, match=re.escape(says)) as caught:
+        scan(tmp_path / "t.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_model_does_not_read_of_json_lines_is_passed_on_as_text(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text(as_lines([{"x": 1, "id": " 7", "tags": ["a", 1]}]))
+    (batch,) = scan_for(tmp_path / "t.jsonl", pa.schema([("x", pa.float64())])).batches()
+    assert batch.to_pydict() == {"x": [1.0], "id": [" 7"], "tags": ['["a", 1]']}
+
+
+def test_a_csv_that_begins_like_json_or_orc_is_a_csv(tmp_path: Path) -> None:
+    for name in ("{a}", "[a]", "ORC", "ARROW1"):
+        (tmp_path / "t.csv").write_text(f"{name},b\n1,2\n")
+        assert read(tmp_path / "t.csv") == {name: [1], "b": [2]}
+
+
+@pytest.mark.parametrize("name", ["t.feather", "t.orc"])
+def test_a_damaged_file_with_types_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+    FORMS[name.replace("t.", "table.")](pa.table({"x": list(range(1000))}), tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[:8] + b"\xff" * (len(data) - 12) + data[-4:])
+    with pytest.raises(UserError, match="is a damaged"):
+        scan(tmp_path / name)
+
+
+def test_feather_and_orc_of_many_batches_are_read_in_bounded_ones(tmp_path: Path) -> None:
+    table = pa.table({"x": np.arange(200_000), "t": np.arange(200_000).astype(str)})
+    feather.write_feather(table, tmp_path / "t.feather", compression="lz4", chunksize=150_000)
+    orc.write_table(table, tmp_path / "t.orc", stripe_size=100_000)
+    for name in ("t.feather", "t.orc"):
+        found = list(scan(tmp_path / name).batches(["t"]))
+        assert max(map(len, found)) <= BATCH_ROWS
+        assert pa.Table.from_batches(found)["t"].to_pylist() == table["t"].to_pylist()
+
+
+def test_old_and_new_office_documents_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "t.xls").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99))
+    with zipfile.ZipFile(tmp_path / "t.ods", "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("content.xml", "<x/>")
+    for name in ("t.xls", "t.ods"):
+        with pytest.raises(UserError, match=r"Office document.*; save its sheet as CSV"):
+            scan(tmp_path / name)
+
+
+# --- types of Parquet that tools write -------------------------------------------------------------------------------
+
+UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "there"),
+    [
+        (pa.array([b"Porto", b"NA", b" x "]), "string", ["Porto", None, "x"]),
+        (pa.array(["\u00c9vora".encode(), None], pa.large_binary()), "string", ["\u00c9vora", None]),
+        (pa.array([b"ab", b"cd"], pa.binary(2)), "string", ["ab", "cd"]),
+        (pa.array([UUID.bytes, None], pa.binary(16)), "string", [str(UUID), None]),
+        (pa.ExtensionArray.from_storage(pa.uuid(), pa.array([UUID.bytes], pa.binary(16))), "string", [str(UUID)]),
+        (pa.array([dt.timedelta(seconds=90), None]), "double", [90.0, None]),
+        (pa.array([1500], pa.duration("ms")), "double", [1.5]),
+        (pa.array(["2020-01-01", ""]), "timestamp[us]", [dt.datetime(2020, 1, 1), None]),
+        (pa.array(["2020-01-01", "soon"]), "string", ["2020-01-01", "soon"]),
+        (pa.array(["1", "2"]), "string", ["1", "2"]),
+    ],
+)
+def test_what_tools_write_into_parquet_is_read(tmp_path: Path, values: pa.Array, kind: str, there: list[Any]) -> None:
+    pq.write_table(pa.table({"x": values}), tmp_path / "t.parquet")
+    assert str(scan(tmp_path / "t.parquet").schema.field("x").type) == kind
+    assert read(tmp_path / "t.parquet")["x"] == there
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "there"),
+    [
+        (["2021-01-02", None], pa.timestamp("us"), [dt.datetime(2021, 1, 2), None]),
+        ([dt.date(2021, 1, 2)], pa.string(), ["2021-01-02"]),
+        ([1, 0, None], pa.bool_(), [True, False, None]),
+        ([1.0, 0.0, None], pa.bool_(), [True, False, None]),
+        (["true", "0", "NA"], pa.bool_(), [True, False, None]),
+        ([7, None], pa.string(), ["7", None]),
+        (["1.5", "NA", " 2 "], pa.float64(), [1.5, None, 2.0]),
+        ([b"a ", b"NA"], pa.string(), ["a", None]),
+    ],
+)
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_what_is_asked_may_be_of_another_type_where_nothing_is_lost(tmp_path, name, values, kind, there) -> None:
+    table = pa.table({"x": values, "id": pa.array([7] * len(values))})
+    if name == "t.csv":
+        text = [value.decode() if isinstance(value, bytes) else value for value in values]
+        pd.DataFrame({"x": pd.Series(text, dtype=object), "id": 7}).to_csv(tmp_path / name, index=False)
+    else:
+        pq.write_table(table, tmp_path / name)
+    found = pa.Table.from_batches(list(scan_for(tmp_path / name, pa.schema([("x", kind)])).batches()))
+    assert found["x"].to_pylist() == there
