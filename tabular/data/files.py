@@ -23,6 +23,7 @@ MAGIC = {
 NEVER_TEXT = {".parquet": "Parquet", ".feather": "Feather", ".orc": "ORC"}
 SUFFIXES = {**NEVER_TEXT, ".zip": "zip", ".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 ORC = b"ORC"
+SEPARATOR_BYTES = 64  # of Excel's line about the separator, with a mark of the byte order, and more
 HEAD_BYTES = 1 << 16  # bytes in which the first line of JSON lines ends, most often
 OLE = b"\xd0\xcf\x11\xe0"
 BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"PK\x03\x04", b"\x1f\x8b")
@@ -35,6 +36,7 @@ class Utf8(io.RawIOBase):
         self._file, self._path, self._encoding = file, path, encoding
         self._decoder = codecs.getincrementaldecoder(encoding)()
         self.lines = 0  # line ends so far
+        self.separator: str | None = None  # that a first line `sep=;` names, as Excel writes it; the line is left out
         self._begun = False
         self._rest = memoryview(b"")
 
@@ -67,7 +69,7 @@ class Utf8(io.RawIOBase):
 
     def _next(self, size: int) -> str:
         while True:
-            chunk = self.raw(size)
+            chunk = self.raw(size if self._begun else max(size, SEPARATOR_BYTES))
             try:
                 text = self._decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
@@ -75,6 +77,8 @@ class Utf8(io.RawIOBase):
             self.lines += text.count("\n")
             if not self._begun and text:
                 self._begun, text = True, text.removeprefix("\ufeff")
+                if said := re.match(r'"?sep=(.)"?[ \t]*(\r\n?|\n)', text):
+                    self.separator, text = said[1], text[said.end() :]
             if text or not chunk:
                 return text
 

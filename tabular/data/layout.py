@@ -7,13 +7,14 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+from tabular.data import escapes
 from tabular.data.columns import Reading, check_names
 from tabular.data.files import BINARY, OLE, Utf8, opened, opened_text
-from tabular.errors import UserError
+from tabular.errors import UserError, as_yaml
 
 PEEK_BYTES = 4 << 20  # bytes of text from which the header and the separator are found
 PEEK_ROWS = 200
-SEPARATORS = ",;\t|"
+SEPARATORS = ",;\t|\x01"
 
 
 def layout(path: Path, reading: Reading, *, unnamed: bool = False) -> tuple[Reading, list[str]]:
@@ -44,17 +45,22 @@ def layout(path: Path, reading: Reading, *, unnamed: bool = False) -> tuple[Read
     _check_text(path, reading.encoding)
     with opened_text(path, reading.encoding) as stream:
         peek = io.BufferedReader(stream).read(PEEK_BYTES)
+        said = stream.separator
     text = peek.decode(errors="ignore")  # the last character may be incomplete
     if not text.strip():
         raise UserError(f"{path}: is empty")
     whole = len(peek) < PEEK_BYTES
-    separator = reading.separator or _separator(text, whole, len(reading.columns or ()))
+    separator = reading.separator or said or _separator(text, whole, len(reading.columns or ()))
     if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
         raise UserError(f"data.separator {separator!r}: must be one ASCII character, such as , ; | or a tab")
+    escape = reading.escape or ("backslash" if escapes.are_in(text, separator) else None)
+    text, marks = escapes.hidden(text) if escape == "backslash" else (text, None)
     rows = _records(text, separator, whole)
     if not rows:
         raise UserError(f"{path}: line 1 is too long for a header; is a quote left open there?")
-    first = rows[0]
+    first = rows[0] if marks is None else [marks.meant(name) for name in rows[0]]
+    if len(first) == 1 and not unnamed and reading.separator is None:
+        _check_marks(path, rows)
     if reading.columns is None:
         may_lack = len(first) if unnamed else int(len(first) > 1)
         names = [name.strip() or (f"Unnamed: {at}" if at < may_lack else "") for at, name in enumerate(first)]
@@ -64,7 +70,17 @@ def layout(path: Path, reading: Reading, *, unnamed: bool = False) -> tuple[Read
         if len(names) != len(first):
             raise UserError(f"{path}: line 1 has {len(first)} fields, data.columns names {len(names)}")
         check_names(path, names, " in data.columns")
-    return replace(reading, separator=separator), names
+    return replace(reading, separator=separator, escape=escape), names
+
+
+def _check_marks(path: Path, rows: list[list[str]]) -> None:
+    """Raise an error for a table of one column whose name and rows hold a mark that may separate columns."""
+    name = rows[0][0]
+    marks = [mark for mark in dict.fromkeys(name) if not mark.isalnum() and mark not in "_-.'\"()"]
+    for mark in sorted(marks, key=str.isspace):
+        if len(rows) > 1 and all(row[0].count(mark) == name.count(mark) for row in rows[1:]):
+            way = f"say data.separator: {as_yaml(mark)}" if mark.isascii() else "write the file with another mark"
+            raise UserError(f"{path}: line 1 is read as one name, {name[:60]!r}; if {mark!r} separates columns, {way}")
 
 
 def _records(text: str, separator: str, whole: bool) -> list[list[str]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabular.data import missing
+from tabular.data import escapes, missing
 from tabular.data.columns import STRING, UNNAMED, Reading, Scanned, check_present, check_usable
 from tabular.data.files import opened_text
 from tabular.data.layout import layout
@@ -26,9 +26,20 @@ BLOCK_BYTES = 4 << 20  # bytes of text that are parsed at a time
 ROW_CHARACTERS = 16 << 20  # characters of the longest row; in a longer one a quote was left open
 
 
+class EscapesError(UserError):
+    """A file in which backslashes escape quotes is being read as one in which they do not."""
+
+
 def scan(path: Path, reading: Reading, progress: bool, block_bytes: int) -> Scanned:
     """Scan a text file, as `tables.scan` does."""
     reading, names = layout(path, reading)
+    try:
+        return _scan(path, reading, names, progress, block_bytes)
+    except EscapesError:
+        return _scan(path, replace(reading, escape="backslash"), names, progress, block_bytes)
+
+
+def _scan(path: Path, reading: Reading, names: list[str], progress: bool, block_bytes: int) -> Scanned:
     looked_at = [place for place, name in enumerate(names) if name not in reading.dropped] or [0]
     columns = [Narrowing(names[at], reading.words(names[at]), reading.types.get(names[at])) for at in looked_at]
     counting = Counting() if columns[0].name == UNNAMED else None
@@ -51,13 +62,22 @@ def scan(path: Path, reading: Reading, progress: bool, block_bytes: int) -> Scan
     notes = {column.name: column.note() for column in columns}
     if counting is not None and counting.starts:
         notes[UNNAMED] = replace(notes[UNNAMED], index="counts")
-    return schema, rows, reading, notes
+    return schema, rows, replace(reading, escape=reading.escape or "double"), notes
 
 
 def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, block_bytes: int) -> Scanned:
     """Check a text file for columns, as `tables.scan_for` does."""
     reading, names = _layout_for(path, wanted, reading)
     check_present(path, wanted, names)
+    try:
+        return _scan_for(path, wanted, reading, names, progress, block_bytes)
+    except EscapesError:
+        return _scan_for(path, wanted, replace(reading, escape="backslash"), names, progress, block_bytes)
+
+
+def _scan_for(
+    path: Path, wanted: pa.Schema, reading: Reading, names: list[str], progress: bool, block_bytes: int
+) -> Scanned:
     checks = [Check(path, field.name, field.type, reading) for field in wanted if field.type != STRING]
     looked_at = [names.index(check.name) for check in checks] or [0]
     rows = 0
@@ -67,7 +87,8 @@ def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, bl
         rows += len(block)
     types = dict(zip(wanted.names, wanted.types, strict=True))
     schema = pa.schema([(name, types.get(name, STRING)) for name in names])
-    reading = replace(reading, verbatim={*reading.verbatim, *(set(names) - set(types))})
+    passed_on = {*reading.verbatim, *(set(names) - set(types))}
+    reading = replace(reading, verbatim=passed_on, escape=reading.escape or "double")
     return schema, rows, reading, {check.name: check.note() for check in checks}
 
 
@@ -105,7 +126,9 @@ def _text_blocks(
     with opened_text(path, reading.encoding, progress) as stream:
         # of a wide table a piece holds as many rows as of others
         for piece in chain(stream.pieces(block_bytes * max(1, width // 1000)), ["\n"]):
-            block, broken, rest = _parse(rest + piece, reading.separator, width, positions)
+            if reading.escape is None and escapes.are_in(rest + piece, reading.separator or ","):
+                raise EscapesError(f"{path}: backslashes escape its quotes; say data.escape: backslash")
+            block, broken, rest = _parse(rest + piece, reading, width, positions)
             if broken:
                 raise _uneven_row(path, reading, width, broken[0])
             if len(rest) > ROW_CHARACTERS:
@@ -118,9 +141,7 @@ def _text_blocks(
             raise UserError(f"{path}: a quote opened in line {line} is never closed; close it")
 
 
-def _parse(
-    text: str, separator: str | None, width: int, positions: Sequence[int]
-) -> tuple[pa.RecordBatch, list[str], str]:
+def _parse(text: str, reading: Reading, width: int, positions: Sequence[int]) -> tuple[pa.RecordBatch, list[str], str]:
     """Parse the complete rows of a text; return them, the rows of another width, and the incomplete row at the end.
 
     Arrow's streaming reader is not used: it reads ahead in threads of its own, which crash if Python exits while they
@@ -130,8 +151,9 @@ def _parse(
     """
     from pyarrow import csv as arrow_csv
 
-    separator = separator or ","
-    mark = '\x01"' + separator * width
+    separator = reading.separator or ","
+    text, marks = escapes.hidden(text) if reading.escape == "backslash" else (text, None)
+    mark = ("\x02" if separator == "\x01" else "\x01") + '"' + separator * width
     data = (text + mark + "\n").encode()
     names = [str(position) for position in range(width)]
     aside: list[str] = []
@@ -150,8 +172,10 @@ def _parse(
         ),
     )
     *broken, last = aside
-    columns = [column.combine_chunks() for column in table.columns]
-    return pa.record_batch(columns, names=table.column_names), broken, last.removesuffix(mark)
+    columns, rest = [column.combine_chunks() for column in table.columns], last.removesuffix(mark)
+    if marks is not None:
+        columns, rest = [marks.meant_in(column) for column in columns], marks.written(rest)
+    return pa.record_batch(columns, names=table.column_names), broken, rest
 
 
 def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserError:
@@ -166,13 +190,17 @@ def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserErro
     start, fields = 1, 0
     with opened_text(path, reading.encoding) as stream, suppress(csv.Error):
         lines = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8", newline="")
-        for row in csv.reader(remembered(lines), delimiter=reading.separator or ","):
+        plain = (escapes.hidden(line)[0] if reading.escape == "backslash" else line for line in remembered(lines))
+        for row in csv.reader(plain, delimiter=reading.separator or ","):
             fields = len(row)
             if row and fields != width:
                 break
             start += len(held)
             held.clear()
+    start += stream.separator is not None
     if fields == width:  # Python's parser stopped before that row, at a field of more than 128 KiB
         return UserError(f"{path}: a row has not {width} fields: {text[:60]!r}; correct it")
     hint = "is a quote left open there?" if "\n" in text else "correct the line"
+    if escapes.ESCAPED in "".join(held) and reading.escape != "backslash":
+        hint = "does a backslash escape the quotes there? say data.escape: backslash"
     return UserError(f"{path}: line {start} has {fields} field{'s' * (fields > 1)} where {width} are expected; {hint}")

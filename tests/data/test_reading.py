@@ -1,5 +1,6 @@
 """How cells are read: one rule for texts in every form of a table, and what is said of cells that are left out."""
 
+import csv
 import datetime as dt
 import gzip
 import json
@@ -25,7 +26,7 @@ from tabular import digests
 from tabular.data import datasets, json_lines, missing
 from tabular.data.columns import BATCH_ROWS, USUAL_MISSING, Expected, Reading, Words
 from tabular.data.datasets import Prepared, Schema
-from tabular.data.tables import scan, scan_for
+from tabular.data.tables import Table, scan, scan_for
 from tabular.errors import UserError
 from tabular.problem import build
 
@@ -516,8 +517,12 @@ def as_lines(rows: list[dict[str, Any]]) -> str:
     return "".join(json.dumps(row, default=str) + "\n" for row in rows)
 
 
+def whole(table: Table) -> pa.Table:
+    return pa.Table.from_batches(list(table.batches()))
+
+
 def read(path: Path, *args: Any) -> dict[str, list[Any]]:
-    return pa.Table.from_batches(list(scan(path, *args).batches())).to_pydict()
+    return whole(scan(path, *args)).to_pydict()
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson", "t.json", "t.data", "t.jsonl.gz"])
@@ -684,3 +689,91 @@ def test_what_is_asked_may_be_of_another_type_where_nothing_is_lost(tmp_path, na
         pq.write_table(table, tmp_path / name)
     found = pa.Table.from_batches(list(scan_for(tmp_path / name, pa.schema([("x", kind)])).batches()))
     assert found["x"].to_pylist() == there
+
+
+# --- quotes, separators, headers -------------------------------------------------------------------------------------
+
+
+def spark(rows: list[list[str]]) -> str:
+    """Rows as Spark writes them: a backslash before a quote, and before a backslash that would escape one."""
+
+    def field(text: str) -> str:
+        return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (r"\"" if found[2] else ""), text) + '"'
+
+    return "".join(",".join(map(field, row)) + "\n" for row in rows)
+
+
+cells = st.text(st.sampled_from('ab",\\\n '), max_size=6).map(lambda text: f"x{text}x")
+
+
+@given(
+    st.lists(st.tuples(cells, cells), min_size=1, max_size=20),
+    st.integers(0, 3),
+    st.sampled_from([7, 50, 1 << 20]),
+)
+def test_what_spark_writes_is_read_as_it_was(tmp_path_factory, rows, before, block_bytes) -> None:
+    path = tmp_path_factory.mktemp("spark") / "t.csv"
+    plain = [("plain", "x")] * before
+    path.write_text(spark([["a", "b"], *plain, ('5" pipe', "long"), *rows]))
+    found = whole(scan(path, block_bytes=block_bytes))
+    assert list(zip(*found.to_pydict().values(), strict=True)) == [*plain, ('5" pipe', "long"), *rows]
+
+
+@given(st.lists(st.tuples(cells, cells), min_size=1, max_size=20), st.sampled_from([7, 50, 1 << 20]))
+def test_what_doubles_its_quotes_is_not_taken_for_sparks(tmp_path_factory, rows, block_bytes) -> None:
+    path = tmp_path_factory.mktemp("doubled") / "t.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows([["a", "b"], *rows, ["C:\\", "x\\"]])
+    found = whole(scan(path, block_bytes=block_bytes))
+    assert list(zip(*found.to_pydict().values(), strict=True)) == [*rows, ("C:\\", "x\\")]
+
+
+def test_the_first_escaped_quote_may_come_late_in_a_large_file(tmp_path: Path) -> None:
+    rows = [[str(row), "plain"] for row in range(400_000)]
+    (tmp_path / "t.csv").write_text(spark([["a", "b"], *rows, ["1", '5" pipe, long']]))
+    table = scan(tmp_path / "t.csv")
+    assert table.rows == 400_001
+    assert whole(table)["b"][-1].as_py() == '5" pipe, long'
+
+
+def test_the_escape_can_be_said_and_a_line_that_it_makes_uneven_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('a,b,c\n1,"x\\",y","z"\n')
+    with pytest.raises(UserError, match=r"line 2 has 4 fields .* say data.escape: backslash"):
+        scan(path, Reading(escape="double"))
+    assert read(path, Reading(escape="backslash")) == {"a": [1], "b": ['x",y'], "c": ["z"]}
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_any_ascii_character_separates(tmp_path: Path, width: int) -> None:
+    rows = [[letter * (at + 1) for at in range(width)] for letter in "\u00e9\u00e8\u00ea"]
+    for separator in [chr(code) for code in range(1, 128) if chr(code) not in '"\r\n']:
+        (tmp_path / "t.csv").write_text("".join(separator.join(row) + "\n" for row in rows))
+        found = whole(scan(tmp_path / "t.csv", Reading(separator=separator), block_bytes=5)).to_pydict()
+        assert [list(found), *map(list, zip(*found.values(), strict=True))] == rows, separator
+
+
+def test_hives_separator_is_found(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x\x01y\n1\x01a\n")
+    assert read(tmp_path / "t.csv") == {"x": [1], "y": ["a"]}
+
+
+@pytest.mark.parametrize("line", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "\ufeffsep=;\n"])
+def test_excels_line_about_the_separator_is_no_header(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"{line}x;y\n1,5;a\n".encode())
+    for block_bytes in (3, 1 << 20):
+        assert whole(scan(path, block_bytes=block_bytes)).to_pydict() == {"x": ["1,5"], "y": ["a"]}
+    path.write_bytes(f"{line}x;y\n1;a\n1\n".encode())
+    with pytest.raises(UserError, match="line 4 has 1 field where 2 are expected"):
+        scan(path)
+
+
+@pytest.mark.parametrize("mark", ["^", ":", "~", " ", "\x1f"])
+def test_one_column_whose_name_holds_marks_says_which_and_what_to_write(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"x{mark}town{mark}y\n" + f"1{mark}Porto{mark}a\n" * 3)
+    with pytest.raises(UserError, match=re.escape(f"if {mark!r} separates columns, say data.separator: ")) as caught:
+        scan(path)
+    way = yaml.safe_load(str(caught.value).partition("data.separator: ")[2])
+    assert list(read(path, Reading(separator=way))) == ["x", "town", "y"]
