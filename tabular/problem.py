@@ -592,7 +592,7 @@ def _keys(path: Sequence[int | str]) -> list[str]:
             section = field.annotation
         elif part == FULL:
             section = Typed if "types" in path else Missing
-        elif section is Missing:
+        elif FULL in path:
             section = MissingInColumn
         elif "models" in path and section is not Preprocessing:
             section = Model

@@ -18,6 +18,7 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from mlflow.types.schema import AnyType, Schema
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
 # Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
@@ -57,15 +58,17 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
     MlflowException
         Where a value is not of its column's type; it names the column.
     """
-    return _as_frame(_read(frame, columns), frame.index)
+    return _as_frame(_read(frame, _to_read(columns)), frame.index)
 
 
-def _read(frame: pd.DataFrame, columns: list[dict]) -> Features:
+def _to_read(columns: list[dict]) -> list[tuple[str, Callable, "_Missing | None"]]:
+    """Of each column its name, what reads its values, and what means missing in it."""
+    return [(one["name"], _READ[one["dtype"]], _missing(one.get("missing"))) for one in columns]
+
+
+def _read(frame: pd.DataFrame, to_read: list[tuple[str, Callable, "_Missing | None"]]) -> Features:
     """As `as_features`, without what a frame adds: of one row, most of the time."""
-    return {
-        column["name"]: _READ[column["dtype"]](frame[column["name"]], _missing(column.get("missing")))
-        for column in columns
-    }
+    return {name: read(frame[name], missing) for name, read, missing in to_read}
 
 
 class _Missing(NamedTuple):
@@ -325,14 +328,17 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         """Load the parts; what skops finds in them must be on the list that the model was logged with."""
         import skops.io
 
+        _let_csv_in()
         folder = Path(context.artifacts["model"])
         self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         words = self.description.get("missing")
-        self.columns = [
-            {**column, "missing": own if own is None else tuple(own)}
-            for column in self.description["columns"]
-            for own in [column.get("missing", words)]
-        ]
+        own = [column.get("missing", words) for column in self.description["columns"]]
+        self.to_read = _to_read(
+            [
+                {**column, "missing": None if here is None else tuple(here)}
+                for column, here in zip(self.description["columns"], own, strict=True)
+            ]
+        )
         trusted = self.description["trusted_types"]
         self.preprocessor = skops.io.load(folder / FEATURES, trusted=trusted)
         self.encoder = Encoder(self.preprocessor)
@@ -346,7 +352,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
         """Label and probability of each class; of two classes the positive one from `params["threshold"]` up."""
-        probabilities = self._probabilities(_read(model_input, self.columns), len(model_input))
+        probabilities = self._probabilities(_read(model_input, self.to_read), len(model_input))
         classes, positive = self.description["classes"], self.description["positive"]
         if len(classes) == 2:
             threshold = (params or {}).get("threshold", self.description["threshold"])
@@ -383,6 +389,26 @@ def _read_skops(file: Path, trusted: list[str]) -> Any:
     import skops.io
 
     return skops.io.load(file, trusted=trusted)
+
+
+def _let_csv_in() -> None:
+    """Have MLflow's server read CSV for a model with truths and dates, which are signed as of any type.
+
+    It asks the signature for types of pandas, of which "any" has none, and refuses the request (MLflow 3.17). What is
+    read as text here, `_truths` and `_days` understand.
+    """
+    given = Schema.pandas_types
+    if getattr(given, "knows_any", False):
+        return
+
+    def pandas_types(schema: Schema) -> list:
+        kinds = [column.type for column in schema.inputs]
+        if not any(isinstance(kind, AnyType) for kind in kinds):
+            return given(schema)
+        return [np.dtype(object) if isinstance(kind, AnyType) else kind.to_pandas() for kind in kinds]
+
+    pandas_types.knows_any = True  # type: ignore[attr-defined]
+    Schema.pandas_types = pandas_types
 
 
 def _ask_estimator(classifier: Any, prepared: Any) -> np.ndarray:

@@ -63,6 +63,8 @@ class Reading:
         The types of columns, where the problem names them.
     dropped : collection of str
         Columns that need not be of any use: `scan` looks at none of their values.
+    needed : sequence of str
+        Columns that the problem cannot do without, such as the target.
     escape : str, optional
         What stands before a quote within a quoted field of a text file: "double", another quote, or "backslash";
         detected when None.
@@ -81,6 +83,7 @@ class Reading:
     of_columns: Mapping[str, Words] = field(default_factory=dict)
     types: Mapping[str, Expected] = field(default_factory=dict)
     dropped: Collection[str] = ()
+    needed: Sequence[str] = ()
     escape: Literal["backslash", "double"] | None = None
     verbatim: Collection[str] = ()
 
@@ -170,7 +173,7 @@ def wrong_value(path: Path, name: str, before: int, value: object, meant: str) -
     return UserError(f"{path}: column {name!r}, row {before + 1:,}: {value!r} is not {meant}")
 
 
-def check_usable(path: Path, faults: Mapping[str, str]) -> None:
+def check_usable(path: Path, faults: Mapping[str, str], reading: Reading) -> None:
     """Raise an error for columns that nothing can be learnt from, with what to paste into the problem.
 
     Parameters
@@ -179,10 +182,16 @@ def check_usable(path: Path, faults: Mapping[str, str]) -> None:
         The file.
     faults
         Column: what is wrong with it, such as "has no values".
+    reading
+        Says which columns cannot be dropped.
 
     """
     if not faults:
         return
+    for name in reading.needed:
+        if name in faults:
+            what = "the problem needs it: mend the file, or name another column in target, split or evaluation.slices"
+            raise UserError(f"{path}: column {name!r} {faults[name]}, and {what}")
     drop = f"data: {{drop: {as_yaml(dict(faults))}}}"
     if len(faults) == 1:
         ((name, fault),) = faults.items()

@@ -152,7 +152,7 @@ class Prepared:
 def reading(problem: Problem) -> Reading:
     """The options for reading the problem's file."""
     data = problem.data
-    needed = {data.target, *_split_columns(problem.split), *problem.evaluation.slices}
+    needed = (data.target, *_split_columns(problem.split), *problem.evaluation.slices)
     words = {name: _words(one) for name, one in getattr(data.missing, "columns", {}).items()}
     words[data.target] = _never_missing(data, words.get(data.target, Words()))
     everywhere = Words(tuple(data.missing)) if isinstance(data.missing, list) else _words(data.missing)
@@ -164,7 +164,8 @@ def reading(problem: Problem) -> Reading:
         keep=everywhere.keep,
         of_columns=words,
         types={name: _expected(one) for name, one in data.types.items()},
-        dropped=frozenset(data.drop) - needed,
+        dropped=frozenset(data.drop) - {*needed},
+        needed=needed,
         escape=data.escape,
     )
 

@@ -56,7 +56,7 @@ def _scan(path: Path, reading: Reading, names: list[str], progress: bool, block_
         raise UserError(f"{path}: has a header and no rows")
     for column in columns:
         column.check_expected(path)
-    check_usable(path, {column.name: fault for column in columns if (fault := column.fault()) is not None})
+    check_usable(path, {column.name: fault for column in columns if (fault := column.fault()) is not None}, reading)
     types = {column.name: column.type for column in columns}
     schema = pa.schema([(name, types.get(name, STRING)) for name in names])
     notes = {column.name: column.note() for column in columns}

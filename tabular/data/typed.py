@@ -167,7 +167,7 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool) -> Scanned:
     for column in columns:
         column.check_expected(path)
     faults |= {one.name: why for one in columns if one.name not in faults and (why := one.fault()) is not None}
-    check_usable(path, {column.name: faults[column.name] for column in fields if column.name in faults})
+    check_usable(path, {column.name: faults[column.name] for column in fields if column.name in faults}, reading)
     notes = {column.name: column.note() for column in columns}
     if counting is not None and counting.starts:
         notes[UNNAMED] = replace(notes[UNNAMED], index="counts")

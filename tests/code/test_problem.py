@@ -59,6 +59,17 @@ splits = st.one_of(
     st.builds(lambda by, column: {"by": by, "column": column}, st.sampled_from(["time", "group"]), names),
     st.builds(lambda a, b, c: {"by": "time", "column": {"year": a, "month": b, "day": c}}, names, names, names),
 )
+types = st.sampled_from(["number", "category", "date", "boolean"]) | st.fixed_dictionaries(
+    {"type": st.sampled_from(["number", "date", "boolean"])},
+    optional={"errors": st.sampled_from(["refuse", "missing"])},
+)
+
+
+def missing(column: str, word: str, other: str) -> dict[str, Any]:
+    """The words that mean missing, in full."""
+    return {"add": [f"{word}+"], "keep": [word], "columns": {column: {"add": [other], "keep": [f"{other}-"]}}}
+
+
 bounds = st.one_of(st.builds(lambda x: {"min": x}, finite), st.builds(lambda x: {"max": x}, finite))
 drawn = st.fixed_dictionaries(
     {
@@ -69,9 +80,10 @@ drawn = st.fixed_dictionaries(
                 "positive": labels,
                 "drop": st.dictionaries(names, names, max_size=3),
                 "duplicates": st.sampled_from(["keep", "drop"]),
-                "types": st.dictionaries(names, st.sampled_from(["number", "category", "date", "boolean"]), max_size=3),
+                "types": st.dictionaries(names, types, max_size=3),
                 "columns": st.lists(names, max_size=3),
-                "missing": st.lists(names, max_size=2),
+                "missing": st.lists(names, max_size=2) | st.builds(missing, names, names, names),
+                "escape": st.sampled_from(["backslash", "double"]),
             },
         ),
     },
@@ -137,6 +149,9 @@ def test_name_and_data_are_enough() -> None:
     [
         ("dta", "data"),
         ("data.targt", "target"),
+        ("data.missing.kep", "keep"),
+        ("data.missing.columns.x.ad", "add"),
+        ("data.types.age.error", "errors"),
         ("split.colum", "column"),
         ("search.trails", "trials"),
         ("gate.requires", "require"),
@@ -160,6 +175,14 @@ def test_an_unknown_key_is_named_with_the_nearest_one(path: str, near: str) -> N
         ("data.positive", [1], "[1]"),
         ("data.duplicates", "remove", "remove"),
         ("data.types", {"age": "float"}, "float"),
+        ("data.types", {"age": {"type": "float"}}, "float"),
+        ("data.types", {"age": {"type": "number", "errors": "drop"}}, "drop"),
+        ("data.missing", "NA", "list"),
+        ("data.missing", [None], "put the word in quotes"),
+        ("data.missing", {"keep": [None]}, "put the word in quotes"),
+        ("data.missing", {"add": ["a"], "keep": ["a"]}, "'a' stands in add and in keep"),
+        ("data.missing", {"columns": {"x": {"keep": [""]}}}, "an empty cell is always missing"),
+        ("data.escape", "\\", "backslash"),
         ("data.drop", ["age"], "age"),
         ("split.holdout", 0, "0"),
         ("split.holdout", 1.5, "1.5"),

@@ -377,6 +377,19 @@ def test_a_table_that_a_model_is_asked_about_is_read_with_the_same_leave(write) 
     assert table.notes["z"].examples == ("< 5",)
 
 
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_ones_and_zeros_are_truths_where_the_problem_says_so(write, name) -> None:
+    path = write(frame(vip=[1, 0, None] * 40), name)
+    made = Made(path, data={"types": {"vip": "boolean"}})
+    assert made.dtypes["vip"] == "boolean"
+    assert sorted(map(str, made.rows["vip"].unique())) == ["False", "None", "True"]
+
+
+def test_a_target_without_values_is_not_told_to_be_dropped(write) -> None:
+    message = refused(write(frame(y=["NA"] * ROWS)))
+    assert "column 'y' has no values, and the problem needs it" in message
+
+
 # --- identifiers -----------------------------------------------------------------------------------------------------
 
 IDS = [2**60 + row % 60 for row in range(ROWS)]

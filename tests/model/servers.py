@@ -30,9 +30,11 @@ class Server:
         except OSError:
             return False
 
-    def ask(self, body: dict[str, Any]) -> tuple[int, Any]:
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.address}/invocations", json.dumps(body).encode(), headers)
+    def ask(self, body: dict[str, Any] | str) -> tuple[int, Any]:
+        """Ask with a body of JSON, or with a text of CSV."""
+        headers = {"Content-Type": "text/csv" if isinstance(body, str) else "application/json"}
+        data = body if isinstance(body, str) else json.dumps(body)
+        request = urllib.request.Request(f"{self.address}/invocations", data.encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return answer.status, json.load(answer)["predictions"]

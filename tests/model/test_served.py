@@ -34,6 +34,10 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
     records = json.loads(frame.to_json(orient="records", date_format="iso", double_precision=15))
     assert server.records(*records) == (200, answers)
 
+    assert server.ask(frame.to_csv(index=False)) == (200, answers)
+    as_digits = frame.assign(member=[None if pd.isna(one) else int(one) for one in frame["member"]])
+    assert server.ask(as_digits.astype({"member": "Int64"}).to_csv(index=False)) == (200, answers)
+
     probability = server.records(ROW)[1][0]["probability_yes"]
     for threshold, label in ((probability - 0.01, "yes"), (probability + 0.01, "no")):
         assert server.records(ROW, params={"threshold": threshold})[1][0]["label"] == label
@@ -46,6 +50,10 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
         "a date without its time": {"since": "2021-03-04"},
         "a date with its zone": {"since": "2021-03-04T00:00:00Z"},
         "a column that it does not know": {"more": [1, 2]},
+        "a text with blanks around it": {"town": " Porto "},
+        "a word that means missing": {"town": "NA", "since": " n/a"},
+        "a truth as a digit": {"member": 0},
+        "a truth as a word": {"member": "false"},
         **{f"a null in {name}": {name: None} for name in ROW},
         "nulls in all columns": dict.fromkeys(ROW),
     }
