@@ -4,7 +4,7 @@ This module reads the registry and changes nothing.
 """
 
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from steps.model import dataset, flavor, registry
+from steps.model import dataset, drift_reference, flavor, registry
 from steps.model.dataset import DataSet
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.model.served import TabularModel
@@ -196,8 +196,9 @@ def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> Tabu
     model = flavor.load(f"models:/{champion.name}/{champion.version}", step.folder, **recorded)
     if model.description["classes"] != list(holdout.schema.classes):
         raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
-    today = [asdict(column) for column in holdout.schema.columns]
-    lacking = [column["name"] for column in model.description["columns"] if column not in today]
+    today = {(column.name, column.dtype, column.kind) for column in holdout.schema.columns}
+    read = drift_reference.columns(model)
+    lacking = [column.name for column in read if (column.name, column.dtype, column.kind) not in today]
     if lacking:
         raise UserError(f"{name} reads columns that today's data set lacks or has as another type: {listed(lacking)}")
     return model

@@ -238,7 +238,8 @@ class Profile:
         elif column.dtype == "string" and present > ROWS_IN_ORDER and not column.repeated:
             yield f"{name!r} has another value in every row: if it is a name or an id, drop it"
         elif column.dtype == "double" and present and max(-column.low, column.high) > 2**53:
-            way = f"drop it, or say data.types: {as_yaml({name: 'category'})}"
+            exact = f", or say data.types: {as_yaml({name: 'category'})}"  # of what may be a whole number
+            way = f"drop it{exact if max(-column.low, column.high) < 1e30 else ''}"
             yield f"{name!r} has numbers of more than 15 digits, which are rounded: an id? {way}"
         elif column.dtype == "double" and present > ROWS_IN_ORDER and column.grows:
             yield f"{name!r} grows with every row: if it is an id or the order of the rows, drop it"

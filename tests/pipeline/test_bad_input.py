@@ -91,7 +91,7 @@ TABLES = {
     "a column without values": table(CHURN.replace("X", "").replace("Y", "").replace("Z", ""), "'city' has no values"),
     "columns of one name": table("age,age,churn\n" + "1,2,no\n3,4,yes\n" * 30, "names must differ", "'age'"),
     "a column without a name": table("age,,churn\n" + "1,2,no\n3,4,yes\n" * 30, "column 2 of 3 has no name"),
-    "a column of lists": table(frame(tags=[[1, 2]] * 60), "column 'tags' holds lists", "drop it", name="t.parquet"),
+    "a column of lists": table(frame(tags=[[1, 2]] * 60), "'tags' holds lists", "drop: {tags:", name="t.parquet"),
     "a column of structs": table(frame(tags=[{"a": 1}] * 60), "column 'tags' holds values", name="t.parquet"),
     "an infinity in text": table(CHURN.replace("\n21,", "\ninf,"), "column 'age' holds an infinite number"),
     "an infinity in Parquet": table(

@@ -241,8 +241,8 @@ def test_a_wrong_value_is_told_with_its_row_and_nothing_is_left(shop, rows, tmp_
 
 
 def test_a_parquet_column_of_another_type_is_told(shop, tmp_path):
-    path = write(made(50).astype({"amount": str}), tmp_path / "rows.parquet")
-    assert "column 'amount' holds text" in shop.refused(data=path, output=tmp_path / "scored.csv")
+    path = write(made(50).assign(amount=pd.Timestamp("2021-01-01")), tmp_path / "rows.parquet")
+    assert "column 'amount' holds dates" in shop.refused(data=path, output=tmp_path / "scored.csv")
 
 
 @pytest.mark.parametrize(
