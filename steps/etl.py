@@ -4,11 +4,17 @@ Reads a table by path, URL or name; writes `dataset/` (train and holdout Parquet
 and logs the table with its digest as an input.
 """
 
-from steps.run import artifacts, inputs, paths, run_problem
+import re
+import shutil
+
+from steps.run import artifacts, fetching, inputs, run_problem
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
 from tabular import digests
-from tabular.data import class_names, datasets, sources, tables
+from tabular.data import class_names, datasets, parts, tables
+from tabular.data.parts import Parts
+from tabular.data.sources import Fetched, Source
+from tabular.errors import listed
 from tabular.problem import Problem
 
 # The files of a data set, by the parts that other steps depend on.
@@ -18,10 +24,10 @@ FILES = {"train": "train.parquet", "holdout": "holdout.parquet", "schema": "sche
 def etl(step: Step) -> None:
     """Fetch the table, read it as a stream, split off the holdout, log the data set."""
     problem = run_problem.problem_of(step)
-    data = problem.data
-    path = sources.fetch(data.source, sha256=data.sha256, cache=paths.cache(), folder=step.folder, progress=True)
-    digest = data.sha256 or digests.of_file(path)
-    table = tables.scan(path, datasets.reading(problem), progress=True)
+    source = fetching.source(problem.data)
+    fetched = fetching.fetch(step, source, problem.data.sha256)
+    _keep(step, source, fetched)
+    table = tables.scan(fetched.place, datasets.reading(problem), progress=True)
     target = step.artifacts / artifacts.DATASET
     target.mkdir()
     prepared = datasets.prepare(table, problem, target)
@@ -29,11 +35,49 @@ def etl(step: Step) -> None:
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
     step.table(counts, artifacts.CLASSES)
-    inputs.log(step, name=problem.name, digest=digest, source=data.source, context="source", rows=prepared.rows)
-    _log(step, problem, prepared, digest, counts)
+    read = {"digest": fetched.digest, "source": fetching.place(source), "rows": prepared.rows}
+    inputs.log(step, name=problem.name, context="source", **read)
+    _log(step, problem, prepared, fetched.digest, counts, _said(source, fetched, table))
 
 
-def _log(step: Step, problem: Problem, prepared: datasets.Prepared, digest: str, counts: dict[str, list]) -> None:
+def _keep(step: Step, source: Source, fetched: Fetched) -> None:
+    """Keep what a replay needs and the source may not give again: the answer to a query, or which parts were read."""
+    if source.kind == "database" and not isinstance(fetched.place, Parts):
+        target = step.artifacts / artifacts.SNAPSHOT
+        target.parent.mkdir()
+        shutil.copyfile(fetched.place, target)
+    elif isinstance(fetched.place, Parts):
+        step.text(parts.listing(fetched.place), artifacts.LISTING)
+
+
+def _said(source: Source, fetched: Fetched, table: tables.Table) -> list[str]:
+    """What a person should know of how the table was come by."""
+    said = []
+    if isinstance(fetched.place, Parts):
+        names = fetched.place.names
+        beside = f"; no parts: {listed(fetched.others, 5)}" if fetched.others else ""
+        said.append(f"read {len(names)} parts in the order of their names, sha256 {fetched.digest}{beside}")
+        in_paths = parts.partition_columns(fetched.place)
+        if table.of_paths:
+            said.append(f"columns of the paths: {listed(list(table.of_paths))}")
+        hidden = [name for name in in_paths if name not in table.of_paths]
+        if hidden:
+            said.append(f"the files have columns {listed(hidden)} of their own, and those of the paths are not read")
+    if source.kind == "database":
+        said.append(f"the answer to the query is kept as {artifacts.SNAPSHOT}")
+        if not re.search(r"(?i)\border\s+by\b", str(source.query)):
+            said.append("the query has no `order by`: in another order the same rows are another table")
+    return said
+
+
+def _log(
+    step: Step,
+    problem: Problem,
+    prepared: datasets.Prepared,
+    digest: str,
+    counts: dict[str, list],
+    said: list[str],
+) -> None:
     schema = prepared.schema
     folder = step.artifacts / artifacts.DATASET
     train, holdout = sum(prepared.train.values()), sum(prepared.holdout.values())
@@ -59,10 +103,13 @@ def _log(step: Step, problem: Problem, prepared: datasets.Prepared, digest: str,
         },
     )
     notes = [
-        f"{prepared.rows:,} rows of `{problem.data.source}`, target `{schema.target}`.",
+        f"{prepared.rows:,} rows of `{fetching.source(problem.data)}`, target `{schema.target}`.",
         f"Train {train:,} and holdout {holdout:,} rows, split by {problem.split.by}; {len(schema.columns)} columns, "
         f"{len(schema.classes)} classes.",
     ]
+    notes += [f"{line[0].upper()}{line[1:]}." for line in said]
+    for line in said:
+        print(f"  data: {line}", flush=True)
     if problem.data.duplicates == "drop":
         notes.append(f"{prepared.duplicates:,} duplicates dropped.")
     if prepared.without_target:

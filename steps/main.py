@@ -20,7 +20,7 @@ from steps.chain import cleanup, launch
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
-from steps.run import artifacts, inputs, paths, run_problem, thread_budget
+from steps.run import artifacts, fetching, inputs, run_problem, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
@@ -34,7 +34,6 @@ from steps.run.tags import (
     WINNER,
 )
 from steps.run.terminal import markdown, say, table
-from tabular.data import sources
 from tabular.errors import UserError, first_line
 from tabular.problem import Problem
 
@@ -82,16 +81,16 @@ def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Ord
 
 def _pinned(step: Step, problem: Problem) -> Problem:
     """The problem with the digest of its data, so that the steps read the data as it was when the chain began."""
-    data = problem.data
-    if data.source.startswith("sklearn:"):
+    data, where = problem.data, fetching.source(problem.data)
+    if where.kind == "sklearn":
         return problem
-    digest = sources.pin(data.source, sha256=data.sha256, cache=paths.cache(), folder=step.folder, progress=True)
+    digest = fetching.pin(step, where, data.sha256)
     return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 
 def _introduce(step: Step, problem: Problem) -> None:
     """Print what is about to run, and in which experiment and store; name the run."""
-    say(f"tabular  {problem.name}: predict {problem.data.target!r} of {problem.data.source}")
+    say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"  run {step.run_id} in the experiment {experiment.name!r} of {mlflow.get_tracking_uri()}")
     _tell_kind(step, experiment)

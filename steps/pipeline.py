@@ -42,7 +42,7 @@ CONDUCT: dict[str, Kind] = {"share": "conduct"}
 CHAIN = (
     StepSpec(
         name="etl",
-        parameters={"problem": "reference", "data": "reference", "target": "value", **CONDUCT},
+        parameters={"problem": "reference", "data": "reference", "query": "reference", "target": "value", **CONDUCT},
         inputs={},
         reads=("name", "seed", "data", "split", "search.folds", "evaluation.slices"),
     ),

@@ -20,13 +20,14 @@ from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
 from steps.process import lifecycle
-from steps.run import artifacts, inputs, lookup, paths, terminal, thread_budget
+from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DRIFT_OF_INPUTS, DRIFT_OF_SCORES, TRAIN, digest_tag
 from tabular import digests
-from tabular.data import datasets, narrowing, sources, tables
+from tabular.data import datasets, narrowing, tables
 from tabular.data.columns import AS_USUAL, Reading
 from tabular.data.datasets import ARROW
+from tabular.data.sources import Source
 from tabular.errors import UserError, listed, nearest
 from tabular.evaluation import drift
 from tabular.plots import drift_plots, style
@@ -56,14 +57,14 @@ class Scored:
 
 def predict(step: Step) -> None:
     """Check the table, score it, report its drift."""
-    source = paths.table(step.arguments["data"], "data")
+    source = Source(paths.table(step.arguments["data"], "data"), step.arguments["query"] or None)
     output = _output(step.arguments["output"], source)
     asked = origin.find(step.client, step.arguments["model"])
     model = flavor.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
-    path = sources.fetch(source, sha256=None, cache=paths.cache(), folder=step.folder, progress=True)
+    fetched = fetching.fetch(step, source)
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])
     how = datasets.reading_for(drift_reference.columns(model), _reading(step, asked))
-    table = tables.scan_for(path, wanted, how, progress=True)
+    table = tables.scan_for(fetched.place, wanted, how, progress=True)
     keys = _keys(step.arguments["keys"], table, model, output)
     against = drift_reference.against(step, asked, model)
     with lifecycle.replacing(output) as beside, threadpool_limits(thread_budget.threads("")):
@@ -72,7 +73,7 @@ def predict(step: Step) -> None:
             scored = score(table, model, keys, schema, writer, against)
         digest = digests.of_file(beside)
     step.log(tags={digest_tag("output"): digest})
-    _log(step, asked, source, path, scored)
+    _log(step, asked, source, fetched.digest, scored)
     _tell(step, asked, output, table, scored, against)
 
 
@@ -135,7 +136,7 @@ def _answer(model: TabularModel) -> list[pa.Field]:
     ]
 
 
-def _output(given: str, source: str) -> Path:
+def _output(given: str, source: Source) -> Path:
     """The path of the output, relative to the caller's folder; checked before anything is read."""
     if not given:
         raise UserError("output: name the file to write, .parquet or .csv")
@@ -146,7 +147,7 @@ def _output(given: str, source: str) -> Path:
         raise UserError(f"output: {path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise UserError(f"output: there is no folder {path.parent}; make it, or name another one")
-    if path == Path(source).resolve():
+    if source.kind == "path" and path == Path(source.address).resolve():
         raise UserError(f"output: {path} is the table that is read; name another file")
     return path
 
@@ -180,9 +181,9 @@ def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) ->
     return keys
 
 
-def _log(step: Step, asked: Origin, source: str, path: Path, scored: Scored) -> None:
-    name, digest = asked.problem or asked.name, digests.of_file(path)
-    inputs.log(step, name=name, digest=digest, source=source, context="scoring", rows=scored.rows)
+def _log(step: Step, asked: Origin, source: Source, digest: str, scored: Scored) -> None:
+    name = asked.problem or asked.name
+    inputs.log(step, name=name, digest=digest, source=fetching.place(source), context="scoring", rows=scored.rows)
     if asked.model_id:
         step.client.log_inputs(step.run_id, models=[LoggedModelInput(asked.model_id)])
     step.log(

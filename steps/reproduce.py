@@ -5,6 +5,7 @@ the registry left alone. Then compares all that both runs recorded. The run of r
 equal.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from steps.chain import launch
 from steps.pipeline import STEPS, plan
 from steps.replay import checkout, equality
 from steps.replay.equality import DIFFERENT, MAIN, NOT_COMPARED, SAME, Finding, Pair
-from steps.run import artifacts, lookup, paths, working_tree
+from steps.run import artifacts, fetching, lookup, paths, working_tree
 from steps.run.step import Step
 from steps.run.tags import (
     ARGUMENTS,
@@ -36,8 +37,8 @@ from steps.run.tags import (
     TRIAL,
 )
 from steps.run.terminal import say
-from tabular import digests
-from tabular.data import sources
+from tabular.data.sources import Source
+from tabular.data.sources import cache as copies
 from tabular.errors import UserError
 from tabular.problem import Problem
 
@@ -128,11 +129,12 @@ def _problem(step: Step, asked: Replay) -> str:
     problem = asked.problem
     # as the run wrote it: the old tree does not know keys that have been added to problems since
     frozen = yaml.safe_load(artifacts.artifact(asked.holder, artifacts.PROBLEM, step.folder).read_text("utf-8"))
-    if not problem.data.source.startswith("sklearn:"):
+    if fetching.source(problem.data).kind != "sklearn":
         recorded = problem.data.sha256 or asked.then.data.tags[DATA_DIGEST]
-        source = paths.set_over(problem, {"data": moved}).data.source if moved else problem.data.source
-        _check_data(step, asked, source, recorded)
-        frozen["data"] |= {"source": source, "sha256": recorded}
+        _check_data(step, asked, source := _where(step, asked, moved), recorded)
+        frozen["data"] |= {"source": source.address, "sha256": recorded}
+        if problem.data.query is not None:
+            frozen["data"]["query"] = source.query
     elif moved:
         raise UserError(
             f"data: run {asked.then.info.run_id} read {problem.data.source}, which is part of the lock: leave it out"
@@ -142,24 +144,59 @@ def _problem(step: Step, asked: Replay) -> str:
     return str(path)
 
 
-def _check_data(step: Step, asked: Replay, source: str, recorded: str) -> None:
+def _where(step: Step, asked: Replay, moved: str) -> Source:
+    """Where the data of the run is now: where it was, where it was said to be, or in the run's own artifacts.
+
+    What a database answered is an artifact, since the database may give another answer today. Of a table of several
+    parts, the artifact says which parts were read.
+    """
+    etl = _etl(step, asked)
+    if etl is not None:
+        with contextlib.suppress(UserError):  # a table of one file has no listing
+            copies.keep_listing(
+                paths.cache(), artifacts.artifact(etl, artifacts.LISTING, step.folder).read_text("utf-8")
+            )
+    if moved:
+        return fetching.source(paths.set_over(asked.problem, {"data": moved}).data)
+    source = fetching.source(asked.problem.data)
+    if source.kind != "database" or etl is None:
+        return source
+    return Source(str(artifacts.artifact(etl, artifacts.SNAPSHOT, step.folder)))
+
+
+def _etl(step: Step, asked: Replay) -> Run | None:
+    """The run of etl that read the table; None where it is gone."""
+    if asked.step != MAIN:
+        return asked.then
+    return lookup.shown(step.client, lookup.chain(asked.then, step.folder)["etl"])
+
+
+def _check_data(step: Step, asked: Replay, source: Source, recorded: str) -> None:
     told = "-P data=… says where it lies now"
-    if "://" in source:
-        try:
-            sources.fetch(source, sha256=recorded, cache=paths.cache(), folder=step.folder, progress=True)
-        except UserError as error:
-            raise UserError(f"data: the table of run {asked.then.info.run_id} cannot be had: {error}; {told}") from None
+    if source.kind == "path":
+        _check_place(step, asked, source, recorded, told)
         return
-    if not Path(source).is_file():
-        raise UserError(f"data: {source}, which run {asked.then.info.run_id} read, is not there; {told}")
-    found = digests.of_file(Path(source))
+    try:
+        fetching.fetch(step, source, recorded)
+    except UserError as error:
+        raise UserError(f"data: the table of run {asked.then.info.run_id} cannot be had: {error}; {told}") from None
+
+
+def _check_place(step: Step, asked: Replay, source: Source, recorded: str, told: str) -> None:
+    """Check a table on this machine."""
+    run_id = asked.then.info.run_id
+    try:
+        found = fetching.digest(source, recorded)
+    except UserError as error:
+        gone = f"data: {source}, which run {run_id} read, is not there; {told}"
+        raise UserError(gone if not Path(source.address).exists() else f"data: {error}; {told}") from None
     if found != recorded:
         said = f"sha256: {recorded} then, {found} now"
         _log_findings(step, [Finding(asked.task, "data", DIFFERENT, 1, (said,))])
         step.upload_artifacts()
         raise UserError(
-            f"data: {source} is not what run {asked.then.info.run_id} read: its sha256 is {found[:12]}…, and was "
-            f"{recorded[:12]}…; nothing was run. {told[0].upper()}{told[1:]}"
+            f"data: {source} is not what run {run_id} read: its sha256 is {found[:12]}…, and was {recorded[:12]}…; "
+            f"nothing was run. {told[0].upper()}{told[1:]}"
         )
 
 

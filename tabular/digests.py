@@ -19,6 +19,11 @@ def of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def of_text(text: str) -> str:
+    """SHA-256 of a text in UTF-8, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def of_values(values: Any) -> str:
     """SHA-256 of plain values as JSON, as 64 hexadecimal digits; the order of keys does not matter."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+    return of_text(json.dumps(values, sort_keys=True, default=str))

@@ -93,6 +93,10 @@ Threshold = Annotated[float | str, BeforeValidator(_threshold)]
 TagName = Annotated[str, BeforeValidator(_tag_name)]
 
 
+# The keys of the section data that say where the table lies. What lies there counts by its content, its digest.
+PLACE = ("source", "query", "headers", "sha256")
+
+
 class Section(BaseModel):
     """Base of all sections of a problem: immutable, and without unknown keys."""
 
@@ -140,7 +144,11 @@ SHORT, FULL = "in short", "in full"
 class Data(Section):
     """The table, its target, and the columns that no model may see."""
 
-    source: str = Field(description="a path, an http(s) URL, or sklearn:NAME for a data set that scikit-learn holds")
+    source: str = Field(
+        description="a path, a folder or a glob, a URL, a database, or sklearn:NAME for a data set of scikit-learn"
+    )
+    query: str | None = Field(default=None, min_length=1, description="of a database: which rows, in SQL")
+    headers: dict[str, str] = Field(default={}, description="of the request to a web server; ${NAME} is a variable")
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     target: str
     positive: Label | None = Field(default=None, description="of two classes, the one whose probability is asked for")
@@ -167,12 +175,24 @@ class Data(Section):
     @field_validator("source")
     @classmethod
     def _no_password(cls, source: str) -> str:
-        user = source.partition("://")[2].partition("/")[0].rpartition("@")[0]
-        if "://" in source and user and "${" not in user:
+        scheme, _, rest = source.partition("://")
+        user, _, password = re.split("[/?#]", rest)[0].rpartition("@")[0].partition(":")
+        # a web server's user may be a token; a database's is no secret, nor is the container of Azure's addresses
+        secret = f"{user}{password}" if scheme.lower().startswith("http") else password
+        secret += "".join(re.findall(r"(?i)[?&](?:password|passwd|pwd)=([^&]+)", rest))
+        if secret and "${" not in secret:
             raise ValueError(
                 "a password in a URL would be logged: name a variable, as in https://${USER}:${PASSWORD}@host/…"
             )
         return source
+
+    @field_validator("headers")
+    @classmethod
+    def _no_secret(cls, headers: dict[str, str]) -> dict[str, str]:
+        for name, value in headers.items():
+            if re.search("(?i)auth|token|key|secret|cookie|password|signature", name) and "${" not in value:
+                raise ValueError(f"{name} would be logged: name a variable, as in {{{name}: '${{TOKEN}}'}}")
+        return headers
 
 
 class DateParts(Section):

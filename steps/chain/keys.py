@@ -158,7 +158,7 @@ def _in_words(name: str, before: str | None, now: str | None) -> str:
 def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tuple[str, str]]:
     """The values of the problem that a step reads, as pairs of dotted path and JSON; not where the table is."""
     whole = problem.model_dump(mode="json")
-    for where in ("source", "sha256"):  # the content of the data counts, not its place
+    for where in problems.PLACE:  # the content of the data counts, not its place
         del whole["data"][where]
     for path in row.reads:
         names = path.replace("{model}", model or "").split(".")

@@ -205,9 +205,15 @@ def _problem(pair: Pair) -> Compared:
         if pair.task != MAIN:
             return dict(keys.read_of(problem, STEPS[pair.task.split()[0]], run.data.tags.get(MODEL)))
         whole = equality.leaves(problem.model_dump(mode="json"))
-        return {path: value for path, value in whole.items() if path not in ("data.source", "data.sha256")}
+        return {path: value for path, value in whole.items() if not _is_of_place(path)}
 
     return _mappings(asked(pair.then), asked(pair.now))
+
+
+def _is_of_place(path: str) -> bool:
+    """Whether a path in a problem says where the table lies."""
+    section, _, key = path.partition(".")
+    return section == "data" and key.split(".")[0] in problems.PLACE
 
 
 def _parameters(pair: Pair) -> Compared:

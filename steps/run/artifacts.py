@@ -20,6 +20,8 @@ from tabular.errors import UserError, first_line
 # Artifacts that one step writes and another reads.
 PROBLEM = "problem.yaml"
 DATASET = "dataset"
+SNAPSHOT = "source/answer.parquet"  # what a database answered, which it may not answer again
+LISTING = "source/parts.sha256"  # the digest and path of each part of a table of several files
 CLASSES = "classes.json"
 PROFILE = "profile.json"
 TRIALS = "trials.json"

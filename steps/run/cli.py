@@ -8,13 +8,13 @@ from typing import NoReturn
 from steps.pipeline import STEPS
 from tabular.errors import UserError, nearest
 
-MAIN = ("problem", "data", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
+MAIN = ("problem", "data", "query", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
 # The entry points that are not steps of the chain.
 ENTRY_POINTS = {
     "main": MAIN,
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
-    "predict": ("model", "data", "output", "keys"),
+    "predict": ("model", "data", "query", "output", "keys"),
     "promote": ("name", "version", "reason", "alias", "stage"),
 }
 

@@ -10,9 +10,12 @@ from mlflow.utils.uri import is_local_uri
 from steps.run.step import Step
 from tabular.data.datasets import Schema
 
+# The type of a source and its JSON, as MLflow's `get_source` reads them.
+Place = tuple[str, Mapping[str, object]]
+
 
 def log(
-    step: Step, *, name: str, digest: str, source: str, context: str, rows: int, schema: Schema | None = None
+    step: Step, *, name: str, digest: str, source: str | Place, context: str, rows: int, schema: Schema | None = None
 ) -> None:
     """Log the data set that a step reads as an input of the step's run.
 
@@ -28,7 +31,7 @@ def log(
     digest
         sha256 of the data set's bytes in hexadecimal; MLflow keeps the first 32 digits.
     source
-        Where the data set came from: a path, a URL, a run's artifact.
+        Where the data set came from: the URI of a run's artifact, or a place as `fetching.place` describes it.
     context
         `source`, `training`, `evaluation` or `scoring`.
     rows
@@ -36,7 +39,7 @@ def log(
     schema
         Schema of the columns, where it is known.
     """
-    kind, described = _source(source)
+    kind, described = _artifact(source) if isinstance(source, str) else source
     profile = {"num_rows": rows, **({"num_elements": rows * len(schema.columns)} if schema else {})}
     entry = Dataset(
         name=name,
@@ -64,13 +67,8 @@ def log_again(step: Step, entries: Sequence[DatasetInput]) -> None:
                 raise
 
 
-def _source(source: str) -> tuple[str, Mapping[str, str]]:
-    """The type of a source and its JSON, as MLflow's `get_source` reads them."""
-    if source.startswith(("http://", "https://")):
-        return "http", {"url": source}
-    if source.startswith("sklearn:"):
-        return "code", {"tags": {"scikit-learn": source.removeprefix("sklearn:")}}
-    return ("local" if is_local_uri(source) else "mlflow-artifacts"), {"uri": source}
+def _artifact(uri: str) -> Place:
+    return ("local" if is_local_uri(uri) else "mlflow-artifacts"), {"uri": uri}
 
 
 def _schema(schema: Schema) -> dict[str, list[dict[str, object]]]:

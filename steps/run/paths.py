@@ -8,6 +8,7 @@ from typing import Any
 from steps import PROJECT
 from steps.process import lifecycle
 from tabular import problem as problems
+from tabular.data.sources import addresses
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
@@ -17,6 +18,7 @@ UNDER_MLFLOW = "MLFLOW_RUN_ID" in os.environ
 # The parameters of main that override a key of the problem: the key's path, and the type of its value.
 OVERRIDES = {
     "data": ("data.source", str),
+    "query": ("data.query", str),
     "target": ("data.target", str),
     "trials": ("search.trials", int),
     "timeout": ("search.timeout", float),
@@ -44,7 +46,8 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
     Parameters
     ----------
     arguments
-        `problem` (a name in problems/, or a path), `data`, `target`, `trials`, `timeout`, `seed`; empty: not given.
+        `problem` (a name in problems/, or a path), `data`, `query`, `target`, `trials`, `timeout`, `seed`; empty: not
+        given.
 
     Raises
     ------
@@ -76,7 +79,8 @@ def _overrides(arguments: Mapping[str, str]) -> dict[str, Any]:
         path: _read(name, text, as_) for name, (path, as_) in OVERRIDES.items() if (text := arguments.get(name, ""))
     }
     if "data.source" in found:
-        found["data.sha256"] = None  # the problem's sha256 is of the file that the problem names, not of this one
+        # the problem's other keys are of the table that the problem names, not of this one
+        found = {"data.sha256": None, "data.query": None, "data.headers": {}, **found}
     return found
 
 
@@ -84,8 +88,8 @@ def _without_file(overrides: Mapping[str, Any]) -> Problem:
     source = overrides["data.source"]
     if "data.target" not in overrides:
         raise UserError(f"target: name the column of {source} to predict: -P target=COLUMN")
-    stem = source.rstrip("/").split("/")[-1].split("?")[0].removeprefix("sklearn:").split(".")[0]
-    return problems.parse("{}", "command line", {"name": problems.slug(stem)[:100], **overrides})
+    name = problems.slug(addresses.name_of(source))[:100]
+    return problems.parse("{}", "command line", {"name": name, **overrides})
 
 
 def _problem_file(named: str) -> Path:
@@ -118,7 +122,7 @@ def table(source: str, where: str, *beside: Path) -> str:
     Parameters
     ----------
     source
-        A path, an http(s) URL or `sklearn:NAME`. A path is made absolute.
+        A path, a folder, a glob, a URL or `sklearn:NAME`. A path is made absolute, also that of a database's file.
     where
         What named the source; the error message begins with it.
     beside
@@ -129,15 +133,35 @@ def table(source: str, where: str, *beside: Path) -> str:
     UserError
         Where there is no such file.
     """
-    if "://" in source or source.startswith("sklearn:"):
+    source = addresses.without_file_scheme(source)
+    scheme, there, path = source.partition(":///")
+    if there and scheme.partition("+")[0] in addresses.FILE_DATABASES:
+        file, ask, options = path.partition("?")
+        found = _find(file, *beside) if file else None
+        return source if found is None else f"{scheme}:///{found}{ask}{options}"  # what is not there is said when asked
+    if addresses.names_elsewhere(source):
         return source
-    path = _find(source, *beside) if source else None
-    if path is None:
+    found = _find(source, *beside) or _find_glob(source, *beside) if source else None
+    if found is None:
         raise UserError(
-            f"{where}: there is no file {source!r} (seen from {caller_folder()}); give a path, an http(s) URL or "
-            "sklearn:NAME"
+            f"{where}: there is no file {source!r} (seen from {caller_folder()}); give {addresses.SUPPORTED}"
         )
-    return str(path)
+    return str(found)
+
+
+def _find_glob(pattern: str, *beside: Path) -> Path | None:
+    """A glob with an absolute folder before its wildcards: the first folder where something matches it."""
+    base, names = addresses.split_glob(pattern)
+    if not names:
+        return None
+    for folder in (*beside, caller_folder(), PROJECT):
+        try:
+            path = folder / Path(base).expanduser()
+            if any(path.glob("/".join(names))):
+                return path.resolve().joinpath(*names)
+        except (OSError, RuntimeError):  # as in `_find`
+            return None
+    return None
 
 
 def _find(name: str, *beside: Path) -> Path | None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -134,6 +134,21 @@ class Note:
     meant: str = ""
     left_out: bool = False
     index: Literal["", "counts", "named"] = ""
+
+
+def joined(notes: Sequence[Note]) -> Note:
+    """The note of a column for several files together; that it counts the rows is of one file only."""
+    counts: Counter[str] = sum((Counter(note.missing) for note in notes), Counter())
+    told = [note for note in notes if note.unfit] or list(notes)
+    examples = dict.fromkeys(example for note in told for example in note.examples)
+    return replace(
+        told[0],
+        missing=counts,
+        trimmed=sum(note.trimmed for note in notes),
+        unfit=sum(note.unfit for note in notes),
+        examples=tuple(examples)[:3],
+        index="",
+    )
 
 
 # Columns with their types, the number of rows, how the file is read, and notes on the columns that were looked at.

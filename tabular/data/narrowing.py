@@ -20,6 +20,7 @@ from tabular.data.columns import (
     Note,
     Reading,
     check_finite,
+    check_usable,
     wrong_value,
 )
 from tabular.data.missing import Tally
@@ -244,6 +245,17 @@ class Check:
             meant=MEANINGS[self.kind] if self._unfit.cells else "",
             left_out=self._unfit.cells > 0,
         )
+
+
+def narrowest(texts: Sequence[str | None], name: str, reading: Reading, path: Path) -> pa.Array:
+    """Texts as values of the narrowest type that holds all of them, as in a column of a text file."""
+    column = Narrowing(name, reading.words(name), reading.types.get(name))
+    held = missing.texts(pa.array(texts, STRING), column.words)
+    column.see(held)
+    column.check_expected(path)
+    fault = column.fault() if name not in reading.dropped else None
+    check_usable(path, {name: fault} if fault is not None else {}, reading)
+    return as_typed(held, pa.field(name, column.type), reading) if column.values else held
 
 
 def as_typed(found: pa.Array, column: pa.Field, reading: Reading) -> pa.Array:

@@ -3,27 +3,29 @@
 A file may be larger than the memory: during a pass only a few words for each column are kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
 
-from tabular.data import text, typed
-from tabular.data.columns import AS_USUAL, BATCH_ROWS, Note, Reading
+from tabular.data import parts, text, typed
+from tabular.data.batches import regrouped
+from tabular.data.columns import AS_USUAL, FLOAT, INT, MEANT, STRING, Note, Reading, joined
 from tabular.data.files import content
+from tabular.data.narrowing import narrowest
+from tabular.data.parts import Parts, Place
 from tabular.errors import UserError, first_line, listed, nearest
-
-BATCH_BYTES = 256 << 20  # a very wide table yields fewer rows at a time
 
 
 @dataclass(frozen=True)
 class Table:
-    """A file whose columns, types and length are known; its rows stay in the file.
+    """A table whose columns, types and length are known; its rows stay in its file, or in its parts.
 
     Attributes
     ----------
-    path : Path
+    path : Path or Parts
+        Where it lies.
     schema : pa.Schema
         Columns in the file's order; each type one of int64, float64, string, bool and timestamp("us"). Columns that
         nobody looked at (those of `Reading.dropped`, and in `scan_for` all that were not asked for) are strings in a
@@ -33,17 +35,20 @@ class Table:
         How the file is read, with the separator that was found.
     notes : mapping of str to Note
         Column: what became of its cells, for each column that was looked at.
+    of_paths : mapping of str to pa.Array
+        The columns that stand in the paths of parts, with a value for each part; they come last.
 
     """
 
-    path: Path
+    path: Place
     schema: pa.Schema
     rows: int
     reading: Reading = AS_USUAL
     notes: Mapping[str, Note] = field(default_factory=dict)
+    of_paths: Mapping[str, pa.Array] = field(default_factory=dict)
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Stream the rows, from the start at every call, in batches of at most `BATCH_ROWS` rows.
+        """Stream the rows, from the start at every call, in batches of at most `columns.BATCH_ROWS` rows.
 
         Parameters
         ----------
@@ -57,17 +62,35 @@ class Table:
 
         """
         wanted = self.schema if columns is None else self._selected(columns)
-        with_types = typed.FORMS.get(content(self.path))
-        if with_types is not None:
-            blocks = typed.batches(with_types, self.path, wanted, self.reading)
-        else:
-            blocks = text.batches(self.path, self.schema.names, wanted, self.reading)
+        files = parts.files(self.path)
+        blocks = (block for place, file in enumerate(files) for block in self._of_file(place, file, wanted))
         try:
-            yield from _regrouped(blocks)
+            yield from regrouped(blocks, len(wanted))
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{self.path}: changed while it was being read; start again ({first_line(error)})"
             ) from error
+
+    def _of_file(self, place: int, file: Path, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Stream the columns of a schema from one file, the columns of its path among them."""
+        held = pa.schema([column for column in self.schema if column.name not in self.of_paths])
+        read = pa.schema([column for column in wanted if column.name not in self.of_paths]) or pa.schema(
+            [held.field(0)]
+        )
+        form = typed.FORMS.get(content(file))
+        if form is not None:
+            blocks = typed.batches(form, file, read, self.reading)
+        else:
+            blocks = text.batches(file, held.names, read, self.reading)
+        if not self.of_paths:
+            yield from blocks
+            return
+        for block in blocks:
+            columns = [
+                pa.repeat(self.of_paths[name][place], len(block)) if name in self.of_paths else block[name]
+                for name in wanted.names
+            ]
+            yield pa.record_batch(columns, schema=wanted)
 
     def _selected(self, columns: Sequence[str]) -> pa.Schema:
         known, asked = set(self.schema.names), set(columns)
@@ -79,21 +102,21 @@ class Table:
 
 
 def scan(
-    path: Path,
+    path: Place,
     reading: Reading = AS_USUAL,
     *,
     progress: bool = False,
     block_bytes: int = text.BLOCK_BYTES,
 ) -> Table:
-    """Read a file once, in bounded memory, to find its columns, their types over all rows, and its length.
+    """Read a table once, in bounded memory, to find its columns, their types over all rows, and its length.
 
     Text and JSON lines may be plain or compressed by gzip, bzip2, xz or zip (with one table in it). They, Parquet,
     Feather and ORC are told apart by their content.
 
     Parameters
     ----------
-    path : Path
-        The file.
+    path : Path or Parts
+        The file, or the files that make up the table: all of one form, with the same columns.
     reading : Reading
         How the file is to be read, as far as it is known.
     progress : bool
@@ -110,17 +133,23 @@ def scan(
     ------
     UserError
         When the file is not a table that can be learnt from: absent, empty, binary, damaged, in another encoding, with
-        rows of uneven length, unnamed or repeated columns, columns without values, infinities, or nested values.
+        rows of uneven length, unnamed or repeated columns, columns without values, infinities, or nested values. When
+        parts differ in form, columns or types; the error names two files and the first difference.
 
     """
-    with_types = typed.FORMS.get(content(path))
-    if with_types is not None:
-        return Table(path, *typed.scan(with_types, path, reading, progress))
-    return Table(path, *text.scan(path, reading, progress, block_bytes))
+    files, where = parts.files(path), parts.folder(path)
+    form = typed.FORMS.get(_common_form(files))
+    if form is not None:
+        found = typed.scan(form, where, reading, progress, files)
+    else:
+        found = text.scan(where, reading, progress, block_bytes, files)
+    table = Table(path, *found)
+    of_paths = {name: narrowest(texts, name, reading, where) for name, texts in _of_paths(table).items()}
+    return _with_paths(table, of_paths)
 
 
 def scan_for(
-    path: Path,
+    path: Place,
     wanted: pa.Schema,
     reading: Reading = AS_USUAL,
     *,
@@ -153,22 +182,83 @@ def scan_for(
         error names the row, counted from 1 below the header), or the file cannot be read.
 
     """
-    with_types = typed.FORMS.get(content(path))
-    if with_types is not None:
-        return Table(path, *typed.scan_for(with_types, path, wanted, reading, progress))
-    return Table(path, *text.scan_for(path, wanted, reading, progress, block_bytes))
+    files = parts.files(path)
+    form = typed.FORMS.get(_common_form(files))
+
+    def scanned(file: Path, wanted: pa.Schema, reading: Reading) -> Table:
+        if form is not None:
+            return Table(file, *typed.scan_for(form, file, wanted, reading, progress))
+        return Table(file, *text.scan_for(file, wanted, reading, progress, block_bytes))
+
+    if not isinstance(path, Parts):
+        return scanned(path, wanted, reading)
+    first = scanned(files[0], _without(wanted, parts.partition_columns(path)), reading)
+    in_paths = _of_paths(replace(first, path=path))
+    # all parts are read as the first one is: with its separator, and with a header or without
+    found = [scanned(file, _without(wanted, in_paths), first.reading) for file in files]
+    rows, notes = sum(one.rows for one in found), _common_notes(found)
+    table = replace(found[0], path=path, rows=rows, schema=_common_schema(found), notes=notes)
+    given = {name: wanted.field(name).type if name in wanted.names else STRING for name in in_paths}
+    return _with_paths(table, {name: _as(path, name, texts, given[name]) for name, texts in in_paths.items()})
 
 
-def _regrouped(blocks: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Join small blocks and cut large ones, so that a batch is large enough for fast work and fits in memory."""
-    held: list[pa.RecordBatch] = []
-    for block in blocks:
-        held.append(block)
-        if sum(map(len, held)) >= BATCH_ROWS or sum(part.nbytes for part in held) >= BATCH_BYTES:
-            yield from _joined(held)
-            held = []
-    yield from _joined(held)
+def _common_form(files: Sequence[Path]) -> str:
+    """The form of all parts, as `files.content` names it; text and JSON lines may be compressed."""
+    found = [content(file) for file in files]
+    if len(set(found)) > 1:
+        other = next(place for place, name in enumerate(found) if name != found[0])
+        raise UserError(
+            f"{files[other]}: is {found[other]}, and {files[0]} is {found[0]}: name parts of one form by a glob, such "
+            f"as {files[0].parent}/*{files[0].suffix}"
+        )
+    return found[0]
 
 
-def _joined(blocks: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
-    return pa.Table.from_batches(blocks).combine_chunks().to_batches(max_chunksize=BATCH_ROWS) if blocks else []
+def _common_notes(found: Sequence[Table]) -> Mapping[str, Note]:
+    return {name: joined([one.notes[name] for one in found if name in one.notes]) for name in found[0].notes}
+
+
+def _common_schema(found: Sequence[Table]) -> pa.Schema:
+    """The columns of all parts, as the first one has them."""
+    first = found[0]
+    for other in found[1:]:
+        names = first.schema.names
+        parts.check_same_names(
+            parts.folder(first.path), names, parts.folder(other.path), other.schema.names, ordered=False
+        )
+        for name in names:
+            one, two = first.schema.field(name).type, other.schema.field(name).type
+            if one != two:
+                raise UserError(
+                    f"{other.path}: column {name!r} is of type {two}, and of {one} in {first.path}: write both with "
+                    "one type, or name parts that have one by a glob"
+                )
+    return first.schema
+
+
+def _of_paths(table: Table) -> Mapping[str, list[str | None]]:
+    """The columns that stand in the paths of a table's parts and not in the parts, whose own columns go before them."""
+    if not isinstance(table.path, Parts):
+        return {}
+    found = parts.partition_columns(table.path)
+    return {name: texts for name, texts in found.items() if name not in table.schema.names}
+
+
+def _with_paths(table: Table, of_paths: Mapping[str, pa.Array]) -> Table:
+    fields = [pa.field(name, values.type) for name, values in of_paths.items()]
+    return replace(table, schema=pa.schema([*table.schema, *fields]), of_paths=of_paths)
+
+
+def _without(schema: pa.Schema, names: Collection[str]) -> pa.Schema:
+    return pa.schema([column for column in schema if column.name not in names])
+
+
+def _as(path: Parts, name: str, texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+    """The texts of a column in paths as values of a type that is known beforehand."""
+    if kind == STRING or not any(texts):
+        return pa.array(texts, STRING).cast(kind)
+    values = narrowest(texts, name, AS_USUAL, path.root)
+    if values.type != kind and (values.type, kind) != (INT, FLOAT):
+        example = next(filter(None, texts))
+        raise UserError(f"{path}: the column {name!r} of its paths holds texts such as {example!r}, not {MEANT[kind]}")
+    return values.cast(kind)

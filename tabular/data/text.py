@@ -6,7 +6,7 @@ line counts as much as one in the first. During the pass only a few words for ea
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
@@ -20,6 +20,7 @@ from tabular.data.columns import STRING, UNNAMED, Reading, Scanned, check_presen
 from tabular.data.files import opened_text
 from tabular.data.layout import layout
 from tabular.data.narrowing import Check, Counting, Narrowing, as_typed
+from tabular.data.parts import check_same_names
 from tabular.errors import UserError
 
 BLOCK_BYTES = 4 << 20  # bytes of text that are parsed at a time
@@ -30,21 +31,24 @@ class EscapesError(UserError):
     """A file in which backslashes escape quotes is being read as one in which they do not."""
 
 
-def scan(path: Path, reading: Reading, progress: bool, block_bytes: int) -> Scanned:
-    """Scan a text file, as `tables.scan` does."""
-    reading, names = layout(path, reading)
+def scan(path: Path, reading: Reading, progress: bool, block_bytes: int, files: Sequence[Path]) -> Scanned:
+    """Scan the text files of a table that lies at `path`, as `tables.scan` does."""
+    reading, names = layout(files[0], reading)
+    for file in files[1:]:
+        check_same_names(files[0], names, file, layout(file, reading)[1], ordered=True)
+    how: dict[str, Any] = {"progress": progress, "block_bytes": block_bytes}
     try:
-        return _scan(path, reading, names, progress, block_bytes)
+        return _scan(path, reading, names, files, how)
     except EscapesError:
-        return _scan(path, replace(reading, escape="backslash"), names, progress, block_bytes)
+        return _scan(path, replace(reading, escape="backslash"), names, files, how)
 
 
-def _scan(path: Path, reading: Reading, names: list[str], progress: bool, block_bytes: int) -> Scanned:
+def _scan(path: Path, reading: Reading, names: list[str], files: Sequence[Path], how: Mapping[str, Any]) -> Scanned:
     looked_at = [place for place, name in enumerate(names) if name not in reading.dropped] or [0]
     columns = [Narrowing(names[at], reading.words(names[at]), reading.types.get(names[at])) for at in looked_at]
     counting = Counting() if columns[0].name == UNNAMED else None
     rows = 0
-    for block in _text_blocks(path, reading, len(names), looked_at, progress=progress, block_bytes=block_bytes):
+    for block in chain.from_iterable(_text_blocks(file, reading, len(names), looked_at, **how) for file in files):
         for column, found in zip(columns, block.columns, strict=True):
             text = missing.texts(found, column.words)
             column.tally.see(found, text)

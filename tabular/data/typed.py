@@ -4,8 +4,9 @@ Texts in them follow the same rule as in a text file, so that one table is one d
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -33,6 +34,7 @@ from tabular.data.columns import (
 )
 from tabular.data.missing import Tally
 from tabular.data.narrowing import LARGEST_WHOLE, Check, Counting, Narrowing, as_typed
+from tabular.data.parts import check_same_names
 from tabular.errors import UserError
 
 NO_TEXT = "holds bytes that are no UTF-8 text"
@@ -132,11 +134,11 @@ class _Values:
         return Note(missing=dict(self.tally.missing))
 
 
-def scan(form: Form, path: Path, reading: Reading, progress: bool) -> Scanned:
-    """Scan a file with types, as `tables.scan` does."""
+def scan(form: Form, path: Path, reading: Reading, progress: bool, files: Sequence[Path]) -> Scanned:
+    """Scan the files with types of a table that lies at `path`, as `tables.scan` does."""
     if reading.columns is not None:
         raise UserError(f"{path}: a {form.name} file names its columns itself; leave out data.columns")
-    schema, rows = form.described(path, reading)
+    schema, rows = _common(form, files, reading)
     fields = _own_columns(schema)
     check_names(path, [column.name for column in fields])
     if rows == 0:
@@ -147,7 +149,8 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool) -> Scanned:
     columns = [_begun(column, reading) for column in looked_at]
     counting = Counting() if looked_at and looked_at[0].name == UNNAMED else None
     before = 0
-    for block in form.blocks(path, pa.schema(looked_at), reading, progress) if looked_at else ():
+    wanted = pa.schema(looked_at)
+    for block in chain.from_iterable(form.blocks(file, wanted, reading, progress) for file in files if looked_at):
         for place, (column, found) in enumerate(zip(columns, block.columns, strict=True)):
             values = stored(found)
             if isinstance(column, Narrowing):
@@ -175,6 +178,41 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool) -> Scanned:
         notes[name] = replace(notes[name], index="named")
     types = {column.name: column.type for column in columns}
     return pa.schema([(one.name, types.get(one.name) or _kept_type(one)) for one in fields]), rows, reading, notes
+
+
+def _common(form: Form, files: Sequence[Path], reading: Reading) -> tuple[pa.Schema, int]:
+    """The columns of all files, in types that hold those of each, and the rows of all together."""
+    schema, rows = form.described(files[0], reading)
+    if len(files) == 1:
+        return schema, rows
+    check_names(files[0], schema.names)
+    held = {column.name: (files[0], column.type) for column in _own_columns(schema)}
+    for file in files[1:]:
+        other, more = form.described(file, reading)
+        rows += more
+        columns = _own_columns(other)
+        names = [column.name for column in columns]
+        check_names(file, names)
+        check_same_names(files[0], list(held), file, names, ordered=False)
+        for column in columns:
+            held[column.name] = _wider(held[column.name], (file, column.type), column.name)
+    return pa.schema([(name, kind) for name, (_, kind) in held.items()], schema.metadata), rows
+
+
+def _wider(one: tuple[Path, pa.DataType], other: tuple[Path, pa.DataType], name: str) -> tuple[Path, pa.DataType]:
+    """Of a column's types in two files, the one that holds the values of both, with its file."""
+    (first, held), (file, found) = one, other
+    if pa.types.is_null(storage(found)):
+        return one
+    if pa.types.is_null(storage(held)):
+        return other
+    kinds_of_both = plain_type(held), plain_type(found)
+    if kinds_of_both[0] != kinds_of_both[1] and {*kinds_of_both} != {INT, FLOAT}:
+        raise UserError(
+            f"{file}: column {name!r} is of type {found}, and of {held} in {first}: write both with one type, or name "
+            "parts that have one by a glob"
+        )
+    return other if kinds_of_both == (INT, FLOAT) else one
 
 
 def _begun(column: pa.Field, reading: Reading) -> Narrowing | _Values:

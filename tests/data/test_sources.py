@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tabular.data.sources import fetch, pin
+from tabular.data.sources import Source, fetch, pin
 from tabular.digests import of_file as digest
 from tabular.errors import UserError
 
@@ -28,6 +28,10 @@ class Handler(BaseHTTPRequestHandler):
         kind = self.path.partition("?")[0]
         if kind == "/missing.csv":
             self.send_error(404)
+            return
+        self.server.headers = self.headers
+        if kind == "/private.csv" and self.headers["Authorization"] != "Bearer hush-hush":
+            self.send_error(401)
             return
         if kind == "/slow.csv":
             time.sleep(1)
@@ -64,7 +68,8 @@ def get(tmp_path: Path, server: ThreadingHTTPServer) -> Any:
     def get(path: str, sha256: str | None = None, **how: Any) -> Path:
         url = path if "://" in path or path.startswith("sklearn:") else f"http://127.0.0.1:{server.server_port}/{path}"
         places = {"cache": tmp_path / "cache", "folder": tmp_path / "run"}
-        return fetch(url, sha256=sha256, progress=how.pop("progress", False), **places, **how)
+        source = Source(url, headers=how.pop("headers", {}))
+        return fetch(source, sha256=sha256, progress=how.pop("progress", False), **places, **how).place
 
     return get
 
@@ -109,7 +114,7 @@ def test_a_download_without_a_digest_is_always_made_anew(get, server, tmp_path):
 
 def test_what_was_pinned_is_downloaded_once_and_read_as_it_was_then(get, server, tmp_path):
     url = f"http://127.0.0.1:{server.server_port}/table.csv"
-    digest = pin(url, sha256=None, cache=tmp_path / "cache", folder=tmp_path / "run", progress=False)
+    digest = pin(Source(url), sha256=None, cache=tmp_path / "cache", folder=tmp_path / "run", progress=False)
     server.body = bytes(reversed(BODY))
     assert digest == SHA256
     assert get("table.csv", digest).read_bytes() == BODY
@@ -203,7 +208,7 @@ def test_a_scikit_learn_set_is_written_as_parquet_with_its_integer_target_last(g
 
 
 def local(source: str, sha256: str | None = None) -> Path:
-    return fetch(source, sha256=sha256, cache=Path("unused"), folder=Path("unused"), progress=False)
+    return fetch(Source(source), sha256=sha256, cache=Path("unused"), folder=Path("unused"), progress=False).place
 
 
 def test_a_misspelt_scikit_learn_set_is_told_its_nearest_name():
@@ -229,12 +234,11 @@ def test_a_path_with_another_digest_is_refused(tmp_path):
     assert digest(path) in message
 
 
-def test_a_path_that_is_not_there_and_a_folder_are_refused(tmp_path):
+def test_a_path_that_is_not_there_is_refused(tmp_path):
     assert "no such file" in refusal(local, str(tmp_path / "none.csv"))
-    assert "is a folder" in refusal(local, str(tmp_path))
 
 
-@pytest.mark.parametrize("source", ["s3://bucket/table.csv", "ftp://host/table.csv"])
+@pytest.mark.parametrize("source", ["s4://bucket/table.csv", "ftp://host/table.csv"])
 def test_another_scheme_is_told_what_is_supported(source):
     message = refusal(local, source)
     assert source in message
@@ -250,6 +254,27 @@ def test_a_variable_named_in_a_url_takes_its_value_from_the_environment(get, mon
     assert get("${TABULAR_TEST_PATH}").read_bytes() == BODY
 
 
-def test_a_variable_that_the_environment_lacks_is_named(tmp_path):
+def test_a_variable_that_the_environment_lacks_is_named():
     with pytest.raises(UserError, match="no variable TABULAR_NOWHERE"):
-        fetch("https://localhost/${TABULAR_NOWHERE}", sha256=None, cache=tmp_path, folder=tmp_path, progress=False)
+        local("https://localhost/${TABULAR_NOWHERE}")
+
+
+def test_a_path_may_begin_with_file(tmp_path):
+    (tmp_path / "my table.csv").write_bytes(BODY)
+    assert local(f"file://{tmp_path}/my%20table.csv") == tmp_path / "my table.csv"
+
+
+def test_headers_take_their_secrets_from_the_environment_and_tell_none(get, server, monkeypatch):
+    monkeypatch.setenv("TABULAR_TEST_TOKEN", "hush-hush")
+    headers = {"Authorization": "Bearer ${TABULAR_TEST_TOKEN}", "Accept": "text/csv"}
+    message = refusal(get, "private.csv")
+    assert "401" in message
+    assert "data.headers" in message
+    assert get("private.csv", headers=headers).read_bytes() == BODY
+    assert server.headers["Accept"] == "text/csv"
+    monkeypatch.setenv("TABULAR_TEST_TOKEN", "wrong\nhush-hush")
+    message = refusal(get, "private.csv", headers=headers)
+    assert "data.headers" in message
+    assert "hush" not in message
+    monkeypatch.delenv("TABULAR_TEST_TOKEN")
+    assert "no variable TABULAR_TEST_TOKEN" in refusal(get, "private.csv", headers=headers)

@@ -55,7 +55,19 @@ def typed(says: tuple[str, ...], **given: str) -> Case:
 
 TABLES = {
     "no such file": typed(("data:", "'nosuch.csv'", "sklearn:NAME"), data="nosuch.csv", target="churn"),
-    "a folder as data": typed(("is a folder", "name the file in it"), data=".", target="churn"),
+    "a folder of no table": Case(
+        ("holds no file of a table", "'_SUCCESS'"), {"data": ".", "target": "y"}, {"_SUCCESS": ""}
+    ),
+    "a glob that matches nothing": typed(("data:", "no file '*.parquet'"), data="*.parquet", target="churn"),
+    "a database without a query": typed(
+        ("postgresql://h/d: is a database", "data.query"), data="postgresql://ann:${X}@h/d", target="churn"
+    ),
+    "a query without a database": typed(
+        ("data.query: ", "churn.csv is no database"), data="churn.csv", query="select 1", target="churn"
+    ),
+    "a password in an address": typed(
+        ("data.source: a password", "${PASSWORD}"), data="postgresql://a:b@h/d", target="y"
+    ),
     "a name that no file can have": typed(("data:", "no file"), data="x" * 400, target="churn"),
     "a line's end in the name": typed(("data:", r"a\nb.csv"), data="a\nb.csv", target="churn"),
     "nobody's home": typed(("data:", "~nosuchuser"), data="~nosuchuser/t.csv", target="churn"),

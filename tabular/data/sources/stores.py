@@ -1,0 +1,161 @@
+"""Tables in object stores and on HDFS: copies of a file, of a folder or of a glob, through the file systems of pyarrow.
+
+The endpoint and the credentials come from the environment and the files that the stores' own tools read.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tabular.data import parts
+from tabular.data.parts import Entry, Parts, Place
+from tabular.data.sources.addresses import file_name, is_glob, shown, split_glob, with_secrets
+from tabular.errors import UserError, first_line
+
+CHUNK = 8 << 20
+# What the environment says of the credentials, for errors.
+CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_ENDPOINT_URL for a store other than AWS; "
+    "AWS_NO_SIGN_REQUEST=true for a public bucket",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS names the file of a key, or `gcloud auth application-default login`",
+    "abfss": "AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or `az login`, or AZURE_CLIENT_ID, AZURE_TENANT_ID and "
+    "AZURE_CLIENT_SECRET",
+    "hdfs": "HADOOP_HOME and JAVA_HOME, and CLASSPATH as `hadoop classpath --glob` prints it",
+}
+SAME = {"s3a": "s3", "gcs": "gs", "abfs": "abfss", "viewfs": "hdfs"}
+
+
+def copy(source: str, folder: Path, progress: bool, timeout: float) -> tuple[Place, tuple[str, ...]]:
+    """Copy a file, or the parts of a table, into a folder; and what lies beside the parts and is none.
+
+    Raises
+    ------
+    UserError
+        Where nothing is there, it cannot be had, or the environment has no credentials.
+
+    """
+    given = source.partition("://")[0].lower()
+    scheme = SAME.get(given, given)
+    try:
+        store, path = _opened(with_secrets(source, shown(source)), scheme, timeout)
+        return _copied(store, path, source, folder, progress)
+    except OSError as error:  # the errors of all of pyarrow's file systems
+        if error.filename is not None and str(folder) in str(error.filename):
+            raise UserError(f"{shown(source)}: cannot be written to {folder}: {error.strerror}") from error
+        raise UserError(f"{shown(source)}: {_cause(error, scheme)}") from None
+
+
+def _opened(address: str, scheme: str, timeout: float) -> tuple[Any, str]:
+    """The file system of an address, and the path in it."""
+    from pyarrow import fs
+
+    where = address.partition("://")[2]
+    bucket, _, path = where.partition("/")
+    if scheme == "s3":
+        return _s3(fs, bucket, timeout), where
+    if scheme == "gs":
+        return fs.FileSystem.from_uri(f"gs://{bucket}")[0], where
+    if scheme == "abfss":
+        container, _, host = bucket.rpartition("@")
+        if not container:
+            raise UserError(f"{address}: names no container: abfss://CONTAINER@ACCOUNT.dfs.core.windows.net/path")
+        return _azure(fs, host), f"{container}/{path}"
+    return fs.FileSystem.from_uri(f"{address.partition('://')[0]}://{bucket}/")[0], f"/{path}"
+
+
+def _s3(fs: Any, bucket: str, timeout: float) -> Any:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region is None and endpoint is None:
+        region = fs.resolve_s3_region(bucket)
+    return fs.S3FileSystem(
+        endpoint_override=endpoint,
+        region=region,
+        anonymous=os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"),
+        connect_timeout=timeout,
+        request_timeout=timeout,
+    )
+
+
+def _azure(fs: Any, host: str) -> Any:
+    key, token = os.environ.get("AZURE_STORAGE_KEY"), os.environ.get("AZURE_STORAGE_SAS_TOKEN")
+    return fs.AzureFileSystem(host.partition(".")[0], account_key=key, sas_token=token if key is None else None)
+
+
+def _copied(store: Any, path: str, source: str, folder: Path, progress: bool) -> tuple[Place, tuple[str, ...]]:
+    from pyarrow import fs
+
+    path = path.rstrip("/")
+    kind = store.get_file_info(path).type
+    if kind == fs.FileType.File:
+        target = folder / file_name(source)
+        _copy_files(store, {path: target}, shown(source), progress)
+        return target, ()
+    base, pattern = (path, ()) if kind == fs.FileType.Directory or not is_glob(path) else split_glob(path)
+    if store.get_file_info(base).type == fs.FileType.NotFound:
+        bucket = base.partition("/")[0]
+        if bucket and store.get_file_info(bucket).type == fs.FileType.NotFound:
+            raise UserError(f"{shown(source)}: there is no bucket {bucket!r}; check the address, and the endpoint")
+        raise FileNotFoundError(base)
+
+    def list_folder(below: str) -> Iterable[Entry]:
+        here = f"{base}/{below}" if below else base
+        return [
+            Entry(one.base_name, None if one.type == fs.FileType.Directory else one.size)
+            for one in store.get_file_info(fs.FileSelector(here))
+            if one.base_name
+        ]
+
+    found = parts.find(list_folder, pattern, shown(source))
+    root = folder / copy_name(source)
+    shutil.rmtree(root, ignore_errors=True)
+    _copy_files(store, {f"{base}/{name}": root / name for name in found.names}, shown(source), progress)
+    return Parts(root, found.names), found.others
+
+
+def copy_name(source: str) -> str:
+    """The name of the copy: of the file, or of the folder from which the parts are named."""
+    return file_name(split_glob(source)[0] if is_glob(source) else source)
+
+
+def _copy_files(store: Any, targets: dict[str, Path], shown_: str, progress: bool) -> None:
+    from tqdm import tqdm
+
+    size = sum(one.size or 0 for one in store.get_file_info(list(targets)))
+    with tqdm(
+        total=size, desc=f"fetching {shown_}", leave=False, delay=0.5, disable=not progress, unit="B", unit_scale=True
+    ) as bar:
+        for path, target in targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with store.open_input_stream(path) as remote, target.open("wb") as local:
+                while chunk := remote.read(CHUNK):
+                    local.write(chunk)
+                    bar.update(len(chunk))
+
+
+def _cause(error: OSError, scheme: str) -> str:
+    """Why a store does not give a table, in a few words, and what the user can do about it."""
+    text = str(error)
+    credentials = f"the environment says how: {CREDENTIALS[scheme]}"
+    causes = {
+        ("NO_SUCH_BUCKET", "NoSuchBucket", "Bucket '"): "there is no such bucket; check the address",
+        (
+            "ACCESS_DENIED",
+            "ACCESS DENIED",
+            "AccessDenied",
+            "INVALID_ACCESS_KEY",
+            "SIGNATURE",
+            "HTTP Response Code: 403",
+        ): (f"access is denied; {credentials}"),
+        ("403", "401", "Unauthorized", "credential", "Credential", "metadata.google"): f"no access; {credentials}",
+        ("libhdfs", "libjvm", "JVM"): f"the library of Hadoop (libhdfs) is not there; {credentials}",
+        ("NETWORK_CONNECTION", "Could not connect", "Could not resolve", "timed out", "Timeout"): (
+            "the store cannot be reached; check the address, the network, and AWS_ENDPOINT_URL where there is one"
+        ),
+    }
+    if isinstance(error, FileNotFoundError):
+        return "nothing lies there; check the address"
+    found = next((cause for signs, cause in causes.items() if any(sign in text for sign in signs)), None)
+    return found or f"cannot be read ({first_line(error)}); check the address"
