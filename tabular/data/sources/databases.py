@@ -31,6 +31,10 @@ INSTALL = (
 Answer: TypeAlias = tuple[pa.Schema | None, Iterator[pa.RecordBatch]]
 
 
+class _AnswerError(Exception):
+    """An error that a database sends among the rows of an answer."""
+
+
 def snapshot(address: str, query: str, path: Path, progress: bool) -> Path:
     """Write the answer to a query as Parquet: the same rows in the same order are the same bytes.
 
@@ -61,7 +65,7 @@ def snapshot(address: str, query: str, path: Path, progress: bool) -> Path:
         schema, blocks = (told, answer) if told is not None else _unified(answer, folder, has_dates)
         _check_names(schema.names)
         bar = tqdm(desc=f"asking {shown(address)}", leave=False, delay=0.5, disable=not progress, unit="rows")
-        with bar, pq.ParquetWriter(path, schema) as writer:
+        with _whole(path), bar, pq.ParquetWriter(path, schema) as writer:
             for batch in regrouped(blocks, len(schema)):
                 writer.write_batch(batch)
                 rows += len(batch)
@@ -70,6 +74,16 @@ def snapshot(address: str, query: str, path: Path, progress: bool) -> Path:
         path.unlink()
         raise UserError(f"data.query: {shown(address)} answers with no rows; look at what the query asks for")
     return path
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Remove a file that an error leaves incomplete."""
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
@@ -196,7 +210,20 @@ def _through_adbc(connection: Any, dialect: str, query: str) -> Iterator[Answer]
         schema = pa.schema([(column.name, _plain_type(column)) for column in reader.schema])
         if not schema:
             raise UserError("data.query: answers with no table: begin it with select")
-        yield schema, (_plain_block(block, schema) for block in reader)
+        yield schema, _plain_blocks(reader, schema)
+
+
+def _plain_blocks(reader: pa.RecordBatchReader, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    blocks = iter(reader)
+    while True:
+        try:
+            block = next(blocks)
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as error:  # what the server says while it sends rows
+            raise _AnswerError(str(error)) from error
+        columns = [_plain(values, column) for values, column in zip(block.columns, schema, strict=True)]
+        yield pa.record_batch(columns, schema=schema)
 
 
 def _plain_type(column: pa.Field) -> pa.DataType:
@@ -217,12 +244,6 @@ def _plain_type(column: pa.Field) -> pa.DataType:
             f'text of it, as in cast("{column.name}" as text), or leave it out'
         )
     return kind
-
-
-def _plain_block(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    return pa.record_batch(
-        [_plain(values, column) for values, column in zip(block.columns, schema, strict=True)], schema=schema
-    )
 
 
 def _plain(values: pa.Array, column: pa.Field) -> pa.Array:
@@ -348,11 +369,9 @@ def _dates(texts: pa.Array) -> pa.Array | None:
 
 
 def _is_of_database(error: Exception) -> bool:
-    """Whether an error is one of PEP 249, which every driver has of its own, or an Arrow stream's."""
+    """Whether an error is one of PEP 249, which every driver has of its own, or comes with the rows of an answer."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"DatabaseError", "InterfaceError", "SQLAlchemyError", "ArrowException"}) or (
-        isinstance(error, OSError) and "ADBC" in str(error)
-    )
+    return bool(names & {"DatabaseError", "InterfaceError", "SQLAlchemyError", "_AnswerError"})
 
 
 def _said(error: Exception) -> str:

@@ -1,0 +1,86 @@
+"""Servers of this machine that tables are read from: PostgreSQL, and an object store that speaks S3."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql")
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _binaries() -> Path:
+    """The folder of PostgreSQL's server; the test is skipped where there is none."""
+    found = [path for place in PLACES for path in sorted(Path(place).glob("**/initdb"))]
+    on_path = shutil.which("initdb")
+    if not found and on_path is None:
+        pytest.skip("PostgreSQL's server is not installed here (Debian: apt-get install postgresql)")
+    return (found[-1] if found else Path(str(on_path))).parent
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A cluster of its own in a folder; gives the URL of its database, whose user needs the password `hush-hush`."""
+    binaries, port = _binaries(), free_port()
+    ordinary: list[str] = []
+    if os.geteuid() == 0:  # which PostgreSQL refuses
+        if shutil.which("setpriv") is None:
+            pytest.skip("the tests run as root, and setpriv, with which PostgreSQL would not, is not installed here")
+        ordinary = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        os.chown(folder, 65534, 65534)
+        for above in [folder, *folder.parents][:-1]:
+            if not above.stat().st_mode & 0o001:
+                above.chmod(above.stat().st_mode | 0o011)
+    (folder / "password").write_text("hush-hush")
+    (folder / "password").chmod(0o644)
+    words = [binaries / "initdb", "-D", folder / "data", "-U", "ann", "-A", "md5", "--pwfile", folder / "password"]
+    subprocess.run([*ordinary, *words, "--no-sync", "-E", "UTF8"], check=True, capture_output=True, cwd=folder)
+    settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
+    words = [binaries / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in settings.items())]
+    with (folder / "log").open("w") as log, subprocess.Popen([*ordinary, *words], stderr=log, cwd=folder) as server:
+        try:
+            _wait(port, server)
+            yield f"postgresql://ann:${{TABULAR_TEST_PASSWORD}}@127.0.0.1:{port}/postgres"
+        finally:
+            server.terminate()
+
+
+@contextlib.contextmanager
+def s3(folder: Path) -> Iterator[str]:
+    """An empty object store; gives its endpoint."""
+    command = shutil.which("moto_server")
+    if command is None:
+        pytest.skip("moto_server is not installed here (`uv tool install 'moto[server,s3]'`)")
+    port = free_port()
+    words = [command, "-H", "127.0.0.1", "-p", str(port)]
+    with (folder / "log").open("w") as log, subprocess.Popen(words, stdout=log, stderr=log) as server:
+        try:
+            _wait(port, server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _wait(
+    port: int, server: subprocess.Popen[bytes], connect: Callable[..., socket.socket] = socket.create_connection
+) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            connect(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"{server.args} does not answer")
