@@ -51,7 +51,7 @@ def place(where: Source) -> inputs.Place:
 
 
 def _places(step: Step) -> dict:
-    return {"cache": paths.cache(), "folder": step.folder, "progress": True}
+    return {"cache": paths.cache(), "folder": step.folder / "fetched", "progress": True}
 
 
 def _download(uri: str, folder: Path) -> Path:

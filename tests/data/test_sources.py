@@ -112,12 +112,13 @@ def test_a_download_without_a_digest_is_always_made_anew(get, server, tmp_path):
     assert not files_below(tmp_path / "cache")
 
 
-def test_what_was_pinned_is_downloaded_once_and_read_as_it_was_then(get, server, tmp_path):
-    url = f"http://127.0.0.1:{server.server_port}/table.csv"
+@pytest.mark.parametrize("name", ["table.csv", "a%20b.csv?raw=true", ""])
+def test_what_was_pinned_is_downloaded_once_and_read_as_it_was_then(get, server, tmp_path, name):
+    url = f"http://127.0.0.1:{server.server_port}/{name}"
     digest = pin(Source(url), sha256=None, cache=tmp_path / "cache", folder=tmp_path / "run", progress=False)
     server.body = bytes(reversed(BODY))
     assert digest == SHA256
-    assert get("table.csv", digest).read_bytes() == BODY
+    assert get(name, digest).read_bytes() == BODY
     assert server.asked == 1
     assert not files_below(tmp_path / "run")
 
@@ -262,6 +263,25 @@ def test_a_variable_that_the_environment_lacks_is_named():
 def test_a_path_may_begin_with_file(tmp_path):
     (tmp_path / "my table.csv").write_bytes(BODY)
     assert local(f"file://{tmp_path}/my%20table.csv") == tmp_path / "my table.csv"
+
+
+@pytest.mark.parametrize("name", ["my table.csv", "parts"])
+def test_an_artifact_that_was_pinned_is_downloaded_once(tmp_path, name):
+    asked = []
+
+    def download(uri: str, folder: Path) -> Path:
+        asked.append(uri)
+        path = folder / name
+        (path if name == "parts" else folder).mkdir(parents=True, exist_ok=True)
+        (path / "a.csv" if name == "parts" else path).write_bytes(BODY)
+        return path
+
+    source = Source(f"runs:/{'0' * 32}/{name}")
+    how = {"cache": tmp_path / "cache", "folder": tmp_path / "run", "progress": False, "artifacts": download}
+    digest = pin(source, sha256=None, **how)
+    assert fetch(source, sha256=digest, **how).digest == digest
+    assert asked == [source.address]
+    assert "not to be had here" in refusal(local, source.address)
 
 
 def test_headers_take_their_secrets_from_the_environment_and_tell_none(get, server, monkeypatch):

@@ -1,6 +1,8 @@
 """Tables in an object store, against one on this machine that speaks S3."""
 
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -129,10 +131,37 @@ def test_an_address_is_shown_without_its_secrets(address, shown):
     assert str(Source(address)) == addresses.shown(address) == shown
 
 
-@pytest.mark.parametrize("scheme", ["gs", "hdfs"])
-def test_a_store_that_cannot_be_had_is_told_what_the_environment_needs(get, monkeypatch, scheme):
-    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://127.0.0.1:{servers.free_port()}")
-    if scheme == "gs":
-        pytest.skip("its client waits for a quarter of an hour")
-    message = refusal(get, f"{scheme}://nowhere/t.csv")
-    assert "HADOOP_HOME" in message
+class Refusing(BaseHTTPRequestHandler):
+    """A store that lets nobody in, or is broken."""
+
+    def do_GET(self) -> None:
+        self.send_error(self.server.status)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize(
+    ("scheme", "status", "says"),
+    [
+        ("s3", 403, "access is denied; the environment says how: AWS_ACCESS_KEY_ID"),
+        ("s3", 503, "try again later"),
+        ("gs", 403, "the environment says how: GOOGLE_APPLICATION_CREDENTIALS"),
+        ("hdfs", 0, "HADOOP_HOME"),
+    ],
+)
+def test_a_store_that_lets_nobody_in_is_told_what_the_environment_needs(get, monkeypatch, scheme, status, says):
+    for name, value in {"ACCESS_KEY_ID": "ann", "SECRET_ACCESS_KEY": "hush", "REGION": "us-east-1"}.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("GS_NO_SIGN_REQUEST", "true")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        server.status = status
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", address)
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        message = refusal(get, f"{scheme}://nowhere/t.csv", timeout=1)
+        server.shutdown()
+    assert says in message

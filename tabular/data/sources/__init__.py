@@ -158,14 +158,15 @@ def _copied(
         return databases.snapshot(source.address, str(source.query), folder / _copy_name(source), progress), ()
     if artifacts is None:
         raise UserError(f"{source}: artifacts of MLflow are not to be had here; give {addresses.SUPPORTED}")
-    return local.find(str(artifacts(source.address, folder / "artifacts")))
+    path = artifacts(source.address, folder / "artifact")
+    return local.find(str(path.rename(path.with_name(_copy_name(source)))))
 
 
 def _copy_name(source: Source) -> str:
     """The name of a copy, by which it is found again in the cache."""
     if source.kind == "database":
         return f"{addresses.file_name(source.address)}.parquet"
-    return stores.copy_name(source.address)
+    return stores.copy_name(source.address) if source.kind == "store" else addresses.file_name(source.address)
 
 
 def _remove(place: Place) -> None:

@@ -6,6 +6,7 @@ The endpoint and the credentials come from the environment and the files that th
 import os
 import shutil
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from tabular.data.sources.addresses import file_name, is_glob, shown, split_glob
 from tabular.errors import UserError, first_line
 
 CHUNK = 8 << 20
+YES = ("1", "yes", "true")
 # What the environment says of the credentials, for errors.
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_ENDPOINT_URL for a store other than AWS; "
     "AWS_NO_SIGN_REQUEST=true for a public bucket",
-    "gs": "GOOGLE_APPLICATION_CREDENTIALS names the file of a key, or `gcloud auth application-default login`",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS names the file of a key, or `gcloud auth application-default login`; "
+    "GS_NO_SIGN_REQUEST=true for a public bucket",
     "abfss": "AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or `az login`, or AZURE_CLIENT_ID, AZURE_TENANT_ID and "
     "AZURE_CLIENT_SECRET",
     "hdfs": "HADOOP_HOME and JAVA_HOME, and CLASSPATH as `hadoop classpath --glob` prints it",
@@ -56,7 +59,7 @@ def _opened(address: str, scheme: str, timeout: float) -> tuple[Any, str]:
     if scheme == "s3":
         return _s3(fs, bucket, timeout), where
     if scheme == "gs":
-        return fs.FileSystem.from_uri(f"gs://{bucket}")[0], where
+        return _gs(fs, timeout), where
     if scheme == "abfss":
         container, _, host = bucket.rpartition("@")
         if not container:
@@ -73,10 +76,15 @@ def _s3(fs: Any, bucket: str, timeout: float) -> Any:
     return fs.S3FileSystem(
         endpoint_override=endpoint,
         region=region,
-        anonymous=os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in ("1", "yes", "true"),
+        anonymous=os.environ.get("AWS_NO_SIGN_REQUEST", "").lower() in YES,
         connect_timeout=timeout,
         request_timeout=timeout,
     )
+
+
+def _gs(fs: Any, timeout: float) -> Any:
+    anonymous = os.environ.get("GS_NO_SIGN_REQUEST", "").lower() in YES
+    return fs.GcsFileSystem(anonymous=anonymous, retry_time_limit=timedelta(seconds=timeout))
 
 
 def _azure(fs: Any, host: str) -> Any:
@@ -90,7 +98,7 @@ def _copied(store: Any, path: str, source: str, folder: Path, progress: bool) ->
     path = path.rstrip("/")
     kind = store.get_file_info(path).type
     if kind == fs.FileType.File:
-        target = folder / file_name(source)
+        target = folder / copy_name(source)
         _copy_files(store, {path: target}, shown(source), progress)
         return target, ()
     base, pattern = (path, ()) if kind == fs.FileType.Directory or not is_glob(path) else split_glob(path)
@@ -149,6 +157,7 @@ def _cause(error: OSError, scheme: str) -> str:
             "SIGNATURE",
             "HTTP Response Code: 403",
         ): (f"access is denied; {credentials}"),
+        ("HTTP status 5", "HTTP Response Code: 5"): "the store has a fault of its own; try again later",
         ("403", "401", "Unauthorized", "credential", "Credential", "metadata.google"): f"no access; {credentials}",
         ("libhdfs", "libjvm", "JVM"): f"the library of Hadoop (libhdfs) is not there; {credentials}",
         ("NETWORK_CONNECTION", "Could not connect", "Could not resolve", "timed out", "Timeout"): (
