@@ -255,7 +255,7 @@ def test_a_difference_on_another_kind_of_processor_is_not_compared(pair, monkeyp
 def dirty(lab):
     """A run of etl by hand from a tree with an edited module and a new binary file; the tree was reset since."""
     edited = lab.clone / "steps" / "etl.py"
-    read = 'step.log(metrics={"of_new": float(len((paths.PROJECT / "new.bin").read_bytes()))})'
+    read = 'from steps import PROJECT; step.log(metrics={"of_new": float(len((PROJECT / "new.bin").read_bytes()))})'
     text = edited.read_text()
     body = text.replace(
         "    problem = run_problem.problem_of(step)\n", f"    {read}\n    problem = run_problem.problem_of(step)\n"

@@ -4,6 +4,7 @@ The endpoint and the credentials come from the environment and the files that th
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from datetime import timedelta
@@ -26,6 +27,20 @@ CREDENTIALS = {
     "abfss": "AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or `az login`, or AZURE_CLIENT_ID, AZURE_TENANT_ID and "
     "AZURE_CLIENT_SECRET",
     "hdfs": "HADOOP_HOME and JAVA_HOME, and CLASSPATH as `hadoop classpath --glob` prints it",
+}
+# What errors of pyarrow's file systems hold: why that is, from specific to general.
+CAUSES = {
+    "NO_SUCH_BUCKET|NoSuchBucket": "there is no such bucket; check the address",
+    r"metadata\.google": "access is denied; {credentials}",
+    "libhdfs|libjvm|JVM": "the library of Hadoop (libhdfs) is not there; {credentials}",
+    "NETWORK_CONNECTION|Could ?n[o']t connect|Could ?n[o']t resolve|[Tt]imed out|Timeout": (
+        "the store cannot be reached; check the address, the network, and the endpoint where the environment names one"
+    ),
+    "(?i)access.?denied|INVALID_ACCESS_KEY|SIGNATURE|PERMISSION_DENIED|Unauthorized|credential": (
+        "access is denied; {credentials}"
+    ),
+    r"HTTP (status|Response Code:) 40[13]\b": "access is denied; {credentials}",
+    r"HTTP (status|Response Code:) 5\d\d\b": "the store has a fault of its own; try again later",
 }
 SAME = {"s3a": "s3", "gcs": "gs", "abfs": "abfss", "viewfs": "hdfs"}
 
@@ -145,26 +160,10 @@ def _copy_files(store: Any, targets: dict[str, Path], shown_: str, progress: boo
 
 def _cause(error: OSError, scheme: str) -> str:
     """Why a store does not give a table, in a few words, and what the user can do about it."""
-    text = str(error)
-    credentials = f"the environment says how: {CREDENTIALS[scheme]}"
-    causes = {
-        ("NO_SUCH_BUCKET", "NoSuchBucket", "Bucket '"): "there is no such bucket; check the address",
-        (
-            "ACCESS_DENIED",
-            "ACCESS DENIED",
-            "AccessDenied",
-            "INVALID_ACCESS_KEY",
-            "SIGNATURE",
-            "HTTP Response Code: 403",
-        ): (f"access is denied; {credentials}"),
-        ("HTTP status 5", "HTTP Response Code: 5"): "the store has a fault of its own; try again later",
-        ("403", "401", "Unauthorized", "credential", "Credential", "metadata.google"): f"no access; {credentials}",
-        ("libhdfs", "libjvm", "JVM"): f"the library of Hadoop (libhdfs) is not there; {credentials}",
-        ("NETWORK_CONNECTION", "Could not connect", "Could not resolve", "timed out", "Timeout"): (
-            "the store cannot be reached; check the address, the network, and AWS_ENDPOINT_URL where there is one"
-        ),
-    }
     if isinstance(error, FileNotFoundError):
         return "nothing lies there; check the address"
-    found = next((cause for signs, cause in causes.items() if any(sign in text for sign in signs)), None)
-    return found or f"cannot be read ({first_line(error)}); check the address"
+    said = re.sub(r"'[^']*'", "", str(error))  # the names of buckets and keys say nothing of the cause
+    cause = next((cause for signs, cause in CAUSES.items() if re.search(signs, said)), None)
+    if cause is None:
+        return f"cannot be read ({first_line(error)}); check the address"
+    return cause.format(credentials=f"the environment says how: {CREDENTIALS[scheme]}")
