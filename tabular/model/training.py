@@ -26,8 +26,7 @@ CURVE_POINTS = 100
 _EXECUTION = ("n_jobs", "thread_count", "verbose", "verbosity", "allow_writing_files")
 # What the libraries' own importances of columns measure, by package, where it is not the impurity of trees.
 _MEASURES = {"xgboost": "gain", "catboost": "change of the prediction"}
-# For permutation importances: how often each column is shuffled, and the most shuffled rows and cells that are predicted
-# in one call.
+# For permutation importances: how often each column is shuffled, and the most shuffled rows and cells of one call.
 SHUFFLES = 3
 SHUFFLED_ROWS = 20_000
 SHUFFLED_CELLS = 10_000_000
@@ -415,7 +414,7 @@ def permutation_importances(
 
     places = np.arange(len(X.columns))
     chosen = places if len(places) <= MOST_SHUFFLED else _most_important(places, drops)
-    found = dict(zip(X.columns[chosen].map(str), drops(chosen[:, None], SHUFFLES).tolist(), strict=True))
+    found = dict(zip(X.columns[chosen].map(str), drops(list(chosen[:, None]), SHUFFLES).tolist(), strict=True))
     others = np.setdiff1d(places, chosen)
     if len(others):
         found[f"the other {len(others):,} columns together"] = float(drops([others], SHUFFLES)[0])

@@ -354,15 +354,10 @@ def _as(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def _dates(texts: pa.Array) -> pa.Array | None:
     """Texts as dates, with null for empty ones; None where one of them is no date."""
-    import pyarrow.compute as pc
+    from tabular.data import kinds, missing
 
-    from tabular.data import text
-
-    given = pc.if_else(pc.equal(pc.ascii_trim_whitespace(texts), ""), None, texts)
-    if given.null_count == len(given):
-        return pa.nulls(len(given), MOMENT)
-    kind, values = text.narrowest(given, "", Path())
-    return values if kind == MOMENT else None
+    given = missing.texts(texts, ("",))
+    return pa.nulls(len(given), MOMENT) if given.null_count == len(given) else kinds.parsed(given, MOMENT)
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------
