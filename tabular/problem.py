@@ -25,6 +25,7 @@ from pydantic import (
     model_validator,
 )
 
+from tabular import addresses
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, nearest
 from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels, metric
@@ -175,12 +176,8 @@ class Data(Section):
     @field_validator("source")
     @classmethod
     def _no_password(cls, source: str) -> str:
-        scheme, _, rest = source.partition("://")
-        user, _, password = re.split("[/?#]", rest)[0].rpartition("@")[0].partition(":")
-        # a web server's user may be a token; a database's is no secret, nor is the container of Azure's addresses
-        secret = f"{user}{password}" if scheme.lower().startswith("http") else password
-        secret += "".join(re.findall(r"(?i)[?&](?:password|passwd|pwd)=([^&]+)", rest))
-        if secret and "${" not in secret:
+        secret = addresses.written_secret(source)
+        if secret:
             raise ValueError(
                 "a password in a URL would be logged: name a variable, as in https://${USER}:${PASSWORD}@host/…"
             )

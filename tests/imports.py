@@ -31,9 +31,10 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "tabular.model": ("tabular.data",),
     "tabular.evaluation": ("tabular.data",),
     "tabular.data": ("tabular.problem",),
-    "tabular.problem": ("tabular.metrics", "tabular.defaults"),
+    "tabular.problem": ("tabular.metrics", "tabular.defaults", "tabular.addresses"),
     "tabular.metrics": ("tabular.errors", "tabular.digests"),
     "tabular.defaults": (),
+    "tabular.addresses": ("tabular.errors",),
     "tabular.errors": (),
     "tabular.digests": (),
 }

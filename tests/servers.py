@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+# Not in requirements-dev.txt: what it requires and what the lock holds exclude each other.
+MOTO = "moto[s3,server]==5.2.5"
 PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql")
 
 
@@ -60,17 +63,18 @@ def postgresql(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def s3(folder: Path) -> Iterator[str]:
     """An empty object store; gives its endpoint."""
-    command = shutil.which("moto_server")
-    if command is None:
-        pytest.skip("moto_server is not installed here (`uv tool install 'moto[server,s3]'`)")
+    words = ["uv", "tool", "run", "--from", MOTO, "moto_server"]
+    if shutil.which("uv") is None or subprocess.run([*words, "--help"], check=False, capture_output=True).returncode:
+        pytest.skip(f"`{' '.join(words)}`, an object store for tests, does not start here")
     port = free_port()
-    words = [command, "-H", "127.0.0.1", "-p", str(port)]
-    with (folder / "log").open("w") as log, subprocess.Popen(words, stdout=log, stderr=log) as server:
+    words += ["-H", "127.0.0.1", "-p", str(port)]
+    apart = {"start_new_session": True}  # uv's child is to end with it
+    with (folder / "log").open("w") as log, subprocess.Popen(words, stdout=log, stderr=log, **apart) as server:
         try:
             _wait(port, server)
             yield f"http://127.0.0.1:{port}"
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
 
 
 def _wait(

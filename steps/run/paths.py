@@ -7,8 +7,8 @@ from typing import Any
 
 from steps import PROJECT
 from steps.process import lifecycle
+from tabular import addresses
 from tabular import problem as problems
-from tabular.data.sources import addresses
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 

@@ -136,9 +136,9 @@ def test_the_page_of_a_report_counts_by_its_bytes(edit):
 
 def test_a_module_that_cannot_be_parsed_counts_by_its_bytes(edit):
     before = all_keys()
-    edit("tabular/data/sources.py", "def (")
+    edit("tabular/data/sources/web.py", "def (")
     broken = all_keys()
-    edit("tabular/data/sources.py", "def (  # a note")
+    edit("tabular/data/sources/web.py", "def (  # a note")
     assert changed(before) == changed(broken) == {"etl"}
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-from tabular import digests
+from tabular import addresses, digests
 from tabular.data import tables
 from tabular.data.parts import Parts
-from tabular.data.sources import Fetched, Source, addresses, fetch, pin
+from tabular.data.sources import Fetched, Source, fetch, pin
 from tabular.errors import UserError
 from tests import servers
 

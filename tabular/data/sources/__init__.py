@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tabular import addresses
+from tabular.addresses import shown
 from tabular.data import parts
 from tabular.data.parts import Parts, Place
-from tabular.data.sources import addresses, databases, local, stores, web
 from tabular.data.sources import cache as copies
-from tabular.data.sources.addresses import shown
+from tabular.data.sources import databases, local, stores, web
 from tabular.data.sources.cache import Fetched
 from tabular.errors import UserError
 

@@ -18,9 +18,9 @@ from uuid import UUID
 
 import pyarrow as pa
 
+from tabular.addresses import FILE_DATABASES, shown, with_secrets, without_secrets
 from tabular.data.batches import regrouped
 from tabular.data.columns import BATCH_ROWS, FLOAT, INT, MOMENT, STRING
-from tabular.data.sources.addresses import FILE_DATABASES, shown, with_secrets, without_secrets
 from tabular.errors import UserError, first_line
 
 INSTALL = (

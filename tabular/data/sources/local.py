@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from tabular.addresses import SUPPORTED, is_glob, split_glob, without_file_scheme
 from tabular.data import parts
 from tabular.data.parts import Entry, Parts, Place
-from tabular.data.sources.addresses import SUPPORTED, is_glob, split_glob, without_file_scheme
 from tabular.errors import UserError, nearest
 
 SKLEARN_SETS = ("breast_cancer", "digits", "iris", "wine")

@@ -11,9 +11,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from tabular.addresses import file_name, is_glob, shown, split_glob, with_secrets
 from tabular.data import parts
 from tabular.data.parts import Entry, Parts, Place
-from tabular.data.sources.addresses import file_name, is_glob, shown, split_glob, with_secrets
 from tabular.errors import UserError, first_line
 
 CHUNK = 8 << 20

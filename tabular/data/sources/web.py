@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tabular.data.sources.addresses import file_name, shown, with_secrets
+from tabular.addresses import file_name, shown, with_secrets
 from tabular.errors import UserError
 
 

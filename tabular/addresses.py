@@ -89,6 +89,16 @@ def shown(address: str) -> str:
     return f"{scheme}://{host}{slash}{path}" + ("?..." if query or more else "")
 
 
+def written_secret(address: str) -> str:
+    """The password, or the web server's user, that stands in a URL as it is and not as a variable; "" for none."""
+    scheme, _, rest = address.partition("://")
+    user, _, password = re.split("[/?#]", rest)[0].rpartition("@")[0].partition(":")
+    # a web server's user may be a token; a database's is no secret, nor is the container of Azure's addresses
+    secret = f"{user}{password}" if scheme.lower().startswith("http") else password
+    secret += "".join(re.findall(r"(?i)[?&](?:password|passwd|pwd)=([^&]+)", rest))
+    return "" if VARIABLE.search(secret) else secret
+
+
 def with_secrets(text: str, where: str) -> str:
     """A text with the environment's variables in the place of `${NAME}`; `where` names the text in errors."""
     missing = [name for name in VARIABLE.findall(text) if name not in os.environ]
