@@ -486,16 +486,15 @@ def test_a_child_that_ran_has_its_entry_point_and_its_key(place, other_holdout):
 
 @pytest.fixture(scope="module")
 def stopped(place, first):
-    """A chain of more trials that fails when its search is done: a model refuses its hyperparameter."""
-    changes = {"search.trials": 3, "models.logistic.params.C": -1.0}
-    ended = place.run(changes=changes, jobs=1)
+    """A chain of more trials that fails at its end: it must register, and its gate lets nobody through."""
+    ended = place.run(changes={"search.trials": 3, **REFUSED}, require="registered")
     assert ended.status == 1
     return ended
 
 
 @pytest.fixture(scope="module")
 def gone_on(place, stopped):
-    """The same with the hyperparameter put right."""
+    """The same with the gate put right."""
     return place.run(changes={"search.trials": 3})
 
 
