@@ -38,7 +38,7 @@ def pytest_make_parametrize_id(config, val, argname):
 
 
 @pytest.fixture(scope="session")
-def fork_server(tmp_path_factory) -> str:
+def fork_server(tmp_path_factory, modules_read) -> str:
     """The address of a process that chains and steps are forked off, as main's steps are off main's.
 
     "" where there is none: they all import for themselves then, which takes minutes in all.
@@ -48,7 +48,7 @@ def fork_server(tmp_path_factory) -> str:
         yield str(folder / "fork_server") if (folder / "fork_server").exists() else ""
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def modules_read(tmp_path_factory):
     """What the modules mean is read once for all processes of the tests, as main reads it for its steps."""
     from steps.pipeline import STEPS

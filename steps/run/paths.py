@@ -141,7 +141,10 @@ def table(source: str, where: str, *beside: Path) -> str:
         return source if found is None else f"{scheme}:///{found}{ask}{options}"  # what is not there is said when asked
     if addresses.names_elsewhere(source):
         return source
-    found = _find(source, *beside) or _find_glob(source, *beside) if source else None
+    base, below = addresses.split_glob(source)
+    found = _find(source, *beside) if source else None
+    if found is None and below:
+        found = _find(base, *beside, below=below)
     if found is None:
         raise UserError(
             f"{where}: there is no file {source!r} (seen from {caller_folder()}); give {addresses.SUPPORTED}"
@@ -149,27 +152,13 @@ def table(source: str, where: str, *beside: Path) -> str:
     return str(found)
 
 
-def _find_glob(pattern: str, *beside: Path) -> Path | None:
-    """A glob with an absolute folder before its wildcards: the first folder where something matches it."""
-    base, names = addresses.split_glob(pattern)
-    if not names:
-        return None
-    for folder in (*beside, caller_folder(), PROJECT):
-        try:
-            path = folder / Path(base).expanduser()
-            if any(path.glob("/".join(names))):
-                return path.resolve().joinpath(*names)
-        except (OSError, RuntimeError):  # as in `_find`
-            return None
-    return None
-
-
-def _find(name: str, *beside: Path) -> Path | None:
+def _find(name: str, *beside: Path, below: tuple[str, ...] = ()) -> Path | None:
+    """A path in the first folder where it is; with the components of a glob, where something below it matches them."""
     for folder in (*beside, caller_folder(), PROJECT):
         try:
             path = folder / Path(name).expanduser()
-            if path.exists():
-                return path.resolve()
+            if any(path.glob("/".join(below))) if below else path.exists():
+                return path.resolve().joinpath(*below)
         except (OSError, RuntimeError):  # no file can have this name, or it begins with `~` and an unknown user
             return None
     return None

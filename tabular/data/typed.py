@@ -87,6 +87,7 @@ class _Values:
     low: float = 0
     high: float = 0
     truths: bool = True  # all are 0 or 1
+    whole: bool = True  # the file holds them as whole numbers
 
     def see(self, found: pa.Array) -> None:
         """Look at a block of the column, as `stored` gives it."""
@@ -107,8 +108,6 @@ class _Values:
         self.low, self.high = min(self.low, ends["min"]), max(self.high, ends["max"])
         self.truths &= pc.all(pc.is_in(present, value_set=pa.array([0, 1], self.kind))).as_py()
         self.whole &= not pa.types.is_floating(found.type)
-
-    whole: bool = True  # the file holds them as whole numbers
 
     def fault(self) -> str | None:
         """Why nothing can be learnt from the column: None where it is of use."""
