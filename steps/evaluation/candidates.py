@@ -1,7 +1,7 @@
 """Candidates scored on the holdout: predictions, metrics, confidence intervals, slices and importances."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -239,9 +239,32 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[
     def measure(probabilities: np.ndarray) -> float:
         return sign(name) * metric(name).score(holdout.predictions(probabilities, threshold=threshold, rows=rows))
 
-    X = holdout.X.iloc[rows]
-    drops = training.permutation_importances(candidate.model.probabilities, X, measure, seed=problem.seed)
+    shuffled = _to_shuffle(candidate.model, holdout.X.iloc[rows])
+    drops = training.permutation_importances(*shuffled, measure, seed=problem.seed)
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
+
+
+def _to_shuffle(
+    model: TabularModel, X: pd.DataFrame
+) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, dict[str, slice]]:
+    """What permutation importances shuffle: how a model is asked, (n, any) rows for it, and the place of each column.
+
+    The rows are those that the model prepares of the features. They are the features themselves, which take longer,
+    where it does not say what becomes of a column, or makes so many of them that copies would not fit into memory.
+    """
+    places = model.encoder.places() if hasattr(model.encoder, "places") else None
+    prepared = model.encoder.prepare({name: X[name].to_numpy() for name in X}) if places else None
+    if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:
+
+        def ask(values: np.ndarray) -> np.ndarray:
+            return model.probabilities(pd.DataFrame(values, columns=X.columns, dtype=object).astype(X.dtypes))
+
+        return ask, X.to_numpy(dtype=object), {name: slice(at, at + 1) for at, name in enumerate(X.columns)}
+    places = {name: places[name] for name in X.columns}  # the order in which shuffles are drawn
+    if isinstance(prepared, np.ndarray):
+        return model.of_prepared, prepared, places
+    kind = type(prepared)  # of sparse matrix
+    return lambda values: model.of_prepared(kind(values)), prepared.toarray(), places
 
 
 def _ranked(candidates: list[Judged], metric: str) -> list[Judged]:

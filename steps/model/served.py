@@ -227,6 +227,16 @@ class Encoder:
         """Whether the transformer is one that look-ups stand for."""
         return bool(self._parts)
 
+    def places(self) -> dict[str, slice] | None:
+        """Where each column lies in the prepared rows; None where that is not known."""
+        found: dict[str, slice] = {}
+        for part in self._parts:
+            if isinstance(part, _Numbers):
+                found |= {name: slice(at, at + 1) for at, name in enumerate(part.names, part.place.start)}
+            else:
+                found[part.name] = part.place
+        return found or None
+
     def prepare(self, features: Features) -> Any:
         """What the transformer makes of the features, bit by bit: (n, prepared columns), an array or sparse."""
         if not self._parts or len(next(iter(features.values()))) > MOST_OF_A_REQUEST:
@@ -365,9 +375,14 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         return pd.DataFrame(answer, index=model_input.index)
 
     def _probabilities(self, features: Features, rows: int) -> np.ndarray:
-        whole = np.zeros((rows, len(self.description["classes"])))
-        if rows:  # scikit-learn refuses none
-            whole[:, self.description["classes_seen"]] = self._ask(self.encoder.prepare(features))
+        if not rows:  # scikit-learn refuses none
+            return np.zeros((0, len(self.description["classes"])))
+        return self.of_prepared(self.encoder.prepare(features))
+
+    def of_prepared(self, prepared: Any) -> np.ndarray:
+        """(n, classes) float64, for at least one row as the encoder prepares it."""
+        whole = np.zeros((prepared.shape[0], len(self.description["classes"])))
+        whole[:, self.description["classes_seen"]] = self._ask(prepared)
         return whole
 
     def _ask(self, prepared: Any) -> np.ndarray:

@@ -378,16 +378,24 @@ def _feature_names(features: Any) -> list[str]:
 
 
 def permutation_importances(
-    probabilities: Callable[[Any], Array], X: Any, measure: Callable[[Array], float], *, seed: int
+    probabilities: Callable[[Array], Array],
+    X: Array,
+    places: Mapping[str, slice],
+    measure: Callable[[Array], float],
+    *,
+    seed: int,
 ) -> dict[str, float]:
     """The permutation importance of each column: how much worse a score gets when the column is shuffled.
 
     Parameters
     ----------
     probabilities
-        Function of features with the columns of `X` that returns (n, classes) probabilities.
+        Function of rows like those of `X` that returns (n, classes) probabilities.
     X
-        (n, columns) features; a sample of a thousand rows is enough.
+        (n, encoded columns) encoded rows; a sample of a thousand is enough. To shuffle what a column has become is to
+        shuffle the column, since rows are encoded one by one, and takes no encoding of each shuffle.
+    places
+        Column: where it lies in `X`.
     measure
         Function of (n, classes) probabilities of the rows of `X` that returns a score; greater is better.
     seed
@@ -405,30 +413,38 @@ def permutation_importances(
     """
     generator = np.random.default_rng(seed)
     whole = measure(probabilities(X))
+    encoded = [np.arange(X.shape[1])[place] for place in places.values()]
 
     def drops(blocks: Sequence[Array], times: int) -> Array:
         """(blocks,) the mean drop of the score when the columns of a block are shuffled together, a number of times."""
-        shuffles = [(block, generator.permutation(len(X))) for block in blocks for _ in range(times)]
+        shuffles = [
+            (np.concatenate([encoded[number] for number in block]), generator.permutation(len(X)))
+            for block in blocks
+            for _ in range(times)
+        ]
         scores = _scores_when_shuffled(probabilities, X, measure, shuffles)
         return np.asarray(whole - np.mean(np.reshape(scores, (-1, times)), axis=1))
 
-    places = np.arange(len(X.columns))
-    chosen = places if len(places) <= MOST_SHUFFLED else _most_important(places, drops)
-    found = dict(zip(X.columns[chosen].map(str), drops(list(chosen[:, None]), SHUFFLES).tolist(), strict=True))
-    others = np.setdiff1d(places, chosen)
+    numbers = np.arange(len(encoded))
+    chosen = numbers if len(numbers) <= MOST_SHUFFLED else _most_important(numbers, drops)
+    names = list(places)
+    found = dict(
+        zip((names[number] for number in chosen), drops(list(chosen[:, None]), SHUFFLES).tolist(), strict=True)
+    )
+    others = np.setdiff1d(numbers, chosen)
     if len(others):
         found[f"the other {len(others):,} columns together"] = float(drops([others], SHUFFLES)[0])
     return found
 
 
-def _most_important(places: Array, drops: Callable[[Sequence[Array], int], Array]) -> Array:
-    """The positions of the `MOST_SHUFFLED` columns that matter most, ascending.
+def _most_important(numbers: Array, drops: Callable[[Sequence[Array], int], Array]) -> Array:
+    """Of columns, by number, the `MOST_SHUFFLED` that matter most, ascending.
 
     To shuffle each by itself would take time by the square of the number of columns, since each prediction reads them
     all. Blocks of neighbours are shuffled instead, those that matter least are put aside, and the others are halved,
     until a block is a column.
     """
-    blocks = [block for block in np.array_split(places, 2 * MOST_SHUFFLED) if len(block)]
+    blocks = [block for block in np.array_split(numbers, 2 * MOST_SHUFFLED) if len(block)]
     while True:
         first = np.argsort(-drops(blocks, 1), kind="stable")[:MOST_SHUFFLED]
         best = [blocks[place] for place in first]
@@ -438,33 +454,24 @@ def _most_important(places: Array, drops: Callable[[Sequence[Array], int], Array
 
 
 def _scores_when_shuffled(
-    probabilities: Callable[[Any], Array],
-    X: Any,
+    probabilities: Callable[[Array], Array],
+    X: Array,
     measure: Callable[[Array], float],
     shuffles: Sequence[tuple[Array, Array]],
 ) -> list[float]:
-    """The score after each shuffle: positions of columns, and the order that their rows are brought in.
+    """The score after each shuffle: positions of encoded columns, and the order that their rows are brought in.
 
     Several shuffled copies of the rows are predicted in one call, which has a cost of its own, above that of a hundred
     rows; but no more than `SHUFFLED_CELLS`.
     """
-    import pandas as pd
-
     at_once = max(1, min(SHUFFLED_ROWS // len(X), SHUFFLED_CELLS // max(1, X.size)))
-    kinds = X.dtypes.map(str).to_numpy()
-    held = {kind: (np.flatnonzero(kinds == kind), X.loc[:, kinds == kind].to_numpy()) for kind in dict.fromkeys(kinds)}
     scores = []
     for start in range(0, len(shuffles), at_once):
         part = shuffles[start : start + at_once]
-        frames = []
-        for places, values in held.values():
-            copies = np.tile(values, (len(part), 1))
-            for number, (block, order) in enumerate(part):
-                ours = np.flatnonzero(np.isin(places, block, kind="table"))
-                copies[number * len(X) : (number + 1) * len(X), ours] = values[:, ours][order]
-            frames.append(pd.DataFrame(copies, columns=X.columns[places], dtype=values.dtype))
-        whole = frames[0] if len(frames) == 1 else pd.concat(frames, axis=1)[X.columns]
-        scores += [measure(found) for found in np.split(probabilities(whole), len(part))]
+        copies = np.tile(X, (len(part), 1))
+        for number, (columns, order) in enumerate(part):
+            copies[number * len(X) : (number + 1) * len(X), columns] = X[np.ix_(order, columns)]
+        scores += [measure(found) for found in np.split(probabilities(copies), len(part))]
     return scores
 
 

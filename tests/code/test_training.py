@@ -1,6 +1,6 @@
 """Training: fits that do not depend on threads, cross-validation, curves and importances."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from tabular.model import training
 from tabular.model.formats import booster_text
 from tabular.model.training import (
     Candidate,
+    Fitted,
     cross_validate,
     fit,
     hyperparameters,
@@ -295,14 +296,24 @@ def test_a_model_that_tells_no_importance_is_asked_by_permutation() -> None:
     assert importances(fitted.preprocessor, fitted.classifier) is None
 
 
+def permuted(
+    fitted: Fitted, X: pd.DataFrame, measure: Callable[[np.ndarray], float], *, seed: int = 0
+) -> dict[str, float]:
+    """The importances of the columns of a logistic regression, by its encoded rows."""
+    encoded = fitted.preprocessor.transform(X)
+    numbers = [name for name in X if name != "town"]
+    places = {name: slice(place, place + 1) for place, name in enumerate(numbers)}
+    places["town"] = slice(len(numbers), encoded.shape[1])
+    return permutation_importances(fitted.classifier.predict_proba, encoded, places, measure, seed=seed)
+
+
+def measured(y: np.ndarray, metric: str = "roc_auc") -> Callable[[np.ndarray], float]:
+    return lambda probabilities: score(candidate(LOGISTIC), y, probabilities, [metric])[metric]
+
+
 def test_permuting_the_informative_column_costs_the_most() -> None:
     X, y = rows()
-    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
-
-    def measure(probabilities: np.ndarray) -> float:
-        return score(candidate(LOGISTIC), y, probabilities, ["roc_auc"])["roc_auc"]
-
-    drops = permutation_importances(fitted.probabilities, X, measure, seed=0)
+    drops = permuted(fit(candidate(LOGISTIC), X, y, threads=1), X, measured(y))
     assert set(drops) == set(X.columns)
     assert drops["signal"] > 0.3 > abs(drops["noise"])
 
@@ -310,87 +321,70 @@ def test_permuting_the_informative_column_costs_the_most() -> None:
 def test_permutations_of_the_same_seed_are_the_same() -> None:
     X, y = rows()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+    assert permuted(fitted, X, measured(y), seed=1) == permuted(fitted, X, measured(y), seed=1)
 
-    def measure(probabilities: np.ndarray) -> float:
-        return score(candidate(LOGISTIC), y, probabilities, ["roc_auc"])["roc_auc"]
 
-    first, again = (permutation_importances(fitted.probabilities, X, measure, seed=1) for _ in range(2))
-    assert first == again
+def test_to_shuffle_what_a_column_has_become_is_to_shuffle_the_column() -> None:
+    X, y = rows()
+    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
+    places = {name: slice(place, place + 1) for place, name in enumerate(X)}
+
+    def ask(values: np.ndarray) -> np.ndarray:
+        return fitted.probabilities(pd.DataFrame(values, columns=X.columns).astype(X.dtypes))
+
+    of_columns = permutation_importances(ask, X.to_numpy(dtype=object), places, measured(y, "log_loss"), seed=1)
+    assert permuted(fitted, X, measured(y, "log_loss"), seed=1) == pytest.approx(of_columns)
 
 
 def test_permuting_leaves_the_rows_as_they_were() -> None:
-    X, y = rows()
+    X = np.random.default_rng(0).normal(size=(50, 2))
     before = X.copy()
-    fitted = fit(candidate(LOGISTIC), X, y, threads=1)
-    permutation_importances(fitted.probabilities, X, lambda p: float(p.mean()), seed=0)
-    pd.testing.assert_frame_equal(X, before)
+    places = {"a": slice(0, 1), "b": slice(1, 2)}
+    permutation_importances(lambda rows: rows, X, places, lambda found: float(found[0, 0]), seed=0)
+    assert np.array_equal(X, before)
 
 
 def test_columns_shuffled_together_are_worth_what_they_are_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = rows()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
-
-    def measure(probabilities: np.ndarray) -> float:
-        return score(candidate(LOGISTIC), y, probabilities, ["log_loss"])["log_loss"]
-
-    together = permutation_importances(fitted.probabilities, X, measure, seed=1)
+    together = permuted(fitted, X, measured(y, "log_loss"), seed=1)
     monkeypatch.setattr(training, "SHUFFLED_ROWS", 1)
-    assert permutation_importances(fitted.probabilities, X, measure, seed=1) == pytest.approx(together)
-
-
-def wide(columns: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Many columns, of which three numbers and a town decide the class."""
-    generator = np.random.default_rng(0)
-    X = pd.DataFrame(generator.normal(size=(400, columns)), columns=[f"x{place}" for place in range(columns)])
-    X["town"] = generator.choice(np.array(["a", "b"], dtype=object), 400)
-    y = (X["x3"] + X["x70"] + X[f"x{columns - 1}"] + 2.0 * (X["town"] == "a") > 1).to_numpy().astype(int)
-    return X, y
+    assert permuted(fitted, X, measured(y, "log_loss"), seed=1) == pytest.approx(together)
 
 
 def test_of_many_columns_those_that_matter_are_found_and_the_others_are_shuffled_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(training, "MOST_SHUFFLED", 8)
-    X, y = wide(300)
+    generator = np.random.default_rng(0)
+    X = pd.DataFrame(generator.normal(size=(400, 300)), columns=[f"x{place}" for place in range(300)])
+    X["town"] = generator.choice(np.array(["a", "b"], dtype=object), 400)
+    y = (X["x3"] + X["x70"] + X["x299"] + 2.0 * (X["town"] == "a") > 1).to_numpy().astype(int)
     columns = tuple(Column(name, "double", "number") for name in X.columns[:-1])
     made = replace(candidate(LOGISTIC), columns=(*columns, Column("town", "string", "category")))
-    fitted = fit(made, X, y, threads=1)
-
-    def measure(probabilities: np.ndarray) -> float:
-        return score(made, y, probabilities, ["roc_auc"])["roc_auc"]
-
-    drops = permutation_importances(fitted.probabilities, X, measure, seed=0)
+    drops = permuted(fit(made, X, y, threads=1), X, measured(y))
     assert len(drops) == 9
     assert {"x3", "x70", "x299", "town"} < set(drops)
     assert "the other 293 columns together" in drops
 
 
+def cells_predicted(columns: int) -> list[int]:
+    """The cells of each prediction for the importances of a model that knows nothing."""
+    seen: list[int] = []
+
+    def ask(values: np.ndarray) -> np.ndarray:
+        seen.append(values.size)
+        return np.full((len(values), 2), 0.5)
+
+    places = {f"x{place}": slice(place, place + 1) for place in range(columns)}
+    permutation_importances(ask, np.zeros((50, columns)), places, lambda found: float(found.mean()), seed=0)
+    return seen
+
+
 def test_the_work_for_importances_grows_with_the_columns_and_not_with_their_square() -> None:
-    calls: list[int] = []
-
-    def cells(columns: int) -> int:
-        X, _ = wide(columns)
-        calls.clear()
-
-        def probabilities(features: pd.DataFrame) -> np.ndarray:
-            calls.append(features.size)
-            return np.full((len(features), 2), 0.5)
-
-        permutation_importances(probabilities, X, lambda found: float(found.mean()), seed=0)
-        return sum(calls)
-
-    assert cells(4000) < 6 * cells(1000)
+    assert sum(cells_predicted(4000)) < 6 * sum(cells_predicted(1000))
 
 
 def test_no_more_cells_than_stated_are_predicted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    X, _ = wide(120)
-    monkeypatch.setattr(training, "SHUFFLED_CELLS", 3 * X.size)
-    seen: list[int] = []
-
-    def probabilities(features: pd.DataFrame) -> np.ndarray:
-        seen.append(features.size)
-        assert list(features.columns) == list(X.columns)
-        return np.full((len(features), 2), 0.5)
-
-    permutation_importances(probabilities, X, lambda found: float(found.mean()), seed=0)
-    assert max(seen) == 3 * X.size
+    monkeypatch.setattr(training, "SHUFFLED_CELLS", 3 * 50 * 120)
+    assert max(cells_predicted(120)) == 3 * 50 * 120

@@ -20,6 +20,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, OrdinalEncoder
 from threadpoolctl import threadpool_limits
 
+from steps.evaluation import candidates
 from steps.model import flavor, served
 from tabular import problem
 from tabular.errors import CandidateError
@@ -218,6 +219,44 @@ def test_each_preprocessing_of_ours_is_looked_up_in_each_bit(
     for asked in (X, X.head(1), strange):
         found = encoder.prepare({name: asked[name].to_numpy() for name in asked})
         assert same_matrix(found, fitted.transform(asked))
+
+
+@pytest.mark.parametrize("sparsely", [True, False])
+@pytest.mark.parametrize("how", WAYS, ids=lambda how: " ".join(how.model_dump().values()))
+def test_to_shuffle_the_place_of_a_column_is_to_shuffle_the_column(
+    how: problem.Preprocessing, sparsely: bool, rows: dict[int, made.Data]
+) -> None:
+    X = rows[2].X
+    encoder = served.Encoder(preprocessor(rows[2].schema.columns, how, sparse=sparsely).fit(X))
+    places = encoder.places()
+    assert places is not None
+    assert set(places) == set(X.columns)
+    whole = dense(encoder.prepare({name: X[name].to_numpy() for name in X}))
+    order = np.random.default_rng(0).permutation(len(X))
+    for name, place in places.items():
+        shuffled = whole.copy()
+        shuffled[:, place] = whole[order, place]
+        asked = {**{other: X[other].to_numpy() for other in X}, name: X[name].to_numpy()[order]}
+        assert np.array_equal(dense(encoder.prepare(asked)), shuffled, equal_nan=True), name
+
+
+def dense(prepared: Any) -> np.ndarray:
+    return prepared.toarray() if sparse.issparse(prepared) else prepared
+
+
+def test_importances_are_the_same_by_prepared_rows_and_by_features(one: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drops() -> dict[str, float]:
+        shuffled = candidates._to_shuffle(one.model, one.data.X.head(40))
+        return training.permutation_importances(*shuffled, lambda found: float(found[:20, 0].mean()), seed=0)
+
+    by_prepared_rows = drops()
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "SHUFFLED_CELLS", 1)  # as for a table of thousands of categories
+        of_many_cells = drops()
+    monkeypatch.delattr(served.Encoder, "places")  # as in the file of an earlier model
+    by_features = drops()
+    assert list(by_features) == list(by_prepared_rows) == list(one.data.X.columns)
+    assert of_many_cells == by_features == pytest.approx(by_prepared_rows)
 
 
 def test_the_rare_ones_of_many_categories_are_among_what_is_tried(rows: dict[int, made.Data]) -> None:
