@@ -87,6 +87,7 @@ def _log(
             "duplicates_dropped": prepared.duplicates if problem.data.duplicates == "drop" else 0,
             "rows_without_target": prepared.without_target,
             "target_missing": prepared.target_missing[:6000],
+            "rare_classes": prepared.rare[:6000],
             "rows_train": train,
             "rows_holdout": holdout,
             "columns": len(schema.columns),
@@ -117,6 +118,9 @@ def _log(
         lost += f": {prepared.target_missing}" * bool(prepared.target_missing)
         notes.append(f"{lost}.")
         print(f"  note: {lost}", flush=True)
+    if prepared.rare:
+        notes.append(f"{prepared.rare}.")
+        print(f"  note: {prepared.rare}", flush=True)
     notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
     notes += [f"Look at this: {hint}." for hint in prepared.profile.hints()]
     for hint in prepared.profile.hints():

@@ -133,6 +133,15 @@ class Typed(Section):
     errors: Literal["refuse", "missing"] = "refuse"
 
 
+class Rare(Section):
+    """Classes of few rows: made one class, or left out."""
+
+    fewer_than: int = Field(ge=2, description="rows of a class that is rare")
+    into: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the class that rare ones become; without it their rows are left out"
+    )
+
+
 def _form(value: Any) -> str:
     """Which of two forms a key has that may be given in short or in full, for errors about the right one."""
     return FULL if isinstance(value, dict | Section) else SHORT
@@ -154,6 +163,7 @@ class Data(Section):
     target: str
     positive: Label | None = Field(default=None, description="of two classes, the one whose probability is asked for")
     classes: dict[str, list[Label]] | None = Field(default=None, description="class: the target's values that mean it")
+    rare: Rare | None = Field(default=None, description="what becomes of classes of few rows")
     drop: dict[str, str] = Field(default={}, description="column: the reason why no model may see it")
     duplicates: Literal["keep", "drop"] = "keep"
     types: dict[
@@ -433,7 +443,8 @@ class Problem(Section):
     @model_validator(mode="after")
     def _positive_is_a_class(self) -> Self:
         classes, positive = self.data.classes, self.data.positive
-        if classes is not None and positive is not None and positive not in classes:
+        made = {None if self.data.rare is None else self.data.rare.into}
+        if classes is not None and positive is not None and positive not in {*classes, *made}:
             hint = YAML_BOOLEANS if isinstance(positive, bool) else ""
             raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)}){hint}")
         return self

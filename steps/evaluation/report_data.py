@@ -203,6 +203,7 @@ def _of_rows(data: Run) -> dict[str, str]:
     lost, words = int(params.get("rows_without_target", 0)), params.get("target_missing", "")
     return {
         **({"left out": f"{lost:,} rows without a target" + f" ({words})" * bool(words)} if lost else {}),
+        **({"rare classes": params["rare_classes"]} if params.get("rare_classes") else {}),
         "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
         "split": f"by {params['split_by']}, {float(params['holdout']):.0%} held out, seed {params['seed']}",
     }

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data import profiles
+from tabular.data import profiles, rare
 from tabular.data.columns import USUAL_MISSING, Expected, Reading, Words
 from tabular.data.profiles import Profile
 from tabular.data.tables import Table
@@ -147,6 +147,7 @@ class Prepared:
     holdout: dict[str, int]
     profile: Profile
     target_missing: str = ""  # the words that made the target missing, and how often, in all rows
+    rare: str = ""  # what became of the rows of rare classes
 
 
 def reading(problem: Problem) -> Reading:
@@ -223,24 +224,32 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     slice_only = _slice_only_columns(table, columns, problem)
     labels, keys, hashes = _collect(table, data, split)
     classes, codes = _classes(labels, data)
+    without_target = int((codes < 0).sum())
     kept = _kept(codes, hashes)
+    grouped = rare.group(classes, codes, kept, data.rare)
+    classes, codes = grouped.classes, grouped.codes
+    kept &= codes >= 0
+    rows = np.bincount(codes[kept], minlength=len(classes))
+    _check_classes(classes, rows, problem)
     schema = Schema(columns, data.target, classes, _positive(classes, data), split.by)
-    _enough_rows(codes[kept], schema, 2, "rows")
+    _enough_rows(rows, rows, 2, "rows", schema, problem)
+    _enough_for_all(rows, schema, problem)
     in_holdout = np.zeros(len(codes), dtype=bool)
     in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
     sides = _Sides(codes, keys, kept & ~in_holdout, kept & in_holdout)
-    _check_sides(sides, schema, problem)
+    _check_sides(sides, rows, schema, problem)
     profile = _write(table, schema, slice_only, sides, folder)
     (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
     return Prepared(
         schema=schema,
         rows=table.rows,
         duplicates=0 if hashes is None else int(len(codes) - len(np.unique(hashes))),
-        without_target=int((codes < 0).sum()),
+        without_target=without_target,
         train=_counts(codes[sides.train], classes),
         holdout=_counts(codes[sides.holdout], classes),
         profile=profile,
         target_missing=profiles.counted(table.notes[data.target].missing) if data.target in table.notes else "",
+        rare=grouped.said,
     )
 
 
@@ -501,12 +510,27 @@ def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
     if len(classes) < 2:
         only = f"only the class {classes[0]!r}" if classes else "no value"
         raise UserError(f"target: column {data.target!r} has {only}; a classifier needs two classes and more")
-    if len(classes) > MAX_CLASSES:
-        raise UserError(
-            f"target: column {data.target!r} has {len(classes)} different values; Tabular tells at most {MAX_CLASSES} "
-            "classes apart: choose a column of classes, or group its values in data.classes"
-        )
     return classes, np.array([-1 if label is None else code[_key(label)] for label in labels], dtype=np.int64)
+
+
+def _check_classes(classes: tuple[Label, ...], rows: Array, problem: Problem) -> None:
+    """That there are two classes and not too many; `rows` are (classes,) those of each."""
+    data, found = problem.data, len(classes)
+    if found < 2:
+        raise UserError(
+            f"data.rare: {'no class' if not classes else f'only the class {classes[0]!r}'} of {data.target!r} is left; "
+            f"a classifier needs two: lower fewer_than ({getattr(data.rare, 'fewer_than', 0)})"
+        )
+    if found <= MAX_CLASSES:
+        return
+    most = f"Tabular tells at most {MAX_CLASSES} classes apart"
+    many = f"target: column {data.target!r} has {found} different values; {most}"
+    way = rare.way_out(rows, rare.least_rows(problem.split, problem.search.folds), most=MAX_CLASSES)
+    if rare.looks_like_a_number(classes, fractions=False):
+        raise UserError(f"{many}, and {rare.REGRESSION}{f'; if its values are names, {way}' if way else ''}")
+    raise UserError(
+        f"{many}: {f'{way}, ' if way else ''}choose a column of classes, or group its values in data.classes"
+    )
 
 
 def _key(label: Label) -> tuple[bool, Label]:
@@ -518,6 +542,9 @@ def _positive(classes: tuple[Label, ...], data: Data) -> int:
     if data.positive is None:
         return len(classes) - 1
     keys = [_key(label) for label in classes]
+    as_text = _key(str(data.positive))
+    if data.rare is not None and _key(data.positive) not in keys and as_text in keys:
+        return keys.index(as_text)  # the names of all classes became texts
     if _key(data.positive) not in keys:
         hint = YAML_BOOLEANS if isinstance(data.positive, bool) else ""
         raise UserError(
@@ -535,21 +562,39 @@ def _kept(codes: Array, hashes: Array | None) -> Array:
     return kept
 
 
-def _enough_rows(codes: Array, schema: Schema, need: int, what: str) -> None:
-    rows = np.bincount(codes, minlength=len(schema.classes))
-    rarest = int(rows.argmin())
-    if rows[rarest] < need:
+def _enough_rows(found: Array, rows: Array, need: int, what: str, schema: Schema, problem: Problem) -> None:
+    """That each class has what it needs of `found`, (classes,) some of its rows; `rows` are all of them."""
+    rarest = int(found.argmin())
+    if found[rarest] < need:
+        lack = (
+            f"class {schema.classes[rarest]!r} of {schema.target!r} has {found[rarest]} {what}, and {need} are needed"
+        )
+        raise UserError(f"target: {lack}{_way_to_more_rows(rows, schema, problem)}")
+
+
+def _enough_for_all(rows: Array, schema: Schema, problem: Problem) -> None:
+    """That both sides of a random split have a row for each class."""
+    held_out = int(np.ceil(problem.split.holdout * rows.sum()))
+    if schema.split_by == "random" and min(held_out, int(rows.sum()) - held_out) < len(rows):
+        lack = f"{schema.target!r} has {len(rows)} classes, and {held_out} of {rows.sum()} rows are to be held out"
         raise UserError(
-            f"target: class {schema.classes[rarest]!r} of {schema.target!r} has {rows[rarest]} {what}, and {need} are "
-            "needed: lower search.folds, change split.holdout, or group or drop the class"
+            f"target: {lack}: both sides need a row of each class{_way_to_more_rows(rows, schema, problem)}"
         )
 
 
-def _check_sides(sides: _Sides, schema: Schema, problem: Problem) -> None:
+def _way_to_more_rows(rows: Array, schema: Schema, problem: Problem) -> str:
+    if rare.looks_like_a_number(schema.classes, fractions=True):
+        return f"; {rare.REGRESSION}"
+    way = rare.way_out(rows, rare.least_rows(problem.split, problem.search.folds))
+    return f": {f'{way}, or ' if way else ''}lower search.folds, or change split.holdout"
+
+
+def _check_sides(sides: _Sides, rows: Array, schema: Schema, problem: Problem) -> None:
     codes, folds = sides.codes, problem.search.folds
     if schema.split_by == "random":  # each fold needs a row of each class, and so does the holdout
-        _enough_rows(codes[sides.train], schema, folds, f"training rows for {folds} folds")
-        _enough_rows(codes[sides.holdout], schema, 1, "rows in the holdout")
+        of_train, of_holdout = (np.bincount(codes[side], minlength=len(rows)) for side in (sides.train, sides.holdout))
+        _enough_rows(of_train, rows, folds, f"training rows for {folds} folds", schema, problem)
+        _enough_rows(of_holdout, rows, 1, "rows in the holdout", schema, problem)
     for name, side in (("training rows", sides.train), ("holdout", sides.holdout)):
         present = len(np.unique(codes[side]))
         if present < 2:

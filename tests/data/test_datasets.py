@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -411,6 +413,87 @@ def test_what_is_no_target_or_no_split_is_told(
     tmp_path: Path, changes: dict[str, Any], sections: dict[str, Any], says: str
 ) -> None:
     assert says in refused(frame().assign(**changes), tmp_path, **sections)
+
+
+def labels(**rows: int) -> list[str]:
+    return [label for label, number in rows.items() for _ in range(number)]
+
+
+def advised(message: str) -> list[dict[str, Any]]:
+    """The values of data.rare that an error says, to be pasted."""
+    return [yaml.safe_load(found) for found in re.findall(r"data\.rare: (\{.*?\})", message)]
+
+
+MANY = [f"c{place}" for place in range(150) for _ in range(1 + place // 4)]
+
+
+@pytest.mark.parametrize(
+    ("y", "ways"),
+    [
+        (labels(a=60, b=59, c=1), 1),
+        (labels(a=60, b=48, c=9, d=3), 2),
+        (labels(a=100, b=9, c=9), 1),
+        ([*range(0, 3)] * 40 + [3] * 4 + [4] * 6, 2),
+        (MANY, 2),
+    ],
+)
+@pytest.mark.parametrize(("holdout", "folds"), [(0.2, 5), (0.5, 3), (0.1, 2)])
+def test_each_advice_for_classes_of_too_few_rows_leads_to_a_data_set(
+    tmp_path: Path, y: list[Any], ways: int, holdout: float, folds: int
+) -> None:
+    table = frame(len(y)).assign(y=y)
+    sections = {"split": {"holdout": holdout}, "search": {"folds": folds}}
+    try:
+        Made(table, tmp_path, **sections)
+    except UserError as error:
+        found = advised(str(error))
+    else:
+        return  # the classes are enough for this split
+    assert 1 <= len(found) <= 2
+    assert len(found) == ways or (holdout, folds) != (0.2, 5)
+    for rare in found:
+        made = Made(table, tmp_path, data={"rare": rare}, **sections)
+        assert ("other" in made.schema.classes) == ("into" in rare)
+        assert len(made.both) == len(y) or "into" not in rare
+
+
+def test_rare_classes_become_one_or_are_left_out_and_it_is_said(tmp_path: Path) -> None:
+    table = frame().assign(y=labels(a=60, b=50, c=7, d=3))
+    into = Made(table, tmp_path, data={"rare": {"fewer_than": 10, "into": "other"}}).prepared
+    assert into.schema.classes == ("a", "b", "other")
+    assert into.train["other"] + into.holdout["other"] == 10
+    assert into.rare == "10 rows of 2 classes with fewer than 10 rows are the class 'other': 7 'c', 3 'd'"
+    out = Made(table, tmp_path, data={"rare": {"fewer_than": 10}}).prepared
+    assert out.schema.classes == ("a", "b")
+    assert (sum(out.train.values()) + sum(out.holdout.values()), out.without_target) == (110, 0)
+    assert out.rare == "10 rows of 2 classes with fewer than 10 rows were left out: 7 'c', 3 'd'"
+
+
+def test_rows_of_rare_classes_keep_their_features_and_rows_without_a_target_stay_apart(tmp_path: Path) -> None:
+    table = frame().assign(y=[1] * 60 + [0] * 50 + [7] * 5 + [8] * 3 + [None] * 2)
+    made = Made(table, tmp_path, data={"rare": {"fewer_than": 6, "into": "others"}, "positive": 1})
+    assert made.schema.classes == ("0", "1", "others")
+    assert made.schema.classes[made.schema.positive] == "1"
+    assert made.prepared.without_target == 2
+    assert "the names of all classes are texts" in made.prepared.rare
+    labels = made.both.set_index("row")["y"]
+    assert set(labels[labels == "others"].index) == set(range(110, 118))
+    assert set(labels[labels == "1"].index) == set(range(60))
+
+
+def test_too_few_classes_left_beside_the_rare_ones_are_told(tmp_path: Path) -> None:
+    message = refused(frame(), tmp_path, data={"rare": {"fewer_than": 100}})
+    assert message == "data.rare: no class of 'y' is left; a classifier needs two: lower fewer_than (100)"
+
+
+@pytest.mark.parametrize("y", [np.arange(120) / 7, np.arange(120), np.arange(120) % 40 / 7])
+def test_a_target_that_looks_like_a_number_is_told_with_a_way_that_leads_to_a_data_set(tmp_path: Path, y: Any) -> None:
+    message = refused(frame().assign(y=y), tmp_path)
+    assert "looks like a number to predict (regression)" in message
+    assert not advised(message)
+    assert "write a column of its classes, such as low, middle and high" in message
+    classes = pd.cut(y, 3, labels=["low", "middle", "high"])
+    assert set(Made(frame().assign(y=classes), tmp_path).schema.classes) == {"low", "middle", "high"}
 
 
 def test_rows_that_suffice_before_the_holdout_is_cut_and_not_after_are_told(tmp_path: Path) -> None:

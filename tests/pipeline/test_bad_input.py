@@ -86,10 +86,12 @@ TABLES = {
         pd.DataFrame({"age": range(500), "churn": [i / 7 for i in range(500)]}).to_csv(index=False),
         "'churn' has 500 different values",
         "at most 100",
+        "looks like a number to predict (regression)",
     ),
     "101 classes": table(
         pd.DataFrame({"age": range(808), "churn": [f"c{i % 101}" for i in range(808)]}).to_csv(index=False),
         "101 different values",
+        "group its values in data.classes",
     ),
     "a target of dates": table(
         pd.DataFrame({"age": ROWS, "churn": ["2024-01-01", "2024-01-02"] * 30}).to_csv(index=False),
@@ -97,7 +99,7 @@ TABLES = {
         "'churn' holds dates",
     ),
     "a class with fewer rows than folds": table(
-        CHURN + "1,X,maybe\n" * 3, "class 'maybe'", "has 2 training rows", "5 are"
+        CHURN + "1,X,maybe\n" * 3, "class 'maybe'", "has 2 training rows", "5 are", "say data.rare: {fewer_than: 10}"
     ),
     "no column beside the target": table("churn\n" + "no\nyes\n" * 30, "no column is left", "'churn'"),
     "a column without values": table(CHURN.replace("X", "").replace("Y", "").replace("Z", ""), "'city' has no values"),

@@ -15,6 +15,7 @@ name: reading
 data:
   source: {source}
   target: severity
+  rare: {{fewer_than: 10, into: other}}
   types: {{acct: category, z: {{type: number, errors: missing}}}}
 models: {{logistic: {{estimator: sklearn.linear_model.LogisticRegression}}}}
 search: {{metric: log_loss, folds: 2}}
@@ -33,7 +34,9 @@ def made(seed=0):
             "vip": generator.random(ROWS) < 0.5,
             "day": pd.Timestamp("2021-01-01") + pd.to_timedelta(generator.integers(0, 90, ROWS), unit="D"),
             "z": np.where(np.arange(ROWS) % 50 == 7, "< 5", (x * 2).round(2).astype(str)),
-            "severity": np.where(np.arange(ROWS) % 3 == 0, "none", np.where(x > 0, " severe", "mild")),
+            "severity": np.select(
+                [np.arange(ROWS) % 3 == 0, np.arange(ROWS) % 30 == 1, x > 0], ["none", "fatal", " severe"], "mild"
+            ),
         }
     )
 
@@ -63,6 +66,15 @@ def test_rows_without_a_target_are_said_on_the_terminal_in_the_report_and_on_the
     assert told in store.client.get_model_version_by_alias("reading_classifier", "champion").description
 
 
+def test_rows_of_rare_classes_are_said_on_the_terminal_in_the_report_and_on_the_card(store, lab):
+    _, runs = lab
+    told = "8 rows of 1 class with fewer than 10 rows are the class 'other': 8 'fatal'"
+    assert f"  note: {told}" in runs["etl"].stdout
+    assert told in runs["etl"].tags["mlflow.note.content"]
+    assert told.replace("'", "&#39;") in store.artifact(runs["register"].run, "report.html").read_text()
+    assert told in store.client.get_model_version_by_alias("reading_classifier", "champion").description
+
+
 def test_the_hints_of_etl_lead_to_a_data_set_with_all_rows(store, lab):
     folder, runs = lab
     way = re.search(r"whose 'severity' is 'none' .* say data\.missing: (\{.*\})", runs["etl"].stdout)
@@ -73,7 +85,7 @@ def test_the_hints_of_etl_lead_to_a_data_set_with_all_rows(store, lab):
     ended = store.step("etl", problem=str(folder / "mended.yaml"))
     assert (ended.run.data.params["rows_without_target"], ended.run.data.params["classes"]) == (
         "0",
-        "mild, none, severe",
+        "mild, none, severe, other",
     )
 
 
