@@ -7,6 +7,7 @@ and logs the table with its digest as an input.
 import re
 import shutil
 
+from steps.model import own_features
 from steps.run import artifacts, fetching, inputs, run_problem
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
@@ -30,7 +31,7 @@ def etl(step: Step) -> None:
     table = tables.scan(fetched.place, datasets.reading(problem), progress=True)
     target = step.artifacts / artifacts.DATASET
     target.mkdir()
-    prepared = datasets.prepare(table, problem, target)
+    prepared = own_features.add(datasets.prepare(table, problem, target), problem, target)
     step.table(prepared.profile.table(), artifacts.PROFILE)
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
@@ -111,6 +112,9 @@ def _log(
     notes += [f"{line[0].upper()}{line[1:]}." for line in said]
     for line in said:
         print(f"  data: {line}", flush=True)
+    if schema.own is not None:
+        names = listed([column.name for column in schema.own.columns])
+        notes.append(f"Columns of your own, made by `{schema.own.function}` of `data.features`: {names}.")
     if problem.data.duplicates == "drop":
         notes.append(f"{prepared.duplicates:,} duplicates dropped.")
     if prepared.without_target:

@@ -57,7 +57,7 @@ def train(step: Step) -> None:
     }
     step.log(metrics=kept, tags=of_content)
     _log_curves(step, result.curves)
-    step.json([column.name for column in rows.schema.columns], "feature_names.json")
+    step.json([column.name for column in rows.schema.features], "feature_names.json")
     step.json(environment.describe(), artifacts.ENVIRONMENT)
     _log_model(step, problem, name, rows, fitted, result.threshold)
     _finish(step, problem, name, params, metrics)

@@ -151,6 +151,23 @@ def _form(value: Any) -> str:
 SHORT, FULL = "in short", "in full"
 
 
+class OwnFeatures(Section):
+    """Columns of the user's own: a function in a Python file that makes them of raw rows."""
+
+    file: str
+    function: str = Field(pattern=r"^[A-Za-z_]\w*$")
+    code: str = Field(default="", description="what the file says, without comments; filled in when a chain begins")
+
+
+def _named_function(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    file, _, function = value.rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise ValueError(f"{value!r} names no function in a file, such as features.py:make")
+    return {"file": file, "function": function}
+
+
 class Data(Section):
     """The table, its target, and the columns that no model may see."""
 
@@ -182,6 +199,9 @@ class Data(Section):
     )
     separator: str | None = None
     encoding: str = "utf-8"
+    features: Annotated[OwnFeatures | None, BeforeValidator(_named_function)] = Field(
+        default=None, description="file.py:function, which makes columns of your own of raw rows"
+    )
 
     @field_validator("source")
     @classmethod
@@ -616,7 +636,9 @@ def _keys(path: Sequence[int | str]) -> list[str]:
     section: Any = Problem
     for part in path:
         field = getattr(section, "model_fields", {}).get(part)
-        if field is not None:
+        if part == "features":
+            section = OwnFeatures
+        elif field is not None:
             section = field.annotation
         elif part == FULL:
             section = Typed if "types" in path else Missing

@@ -152,6 +152,8 @@ def _in_words(name: str, before: str | None, now: str | None) -> str:
     if name in ("lock", "row", "packages"):
         words = {"lock": "the lock", "row": "its row in steps/pipeline.py", "packages": "the installed packages"}
         return words[name]
+    if name == "data.features.code":
+        return "the code of data.features"
     return f"{name} {before} -> {now}"
 
 

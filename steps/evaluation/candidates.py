@@ -170,7 +170,7 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged |
         raise
     started = time.perf_counter()
     try:
-        probabilities = model.probabilities(holdout.X)
+        probabilities = model.probabilities(holdout.raw)
     except Exception as error:  # whatever an estimator may raise
         return f"it refuses holdout rows: {first_line(error)}"
     if not np.isfinite(probabilities).all():
@@ -232,14 +232,14 @@ def _floors(
 
 def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:
     name = problem.search.metric
-    most = min(IMPORTANCE_ROWS, max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_CELLS // len(holdout.X.columns)))
+    most = min(IMPORTANCE_ROWS, max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_CELLS // len(holdout.raw.columns)))
     rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:most]
     threshold = flavor.threshold(candidate.model)
 
     def measure(probabilities: np.ndarray) -> float:
         return sign(name) * metric(name).score(holdout.predictions(probabilities, threshold=threshold, rows=rows))
 
-    shuffled = _to_shuffle(candidate.model, holdout.X.iloc[rows])
+    shuffled = _to_shuffle(candidate.model, holdout.raw.iloc[rows])
     drops = training.permutation_importances(*shuffled, measure, seed=problem.seed)
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
 
@@ -250,9 +250,10 @@ def _to_shuffle(
     """What permutation importances shuffle: how a model is asked, (n, any) rows for it, and the place of each column.
 
     The rows are those that the model prepares of the features. They are the features themselves, which take longer,
-    where it does not say what becomes of a column, or makes so many of them that copies would not fit into memory.
+    where it does not say what becomes of a column, makes columns of the user's own of several, or makes so many of them
+    that copies would not fit into memory.
     """
-    places = model.encoder.places() if hasattr(model.encoder, "places") else None
+    places = model.encoder.places() if model.own is None and hasattr(model.encoder, "places") else None
     prepared = model.encoder.prepare({name: X[name].to_numpy() for name in X}) if places else None
     if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:
 

@@ -143,7 +143,7 @@ def _meet(
         )
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     challenger = flavor.load(winner["model_uri"], step.folder, **recorded)
-    X, places = holdout.X[new], np.flatnonzero(new)
+    X, places = holdout.raw[new], np.flatnonzero(new)
     predictions = [
         holdout.predictions(model.probabilities(X), threshold=flavor.threshold(model), rows=places)
         for model in (challenger, asked)
@@ -178,7 +178,7 @@ def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdou
     if then:
         told = artifacts.content(lookup.run(step.client, then, "replays"), artifacts.VERDICT, step.folder)
         return gate.TieBreak(**told["comparison"]["tie_break"])
-    X = holdout.X.iloc[np.resize(np.arange(len(holdout.y)), ROWS_TO_TIME)]
+    X = holdout.raw.iloc[np.resize(np.arange(len(holdout.y)), ROWS_TO_TIME)]
     seconds = [[_seconds(model, X) for model in (challenger, champion)] for _ in range(TIMES)]
     return gate.TieBreak("faster", *np.min(seconds, axis=0).tolist())
 

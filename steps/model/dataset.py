@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from steps.model.served import as_features
+from steps.model import own_features
 from steps.run import artifacts, inputs, lookup, thread_budget
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, TRAINED_ON, digest_tag
@@ -40,7 +40,7 @@ class DataSet:
     slice_only
         (n, any) the raw values of columns that no model sees, by which the holdout is cut into slices.
     X
-        (n, columns) the features.
+        (n, features) what estimators learn from: the columns of raw rows, and the user's own after them.
     y
         (n,) positions in the schema's classes.
     key
@@ -63,6 +63,11 @@ class DataSet:
     def threads(self) -> int:
         """The number of threads that a fit on these rows may use now: main may give more as other steps end."""
         return thread_budget.threads(self.share) if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
+
+    @property
+    def raw(self) -> pd.DataFrame:
+        """(n, columns) what a logged model is asked with: it makes the user's own columns itself."""
+        return self.X if self.schema.own is None else self.X[[column.name for column in self.schema.columns]]
 
     def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
         """A candidate of the problem for these rows, not yet fitted.
@@ -92,7 +97,7 @@ class DataSet:
             name=model,
             model=weighted(model, problem.models[model], self.schema.classes),
             params=params,
-            columns=self.schema.columns,
+            columns=self.schema.features,
             classes=len(self.schema.classes),
             positive=self.schema.positive,
             seed=problem.seed,
@@ -184,7 +189,7 @@ def load(step: Step, problem: Problem, source: Run, part: Literal["train", "hold
     """Load one part of the data set of a run of etl; with `log`, log that part as an input of the step's run."""
     schema = lookup.schema(source, step.folder)
     rows = lookup.rows(source, part, schema, step.folder)
-    features = as_features(rows.frame, [vars(column) for column in schema.columns])
+    features = own_features.as_features(rows.frame, schema)
     found = DataSet(source, schema, rows.frame, rows.slice_only, features, rows.y, rows.key, step.arguments["share"])
     if log:
         _log(step, problem, found, part)

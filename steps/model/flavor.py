@@ -20,7 +20,7 @@ from mlflow.types.schema import AnyType
 
 from steps.model import served
 from tabular import digests
-from tabular.data import datasets
+from tabular.data import datasets, own_code
 from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.model.formats import format_of, within
@@ -74,7 +74,7 @@ def log(
         signature=signature(schema, threshold),
         # a missing number as null: MLflow would write NaN, which is no JSON
         input_example=example.astype(object).where(example.notna(), None),
-        requirements=requirements(fitted),
+        requirements=requirements(fitted, schema.own),
         params=params,
         tags=tags,
     )
@@ -210,6 +210,12 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
         "threshold": threshold,
         "trusted_types": sorted(trusted),
     }
+    if schema.own is not None:
+        description["own"] = {
+            "function": schema.own.function,
+            "columns": [{"name": column.name, "dtype": column.dtype} for column in schema.own.columns],
+        }
+        (parts / served.OWN).write_text(schema.own.code, encoding="utf-8")
     (parts / served.DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
     return parts
 
@@ -230,16 +236,19 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> 
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params) if params else None)
 
 
-def requirements(fitted: Fitted) -> list[str]:
-    """The pinned packages that serve the model: those of `SERVING`, and those of its classifier and of what is in it.
+def requirements(fitted: Fitted, own: datasets.Own | None = None) -> list[str]:
+    """The pinned packages that serve the model: those of `SERVING`, those of its classifier and of what is in it.
+
+    Where it makes columns of the user's own, also those that their code imports.
 
     A classifier class outside of any installed package adds no package. Where such a class cannot be imported, the
     model cannot be served, and `register` finds that out.
     """
     usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # the lookup in all installed packages is slow
     tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in (fitted.classifier, *within(fitted.classifier)))
-    own = format_of(fitted.classifier)
-    tops |= dict.fromkeys([] if own is None else own.packages)
+    stored = format_of(fitted.classifier)
+    tops |= dict.fromkeys([] if stored is None else stored.packages)
+    tops |= dict.fromkeys([] if own is None else own_code.packages(own.code))
     known = usual if tops.keys() <= usual.keys() else {**packages_distributions(), **usual}
     names = dict.fromkeys([*SERVING, *(package for top in tops for package in known.get(top, []))])
     # 2.13.0+cpu is one build of 2.13.0, which an index of packages may not have

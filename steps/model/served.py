@@ -10,6 +10,7 @@ import functools
 import itertools
 import json
 import re
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -21,6 +22,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.types.schema import AnyType, Schema
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
+# The code that makes the user's own columns, one of the files with a recorded digest.
+OWN = "own_features.py"
 # Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
 MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
@@ -37,7 +40,7 @@ TRUTHS = {
 Features: TypeAlias = Mapping[str, np.ndarray]
 
 
-def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
+def as_features(frame: pd.DataFrame, columns: list[dict], own: "Own | None" = None) -> pd.DataFrame:
     """Raw rows as the numbers and categories that a preprocessor is fitted on.
 
     Parameters
@@ -47,6 +50,8 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
     columns
         The data set's columns: name, dtype ("double", "string", "boolean", "datetime"), kind, and the words that mean
         missing, as a tuple. Where these are None or not there, as in models of before, texts stay as they are.
+    own
+        What makes columns of the user's own, which come after those.
 
     Returns
     -------
@@ -56,9 +61,10 @@ def as_features(frame: pd.DataFrame, columns: list[dict]) -> pd.DataFrame:
     Raises
     ------
     MlflowException
-        Where a value is not of its column's type; it names the column.
+        Where a value is not of its column's type, or the user's function fails; it names the column.
     """
-    return _as_frame(_read(frame, _to_read(columns)), frame.index)
+    features = _read(frame, _to_read(columns))
+    return _as_frame(features if own is None else own.added(features), frame.index)
 
 
 def _to_read(columns: list[dict]) -> list[tuple[str, Callable, "_Missing | None"]]:
@@ -69,6 +75,105 @@ def _to_read(columns: list[dict]) -> list[tuple[str, Callable, "_Missing | None"
 def _read(frame: pd.DataFrame, to_read: list[tuple[str, Callable, "_Missing | None"]]) -> Features:
     """As `as_features`, without what a frame adds: of one row, most of the time."""
     return {name: read(frame[name], missing) for name, read, missing in to_read}
+
+
+class Own:
+    """The user's own columns: what makes them of raw rows, and which it makes.
+
+    Attributes
+    ----------
+    function
+        The user's function of raw rows, from `function_of`.
+    columns
+        What it makes: name, and dtype ("double" or "string").
+    dates
+        The columns of raw rows that hold dates, which the function is given as such.
+    """
+
+    def __init__(self, function: Callable, columns: list[dict], raw: list[dict]) -> None:
+        self.function, self.columns = function, columns
+        self.dates = frozenset(one["name"] for one in raw if one["dtype"] == "datetime")
+
+    def added(self, features: Features) -> Features:
+        """The features of rows, with the user's own columns after them."""
+        given = as_given(features, self.dates)
+        if not len(given):
+            empty = {"double": np.empty(0), "string": np.empty(0, dtype=object)}
+            return {**features, **{one["name"]: empty[one["dtype"]] for one in self.columns}}
+        made = asked(self.function, given)
+        lacking = [one["name"] for one in self.columns if one["name"] not in made]
+        if lacking:
+            raise _wrong(f"its answer lacks the column {lacking[0]!r}, which it made of the rows of training")
+        return {**features, **{one["name"]: _OWN[one["dtype"]](made[one["name"]]) for one in self.columns}}
+
+
+def function_of(code: str, name: str) -> Callable:
+    """The function of that name in a file's code, which is run for it."""
+    module = types.ModuleType(OWN.removesuffix(".py"))
+    exec(compile(code, OWN, "exec"), module.__dict__)
+    return getattr(module, name)
+
+
+def as_given(features: Features, dates: frozenset[str]) -> pd.DataFrame:
+    """Rows as the user's function gets them: numbers (truths as 0 and 1), texts, dates; numbered from 0."""
+    rows = _as_frame(features)
+    for name in dates & features.keys():
+        microseconds = np.round(rows[name].to_numpy() * 86_400e6)
+        known = ~np.isnan(microseconds)
+        moments = np.full(len(rows), np.datetime64("NaT", "us"))
+        moments[known] = microseconds[known].astype("int64").astype("datetime64[us]")
+        rows[name] = moments
+    return rows
+
+
+def asked(function: Callable, given: pd.DataFrame) -> pd.DataFrame:
+    """What the user's function makes of rows, which is a frame of the same index."""
+    index = given.index
+    try:
+        made = function(given)
+    except Exception as error:
+        said = next(iter(str(error).splitlines()), "")
+        raise _wrong(f"it fails on these rows ({type(error).__name__}: {said[:200]})") from error
+    if not isinstance(made, pd.DataFrame) or not made.index.equals(index):
+        what = type(made).__name__ if not isinstance(made, pd.DataFrame) else "a frame of another index"
+        raise _wrong(f"it gives {what}, and a frame with the index of the rows that it was given is needed")
+    if not made.columns.is_unique:
+        raise _wrong("two columns of its answer have the same name")
+    return made
+
+
+def _wrong(what: str) -> MlflowException:
+    return MlflowException.invalid_parameter_value(f"data.features: {what}")
+
+
+def _own_numbers(values: pd.Series) -> np.ndarray:
+    if values.dtype.kind == "M":
+        return _as_days(values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz is not None else values)
+    if values.dtype.kind == "m":
+        return values.to_numpy() / np.timedelta64(1, "D")
+    try:
+        found = values.astype("float64").to_numpy()
+    except (TypeError, ValueError):
+        wrong = [value for value in values if isinstance(value, str)] or values.tolist()
+        raise _wrong(f"its column {values.name!r} holds {wrong[0]!r}, which is not a number") from None
+    if np.isinf(found).any():
+        raise _wrong(
+            f"its column {values.name!r} holds infinity: say what it is where nothing else can be said, as NaN"
+        )
+    return found
+
+
+def _own_texts(values: pd.Series) -> np.ndarray:
+    found = values.astype(object).to_numpy(dtype=object, copy=True)
+    missing = np.asarray(pd.isna(found))
+    wrong = [value for value in found[~missing] if not isinstance(value, str)]
+    if wrong:
+        raise _wrong(f"its column {values.name!r} holds {wrong[0]!r}, which is not text, as in the rows of training")
+    found[missing] = np.nan
+    return found
+
+
+_OWN = {"double": _own_numbers, "string": _own_texts}
 
 
 class _Missing(NamedTuple):
@@ -349,6 +454,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
                 for column, here in zip(self.description["columns"], own, strict=True)
             ]
         )
+        self.own = self._own_of(folder)
         trusted = self.description["trusted_types"]
         self.preprocessor = skops.io.load(folder / FEATURES, trusted=trusted)
         self.encoder = Encoder(self.preprocessor)
@@ -356,8 +462,15 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         self.format = FORMATS[file]
         self.classifier = self.format.read(folder / file, trusted)
 
+    def _own_of(self, folder: Path) -> Own | None:
+        own = self.description.get("own")
+        if own is None:
+            return None
+        function = function_of((folder / OWN).read_text(encoding="utf-8"), own["function"])
+        return Own(function, own["columns"], self.description["columns"])
+
     def probabilities(self, features: pd.DataFrame) -> np.ndarray:
-        """(n, classes) float64, for features as `as_features` gives them."""
+        """(n, classes) float64, for raw rows as `as_features` gives them without the user's own columns."""
         return self._probabilities({name: features[name].to_numpy() for name in features}, len(features))
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
@@ -377,7 +490,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
     def _probabilities(self, features: Features, rows: int) -> np.ndarray:
         if not rows:  # scikit-learn refuses none
             return np.zeros((0, len(self.description["classes"])))
-        return self.of_prepared(self.encoder.prepare(features))
+        return self.of_prepared(self.encoder.prepare(features if self.own is None else self.own.added(features)))
 
     def of_prepared(self, prepared: Any) -> np.ndarray:
         """(n, classes) float64, for at least one row as the encoder prepares it."""

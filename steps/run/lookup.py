@@ -11,7 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.run import artifacts
-from steps.run.tags import LEFT_OUT, REUSED_FROM
+from steps.run.tags import LEFT_OUT, REUSED_FROM, digest_tag
+from tabular import digests
 from tabular import problem as problems
 from tabular.errors import UserError
 from tabular.problem import Problem
@@ -112,9 +113,12 @@ def schema(found: Run, folder: Path) -> "Schema":
     """The schema of the data set that a run of etl holds."""
     from tabular.data.datasets import Schema
 
-    return Schema.from_json(
-        artifacts.artifact(found, f"{artifacts.DATASET}/schema.json", folder).read_text(encoding="utf-8")
-    )
+    path = artifacts.artifact(found, f"{artifacts.DATASET}/schema.json", folder)
+    schema = Schema.from_json(path.read_text(encoding="utf-8"))
+    # it holds code that is run
+    if schema.own is not None and digests.of_file(path) != found.data.tags.get(digest_tag("schema")):
+        raise UserError(f"run {found.info.run_id}: its schema is not the one whose digest was recorded: not read")
+    return schema
 
 
 def rows(found: Run, part: str, of: "Schema", folder: Path) -> "Rows":

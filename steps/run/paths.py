@@ -9,6 +9,7 @@ from steps import PROJECT
 from steps.process import lifecycle
 from tabular import addresses
 from tabular import problem as problems
+from tabular.data import own_code
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
@@ -61,8 +62,25 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
     elif not named and "data.target" in overrides:
         raise UserError("target: -P target=… names a column of the table that -P data=… names; data is missing")
     else:
-        found = problems.read(_problem_file(named or DEFAULT_PROBLEM), overrides)
+        found = _with_own_code(problems.read(_problem_file(named or DEFAULT_PROBLEM), overrides), named)
     return _absolute(found, named, arguments.get("data", ""))
+
+
+def _with_own_code(found: Problem, named: str) -> Problem:
+    """The problem with the code of the user's own columns, so that what it asks for is in it, wherever it is read."""
+    own = found.data.features
+    if own is None or own.code:
+        return found
+    path = _find(own.file, _problem_file(named or DEFAULT_PROBLEM).parent)
+    where = f"data.features: {own.file}"
+    if path is None or not path.is_file():
+        raise UserError(f"{where}: there is no such file, neither beside the problem nor in {caller_folder()}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where}: cannot be read ({error})") from None
+    read = own.model_copy(update={"file": path.name, "code": own_code.meaning(text, where, own.function)})
+    return found.model_copy(update={"data": found.data.model_copy(update={"features": read})})
 
 
 def set_over(found: Problem, arguments: Mapping[str, str]) -> Problem:

@@ -80,26 +80,48 @@ def columns_of(values: Mapping[str, Any]) -> tuple[Column, ...]:
 
 
 @dataclass(frozen=True)
+class Own:
+    """Columns of the user's own: the function that makes them of raw rows, its file's code, and what it makes."""
+
+    function: str
+    code: str
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
 class Schema:
-    """The schema of a data set: its features, its target and classes, and the kind of split."""
+    """The schema of a data set: the columns of raw rows, the target and its classes, and the kind of split."""
 
     columns: tuple[Column, ...]
     target: str
     classes: tuple[Label, ...]
     positive: int  # position in `classes`; with more than two classes it has no meaning and is the last by default
     split_by: Literal["random", "time", "group"]
+    own: Own | None = None
+
+    @property
+    def features(self) -> tuple[Column, ...]:
+        """What a model learns from: the columns of raw rows, and the user's own after them."""
+        return self.columns + (self.own.columns if self.own else ())
 
     def to_json(self) -> str:
         """The schema as the JSON text that `from_json` takes."""
-        return json.dumps({**asdict(self), **described(self.columns)}, indent=1, ensure_ascii=False)
+        values = {**asdict(self), **described(self.columns)}
+        if self.own is None:
+            del values["own"]
+        return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Schema":
         """The schema that `to_json` wrote."""
         values = json.loads(text)
         columns = columns_of(values)
-        others = {name: value for name, value in values.items() if name not in ("columns", "missing", "classes")}
-        return cls(columns=columns, classes=tuple(values["classes"]), **others)
+        own = values.get("own")
+        if own is not None:
+            own = Own(own["function"], own["code"], tuple(Column(**column) for column in own["columns"]))
+        apart = ("columns", "missing", "classes", "own")
+        others = {name: value for name, value in values.items() if name not in apart}
+        return cls(columns=columns, classes=tuple(values["classes"]), own=own, **others)
 
 
 @dataclass(frozen=True)

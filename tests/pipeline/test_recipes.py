@@ -88,6 +88,12 @@ def test_a_problem_is_found_by_its_name(chain) -> None:
     assert chain.tags["tabular.problem"] == "flowers"
 
 
+def test_a_column_of_your_own_is_learnt_from(store, ran) -> None:
+    names = json.loads(store.artifact(ran["train nearest_mean"], "feature_names.json").read_text())
+    assert names[-1] == "petal_area"
+    assert "'petal_area'" in ran["etl"].data.tags["mlflow.note.content"]
+
+
 def test_a_class_of_your_own_is_searched_by_its_default_space_and_trained(ran) -> None:
     assert "best_sharpness" in ran["hpo nearest_mean"].data.params
     assert ran["train nearest_mean"].data.params["estimator"] == "our_estimators.NearestMean"

@@ -1,0 +1,82 @@
+"""The user's own columns in a data set: made by their function, as a served model makes them."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+
+from steps.model import served
+from tabular.data import own_features
+from tabular.data.datasets import Own, Prepared, Schema
+from tabular.errors import UserError, first_line
+from tabular.problem import Problem
+
+# The rows of a block, of which a function is asked about the first ones also one by one.
+BLOCK = 20_000
+
+
+def add(prepared: Prepared, problem: Problem, folder: Path) -> Prepared:
+    """Find the columns that `data.features` makes of a data set's training rows, and write them into its schema.
+
+    Parameters
+    ----------
+    prepared
+        Result of `tabular.data.datasets.prepare`; returned as it is where the problem has no features of its own.
+    problem
+        The problem.
+    folder
+        The folder of the data set.
+
+    Raises
+    ------
+    UserError
+        Where the code fails, or does not make columns of each row by itself.
+    """
+    asked, schema = problem.data.features, prepared.schema
+    if asked is None:
+        return prepared
+    where = f"data.features: {asked.file}:{asked.function}"
+    try:
+        function = served.function_of(asked.code, asked.function)
+    except Exception as error:  # the user's code may raise anything
+        raise UserError(f"{where}: it fails when it is loaded ({type(error).__name__}: {first_line(error)})") from None
+    raw = [vars(column) for column in schema.columns]
+    dates = served.Own(function, [], raw).dates
+
+    def blocks() -> Iterator[pd.DataFrame]:
+        for frame in _frames(folder / "train.parquet", schema):
+            yield served.as_given(dict(served.as_features(frame, raw).items()), dates)
+
+    def make(rows: pd.DataFrame) -> pd.DataFrame:
+        return served.asked(function, rows)
+
+    taken = {schema.target, *problem.data.drop}
+    try:
+        columns = own_features.found(make, blocks(), where, taken)
+        whole = replace(schema, own=Own(asked.function, asked.code, columns))
+        for part in ("train.parquet", "holdout.parquet"):  # what cannot be read of it is found now
+            for frame in _frames(folder / part, schema):
+                as_features(frame, whole)
+    except MlflowException as error:
+        raise UserError(f"{where}: {error.message.removeprefix('data.features: ')}") from None
+    (folder / "schema.json").write_text(whole.to_json(), encoding="utf-8")
+    return replace(prepared, schema=whole)
+
+
+def as_features(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Raw rows as the features that estimators learn from, the user's own columns after those of the table."""
+    raw = [vars(column) for column in schema.columns]
+    if schema.own is None:
+        return served.as_features(frame, raw)
+    function = served.function_of(schema.own.code, schema.own.function)
+    return served.as_features(frame, raw, served.Own(function, [vars(one) for one in schema.own.columns], raw))
+
+
+def _frames(path: Path, schema: Schema) -> Iterator[pd.DataFrame]:
+    import pyarrow.parquet as pq
+
+    names = [column.name for column in schema.columns]
+    for batch in pq.ParquetFile(path).iter_batches(BLOCK, columns=names):
+        yield batch.select(names).to_pandas()
