@@ -312,12 +312,26 @@ def options_of(dimension: Range | Choice) -> list[Option]:
     return [option if isinstance(option, Option) else Option(value=option) for option in dimension.options]
 
 
+class Transformer(Section):
+    """A step between the encoded columns and the classifier: any transformer by its import path."""
+
+    transformer: Annotated[str, AfterValidator(_import_path)]
+    params: dict[str, Scalar | list[Scalar]] = {}
+
+
+def _named_transformer(value: Any) -> Any:
+    return {"transformer": value} if isinstance(value, str) else value
+
+
 class Preprocessing(Section):
     """How columns become numbers; where a key is None, the kind of estimator decides."""
 
     categories: Literal["onehot", "ordinal"] | None = None
     numbers: Literal["standardize", "as_is"] | None = None
     missing: Literal["impute", "keep"] | None = None
+    steps: list[Annotated[Transformer, BeforeValidator(_named_transformer)]] = Field(
+        default=[], description="transformers of the encoded columns, one after the other"
+    )
 
 
 class Model(Section):
@@ -328,6 +342,11 @@ class Model(Section):
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
     start: list[dict[str, Scalar]] = Field(default=[], description="points that the search tries after the model's own")
+
+    @property
+    def classes(self) -> list[str]:
+        """The import paths of all classes that it is made of."""
+        return [self.estimator, *(step.transformer for step in self.preprocessing.steps)]
 
     @model_validator(mode="after")
     def _mappings_are_weights(self) -> Self:
@@ -644,7 +663,9 @@ def _keys(path: Sequence[int | str]) -> list[str]:
             section = Typed if "types" in path else Missing
         elif FULL in path:
             section = MissingInColumn
-        elif "models" in path and section is not Preprocessing:
+        elif section is Preprocessing or section is Transformer:
+            section = Transformer
+        elif "models" in path:
             section = Model
     known = list(getattr(section, "model_fields", {}))
     return known or [key for part in (Range, Choice, Model, DateParts) for key in part.model_fields]

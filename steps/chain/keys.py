@@ -79,7 +79,9 @@ def of_task(
         **{f"{INPUT}{name}": digest for name, digest in contents.items()},
     }
     if model is not None:
-        parts |= {"model": model, **_estimator(problem.models[model].estimator)}
+        parts["model"] = model
+        for path in problem.models[model].classes:
+            parts |= _estimator(path)
     return Key(parts)
 
 

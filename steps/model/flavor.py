@@ -245,7 +245,9 @@ def requirements(fitted: Fitted, own: datasets.Own | None = None) -> list[str]:
     model cannot be served, and `register` finds that out.
     """
     usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # the lookup in all installed packages is slow
-    tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in (fitted.classifier, *within(fitted.classifier)))
+    steps = [step for _, step in getattr(fitted.preprocessor, "steps", [])]
+    every = (*steps, fitted.classifier, *within(fitted.classifier))
+    tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in every)
     stored = format_of(fitted.classifier)
     tops |= dict.fromkeys([] if stored is None else stored.packages)
     tops |= dict.fromkeys([] if own is None else own_code.packages(own.code))

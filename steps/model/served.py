@@ -371,6 +371,8 @@ def _sample(transformer: Any) -> Features | None:
     """Rows that hold each known category, a missing and an unseen one; None where a part is not of a kind we know."""
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
+    if not hasattr(transformer, "transformers_"):  # a pipeline, with steps of the problem's
+        return None
     values: dict[str, np.ndarray] = {}
     for _, part, names in transformer.transformers_:
         if isinstance(part, (OneHotEncoder, OrdinalEncoder)):

@@ -62,8 +62,8 @@ def model_of(step: Step, problem: Problem) -> str:
     if name not in problem.models:
         known = ", ".join(problem.models)
         raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
-    estimator = problem.models[name].estimator
-    step.estimators[estimator] = source_digest.of_estimator(estimator)
+    for path in problem.models[name].classes:
+        step.estimators[path] = source_digest.of_estimator(path)
     step.log(tags={MODEL: name})  # at once: a run that fails says of which model it is
     return name
 

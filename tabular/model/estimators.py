@@ -7,9 +7,9 @@ from typing import Any
 
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS, SPACES
-from tabular.errors import UserError, nearest
+from tabular.errors import UserError, first_line, nearest
 from tabular.model.boosting import aliases, finds_iterations
-from tabular.problem import Model, Preprocessing, hyperparameters
+from tabular.problem import Model, Preprocessing, Transformer, hyperparameters
 
 # Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
@@ -30,6 +30,13 @@ def load_class(path: str, where: str) -> Any:
     UserError
         The module cannot be imported, or has no such class, or the class is not a classifier with probabilities.
     """
+    found = _named_class(path, where)
+    if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict_proba")):
+        raise UserError(f"{where}: {path} is no classifier: it needs fit and predict_proba")
+    return found
+
+
+def _named_class(path: str, where: str) -> Any:
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -38,9 +45,42 @@ def load_class(path: str, where: str) -> Any:
     found = getattr(module, name, None)
     if found is None:
         raise UserError(f"{where}: {module_name} has no {name!r}{nearest(name, dir(module))}")
-    if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict_proba")):
-        raise UserError(f"{where}: {path} is no classifier: it needs fit and predict_proba")
     return found
+
+
+def transformers(steps: Sequence[Transformer], *, where: str, seed: int) -> list[Any]:
+    """Make the unfitted transformers of the encoded columns.
+
+    Parameters
+    ----------
+    steps
+        The steps of the model's preprocessing.
+    where
+        The key of the steps in the problem file, for error messages.
+    seed
+        The `random_state` of those that have this parameter and are not given it.
+
+    Raises
+    ------
+    UserError
+        A class cannot be imported, is no transformer, or does not take its parameters.
+    """
+    return [_transformer(step, f"{where}.{number}", seed) for number, step in enumerate(steps)]
+
+
+def _transformer(step: Transformer, where: str, seed: int) -> Any:
+    kind = _named_class(step.transformer, where)
+    if not (inspect.isclass(kind) and all(hasattr(kind, name) for name in ("fit", "transform", "get_params"))):
+        raise UserError(f"{where}: {step.transformer} is no transformer: it needs fit, transform and get_params")
+    known = list(inspect.signature(kind).parameters)
+    for name in step.params:
+        if name not in known:
+            raise UserError(f"{where}.params: {step.transformer} has no parameter {name!r}{nearest(name, known)}")
+    given = {**({"random_state": seed} if "random_state" in known else {}), **step.params}
+    try:
+        return kind(**given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {step.transformer} cannot be made ({first_line(error)})") from None
 
 
 def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, threads: int) -> Any:
@@ -150,6 +190,7 @@ def check(models: Mapping[str, Model]) -> None:
         An estimator cannot be imported or made.
     """
     for name, model in models.items():
+        transformers(model.preprocessing.steps, where=f"models.{name}.preprocessing.steps", seed=0)
         if not _is_usual(model):
             build(model, {}, where=f"models.{name}", seed=0, threads=1)
 
@@ -166,10 +207,13 @@ def resolve(model: Model) -> Preprocessing:
     """The model's preprocessing; what the problem leaves open is chosen by the kind of estimator."""
     trees = model.estimator.startswith(_TREES)
     chosen = model.preprocessing
+    made = transformers(chosen.steps, where="preprocessing.steps", seed=0)
+    keeps = trees and all(map(_keeps_missing, made)) and _takes_missing(model)
     return Preprocessing(
         categories=chosen.categories or ("ordinal" if trees else "onehot"),
         numbers=chosen.numbers or ("as_is" if trees else "standardize"),
-        missing=chosen.missing or ("keep" if trees and _takes_missing(model) else "impute"),
+        missing=chosen.missing or ("keep" if keeps else "impute"),
+        steps=chosen.steps,
     )
 
 
@@ -180,6 +224,13 @@ def _takes_missing(model: Model) -> bool:
     return bool(tags.input_tags.allow_nan)
 
 
+def _keeps_missing(transformer: Any) -> bool:
+    try:
+        return bool(transformer.__sklearn_tags__().input_tags.allow_nan)
+    except AttributeError:  # as in `takes_sparse`
+        return False
+
+
 def takes_sparse(estimator: Any) -> bool:
     """Whether an estimator can be fitted on sparse matrices."""
     try:
@@ -188,7 +239,7 @@ def takes_sparse(estimator: Any) -> bool:
         return False
 
 
-def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool = True) -> Any:
+def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool = True, seed: int = 0) -> Any:
     """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
     Parameters
@@ -198,14 +249,18 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool 
     how
         The preprocessing, from `resolve`.
     sparse
-        Whether the output may be a sparse matrix if it is mostly zeros.
+        Whether the output may be a sparse matrix if it is mostly zeros; with steps of the problem's it never is.
+    seed
+        Of the problem's steps.
 
     Returns
     -------
-    sklearn.compose.ColumnTransformer
-        Made of scikit-learn's own classes only, so that it can be stored without pickle.
+    sklearn.compose.ColumnTransformer or sklearn.pipeline.Pipeline
+        Made of scikit-learn's own classes, so that it can be stored without pickle; a pipeline where the problem has
+        steps of its own, with their classes.
     """
     from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import Pipeline
 
     numbers = [column.name for column in columns if column.kind == "number"]
     categories = [column.name for column in columns if column.kind == "category"]
@@ -214,7 +269,11 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool 
         parts.append(("numbers", _numbers(how), numbers))
     if categories:
         parts.append(("categories", _categories(how), categories))
-    return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
+    if not how.steps:
+        return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
+    made = transformers(how.steps, where="preprocessing.steps", seed=seed)
+    named = [(f"step_{number}", step) for number, step in enumerate(made)]
+    return Pipeline([("encode", ColumnTransformer(parts, sparse_threshold=0)), *named])
 
 
 def _numbers(how: Preprocessing) -> Any:

@@ -1,7 +1,9 @@
 """Fitting of candidates: on folds, to estimate their metrics, and on all training rows, for the final model."""
 
+import itertools
+import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -159,13 +161,13 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     """
     where = f"models.{candidate.name}"
     classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
-    features, X_encoded = encode(candidate, X, sparse=takes_sparse(classifier))
+    features, X_encoded = encode(candidate, X, y, sparse=takes_sparse(classifier))
     followed = [] if validation is None else [(X_encoded, y), (features.transform(validation[0]), validation[1])]
     curves = fit_encoded(candidate, classifier, X_encoded, y, followed)
     return Fitted(features, classifier, candidate.classes, np.unique(y), curves)
 
 
-def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
+def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any, Any]:
     """Fit a candidate's preprocessor on rows, and encode these rows.
 
     The result does not depend on any hyperparameter of the classifier, so that all trials of a search can share it.
@@ -176,6 +178,8 @@ def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
         Its columns and preprocessing are used.
     X
         (n, columns) features.
+    y
+        (n,) class codes, for steps of the problem's that select by them.
     sparse
         Whether the classifier takes sparse matrices.
 
@@ -183,9 +187,25 @@ def encode(candidate: Candidate, X: Any, *, sparse: bool) -> tuple[Any, Any]:
     -------
     tuple
         The fitted preprocessor and the (n, encoded columns) array or sparse matrix.
+
+    Raises
+    ------
+    CandidateError
+        A step of the problem's refuses the encoded rows.
     """
-    features = preprocessor(candidate.columns, resolve(candidate.model), sparse=sparse)
-    return features, features.fit_transform(X)
+    from threadpoolctl import threadpool_limits
+
+    features = preprocessor(candidate.columns, resolve(candidate.model), sparse=sparse, seed=candidate.seed)
+    steps = candidate.model.preprocessing.steps
+    if not steps:
+        return features, features.fit_transform(X)
+    try:
+        with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
+            return features, features.fit_transform(X, y)
+    except Exception as error:  # transformers raise what they like
+        named = ", ".join(step.transformer for step in steps)
+        message = f"{named} refuses to fit: {first_line(error)}"
+        raise CandidateError(f"models.{candidate.name}.preprocessing.steps: {message}") from error
 
 
 def fit_encoded(
@@ -341,6 +361,8 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     estimator = build(candidate.model, candidate.params, where=candidate.name, seed=candidate.seed, threads=1)
     values = {name: value for name, value in estimator.get_params().items() if name not in _EXECUTION}
     how = resolve(candidate.model).model_dump()
+    how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
+    how = {name: value for name, value in how.items() if value != []}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
 
@@ -359,21 +381,24 @@ def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] 
     tuple or None
         The measure's name and the importance of each encoded column, by its name; None if the classifier has none.
     """
-    names = _feature_names(features)
+    names: Iterable[str] = _feature_names(features) or map("encoded column {}".format, itertools.count(1))
     if hasattr(classifier, "feature_importance"):
         gains = classifier.feature_importance(importance_type="gain")
-        return "gain", dict(zip(names, map(float, gains), strict=True))
+        return "gain", dict(zip(names, map(float, gains), strict=isinstance(names, list)))
     shares = getattr(classifier, "feature_importances_", None)
     if shares is not None:
         measure = _MEASURES.get(type(classifier).__module__.partition(".")[0], "mean decrease in impurity")
-        return measure, dict(zip(names, map(float, shares), strict=True))
+        return measure, dict(zip(names, map(float, shares), strict=isinstance(names, list)))
     return None
 
 
 def _feature_names(features: Any) -> list[str]:
     """The encoded columns' names, without the prefixes `numbers__` and `categories__` if they are unique without."""
-    names = [str(name) for name in features.get_feature_names_out()]
-    short = [name.partition("__")[2] for name in names]
+    try:
+        names = [str(name) for name in features.get_feature_names_out()]
+    except (AttributeError, ValueError):  # a step of the problem's may not say
+        return []
+    short = [name.partition("__")[2] or name for name in names]
     return short if len(set(short)) == len(short) else names
 
 

@@ -170,8 +170,9 @@ class _EncodedParts:
         if number not in self._encoded:
             rows = self.parts[number].rows
             sparse = takes_sparse(self.estimator({}, threads=1))
-            features, X_encoded = training.encode(self.candidate, self._X.iloc[rows.fit], sparse=sparse)
-            bins = boosting.Bins(X_encoded, self._y[rows.fit], features.transform(self._X.iloc[rows.score]))
+            X_fit, y_fit = self._X.iloc[rows.fit], self._y[rows.fit]
+            features, X_encoded = training.encode(self.candidate, X_fit, y_fit, sparse=sparse)
+            bins = boosting.Bins(X_encoded, y_fit, features.transform(self._X.iloc[rows.score]))
             self._encoded[number] = _Encoded(bins, self._y[rows.score])
         return self._encoded[number]
 

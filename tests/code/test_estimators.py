@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS
 from tabular.errors import UserError
-from tabular.model.estimators import build, load_class, preprocessor, resolve
+from tabular.model.estimators import build, check, load_class, preprocessor, resolve
 from tabular.problem import Model, Preprocessing, Range
 
 LOGISTIC, FOREST, LIGHTGBM = (MODELS[name]["estimator"] for name in MODELS)
@@ -228,3 +228,41 @@ def test_missing_and_never_seen_are_told_apart_where_they_are_codes() -> None:
     features = preprocessor([COLUMNS[2]], Preprocessing(categories="ordinal", missing="impute")).fit(fitted)
     asked = pd.DataFrame({"town": ["a", np.nan, "z"]}, dtype=object)
     assert features.transform(asked).ravel().tolist() == [0, -2, -1]
+
+
+PCA = "sklearn.decomposition.PCA"
+
+
+def with_steps(*steps: Any, estimator: str = LOGISTIC, **how: Any) -> Model:
+    return Model.model_validate({"estimator": estimator, "preprocessing": {"steps": list(steps), **how}})
+
+
+def test_steps_come_after_the_encoding_in_their_order_and_have_the_problems_seed() -> None:
+    poly = {"transformer": "sklearn.preprocessing.PolynomialFeatures", "params": {"interaction_only": True}}
+    made_of = preprocessor(COLUMNS, resolve(with_steps(poly, PCA)), seed=7)
+    assert [type(step).__name__ for _, step in made_of.steps] == ["ColumnTransformer", "PolynomialFeatures", "PCA"]
+    assert made_of[1].interaction_only
+    assert made_of[2].random_state == 7
+
+
+def test_missing_values_are_imputed_before_a_step_that_refuses_them() -> None:
+    scale = "sklearn.preprocessing.MaxAbsScaler"
+    assert resolve(with_steps(PCA, estimator=LIGHTGBM)).missing == "impute"
+    assert resolve(with_steps(scale, estimator=LIGHTGBM)).missing == "keep"
+    assert resolve(with_steps(PCA, estimator=LIGHTGBM, missing="keep")).missing == "keep"
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("sklearn.decomposition.PCB", "has no 'PCB', did you mean 'PCA'"),
+        ("no_such.Step", "cannot be imported"),
+        (LOGISTIC, "is no transformer"),
+        ({"transformer": PCA, "params": {"n_component": 2}}, "has no parameter 'n_component', did you mean"),
+    ],
+)
+def test_a_step_that_cannot_be_made_is_told_with_its_key(step: Any, said: str) -> None:
+    with pytest.raises(UserError, match=r"^models\.mine\.preprocessing\.steps\.0") as caught:
+        check({"mine": with_steps(step)})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -67,7 +67,7 @@ def test_only_steps_and_tests_and_benchmarks_import_mlflow() -> None:
 @pytest.mark.parametrize("module", ["lightgbm.sklearn", "sklearn.linear_model"])
 def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(module: str) -> None:
     classifier = type("Classifier", (), {"__module__": module})()
-    wanted = flavor.requirements(SimpleNamespace(classifier=classifier))  # type: ignore[arg-type]
+    wanted = flavor.requirements(SimpleNamespace(classifier=classifier, preprocessor=None))  # type: ignore[arg-type]
     held = {line.partition("==")[0] for line in wanted}
     needed = tops(PROJECT / "steps" / "model" / "served.py") - STANDARD - OF_CLASSIFIERS
     distributions = packages_distributions()
@@ -92,7 +92,8 @@ def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
 def requirements_of(module: str) -> set[str]:
     """What a model of a class of this module asks for beside what each model does."""
     fitted = [
-        SimpleNamespace(classifier=type("Classifier", (), {"__module__": one})()) for one in (module, "sklearn.tree")
+        SimpleNamespace(classifier=type("Classifier", (), {"__module__": one})(), preprocessor=None)
+        for one in (module, "sklearn.tree")
     ]
     wanted, usual = (set(flavor.requirements(one)) for one in fitted)  # type: ignore[arg-type]
     return wanted - usual

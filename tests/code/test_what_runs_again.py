@@ -36,6 +36,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
     "a column to drop": ({"data.drop": {"town": "why not"}}, {"etl"}, 'data.drop.town None -> "why not"'),
     "a column's type": ({"data.types": {"z": "category"}}, {"etl"}, 'data.types.z None -> "category"'),
     "a word for missing": ({"data.missing": ["?"]}, {"etl"}, "data.missing"),
+    "columns of the user's own": (
+        {"data.features": {"file": "ours.py", "function": "make", "code": "def make(rows): ...\n"}},
+        {"etl"},
+        "the code of data.features",
+    ),
     "duplicates": ({"data.duplicates": "drop"}, {"etl"}, 'data.duplicates "keep" -> "drop"'),
     "the positive class": ({"data.positive": 0}, {"etl"}, "data.positive null -> 0"),
     "the holdout": ({"split.holdout": 0.3}, {"etl"}, "split.holdout 0.2 -> 0.3"),
@@ -72,6 +77,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
         {"models.logistic.preprocessing": {"numbers": "as_is"}},
         {"train logistic"},
         "models.logistic.preprocessing.numbers",
+    ),
+    "a step after a model's encoding": (
+        {"models.logistic.preprocessing": {"steps": ["sklearn.decomposition.PCA"]}},
+        {"train logistic"},
+        "models.logistic.preprocessing.steps",
     ),
     "another class": (
         {"models.logistic.estimator": "sklearn.linear_model.LogisticRegressionCV"},
