@@ -20,7 +20,7 @@ from mlflow.types.schema import AnyType
 
 from steps.model import served
 from tabular import digests
-from tabular.data import datasets, own_code
+from tabular.data import datasets, own_features
 from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.model.formats import format_of, within
@@ -250,7 +250,7 @@ def requirements(fitted: Fitted, own: datasets.Own | None = None) -> list[str]:
     tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in every)
     stored = format_of(fitted.classifier)
     tops |= dict.fromkeys([] if stored is None else stored.packages)
-    tops |= dict.fromkeys([] if own is None else own_code.packages(own.code))
+    tops |= dict.fromkeys([] if own is None else own_features.packages(own.code))
     known = usual if tops.keys() <= usual.keys() else {**packages_distributions(), **usual}
     names = dict.fromkeys([*SERVING, *(package for top in tops for package in known.get(top, []))])
     # 2.13.0+cpu is one build of 2.13.0, which an index of packages may not have

@@ -38,6 +38,7 @@ def add(prepared: Prepared, problem: Problem, folder: Path) -> Prepared:
     if asked is None:
         return prepared
     where = f"data.features: {asked.file}:{asked.function}"
+    own_features.packages(asked.code, where)
     try:
         function = served.function_of(asked.code, asked.function)
     except Exception as error:  # the user's code may raise anything

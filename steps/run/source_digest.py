@@ -35,6 +35,7 @@ MACHINERY = {
     "steps.run.working_tree": "the patch of the tree that runs, for who replays it",
     "steps.run.terminal": "what a person sees while a step runs",
     "steps.run.termination": "marks runs that were killed, which stand for no work",
+    "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
     "steps.run.thread_budget": "how many threads; same key, same bits with any number of them",
 }
 # Logged models carry a copy of this file and its digest, so that every byte of the file counts.

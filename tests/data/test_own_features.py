@@ -104,7 +104,7 @@ def test_comments_docstrings_and_format_mean_nothing_and_constants_do():
     assert own_code.meaning(other, "f.py", "make") == plain
     assert own_code.meaning(CODE.replace("* 2", "* 3"), "f.py", "make") != plain
     assert own_code.meaning(plain, "f.py", "make") == plain
-    assert own_code.packages(plain) == ["numpy"]
+    assert own_features.packages(plain) == ["numpy"]
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,26 @@ def test_comments_docstrings_and_format_mean_nothing_and_constants_do():
     [
         ("def make(rows:\n", "it is not Python"),
         ("def makes(rows): pass\n", "it has no function 'make', did you mean 'makes'?"),
-        ("import my_other_file\ndef make(rows): return rows\n", "it imports 'my_other_file'"),
-        ("from . import other\ndef make(rows): return rows\n", "it imports '.'"),
     ],
 )
-def test_a_file_that_a_model_cannot_take_along_is_refused(code, said):
+def test_a_file_without_the_function_is_refused(code, said):
     with pytest.raises(UserError, match=r"^f\.py: ") as error:
         own_code.meaning(code, "f.py", "make")
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("import my_other_file\ndef make(rows): return rows\n", "my_other_file"),
+        ("from . import other\ndef make(rows): return rows\n", "."),
+        ("def make(rows):\n    from my.other import file\n", "my"),
+    ],
+)
+def test_code_that_imports_what_a_model_cannot_take_along_is_refused(code, name):
+    with pytest.raises(UserError, match=r"^f\.py:make: ") as error:
+        own_features.packages(code, "f.py:make")
+    assert f"it imports {name!r}, which is no installed package" in str(error.value)
 
 
 def test_rows_are_given_as_numbers_texts_and_dates_and_own_columns_come_after_them():
