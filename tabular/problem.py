@@ -4,6 +4,7 @@ Unknown keys are errors, and defaults are filled in. A `Problem` is plain data: 
 the same problem is read again.
 """
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels, metr
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
+Value = Scalar | list[Scalar | list[Scalar]]
 # The end of an error about true or false, where the user may have meant a word.
 YAML_BOOLEANS = "; YAML reads yes, no, on and off as true and false: put them in quotes if words are meant"
 
@@ -96,6 +98,9 @@ TagName = Annotated[str, BeforeValidator(_tag_name)]
 
 # The keys of the section data that say where the table lies. What lies there counts by its content, its digest.
 PLACE = ("source", "query", "headers", "sha256")
+# Parameters that may be mappings: of the target's classes to weights, and of columns to directions.
+WEIGHTS = ("class_weight", "class_weights")
+CONSTRAINTS = ("monotone_constraints", "monotonic_cst")
 
 
 class Section(BaseModel):
@@ -278,7 +283,7 @@ class Range(Section):
 class Option(Section):
     """An option of a choice, with a space of hyperparameters that are searched only where the option is chosen."""
 
-    value: Scalar
+    value: Value
     space: dict[str, "Dimension"] = {}
 
 
@@ -286,7 +291,7 @@ class Choice(Section):
     """A hyperparameter that is drawn from several options."""
 
     type: Literal["choice"]
-    options: list[Scalar | Option] = Field(min_length=2)
+    options: list[Value | Option] = Field(min_length=2)
 
 
 Dimension = Annotated[Range | Choice, Field(discriminator="type")]
@@ -312,11 +317,43 @@ def options_of(dimension: Range | Choice) -> list[Option]:
     return [option if isinstance(option, Option) else Option(value=option) for option in dimension.options]
 
 
+class Nested(Section):
+    """An estimator in another one, or a step of a pipeline, by its import path."""
+
+    estimator: Annotated[str, AfterValidator(_import_path)]
+    params: dict[str, "Param"] = {}
+
+
+def _kind_of_param(value: Any) -> str:
+    """Which kind of parameter a value is: this alone decides whose errors a user is told."""
+    if isinstance(value, Nested):
+        return "an estimator"
+    if isinstance(value, dict) and (isinstance(value.get("estimator"), str) or "params" in value):
+        return "an estimator"
+    if isinstance(value, dict):
+        return (
+            "named estimators" if any(isinstance(one, dict | Nested) for one in value.values()) else "numbers by name"
+        )
+    if isinstance(value, list) and any(isinstance(one, dict) for one in value):
+        return "named estimators"  # as whose error the list is told to be a mapping
+    return "a value"
+
+
+Name = Annotated[str, BeforeValidator(str)]
+Param = Annotated[
+    Annotated[Value, Tag("a value")]
+    | Annotated[Nested, Tag("an estimator")]
+    | Annotated[dict[Name, Nested], Tag("named estimators")]
+    | Annotated[dict[Name, float], Tag("numbers by name")],
+    Discriminator(_kind_of_param),
+]
+
+
 class Transformer(Section):
     """A step between the encoded columns and the classifier: any transformer by its import path."""
 
     transformer: Annotated[str, AfterValidator(_import_path)]
-    params: dict[str, Scalar | list[Scalar]] = {}
+    params: dict[str, Param] = {}
 
 
 def _named_transformer(value: Any) -> Any:
@@ -334,25 +371,54 @@ class Preprocessing(Section):
     )
 
 
+# Libraries whose estimators take classes, which a problem names by their import paths, in these parameters.
+CLASSES = {"skorch": ("module", "criterion", "optimizer")}
+
+
+def _paths(path: str, params: dict[str, Param]) -> Iterator[str]:
+    """The import paths that an estimator or a transformer and those in it name."""
+    yield path
+    classes = CLASSES.get(path.partition(".")[0], ())
+    yield from (value for name, value in params.items() if name in classes and isinstance(value, str))
+    for nested in _nested(params):
+        yield from _paths(nested.estimator, nested.params)
+
+
+def _nested(params: dict[str, Param]) -> list[Nested]:
+    values = [inner for value in params.values() for inner in (value.values() if isinstance(value, dict) else [value])]
+    return [value for value in values if isinstance(value, Nested)]
+
+
 class Model(Section):
     """A candidate: any scikit-learn compatible class by its import path."""
 
     estimator: Annotated[str, AfterValidator(_import_path)]
-    params: dict[str, Scalar | dict[Annotated[str, BeforeValidator(str)], float]] = {}
+    params: dict[str, Param] = {}
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
-    start: list[dict[str, Scalar]] = Field(default=[], description="points that the search tries after the model's own")
+    start: list[dict[str, Value]] = Field(default=[], description="points that the search tries after the model's own")
 
-    @property
-    def classes(self) -> list[str]:
-        """The import paths of all classes that it is made of."""
-        return [self.estimator, *(step.transformer for step in self.preprocessing.steps)]
+    def paths(self) -> list[str]:
+        """The import paths of its class, of the steps before it, and of all that their parameters name."""
+        named = _paths(self.estimator, self.params)
+        steps = (_paths(step.transformer, step.params) for step in self.preprocessing.steps)
+        return list(dict.fromkeys(itertools.chain(named, *steps)))
+
+    def innermost(self) -> list[str]:
+        """The import paths of the estimators that hold no other: its own, where nothing is nested in it."""
+
+        def below(one: "Model | Nested") -> Iterator[str]:
+            nested = _nested(one.params)
+            if not nested:
+                yield one.estimator
+            for inner in nested:
+                yield from below(inner)
+
+        return list(below(self))
 
     @model_validator(mode="after")
-    def _mappings_are_weights(self) -> Self:
-        for name, value in self.params.items():
-            if isinstance(value, dict) and name != "class_weight":
-                raise ValueError(f"params.{name}: only class_weight can be a mapping, of classes to their weights")
+    def _mappings_have_a_meaning(self) -> Self:
+        _check_mappings(self)
         return self
 
     @model_validator(mode="before")
@@ -370,6 +436,21 @@ class Model(Section):
         space = {name: dimension for name, dimension in usual["space"].items() if name not in params}
         start = [{name: point[name] for name in space} for point in usual["start"]]
         return {"start": start, **values, "params": params, "space": space}
+
+
+def _check_mappings(one: Model | Nested) -> None:
+    for name, value in one.params.items():
+        if (
+            isinstance(value, dict)
+            and name not in (*WEIGHTS, *CONSTRAINTS)
+            and _kind_of_param(value) == "numbers by name"
+        ):
+            raise ValueError(
+                f"params.{name}: only class_weight can be a mapping, of classes to their weights, or "
+                "monotone_constraints, of columns to 1 or -1; an estimator is {estimator: its.import.Path, params: {…}}"
+            )
+    for nested in _nested(one.params):
+        _check_mappings(nested)
 
 
 class Search(Section):
@@ -632,6 +713,7 @@ def _first_fault(error: ValidationError) -> str:
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     # pydantic adds the branch of a union that it tried, which is no key of the YAML
     branches = {"str", "int", "float", "bool", "DateParts", "choice", "function-before", "[key]", SHORT, FULL}
+    branches |= {"a value", "an estimator", "named estimators", "numbers by name"}
     key = ".".join(str(part) for part in fault["loc"] if str(part) not in branches)
     prefix = f"{key}: " if key else ""
     if fault["type"] == "extra_forbidden":

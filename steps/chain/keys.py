@@ -80,7 +80,7 @@ def of_task(
     }
     if model is not None:
         parts["model"] = model
-        for path in problem.models[model].classes:
+        for path in problem.models[model].paths():
             parts |= _estimator(path)
     return Key(parts)
 

@@ -1,6 +1,6 @@
 """The data set of a run of etl, loaded as the later steps need it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +16,9 @@ from tabular.data.datasets import Schema
 from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD, Predictions, as_predictions
+from tabular.model import estimators
 from tabular.model.training import Candidate
-from tabular.problem import Model, Problem
+from tabular.problem import Problem
 
 CONTEXT = {"train": "training", "holdout": "evaluation"}
 # Below this many cells (rows times columns) a fit takes less time than the synchronisation of its threads does; beside
@@ -84,8 +85,8 @@ class DataSet:
         Raises
         ------
         UserError
-            Where the problem sets a threshold and the data set has not two classes, or where it weighs a class that
-            the data set does not have.
+            Where the problem sets a threshold and the data set has not two classes, or where the model names a
+            class or a column that the data set does not have.
         """
         threshold = problem.search.threshold
         if threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:
@@ -95,7 +96,13 @@ class DataSet:
             )
         return Candidate(
             name=model,
-            model=weighted(model, problem.models[model], self.schema.classes),
+            model=estimators.in_terms_of_data(
+                problem.models[model],
+                f"models.{model}",
+                self.schema.columns,
+                self.schema.classes,
+                self.schema.positive,
+            ),
             params=params,
             columns=self.schema.features,
             classes=len(self.schema.classes),
@@ -147,37 +154,6 @@ class DataSet:
     def groups(self) -> np.ndarray | None:
         """(n,) the group of each row, which a bootstrap draws as one; None where the split is not by group."""
         return self.key if self.schema.split_by == "group" else None
-
-
-def weighted(name: str, model: Model, classes: Sequence[object]) -> Model:
-    """The model with its class weights keyed by the classes' positions, which is how estimators know classes.
-
-    Parameters
-    ----------
-    name
-        Name of the model in the problem, for the error.
-    model
-        The model; returned unchanged where its `class_weight` is not a mapping.
-    classes
-        The classes of the target, in order.
-
-    Raises
-    ------
-    UserError
-        Where a weight is given for a class that the target does not have.
-    """
-    weights = model.params.get("class_weight")
-    if not isinstance(weights, Mapping):
-        return model
-    positions = {str(label): position for position, label in enumerate(classes)}
-    for label in weights:
-        if label not in positions:
-            raise UserError(
-                f"models.{name}.params.class_weight: {label!r} is no class of the target, which has "
-                f"{', '.join(positions)}"
-            )
-    by_position = {positions[label]: weight for label, weight in weights.items()}
-    return model.model_copy(update={"params": {**model.params, "class_weight": by_position}})
 
 
 def source(step: Step, run_id: str) -> Run:

@@ -62,7 +62,7 @@ def model_of(step: Step, problem: Problem) -> str:
     if name not in problem.models:
         known = ", ".join(problem.models)
         raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
-    for path in problem.models[name].classes:
+    for path in problem.models[name].paths():
         step.estimators[path] = source_digest.of_estimator(path)
     step.log(tags={MODEL: name})  # at once: a run that fails says of which model it is
     return name

@@ -2,21 +2,29 @@
 
 import importlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, first_line, nearest
-from tabular.model.boosting import aliases, finds_iterations
-from tabular.problem import Model, Preprocessing, Transformer, hyperparameters
+from tabular.model import libraries
+from tabular.model.boosting import finds_iterations
+from tabular.model.formats import within
+from tabular.problem import CLASSES, CONSTRAINTS, WEIGHTS, Model, Nested, Preprocessing, Transformer, hyperparameters
 
 # Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
 
+# The requirements that bring packages which are not in the lock.
+EXTRAS = {
+    **dict.fromkeys(("xgboost", "catboost"), "requirements-boosting.txt"),
+    **dict.fromkeys(("torch", "skorch", "safetensors"), "requirements-torch.txt"),
+}
 
-def load_class(path: str, where: str) -> Any:
-    """Import the classifier class that a path names.
+
+def load_class(path: str, where: str, needs: Sequence[str] = ("fit", "predict_proba")) -> Any:
+    """Import the class that a path names.
 
     Parameters
     ----------
@@ -24,28 +32,35 @@ def load_class(path: str, where: str) -> Any:
         Import path, such as `sklearn.linear_model.LogisticRegression`.
     where
         The key of the problem file that holds the path, for the error message.
+    needs
+        The methods that it must have: those of a classifier with probabilities, if nothing else is given.
 
     Raises
     ------
     UserError
-        The module cannot be imported, or has no such class, or the class is not a classifier with probabilities.
+        The module cannot be imported, or has no such class, or the class lacks a method.
     """
-    found = _named_class(path, where)
-    if not (inspect.isclass(found) and hasattr(found, "fit") and hasattr(found, "predict_proba")):
-        raise UserError(f"{where}: {path} is no classifier: it needs fit and predict_proba")
-    return found
-
-
-def _named_class(path: str, where: str) -> Any:
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:
-        raise UserError(f"{where}: {path!r} cannot be imported ({error}): is it spelt right and installed?") from None
+        raise UserError(f"{where}: {path!r} cannot be imported ({error}): {_advice(path)}") from None
     found = getattr(module, name, None)
     if found is None:
         raise UserError(f"{where}: {module_name} has no {name!r}{nearest(name, dir(module))}")
+    if not (inspect.isclass(found) and all(hasattr(found, method) for method in needs)):
+        kinds = {"predict_proba": "classifier", "transform": "transformer", "fit": "estimator"}
+        what = next((kind for method, kind in kinds.items() if method in needs), "class")
+        lacking = f": it needs {' and '.join(needs)}" if needs else ""
+        raise UserError(f"{where}: {path} is no {what}{lacking}")
     return found
+
+
+def _advice(path: str) -> str:
+    extra = EXTRAS.get(path.partition(".")[0])
+    if extra is None:
+        return "is it spelt right and installed?"
+    return f"it is an extra; add `-r {extra}` to the dependencies of python_env.yaml (docs/models.md)"
 
 
 def transformers(steps: Sequence[Transformer], *, where: str, seed: int) -> list[Any]:
@@ -69,114 +84,224 @@ def transformers(steps: Sequence[Transformer], *, where: str, seed: int) -> list
 
 
 def _transformer(step: Transformer, where: str, seed: int) -> Any:
-    kind = _named_class(step.transformer, where)
-    if not (inspect.isclass(kind) and all(hasattr(kind, name) for name in ("fit", "transform", "get_params"))):
-        raise UserError(f"{where}: {step.transformer} is no transformer: it needs fit, transform and get_params")
-    known = list(inspect.signature(kind).parameters)
-    for name in step.params:
-        if name not in known:
-            raise UserError(f"{where}.params: {step.transformer} has no parameter {name!r}{nearest(name, known)}")
-    given = {**({"random_state": seed} if "random_state" in known else {}), **step.params}
-    try:
-        return kind(**given)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where}: {step.transformer} cannot be made ({first_line(error)})") from None
+    kind = load_class(step.transformer, where, needs=("fit", "transform"))
+    return _made(kind, step.transformer, step.params, where, seed, threads=1)
 
 
 def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, threads: int) -> Any:
-    """Make an unfitted estimator.
+    """Make an unfitted estimator, with those that are nested in it.
 
     Parameters
     ----------
     model
         The model of the problem.
     params
-        Hyperparameters, which replace the model's own of the same name.
+        Hyperparameters, which replace the model's own of the same name. A name such as `estimator__max_depth` is that
+        of a nested estimator, as in scikit-learn's `set_params`.
     where
         The key of the model in the problem file, for error messages.
     seed
-        The estimator's `random_state`, if it has this parameter and the model does not give it.
+        The seed of each estimator that has one and is given none.
     threads
-        The estimator's `n_jobs`, if it has this parameter and the model does not give it.
+        How many threads the estimator may use, if it can and the model does not say. What is nested in an estimator
+        with threads of its own gets one.
 
     Raises
     ------
     UserError
-        The class cannot be loaded or made without arguments, does not have one of the hyperparameters, or gives no
-        probabilities with them; or early stopping of LightGBM is asked for.
+        A class cannot be loaded or made of its parameters, does not have one of them, or gives no probabilities with
+        them; or early stopping by scored rows is asked for.
     """
     kind = load_class(model.estimator, f"{where}.estimator")
-    given = {**model.params, **params}
-    try:
-        known = kind().get_params()
-    except TypeError as error:
-        raise UserError(f"{where}.estimator: {model.estimator} cannot be made without arguments ({error})") from None
-    named = {"params": given, "space": dict.fromkeys(hyperparameters(model.space))}
-    _check_names(model.estimator, kind, known, named, where)
-    if model.estimator.startswith("lightgbm."):
-        _check_early_stopping(named, where)
-    conduct: dict[str, Any] = {}
-    if "random_state" in known:
-        conduct["random_state"] = seed
-    # linear models have a parameter n_jobs, and warn that it has no effect
-    if "n_jobs" in known and not model.estimator.startswith("sklearn.linear_model."):
-        conduct["n_jobs"] = threads
-    if model.estimator.startswith("lightgbm."):
-        conduct["verbose"] = -1
-        # otherwise LightGBM times row-wise and col-wise building and takes the faster: other bits from run to run
-        conduct["deterministic"] = True
-        if not given.get("force_row_wise"):
-            conduct["force_col_wise"] = True
-    estimator = kind(**{**conduct, **given})
-    if not hasattr(estimator, "predict_proba"):  # SVC and SGDClassifier have it with some parameters only
-        raise UserError(f"{where}.params: {model.estimator} gives no probabilities with these parameters")
+    searched = hyperparameters(model.space)
+    _check_names(model.estimator, kind, [name for name in searched if "__" not in name], f"{where}.space")
+    estimator = _made(kind, model.estimator, {**model.params, **params}, where, seed, threads)
+    deep = estimator.get_params() if any("__" in name for name in searched) else {}
+    for name in searched:
+        if "__" in name and name not in deep:
+            raise UserError(f"{where}.space: {model.estimator} has no parameter {name!r}{nearest(name, deep)}")
+    # a stack without a final estimator of its own gets a logistic regression when it is fitted
+    is_stack_of_default = getattr(estimator, "final_estimator", estimator) is None
+    # SVC and SGDClassifier have it with some parameters only
+    if not (is_stack_of_default or hasattr(estimator, "predict_proba")):
+        hint = "; with voting: soft it does" if "voting" in libraries.arguments(kind) else ""
+        raise UserError(f"{where}.params: {model.estimator} gives no probabilities with these parameters{hint}")
     return estimator
+
+
+def _made(kind: Any, path: str, params: Mapping[str, Any], where: str, seed: int, threads: int) -> Any:
+    """An unfitted estimator of a class, of parameters as a problem writes them."""
+    library = libraries.of(path)
+    deep = {name: value for name, value in params.items() if "__" in name}
+    given = {name: value for name, value in params.items() if name not in deep}
+    _check_names(path, kind, list(given), f"{where}.params")
+    known = libraries.arguments(kind)
+    if path.startswith("sklearn.linear_model."):
+        known.pop("n_jobs", None)  # linear models have this parameter, and warn that it has no effect
+    conduct = libraries.sets(library, known, given, seed, threads)
+    inner = 1 if library.threads[:1] and library.threads[0] in known else threads
+    values = {}
+    for name, value in given.items():
+        at = f"{where}.params.{name}"
+        if name in CLASSES.get(path.partition(".")[0], ()) and isinstance(value, str):
+            values[name] = load_class(value, at, needs=())
+        else:
+            values[name] = _value(kind, name, _nested(value, at, seed, inner))
+    try:
+        estimator = kind(**{**conduct, **values})
+        return estimator.set_params(**deep) if deep else estimator
+    except TypeError as error:
+        raise UserError(f"{where}.estimator: {path} cannot be made {_lacking(known, values, error)}") from None
+    except ValueError as error:  # of scikit-learn, for a nested name
+        raise UserError(f"{where}.params: {first_line(error)}") from None
+
+
+def _lacking(known: Mapping[str, Any], given: Collection[str], error: TypeError) -> str:
+    """The end of an error about a class that needs arguments: which, and how they are given."""
+    missing = [name for name, default in known.items() if default is inspect.Parameter.empty and name not in given]
+    if not missing:
+        return f"of these params ({first_line(error)})"
+    one = "{estimator: its.import.Path, params: {…}}"
+    several = f"{{name: {one}, …}}"
+    told = ", ".join(f"{name}: {several if name in ('estimators', 'steps') else one}" for name in missing)
+    return f"without {' and '.join(missing)}: give it in params, as in `params: {{{told}}}`"
+
+
+def _nested(value: Any, where: str, seed: int, threads: int) -> Any:
+    """A parameter with estimators in the place of what names them; several have names, as scikit-learn wants them."""
+    if isinstance(value, Nested):
+        kind = load_class(value.estimator, f"{where}.estimator", needs=("fit",))
+        return _made(kind, value.estimator, value.params, where, seed, threads)
+    if isinstance(value, Mapping) and any(isinstance(one, Nested) for one in value.values()):
+        return [(name, _nested(one, f"{where}.{name}", seed, threads)) for name, one in value.items()]
+    return value
+
+
+def _value(kind: Any, name: str, value: Any) -> Any:
+    """A list as a tuple where the class wants one: YAML has no tuples."""
+    if not isinstance(value, list):
+        return value
+    allowed = getattr(kind, "_parameter_constraints", {}).get(name, ())
+    wants = isinstance(libraries.arguments(kind).get(name), tuple) or (tuple in allowed and list not in allowed)
+    return tuple(value) if wants else value
 
 
 def defaults(model: Model) -> dict[str, Any]:
     """The values of a model's searched hyperparameters without a search: the problem's, else the estimator's defaults.
 
     A hyperparameter for which the estimator has no default is left out. The number of iterations is included if a
-    search would find it by staged scores.
+    search would find it by staged scores. A tuple is a list, as problems write it.
     """
-    known = {**load_class(model.estimator, "estimator")().get_params(), **model.params}
     searched = hyperparameters(model.space)
+    kind = load_class(model.estimator, "estimator")
+    known = {n: v for n, v in libraries.arguments(kind).items() if v is not inspect.Parameter.empty}
+    if any("__" in name for name in searched):
+        made = build(model, {}, where="models", seed=0, threads=1)
+        known |= {name: value for name, value in made.get_params().items() if "__" in name}
+    known |= model.params
     if finds_iterations(model.estimator, {**model.params, **dict.fromkeys(searched)}):
         searched.append("n_estimators")
-    return {name: known[name] for name in searched if name in known}
+    found = {name: known[name] for name in searched if name in known}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
-def _check_names(
-    path: str, kind: Any, known: Mapping[str, Any], named: Mapping[str, Mapping[str, Any]], where: str
-) -> None:
-    """Raise UserError for a hyperparameter that the class does not have."""
-    names = set(known)
-    if path.startswith("lightgbm."):
-        # LightGBM accepts any name, and only prints that it ignores an unknown one; this is its list of known names
-        from lightgbm.basic import _ConfigAliases
-
-        names.update(*_ConfigAliases._get_all_param_aliases().values())
-    elif any(p.kind is p.VAR_KEYWORD for p in inspect.signature(kind).parameters.values()):
-        return
-    for key, given in named.items():
-        for name in given:
-            if name not in names:
-                raise UserError(f"{where}.{key}: {path} has no parameter {name!r}{nearest(name, sorted(names))}")
-
-
-def _check_early_stopping(named: Mapping[str, Mapping[str, Any]], where: str) -> None:
-    """Raise UserError for early stopping of LightGBM.
+def _check_names(path: str, kind: Any, given: Sequence[str], where: str) -> None:
+    """Raise UserError for a hyperparameter that the class does not have, and for early stopping.
 
     Early stopping would choose the number of iterations by the rows of the fold on which the model is then scored.
     """
-    early = aliases("early_stopping_round")
-    for key, given in named.items():
-        for name in given:
-            if name in early:
-                raise UserError(
-                    f"{where}.{key}: {name} would learn from the rows that score it: leave it out, and give or search "
-                    "n_estimators"
-                )
+    known, early = libraries.names(path, kind), libraries.of(path).early_stopping()
+    for name in given:
+        if name in early:
+            raise UserError(
+                f"{where}: {name} would learn from the rows that score it: leave it out, and give or search "
+                "n_estimators"
+            )
+        if known is not None and name not in known:
+            raise UserError(f"{where}: {path} has no parameter {name!r}{nearest(name, sorted(known))}")
+
+
+def in_terms_of_data(
+    model: Model, where: str, columns: Sequence[Column], classes: Sequence[object], positive: int
+) -> Model:
+    """The model with what it says of classes and columns in the terms of estimators, in nested ones too.
+
+    Parameters
+    ----------
+    model
+        The model as the problem has it: `class_weight` is keyed by the target's classes, and monotone constraints by
+        the columns' names.
+    where
+        The key of the model in the problem file, for error messages.
+    columns, classes
+        The data set's.
+    positive
+        The position of the positive class, whose probability a constraint is about; used with two classes only.
+
+    Returns
+    -------
+    Model
+        Weights are keyed by the classes' positions; a constraint is a list with the direction of each encoded column,
+        for the probability of the second class.
+
+    Raises
+    ------
+    UserError
+        A class or a column is not of the data set, or a constrained column is a category or one-hot encoded, or
+        the target has more than two classes.
+    """
+    how = resolve(model)
+
+    def told(path: str, params: Mapping[str, Any], at: str) -> dict[str, Any]:
+        found = dict(params)
+        for name, value in params.items():
+            here = f"{at}.params.{name}"
+            if isinstance(value, Nested):
+                found[name] = value.model_copy(update={"params": told(value.estimator, value.params, here)})
+            elif not isinstance(value, Mapping):
+                continue
+            elif name in WEIGHTS:
+                found[name] = _by_position(value, here, classes)
+            elif name in CONSTRAINTS:
+                if len(classes) != 2:
+                    raise UserError(
+                        f"{here}: it is about a probability of two classes, and the target has {len(classes)}"
+                    )
+                directions = [one if positive else -one for one in _directions(value, here, columns, how)]
+                # XGBoost takes no list
+                found[name] = f"({','.join(map(str, directions))})" if path.startswith("xgboost.") else directions
+            else:
+                found[name] = {
+                    key: one.model_copy(update={"params": told(one.estimator, one.params, f"{here}.{key}")})
+                    for key, one in value.items()
+                }
+        return found
+
+    return model.model_copy(update={"params": told(model.estimator, model.params, where)})
+
+
+def _by_position(weights: Mapping[str, float], where: str, classes: Sequence[object]) -> dict[int, float]:
+    positions = {str(label): position for position, label in enumerate(classes)}
+    for label in weights:
+        if label not in positions:
+            raise UserError(f"{where}: {label!r} is no class of the target, which has {', '.join(positions)}")
+    return {positions[label]: weight for label, weight in weights.items()}
+
+
+def _directions(wanted: Mapping[str, float], where: str, columns: Sequence[Column], how: Preprocessing) -> list[int]:
+    """The direction of each encoded column: numbers come first, then categories, as `preprocessor` has them."""
+    numbers = [column.name for column in columns if column.kind == "number"]
+    categories = [column.name for column in columns if column.kind == "category"]
+    for name, direction in wanted.items():
+        if name in categories:
+            raise UserError(f"{where}: {name!r} is a category, which has no order: leave it out, or make it a number")
+        if name not in numbers:
+            raise UserError(f"{where}: the data set has no column {name!r}{nearest(name, numbers)}")
+        if direction not in (-1, 0, 1):
+            raise UserError(f"{where}: {name!r} has {direction:g}; 1 is upwards, -1 downwards, 0 either")
+    if categories and how.categories == "onehot":
+        raise UserError(f"{where}: categories are one column each only with `preprocessing: {{categories: ordinal}}`")
+    return [int(wanted.get(name, 0)) for name in [*numbers, *categories]]
 
 
 def check(models: Mapping[str, Model]) -> None:
@@ -205,7 +330,7 @@ def _is_usual(model: Model) -> bool:
 
 def resolve(model: Model) -> Preprocessing:
     """The model's preprocessing; what the problem leaves open is chosen by the kind of estimator."""
-    trees = model.estimator.startswith(_TREES)
+    trees = all(path.startswith(_TREES) for path in model.innermost())
     chosen = model.preprocessing
     made = transformers(chosen.steps, where="preprocessing.steps", seed=0)
     keeps = trees and all(map(_keeps_missing, made)) and _takes_missing(model)
@@ -220,8 +345,8 @@ def resolve(model: Model) -> Preprocessing:
 def _takes_missing(model: Model) -> bool:
     if model.estimator.startswith(("lightgbm.", "xgboost.", "catboost.")):
         return True
-    tags = load_class(model.estimator, "estimator")().__sklearn_tags__()
-    return bool(tags.input_tags.allow_nan)
+    tags = _tags(build(model, {}, where="models", seed=0, threads=1))
+    return tags is not None and bool(tags.allow_nan)
 
 
 def _keeps_missing(transformer: Any) -> bool:
@@ -232,11 +357,19 @@ def _keeps_missing(transformer: Any) -> bool:
 
 
 def takes_sparse(estimator: Any) -> bool:
-    """Whether an estimator can be fitted on sparse matrices."""
+    """Whether an estimator can be fitted on sparse matrices, and reads in them what it reads in dense ones."""
+    if any(type(one).__module__.startswith("xgboost.") for one in within(estimator)):
+        return False  # it takes the zeros of a sparse matrix for missing values
+    tags = _tags(estimator)
+    return tags is not None and bool(tags.sparse)
+
+
+def _tags(estimator: Any) -> Any:
+    """What scikit-learn's estimators say of their input; None where a class does not derive from theirs."""
     try:
-        return bool(estimator.__sklearn_tags__().input_tags.sparse)
-    except AttributeError:  # does not derive from scikit-learn's base classes
-        return False
+        return estimator.__sklearn_tags__().input_tags
+    except AttributeError:
+        return None
 
 
 def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool = True, seed: int = 0) -> Any:

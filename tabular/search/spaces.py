@@ -44,8 +44,13 @@ def flat(point: Mapping[str, Any]) -> dict[str, Any]:
     """The hyperparameters of a point that Hyperopt has drawn, in which a chosen option is a nested mapping."""
     found: dict[str, Any] = {}
     for name, value in point.items():
-        found |= flat(value) if isinstance(value, Mapping) else {name: value}
+        # Hyperopt makes tuples of lists
+        found |= flat(value) if isinstance(value, Mapping) else {name: _as_written(value)}
     return found
+
+
+def _as_written(value: Any) -> Any:
+    return [_as_written(one) for one in value] if isinstance(value, tuple) else value
 
 
 def labelled(space: Space, params: Mapping[str, Any], above: str = "") -> dict[str, Any]:

@@ -1,19 +1,20 @@
 """Estimators: any classifier by its import path, and preprocessing that takes whatever rows bring."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS
 from tabular.errors import UserError
-from tabular.model.estimators import build, check, load_class, preprocessor, resolve
-from tabular.problem import Model, Preprocessing, Range
+from tabular.model.estimators import build, check, defaults, in_terms_of_data, load_class, preprocessor, resolve
+from tabular.problem import Choice, Model, Preprocessing, Range
 
 LOGISTIC, FOREST, LIGHTGBM = (MODELS[name]["estimator"] for name in MODELS)
 COLUMNS = (
@@ -32,9 +33,9 @@ def dense(found: Any) -> np.ndarray:
     return found.toarray() if hasattr(found, "toarray") else found
 
 
-def refused(estimator: str, **params: Any) -> str:
+def refused(path: str, **params: Any) -> str:
     with pytest.raises(UserError) as caught:
-        made(estimator, params)
+        made(path, params)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -110,8 +111,204 @@ def test_what_is_no_classifier_is_told(path: str) -> None:
     assert f"{path} is no classifier" in refused(path)
 
 
-def test_a_class_that_needs_arguments_is_told() -> None:
-    assert "cannot be made without arguments" in refused("sklearn.ensemble.VotingClassifier")
+VOTERS = {
+    "forest": {"estimator": FOREST, "params": {"n_estimators": 5}},
+    "boosted": {"estimator": LIGHTGBM},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "names"),
+    [
+        ("sklearn.ensemble.VotingClassifier", {"estimators": VOTERS, "voting": "soft"}, ["forest", "boosted"]),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": VOTERS}, ["forest", "boosted"]),
+        ("sklearn.pipeline.Pipeline", {"steps": VOTERS}, ["forest", "boosted"]),
+    ],
+)
+def test_named_estimators_are_made_in_their_order_with_the_seed(path: str, params: dict, names: list[str]) -> None:
+    if path.endswith("Pipeline"):  # its steps but the last one transform
+        params = {"steps": {"scaled": {"estimator": "sklearn.preprocessing.StandardScaler"}, **params["steps"]}}
+        params["steps"].pop("forest")
+        names = ["scaled", "boosted"]
+    found = made(path, params)
+    pairs = found.steps if "steps" in params else found.estimators
+    assert [name for name, _ in pairs] == names
+    assert {one.get_params()["random_state"] for _, one in pairs if "random_state" in one.get_params()} == {7}
+    assert ("forest" not in names) or dict(pairs)["forest"].n_estimators == 5
+
+
+def test_one_estimator_may_be_nested_in_another_to_any_depth() -> None:
+    pipeline = {
+        "estimator": "sklearn.pipeline.Pipeline",
+        "params": {
+            "steps": {
+                "fewer": {"estimator": "sklearn.decomposition.PCA", "params": {"n_components": 1}},
+                "forest": {"estimator": FOREST},
+            }
+        },
+    }
+    found = made("sklearn.calibration.CalibratedClassifierCV", {"estimator": pipeline, "method": "isotonic"})
+    assert found.estimator.named_steps["fewer"].random_state == 7
+    assert found.estimator.named_steps["forest"].random_state == 7
+
+
+def test_threads_are_of_the_outer_estimator_alone_where_it_has_some() -> None:
+    bagging = made("sklearn.ensemble.BaggingClassifier", {"estimator": {"estimator": FOREST}})
+    assert (bagging.n_jobs, bagging.estimator.n_jobs) == (2, 1)
+    boosted = made("sklearn.ensemble.AdaBoostClassifier", {"estimator": {"estimator": FOREST}})
+    assert boosted.estimator.n_jobs == 2
+
+
+def test_a_nested_parameter_may_be_given_and_searched_by_its_long_name() -> None:
+    forest = {"estimator": {"estimator": FOREST}, "estimator__max_depth": 3}
+    assert made("sklearn.ensemble.BaggingClassifier", forest).estimator.max_depth == 3
+    assert made("sklearn.ensemble.BaggingClassifier", forest, estimator__max_depth=4).estimator.max_depth == 4
+    model = Model(
+        estimator="sklearn.ensemble.BaggingClassifier",
+        params={"estimator": {"estimator": FOREST}},
+        space={"estimator__max_depth": Range(type="int", low=2, high=9)},
+    )
+    assert defaults(model) == {"estimator__max_depth": None}
+    wrong = model.model_copy(update={"space": {"estimator__max_deep": Range(type="int", low=2, high=9)}})
+    with pytest.raises(
+        UserError, match=r"^models\.a\.space: .*'estimator__max_deep', did you mean 'estimator__max_depth'"
+    ):
+        build(wrong, {}, where="models.a", seed=0, threads=1)
+
+
+@pytest.mark.parametrize(
+    ("path", "advice"),
+    [
+        ("sklearn.ensemble.VotingClassifier", "estimators: {name: {estimator: its.import.Path, params: {…}}, …}"),
+        ("sklearn.pipeline.Pipeline", "steps: {name: {estimator: its.import.Path, params: {…}}, …}"),
+        ("sklearn.multiclass.OneVsRestClassifier", "estimator: {estimator: its.import.Path, params: {…}}"),
+    ],
+)
+def test_a_class_that_needs_arguments_is_told_how_they_are_given(path: str, advice: str) -> None:
+    name = advice.partition(":")[0]
+    assert refused(path).endswith(f"cannot be made without {name}: give it in params, as in `params: {{{advice}}}`")
+    filled = yaml.safe_load(advice.replace("its.import.Path, params: {…}", LOGISTIC).replace(", …", ""))
+    given = {"voting": "soft"} if "Voting" in path else {}
+    assert hasattr(made(path, {**filled, **given}), "predict_proba")
+
+
+def test_a_vote_without_probabilities_is_told_the_way_to_some() -> None:
+    assert refused("sklearn.ensemble.VotingClassifier", estimators=VOTERS).endswith("; with voting: soft it does")
+
+
+@pytest.mark.parametrize(
+    ("inner", "says"),
+    [
+        ({"estimator": "sklearn.nowhere.Classifier"}, "params.estimator.estimator: 'sklearn.nowhere.Classifier'"),
+        ({"estimator": FOREST, "params": {"n_estimator": 3}}, "params.estimator.params: "),
+        (
+            {"estimator": LIGHTGBM, "params": {"early_stopping_round": 3}},
+            "params.estimator.params: early_stopping_round",
+        ),
+        ({"estimator": "json.JSONDecoder"}, "params.estimator.estimator: json.JSONDecoder is no estimator"),
+    ],
+)
+def test_a_fault_of_a_nested_estimator_names_its_place(inner: dict, says: str) -> None:
+    assert refused("sklearn.ensemble.BaggingClassifier", estimator=inner).startswith(f"models.a.{says}")
+
+
+def test_a_list_is_a_tuple_where_scikit_learn_has_one() -> None:
+    path = "sklearn.neural_network.MLPClassifier"
+    assert made(path, {"hidden_layer_sizes": [32, 16]}).hidden_layer_sizes == (32, 16)
+    assert made(path, hidden_layer_sizes=[8]).hidden_layer_sizes == (8,)
+    assert made("sklearn.neighbors.RadiusNeighborsClassifier", {"outlier_label": [0]}).outlier_label == [0]
+
+
+def test_the_default_of_a_searched_list_is_a_list() -> None:
+    sizes = Choice(type="choice", options=[[100], [32, 16]])
+    model = Model(estimator="sklearn.neural_network.MLPClassifier", space={"hidden_layer_sizes": sizes})
+    assert defaults(model) == {"hidden_layer_sizes": [100]}
+
+
+def in_terms(estimator: str, columns: Sequence[Column] = COLUMNS, how: Any = None, **params: Any) -> dict[str, Any]:
+    model = Model(estimator=estimator, params=params, preprocessing=how or Preprocessing())
+    return in_terms_of_data(model, "models.a", columns, ["no", "yes"], 1).params
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        (LIGHTGBM, "monotone_constraints"),
+        ("sklearn.ensemble.HistGradientBoostingClassifier", "monotonic_cst"),
+        (FOREST, "monotonic_cst"),
+    ],
+)
+def test_a_monotone_column_is_so_in_the_answers(path: str, name: str) -> None:
+    generator = np.random.default_rng(0)
+    rows = 400
+    X = pd.DataFrame(
+        {
+            "agent": generator.choice([1.0, 2.0], rows),
+            "amount": generator.normal(size=rows),
+            "town": np.array(["a", "b"], dtype=object)[generator.integers(0, 2, rows)],
+            "member": generator.integers(0, 2, rows).astype(float),
+        }
+    )
+    y = (X["amount"] + generator.normal(size=rows) > 0).to_numpy().astype(int)
+    probe = pd.DataFrame({"agent": 1.0, "amount": np.linspace(-3, 3, 60), "town": "a", "member": 1.0})
+    probe["town"] = probe["town"].astype(object)
+
+    def answers(**constraint: Any) -> np.ndarray:
+        model = Model(estimator=path, params=constraint)
+        told = in_terms_of_data(model, "models.a", COLUMNS, ["no", "yes"], 1)
+        features = preprocessor(COLUMNS, resolve(told), sparse=False)
+        estimator = build(told, {}, where="models.a", seed=0, threads=1).fit(features.fit_transform(X), y)
+        return estimator.predict_proba(features.transform(probe))[:, 1]
+
+    assert (np.diff(answers()) < -1e-9).any()
+    assert (np.diff(answers(**{name: {"amount": 1}})) >= -1e-9).all()
+    assert (np.diff(answers(**{name: {"amount": -1}})) <= 1e-9).all()
+
+
+def test_constraints_of_columns_are_in_the_order_of_encoded_columns() -> None:
+    given = {"member": -1, "amount": 1}
+    assert in_terms(LIGHTGBM, monotone_constraints=given)["monotone_constraints"] == [1, -1, 0, 0]
+    assert in_terms("xgboost.XGBClassifier", monotone_constraints=given)["monotone_constraints"] == "(1,-1,0,0)"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"amout": 1}, "the data set has no column 'amout', did you mean 'amount'"),
+        ({"town": 1}, "'town' is a category, which has no order: leave it out, or make it a number"),
+        ({"amount": 2}, "'amount' has 2; 1 is upwards, -1 downwards, 0 either"),
+    ],
+)
+def test_a_constraint_that_cannot_be_kept_is_told(given: dict[str, float], says: str) -> None:
+    with pytest.raises(UserError, match=r"^models\.a\.params\.monotone_constraints: ") as caught:
+        in_terms(LIGHTGBM, monotone_constraints=given)
+    assert says in str(caught.value)
+
+
+def test_a_constraint_is_about_the_positive_class_of_two() -> None:
+    model = Model(estimator=LIGHTGBM, params={"monotone_constraints": {"member": -1, "amount": 1}})
+    first = in_terms_of_data(model, "models.a", COLUMNS, ["bad", "good"], 0)
+    assert first.params["monotone_constraints"] == [-1, 1, 0, 0]
+    with pytest.raises(UserError, match="it is about a probability of two classes, and the target has 3"):
+        in_terms_of_data(model, "models.a", COLUMNS, ["a", "b", "c"], 0)
+
+
+def test_constraints_beside_one_hot_columns_are_told_the_way_out() -> None:
+    how = Preprocessing(categories="onehot")
+    with pytest.raises(UserError, match=r"preprocessing: \{categories: ordinal\}"):
+        in_terms(LIGHTGBM, how=how, monotone_constraints={"amount": 1})
+    assert in_terms(LIGHTGBM, COLUMNS[:2], how, monotone_constraints={"amount": 1})["monotone_constraints"] == [1, 0]
+
+
+def test_weights_of_classes_go_by_position_in_nested_estimators_too() -> None:
+    weights = {"class_weight": {"yes": 3, "no": 1}}
+    assert in_terms(FOREST, **weights)["class_weight"] == {0: 1, 1: 3}
+    voters = {"a": {"estimator": FOREST, "params": weights}, "b": {"estimator": LIGHTGBM}}
+    nested = in_terms("sklearn.ensemble.VotingClassifier", estimators=voters, voting="soft")["estimators"]
+    assert nested["a"].params["class_weight"] == {0: 1, 1: 3}
+    with pytest.raises(UserError, match=r"estimators\.a\.params\.class_weight: 'maybe' is no class of the target"):
+        voters["a"]["params"] = {"class_weight": {"maybe": 1}}
+        in_terms("sklearn.ensemble.VotingClassifier", estimators=voters, voting="soft")
 
 
 @pytest.mark.parametrize("path", ["sklearn.svm.SVC", "sklearn.linear_model.SGDClassifier"])
@@ -136,11 +333,23 @@ def test_load_class_names_the_key_that_asked() -> None:
         (LIGHTGBM, ("ordinal", "as_is", "keep")),
         ("sklearn.ensemble.GradientBoostingClassifier", ("ordinal", "as_is", "impute")),
         ("sklearn.svm.SVC", ("onehot", "standardize", "impute")),
+        ("xgboost.XGBClassifier", ("ordinal", "as_is", "keep")),
+        ("catboost.CatBoostClassifier", ("ordinal", "as_is", "keep")),
     ],
 )
 def test_preprocessing_follows_the_kind_of_estimator(estimator: str, expected: tuple[str, ...]) -> None:
     how = resolve(Model(estimator=estimator))
     assert (how.categories, how.numbers, how.missing) == expected
+
+
+def test_preprocessing_follows_what_is_nested() -> None:
+    trees = {"a": {"estimator": FOREST}, "b": {"estimator": LIGHTGBM}}
+    path = "sklearn.ensemble.VotingClassifier"
+    how = resolve(Model(estimator=path, params={"estimators": trees, "voting": "soft"}))
+    assert (how.categories, how.numbers, how.missing) == ("ordinal", "as_is", "keep")
+    trees["c"] = {"estimator": LOGISTIC}
+    how = resolve(Model(estimator=path, params={"estimators": trees, "voting": "soft"}))
+    assert (how.categories, how.numbers, how.missing) == ("onehot", "standardize", "impute")
 
 
 def test_preprocessing_that_the_problem_asks_for_stays() -> None:

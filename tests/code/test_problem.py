@@ -218,6 +218,40 @@ def test_a_wrong_value_is_named_with_its_key(path: str, value: Any, says: str) -
     assert says in message
 
 
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        (
+            {"estimators": {"a": {"estimatr": "x.Y"}}},
+            "unknown key 'models.m.params.estimators.a.estimatr', did you mean",
+        ),
+        ({"estimator": {"estimatr": "x.Y", "params": {}}}, "unknown key 'models.m.params.estimator.estimatr', did you"),
+        ({"estimators": [{"estimator": "x.Y"}]}, "models.m.params.estimators: must be a mapping of keys"),
+        ({"estimator": {"estimator": "xY"}}, "models.m.params.estimator.estimator: 'xY' is no import path"),
+        (
+            {"estimator": {"estimator": "x.Y", "params": {"C": {"a": 1}}}},
+            "params.C: only class_weight can be a mapping",
+        ),
+        ({"monotone_constraints": {"a": "up"}}, "models.m.params.monotone_constraints.a: "),
+    ],
+)
+def test_a_fault_in_nested_parameters_is_named_with_its_key(params: dict[str, Any], says: str) -> None:
+    models = {"m": {"estimator": "sklearn.ensemble.VotingClassifier", "params": params}}
+    with pytest.raises(UserError) as caught:
+        problems.build(with_("models", models), "p.yaml")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_may_be_nested_estimators_and_lists() -> None:
+    inner = {"estimator": "a.B", "params": {"layers": [32, 16], "base": {"estimator": "c.D"}}}
+    params = {"estimators": {"x": inner, "y": {"estimator": "e.F"}}, "weights": [1, 2], "final": {"estimator": "g.H"}}
+    model = Model(estimator="i.J", params=params)
+    assert model.paths() == ["i.J", "a.B", "c.D", "e.F", "g.H"]
+    assert model.innermost() == ["c.D", "e.F", "g.H"]
+    assert Model(**yaml.safe_load(yaml.safe_dump(model.model_dump(exclude_defaults=True)))) == model
+
+
 def test_an_unknown_metric_is_told_with_the_nearest_one() -> None:
     assert "did you mean 'roc_auc'" in refused(with_("search.metric", "rocauc"))
 

@@ -66,6 +66,16 @@ def test_what_stands_below_an_option_comes_with_it_alone(seed: int) -> None:
         assert 0.05 <= params["drop"] <= 0.5
 
 
+def test_lists_may_be_options_and_come_back_as_they_were_written() -> None:
+    layers = Choice(type="choice", options=[[32, 16], Option(value=[[1, 2], [3]]), 8])
+    found = [
+        flat(stochastic.sample(to_hyperopt({"layers": layers}), np.random.default_rng(seed)))["layers"]
+        for seed in range(20)
+    ]
+    assert {repr(one) for one in found} == {"[32, 16]", "[[1, 2], [3]]", "8"}
+    assert labelled({"layers": layers}, {"layers": [[1, 2], [3]]}) == {"layers": 1}
+
+
 @given(st.integers(0, 10_000))
 def test_a_step_draws_its_multiples_within_the_ends(seed: int) -> None:
     params = drawn(seed)
