@@ -16,6 +16,9 @@ from tabular.problem import CLASSES, CONSTRAINTS, WEIGHTS, Model, Nested, Prepro
 # Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
 
+# Parameters that hold estimators.
+_HOLDING = {"estimator", "estimators", "steps"}
+
 # The requirements that bring packages which are not in the lock.
 EXTRAS = {
     **dict.fromkeys(("xgboost", "catboost"), "requirements-boosting.txt"),
@@ -103,8 +106,8 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     seed
         The seed of each estimator that has one and is given none.
     threads
-        How many threads the estimator may use, if it can and the model does not say. What is nested in an estimator
-        with threads of its own gets one.
+        How many threads the estimator may use, if it can and the model does not say. Of an estimator that holds others
+        it is these that use them.
 
     Raises
     ------
@@ -136,17 +139,19 @@ def _made(kind: Any, path: str, params: Mapping[str, Any], where: str, seed: int
     given = {name: value for name, value in params.items() if name not in deep}
     _check_names(path, kind, list(given), f"{where}.params")
     known = libraries.arguments(kind)
+    settable = {*known, *library.more()}
     if path.startswith("sklearn.linear_model."):
-        known.pop("n_jobs", None)  # linear models have this parameter, and warn that it has no effect
-    conduct = libraries.sets(library, known, given, seed, threads)
-    inner = 1 if library.threads[:1] and library.threads[0] in known else threads
+        settable.discard("n_jobs")  # linear models have this parameter, and warn that it has no effect
+    # processes would give back copies of the nested ones that share less, and are stored in other bytes
+    outer = 1 if _HOLDING & known.keys() else threads
+    conduct = libraries.sets(library, settable, given, seed, outer)
     values = {}
     for name, value in given.items():
         at = f"{where}.params.{name}"
         if name in CLASSES.get(path.partition(".")[0], ()) and isinstance(value, str):
             values[name] = load_class(value, at, needs=())
         else:
-            values[name] = _value(kind, name, _nested(value, at, seed, inner))
+            values[name] = _value(kind, name, _nested(value, at, seed, threads))
     try:
         estimator = kind(**{**conduct, **values})
         return estimator.set_params(**deep) if deep else estimator

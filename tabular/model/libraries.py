@@ -128,7 +128,7 @@ def sets(library: Library, known: Collection[str], given: Mapping[str, Any], see
     library
         The library of the class.
     known
-        The parameters of the class.
+        The parameters of the class, those that are no arguments of it included.
     given
         Those that the problem gives.
     seed, threads

@@ -152,11 +152,20 @@ def test_one_estimator_may_be_nested_in_another_to_any_depth() -> None:
     assert found.estimator.named_steps["forest"].random_state == 7
 
 
-def test_threads_are_of_the_outer_estimator_alone_where_it_has_some() -> None:
-    bagging = made("sklearn.ensemble.BaggingClassifier", {"estimator": {"estimator": FOREST}})
-    assert (bagging.n_jobs, bagging.estimator.n_jobs) == (2, 1)
-    boosted = made("sklearn.ensemble.AdaBoostClassifier", {"estimator": {"estimator": FOREST}})
-    assert boosted.estimator.n_jobs == 2
+@pytest.mark.parametrize("path", ["sklearn.ensemble.BaggingClassifier", "sklearn.ensemble.AdaBoostClassifier"])
+def test_threads_are_of_the_nested_estimators(path: str) -> None:
+    found = made(path, {"estimator": {"estimator": FOREST}})
+    assert (found.get_params().get("n_jobs", 1), found.estimator.n_jobs) == (1, 2)
+
+
+@pytest.mark.parametrize("path", ["sklearn.ensemble.BaggingClassifier", ""])
+def test_lightgbm_builds_its_trees_in_one_way_wherever_it_stands(path: str) -> None:
+    found = made(path, {"estimator": {"estimator": LIGHTGBM}}).estimator if path else made(LIGHTGBM)
+    params = found.get_params()
+    assert (params["deterministic"], params["force_col_wise"], params["verbose"]) == (True, True, -1)
+    rows = made(LIGHTGBM, {"force_row_wise": True}).get_params()
+    assert rows["force_row_wise"] and "force_col_wise" not in rows
+    assert "verbose" not in made(LIGHTGBM, {"verbosity": 0}).get_params()
 
 
 def test_a_nested_parameter_may_be_given_and_searched_by_its_long_name() -> None:
