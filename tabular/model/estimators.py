@@ -142,7 +142,7 @@ def _made(kind: Any, path: str, params: Mapping[str, Any], where: str, seed: int
     settable = {*known, *library.more()}
     if path.startswith("sklearn.linear_model."):
         settable.discard("n_jobs")  # linear models have this parameter, and warn that it has no effect
-    # processes would give back copies of the nested ones that share less, and are stored in other bytes
+    # its threads times those of the nested ones would be more than were given
     outer = 1 if _HOLDING & known.keys() else threads
     conduct = libraries.sets(library, settable, given, seed, outer)
     values = {}

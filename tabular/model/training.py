@@ -237,10 +237,12 @@ def fit_encoded(
     CandidateError
         The classifier refuses its hyperparameters or the rows.
     """
+    from joblib import parallel_config
     from threadpoolctl import threadpool_limits
 
-    # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine
-    with threadpool_limits(limits=1, user_api="blas"):
+    # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
+    # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
+    with threadpool_limits(limits=1, user_api="blas"), parallel_config("threading"):
         try:
             curves = _fit(classifier, X_encoded, y, followed, candidate.classes)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
@@ -385,7 +387,9 @@ def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] 
     if hasattr(classifier, "feature_importance"):
         gains = classifier.feature_importance(importance_type="gain")
         return "gain", dict(zip(names, map(float, gains), strict=isinstance(names, list)))
-    shares = getattr(classifier, "feature_importances_", None)
+    # CatBoost's attribute is None in a classifier that was read from a file, and its function finds them anew
+    find = getattr(classifier, "get_feature_importance", None)
+    shares = getattr(classifier, "feature_importances_", None) if find is None else find()
     if shares is not None:
         measure = _MEASURES.get(type(classifier).__module__.partition(".")[0], "mean decrease in impurity")
         return measure, dict(zip(names, map(float, shares), strict=isinstance(names, list)))

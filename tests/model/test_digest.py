@@ -83,9 +83,48 @@ def test_another_hyperparameter_has_another_digest(kind: str, changed: dict, dat
     ],
 )
 def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(estimator: str, data: dict, tmp_path: Path) -> None:
-    rows = data[3]
-    candidate = dataclasses.replace(made.candidate(rows, "random_forest"), model=problem.Model(estimator=estimator))
-    fits = [training.fit(candidate, rows.X, rows.y, threads=1) for _ in range(2)]
+    assert_written_and_read(problem.Model(estimator=estimator), data[3], tmp_path)
+
+
+FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 3}}
+BOOSTED = {"estimator": "lightgbm.LGBMClassifier", "params": {"n_estimators": 3}}
+VOTERS = {"forest": FOREST, "boosted": BOOSTED}
+PIPELINE = {
+    "estimator": "sklearn.pipeline.Pipeline",
+    "params": {
+        "steps": {
+            "fewer": {"estimator": "sklearn.decomposition.PCA", "params": {"n_components": 2}},
+            "logistic": {"estimator": "sklearn.linear_model.LogisticRegression"},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("sklearn.ensemble.VotingClassifier", {"estimators": {**VOTERS, "pipe": PIPELINE}, "voting": "soft"}),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": VOTERS, "cv": 2}),
+        ("sklearn.ensemble.StackingClassifier", {"estimators": VOTERS, "final_estimator": FOREST, "cv": 2}),
+        ("sklearn.calibration.CalibratedClassifierCV", {"estimator": BOOSTED, "cv": 2}),
+        ("sklearn.calibration.CalibratedClassifierCV", {"estimator": PIPELINE, "cv": 2}),
+        ("sklearn.multiclass.OneVsRestClassifier", {"estimator": BOOSTED}),
+        ("sklearn.ensemble.BaggingClassifier", {"estimator": BOOSTED, "n_estimators": 2}),
+        ("sklearn.ensemble.AdaBoostClassifier", {"estimator": FOREST, "n_estimators": 2}),
+        (PIPELINE["estimator"], PIPELINE["params"]),
+        ("sklearn.neural_network.MLPClassifier", {"hidden_layer_sizes": [4, 3]}),
+    ],
+)
+def test_nested_estimators_are_written_and_read_as_they_are(
+    path: str, params: dict, data: dict, tmp_path: Path
+) -> None:
+    assert_written_and_read(problem.Model(estimator=path, params=params), data[3], tmp_path)
+
+
+def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Path) -> None:
+    """Fits with one and with two threads have the same bytes, and what is read from them answers as they do."""
+    candidate = dataclasses.replace(made.candidate(rows, "random_forest"), model=model)
+    fits = [training.fit(candidate, rows.X, rows.y, threads=threads) for threads in (1, 2)]
     folders = [tmp_path / "a", tmp_path / "b"]
     assert len({made.digest(one, rows, folder) for one, folder in zip(fits, folders, strict=True)}) == 1
     model = served.TabularModel()

@@ -1,0 +1,100 @@
+"""XGBoost and CatBoost by their import paths: a chain, its models served and asked in a batch, and its replay."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.chains import clone_of_working_files
+from tests.model.servers import serving
+from tests.running import Store
+
+pytestmark = pytest.mark.slow
+
+for package in ("xgboost", "catboost"):
+    pytest.importorskip(package, reason="requirements-boosting.txt is not installed here")
+
+PROBLEM = """
+name: boosters
+data: {source: table.csv, target: y}
+models:
+  xgboost:
+    estimator: xgboost.XGBClassifier
+    params: {n_estimators: 8, monotone_constraints: {x: 1}}
+    space: {max_depth: {type: int, low: 2, high: 4}}
+  catboost:
+    estimator: catboost.CatBoostClassifier
+    params: {iterations: 8}
+    space: {depth: {type: int, low: 2, high: 4}}
+search: {trials: 2, folds: 2}
+"""
+FILES = {"xgboost": "booster.ubj", "catboost": "booster.cbm"}
+MODELS = [*FILES]
+PROBABILITIES = ["probability_no", "probability_yes"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, fork_server):
+    """A folder with a clone and a table, a store, and a chain of both kinds of boosters."""
+    folder = tmp_path_factory.mktemp("boosters")
+    clone_of_working_files(folder / "project")
+    x, z = np.random.default_rng(5).normal(size=(2, 400))
+    pd.DataFrame({"x": x, "z": z, "y": np.where(x + z / 4 > 0, "yes", "no")}).to_csv(folder / "table.csv", index=False)
+    (folder / "boosters.yaml").write_text(PROBLEM)
+    store = Store(folder, fork_server=fork_server)
+    ended = store.project(uri=str(folder / "project"), problem="boosters.yaml", jobs=1)
+    assert ended.status == 0, ended.stdout + ended.stderr
+    return folder, store, ended
+
+
+def test_the_chain_ends_with_a_registered_booster_and_no_candidate_is_left_out(place):
+    _, _, ended = place
+    assert ended.tags["tabular.outcome"] == "registered"
+    assert ended.tags["tabular.winner"] in MODELS
+    assert "tabular.left_out" not in ended.tags
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_served_and_what_is_scored_in_a_batch_are_equal(place, model, tmp_path):
+    folder, store, ended = place
+    run = store.children(ended.id)[f"train {model}"]
+    scored = tmp_path / "scored.parquet"
+    done = store.step("predict", model=run.info.run_id, data=folder / "table.csv", output=scored)
+    assert done.status == 0, done.stderr
+    batch = pd.read_parquet(scored)
+    with serving(run.data.tags["tabular.model_uri"], store.uri, tmp_path) as server:
+        status, answers = server.frame(pd.read_csv(folder / "table.csv").drop(columns="y"))
+    assert status == 200, answers
+    served = pd.DataFrame(answers)
+    assert served["label"].tolist() == batch["label"].tolist()
+    assert np.array_equal(served[PROBABILITIES], batch[PROBABILITIES])
+    assert served["probability_yes"].nunique() > 5
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_is_its_librarys_own_file_and_requires_that_library_alone(place, model):
+    _, store, ended = place
+    run = store.children(ended.id)[f"train {model}"]
+    other = MODELS[1 - MODELS.index(model)]
+    model_id = run.data.tags["tabular.model_uri"].removeprefix("models:/")
+    local = Path(store.client.get_logged_model(model_id).artifact_location.removeprefix("file://"))
+    assert sorted(path.name for path in (local / "artifacts" / "model").iterdir()) == [
+        FILES[model],
+        "features.skops",
+        "model.json",
+    ]
+    required = (local / "requirements.txt").read_text()
+    assert f"{model}==" in required
+    assert f"{other}==" not in required
+
+
+def test_the_chain_once_more_is_the_same(place):
+    folder, store, ended = place
+    again = store.project("reproduce", uri=str(folder / "project"), run=ended.id, jobs=1)
+    assert again.status == 0, again.stdout + again.stderr
+    assert again.tags["tabular.outcome"] == "same"
+    rows = json.loads(store.artifact(again.run, "replay.json").read_text())["data"]
+    assert {row[2] for row in rows} == {"same"}
+    assert {"train xgboost", "train catboost"} <= {row[0] for row in rows}
