@@ -184,6 +184,7 @@ def test_a_search_whose_trials_all_fail_says_the_reason_of_the_first() -> None:
         run(lambda params: math.nan, trials=4)
 
 
+@pytest.mark.slow
 def test_a_killed_process_ends_the_search_in_one_line() -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(UserError) as told:
         search(die, SPACE, start=[START], trials=3, seed=0, executor=executor)

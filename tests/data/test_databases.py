@@ -183,6 +183,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.slow
 def test_postgresql_gives_the_same_data_set_as_the_file(tmp_path, server, as_csv):
     path = get(server, ASK, tmp_path / "run")
     assert of_train(path, tmp_path / "set") == as_csv
@@ -191,6 +192,7 @@ def test_postgresql_gives_the_same_data_set_as_the_file(tmp_path, server, as_csv
     )
 
 
+@pytest.mark.slow
 def test_the_types_of_postgresql_are_read_as_numbers_texts_and_dates(tmp_path, server):
     values = {
         "a": ("1.50::numeric(10, 2)", 1.5),
@@ -208,6 +210,7 @@ def test_the_types_of_postgresql_are_read_as_numbers_texts_and_dates(tmp_path, s
     assert row == {name: value for name, (_, value) in values.items()}
 
 
+@pytest.mark.slow
 def test_a_type_that_cannot_be_read_is_told_with_a_cast_that_helps(tmp_path, server):
     message = refusal(server, "select 12.30::money as m, 1 as x", tmp_path)
     assert "column 'm' is of the type money" in message
@@ -215,6 +218,7 @@ def test_a_type_that_cannot_be_read_is_told_with_a_cast_that_helps(tmp_path, ser
     assert get(server, "select cast(m as text) from (select 12.30::money as m) t", tmp_path).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("query", "says"),
     [
@@ -232,6 +236,7 @@ def test_what_postgresql_refuses_is_its_first_line(tmp_path, server, query, says
     assert "hush" not in message
 
 
+@pytest.mark.slow
 def test_a_server_that_lets_nobody_in_is_one_line_without_the_password(tmp_path, server, monkeypatch):
     monkeypatch.setenv("TABULAR_TEST_PASSWORD", "wr@ng/p?ss")
     message = refusal(server, ASK, tmp_path)

@@ -62,6 +62,7 @@ def refusal(call: Callable[..., Any], *args: Any, **how: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_an_object_is_the_table_that_the_file_is(store, get, tmp_path):
     store(**{"my table?__csv": CSV})
     (tmp_path / "t.csv").write_text(CSV)
@@ -71,6 +72,7 @@ def test_an_object_is_the_table_that_the_file_is(store, get, tmp_path):
     assert found.place.read_text() == CSV
 
 
+@pytest.mark.slow
 def test_a_folder_and_a_glob_of_objects_are_what_they_are_on_this_machine(store, get, tmp_path):
     names = {"t/k=1/a.csv": CSV, "t/k=2/a.csv": CSV, "t/_SUCCESS": "", "t/b.csv.crc": "x"}
     store(**{name.replace("/", "___").replace(".", "__"): content for name, content in names.items()}, u__csv=CSV)
@@ -92,6 +94,7 @@ def test_a_folder_and_a_glob_of_objects_are_what_they_are_on_this_machine(store,
     assert set(get("s3://tables/t").others) == set(here.others) == {"_SUCCESS", "b.csv.crc"}
 
 
+@pytest.mark.slow
 def test_what_was_pinned_is_fetched_once_and_read_as_it_was_then(store, get, tmp_path, monkeypatch):
     store(t___a__csv=CSV, t___b__csv=CSV, t____SUCCESS="", u__csv=CSV)
     how = {"cache": tmp_path / "cache", "folder": tmp_path / "run", "progress": False}
@@ -107,6 +110,7 @@ def test_what_was_pinned_is_fetched_once_and_read_as_it_was_then(store, get, tmp
     assert "cannot be reached" in refusal(get, "s3://tables/t", pinned["s3://tables/t"], timeout=1)
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_one_line(store, get, monkeypatch):
     store(t___a__csv=CSV)
     assert "there is no bucket 'nowhere'" in refusal(get, "s3://nowhere/t")
@@ -143,6 +147,7 @@ class Refusing(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scheme", "status", "says"),
     [

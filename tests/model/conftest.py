@@ -57,12 +57,15 @@ class Logged:
 
 @pytest.fixture(scope="module")
 def shelf(tracking: str, data: dict[int, made.Data], tmp_path_factory: pytest.TempPathFactory) -> dict:
-    """(kind, classes): each kind of model, fitted and logged."""
-    return {
-        (kind, classes): Logged(kind, data[classes], tmp_path_factory.mktemp("logged") / "parts")
-        for kind in made.ESTIMATORS
-        for classes in (2, 3)
-    }
+    """(kind, classes): each kind of model, fitted and logged when it is first asked for."""
+
+    class Shelf(dict):
+        def __missing__(self, key: tuple[str, int]) -> Logged:
+            kind, classes = key
+            self[key] = Logged(kind, data[classes], tmp_path_factory.mktemp("logged") / "parts")
+            return self[key]
+
+    return Shelf()
 
 
 @pytest.fixture(params=[(kind, n) for kind in made.ESTIMATORS for n in (2, 3)], ids=lambda both: f"{both[0]}-{both[1]}")

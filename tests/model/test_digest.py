@@ -63,27 +63,29 @@ def test_another_hyperparameter_has_another_digest(kind: str, changed: dict, dat
 
 
 @pytest.mark.parametrize(
-    "estimator",
+    ("estimator", "params"),
     [
-        "sklearn.naive_bayes.GaussianNB",
-        "sklearn.ensemble.HistGradientBoostingClassifier",
-        "sklearn.ensemble.GradientBoostingClassifier",
-        "sklearn.ensemble.AdaBoostClassifier",
-        "sklearn.neighbors.KNeighborsClassifier",
-        "sklearn.neural_network.MLPClassifier",
-        "sklearn.calibration.CalibratedClassifierCV",
-        "sklearn.ensemble.BaggingClassifier",
-        "sklearn.gaussian_process.GaussianProcessClassifier",
-        "sklearn.semi_supervised.LabelSpreading",
-        "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
-        "sklearn.linear_model.LogisticRegressionCV",
-        "sklearn.neighbors.NearestCentroid",
-        "sklearn.neighbors.RadiusNeighborsClassifier",
-        "sklearn.tree.DecisionTreeClassifier",
+        ("sklearn.naive_bayes.GaussianNB", {}),
+        ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 10}),
+        ("sklearn.ensemble.GradientBoostingClassifier", {"n_estimators": 10}),
+        ("sklearn.ensemble.AdaBoostClassifier", {"n_estimators": 10}),
+        ("sklearn.neighbors.KNeighborsClassifier", {}),
+        ("sklearn.neural_network.MLPClassifier", {}),
+        ("sklearn.calibration.CalibratedClassifierCV", {}),
+        ("sklearn.ensemble.BaggingClassifier", {}),
+        ("sklearn.gaussian_process.GaussianProcessClassifier", {}),
+        ("sklearn.semi_supervised.LabelSpreading", {}),
+        ("sklearn.discriminant_analysis.LinearDiscriminantAnalysis", {}),
+        ("sklearn.linear_model.LogisticRegressionCV", {}),
+        ("sklearn.neighbors.NearestCentroid", {}),
+        ("sklearn.neighbors.RadiusNeighborsClassifier", {}),
+        ("sklearn.tree.DecisionTreeClassifier", {}),
     ],
 )
-def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(estimator: str, data: dict, tmp_path: Path) -> None:
-    assert_written_and_read(problem.Model(estimator=estimator), data[3], tmp_path)
+def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(
+    estimator: str, params: dict, data: dict, tmp_path: Path
+) -> None:
+    assert_written_and_read(problem.Model(estimator=estimator, params=params), data[3], tmp_path)
 
 
 FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 3}}
@@ -132,7 +134,6 @@ def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Pat
     assert np.array_equal(model.probabilities(rows.X), fits[0].probabilities(rows.X))
 
 
-@pytest.mark.slow
 def test_another_process_finds_the_same_digests(data: dict, tmp_path: Path) -> None:
     here = [made.digest(made.fit(data[2], kind), data[2], tmp_path / kind) for kind in KINDS]
     code = (

@@ -130,7 +130,7 @@ RAW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=7, suppress_health_check=[HealthCheck.function_scoped_fixture])  # for each of 20 models
 @given(raw=st.lists(RAW, min_size=1, max_size=30))
 def test_any_rows_are_answered_bit_by_bit_as_by_the_pipeline(raw: list[dict[str, Any]], one: Asked) -> None:
     frame = pd.DataFrame(raw)
@@ -187,7 +187,7 @@ def test_more_rows_than_a_request_holds_are_answered_alike(name: str, asked: dic
 @pytest.mark.parametrize("name", ["lightgbm", "random forest", "logistic regression"])
 def test_requests_at_one_time_do_not_disturb_each_other(name: str, asked: dict[tuple[str, int], Asked]) -> None:
     one = asked[name, 3]
-    parts = [one.data.frame.iloc[start : start + size] for start in range(16) for size in (1, 250)]
+    parts = [one.data.frame.iloc[start : start + size] for start in range(8) for size in (1, 250)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(one.check, parts))
 

@@ -22,7 +22,6 @@ def server(shelf: dict, tracking: str, tmp_path_factory: pytest.TempPathFactory)
         yield made
 
 
-@pytest.mark.slow
 def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(server: Server, shelf: dict) -> None:
     """One server, since it takes its seconds to start; each case below is one request."""
     one = shelf["random_forest", 2]
