@@ -9,6 +9,7 @@ import mlflow
 import pytest
 
 from steps.model import flavor
+from tests.running import Store
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[int, made.Data]:
 def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of a store that is MLflow's for a module's tests, and nobody's after them."""
     folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = Store(folder).uri
     before, named = mlflow.get_tracking_uri(), "MLFLOW_TRACKING_URI" in os.environ
     mlflow.set_tracking_uri(uri)
     mlflow.create_experiment(made.EXPERIMENT, artifact_location=(folder / "artifacts").as_uri())
