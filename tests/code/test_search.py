@@ -81,7 +81,7 @@ def test_what_the_start_lacks_is_left_to_the_estimator() -> None:
 
 @pytest.mark.slow
 @given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 3))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_workers_and_delays_change_no_trial(seed: int, max_pending: int, workers: int) -> None:
     def late(params: dict[str, Any]) -> float:
         time.sleep(random.uniform(0, 0.01))

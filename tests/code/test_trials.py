@@ -71,7 +71,7 @@ def test_points_to_begin_with_are_hyperopts_too():
 
 @pytest.mark.slow
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 99))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_the_same_lag_makes_the_same_trials_whatever_the_workers_and_the_delays(max_pending, workers, seed):
     calm = on(1, max_pending=max_pending, seed=seed)
     assert on(workers, max_pending=max_pending, seed=seed, objective=slow) == calm

@@ -19,7 +19,8 @@ import pytest
 
 from tabular import digests
 from tabular.data.columns import BATCH_ROWS
-from tests.running import MOST_SECONDS, PROJECT
+from tabular.plots import style
+from tests.running import MOST_SECONDS, PIXEL, PROJECT
 from tests.typed import popen
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -61,6 +62,14 @@ def made(rows, seed=0):
     for place, name in enumerate(FEATURES):
         frame.loc[frame.index % 17 == place, name] = None
     return frame.assign(left=np.where(score > score.median(), "yes", "no"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shifts_undrawn():
+    """A pixel in the place of each picture of a shift: tests/code/test_drift.py looks at what is drawn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "save", lambda figure, path: path.write_bytes(PIXEL))
+        yield
 
 
 class Shop:

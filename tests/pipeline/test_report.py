@@ -161,7 +161,7 @@ def test_the_table_of_thresholds_has_the_metrics_at_one_half(store, lab):
     assert rows[0]["flagged"] == 1.0
 
 
-def test_a_slice_below_its_bound_keeps_a_model_out(store, lab, tmp_path):
+def test_a_slice_below_its_bound_keeps_a_model_out(store, lab, undrawn, tmp_path):
     asked = tmp_path / "strict.yaml"
     asked.write_text(YAML.format(source=tmp_path.parent, least=0.75).replace("name: report", "name: strict"))
     source = re.search(r"source: (\S+),", lab["asked"].read_text())[1]
@@ -173,7 +173,7 @@ def test_a_slice_below_its_bound_keeps_a_model_out(store, lab, tmp_path):
     assert 'class="unmet"' in store.artifact(ended.run, "report.html").read_text()
 
 
-def test_a_column_that_no_model_sees_can_be_a_slice(store, lab, tmp_path):
+def test_a_column_that_no_model_sees_can_be_a_slice(store, lab, undrawn, tmp_path):
     asked = tmp_path / "aside.yaml"
     asked.write_text(lab["asked"].read_text().replace("slices: [town, z]", "slices: [secret]"))
     etl = store.step("etl", problem=str(asked))

@@ -451,7 +451,7 @@ REFUSED = {"gate.require": {"roc_auc": {"min": 1.1}}, "registry.name": "nobodys"
 
 @pytest.fixture(scope="module")
 def other_holdout(store, place, first, ran):
-    """The chain on a table with one other value, in a row of the holdout, and a gate that nobody passes.
+    """The chain on a table with one other value, in a row of the holdout; it must register, and nobody passes its gate.
 
     Its models go by a name of their own: there is no champion.
     """
@@ -459,14 +459,14 @@ def other_holdout(store, place, first, ran):
     table = TABLE.copy()
     table.loc[table["x"] == holdout["x"].iloc[0], "x"] += 0.25
     table.to_csv(place.folder / "edited.csv", index=False)
-    ended = place.run(data="edited.csv", changes=REFUSED)
-    assert ended.tags["tabular.outcome"] == "refused"
+    ended = place.run(data="edited.csv", changes=REFUSED, require="registered")
+    assert (ended.status, ended.tags["tabular.outcome"]) == (1, "refused")
     return ended
 
 
-def test_another_value_in_the_holdout_trains_nothing_again(place, other_holdout):
+def test_another_value_in_the_holdout_trains_nothing_again(store, other_holdout):
     reused = {"hpo lightgbm (reused)", "train logistic (reused)", "train lightgbm (reused)"}
-    children = place.children(other_holdout)
+    children = store.children(other_holdout.id)
     assert {name for name in children if name.endswith("(reused)")} == reused
     assert {"etl", "evaluate"} <= set(children)
 
@@ -476,8 +476,8 @@ def test_what_is_run_again_is_said_with_the_reason(other_holdout):
     assert re.search(r"^  evaluate .*\(ran: .*gate.require.*holdout of etl.*\)$", other_holdout.stdout, re.M)
 
 
-def test_a_child_that_ran_has_its_entry_point_and_its_key(place, other_holdout):
-    for name, child in place.children(other_holdout).items():
+def test_a_child_that_ran_has_its_entry_point_and_its_key(store, other_holdout):
+    for name, child in store.children(other_holdout.id).items():
         if "(" not in name:
             assert child.data.tags["mlflow.project.entryPoint"] == name.split()[0]
             assert len(child.data.tags["tabular.key"]) == 64
@@ -485,28 +485,20 @@ def test_a_child_that_ran_has_its_entry_point_and_its_key(place, other_holdout):
 
 
 @pytest.fixture(scope="module")
-def stopped(place, first):
-    """A chain of more trials that fails at its end: it must register, and its gate lets nobody through."""
-    ended = place.run(changes={"search.trials": 3, **REFUSED}, require="registered")
-    assert ended.status == 1
-    return ended
+def gone_on(place, other_holdout):
+    """The chain that failed at its end, with the gate put right and a trial more."""
+    return place.run(data="edited.csv", changes={"search.trials": 3})
 
 
-@pytest.fixture(scope="module")
-def gone_on(place, stopped):
-    """The same with the gate put right."""
-    return place.run(changes={"search.trials": 3})
+def test_more_trials_are_the_reason_of_a_search(place, gone_on):
+    assert re.search(r"^  hpo lightgbm .*\(ran: search.trials 2 -> 3\)$", gone_on.stdout, re.M)
+    assert "hpo lightgbm" in place.children(gone_on)
 
 
-def test_more_trials_are_the_reason_of_a_search(store, stopped):
-    assert re.search(r"^  hpo lightgbm .*\(ran: search.trials 2 -> 3\)$", stopped.stdout, re.M)
-    assert "hpo lightgbm" in store.children(stopped.id)
-
-
-def test_a_chain_that_failed_goes_on_where_it_stopped(place, stopped, gone_on, ran):
-    search = place.store.children(stopped.id)["hpo lightgbm"].info.run_id
+def test_a_chain_that_failed_goes_on_where_it_stopped(place, other_holdout, gone_on, ran):
+    etl = place.store.children(other_holdout.id)["etl"].info.run_id
     children = place.children(gone_on)
-    assert children["hpo lightgbm (reused)"].data.tags["tabular.reused_from"] == search
+    assert children["etl (reused)"].data.tags["tabular.reused_from"] == etl
     assert children["train logistic (reused)"].data.tags["tabular.reused_from"] == ran["train logistic"].info.run_id
     assert "evaluate" in children
 
