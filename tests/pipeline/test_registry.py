@@ -3,7 +3,6 @@
 import contextlib
 import json
 import re
-import shutil
 from pathlib import Path
 
 import mlflow
@@ -71,13 +70,18 @@ class Arena:
             self._made[dataset, model] = made
         return self._made[dataset, model]
 
+    def first(self, model):
+        """A duel of one model, where there was no champion, and the run of its register."""
+        if ("first", model) not in self._made:
+            duel = Duel(self, self.folder, f"first_{model}")
+            self._made["first", model] = duel, duel.register(duel.train(model))
+        return self._made["first", model]
+
     def registered(self, model):
         """A version that a register has made of a model as the first of its name."""
-        if ("registered", model) not in self._made:
-            duel = Duel(self, self.folder, f"first_{model}")
-            assert duel.register(duel.train(model)).tags["tabular.outcome"] == "registered"
-            self._made["registered", model] = duel.champion()
-        return self._made["registered", model]
+        duel, ended = self.first(model)
+        assert ended.tags["tabular.outcome"] == "registered", ended.stderr
+        return duel.champion()
 
     def evaluation(self, trained, etl=None):
         """A run of evaluate on a candidate alone."""
@@ -140,10 +144,32 @@ def duel(arena, tmp_path, request):
 
 
 @pytest.fixture(scope="module")
-def first(arena, tmp_path_factory):
+def first(arena):
     """A register of a model where there is no champion."""
-    duel = Duel(arena, tmp_path_factory.mktemp("first"), "the_first")
+    return arena.first("logistic")
+
+
+@pytest.fixture(scope="module")
+def replaced(arena, tmp_path_factory):
+    """A register of a model that is better than the champion."""
+    duel = Duel(arena, tmp_path_factory.mktemp("replaced"), "replaced")
+    duel.crown("constant")
     return duel, duel.register(duel.train("logistic"))
+
+
+@pytest.fixture(scope="module")
+def twin(arena):
+    """A run of train that did once more what another has done, with a model of its own."""
+    return arena.trained("logistic", anew=True)
+
+
+@pytest.fixture(scope="module")
+def fragile(arena, tmp_path_factory):
+    """A duel with a champion of its own, and the folder of that model: who damages it puts it back."""
+    duel = Duel(arena, tmp_path_factory.mktemp("fragile"), "fragile")
+    trained = duel.train("constant", anew=True)
+    assert duel.register(trained).tags["tabular.outcome"] == "registered"
+    return duel, folder_of(arena.store, trained)
 
 
 def test_the_first_to_pass_the_gate_becomes_the_champion(first):
@@ -152,13 +178,11 @@ def test_the_first_to_pass_the_gate_becomes_the_champion(first):
     assert duel.champion().run_id == duel.train("logistic").id
 
 
-def test_a_better_challenger_replaces_the_champion(duel):
-    duel.crown("constant")
-    trained = duel.train("logistic")
-    ended = duel.register(trained)
+def test_a_better_challenger_replaces_the_champion(replaced):
+    duel, ended = replaced
     assert ended.tags["tabular.outcome"] == "registered"
     assert "logistic beats the champion (version 1): roc_auc 1.0000 against 0.5000" in ended.tags["tabular.verdict"]
-    assert duel.champion().run_id == trained.id
+    assert duel.champion().run_id == duel.train("logistic").id
     assert len(duel.store.versions(duel.registry)) == 2
 
 
@@ -173,24 +197,24 @@ def test_a_worse_challenger_leaves_the_registry_as_it_is(duel):
     assert len(duel.store.versions(duel.registry)) == 1
 
 
-def test_the_champion_trained_once_more_is_recognised(duel):
+def test_the_champion_trained_once_more_is_recognised(duel, twin):
     duel.crown("logistic")
-    ended = duel.register(duel.train("logistic", anew=True))
+    ended = duel.register(twin)
     assert ended.tags["tabular.outcome"] == "kept_champion"
     assert "is the champion (version 1) already" in ended.tags["tabular.verdict"]
     assert len(duel.store.versions(duel.registry)) == 1
 
 
-def test_a_champion_whose_files_are_gone_is_reported_and_stays(duel):
-    first = duel.train("constant", anew=True)
-    duel.register(first)
-    logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
-    shutil.rmtree(Path(logged.artifact_location.removeprefix("file://")))
+def test_a_champion_whose_files_are_gone_is_reported_and_stays(fragile):
+    duel, folder = fragile
+    folder.rename(folder.with_name("away"))
     ended = duel.register(duel.train("logistic"))
+    folder.with_name("away").rename(folder)
     assert ended.status == 0, ended.stderr
     assert ended.tags["tabular.outcome"] == "kept_champion"
     assert "cannot be compared with the champion (version 1)" in ended.tags["tabular.verdict"]
     assert "delete the alias 'champion'" in ended.tags["tabular.verdict"]
+    assert len(duel.store.versions(duel.registry)) == 1
 
 
 def test_a_champion_that_tabular_did_not_register_is_reported(duel):
@@ -203,13 +227,10 @@ def test_a_champion_that_tabular_did_not_register_is_reported(duel):
     assert "was not registered by Tabular" in ended.tags["tabular.verdict"]
 
 
-def test_a_champion_with_code_that_is_not_ours_is_not_loaded(duel):
-    first = duel.train("constant", anew=True)
-    duel.register(first)
-    logged = duel.store.client.get_logged_model(first.tags["tabular.model_uri"].removeprefix("models:/"))
-    place = Path(logged.artifact_location.removeprefix("file://"))
-    (place / "served.py").write_text("raise SystemExit('run')\n")
-    ended = duel.register(duel.train("logistic"))
+def test_a_champion_with_code_that_is_not_ours_is_not_loaded(fragile):
+    duel, folder = fragile
+    with altered(folder / "served.py", "raise SystemExit('run')\n"):
+        ended = duel.register(duel.train("logistic"))
     assert ended.status == 0, ended.stderr
     assert "not loaded" in ended.tags["tabular.verdict"]
 
@@ -248,9 +269,9 @@ def test_too_few_rows_that_the_champion_has_not_learnt_from_are_no_evidence(duel
 
 
 def test_rows_that_both_have_learnt_from_are_compared_on(duel):
-    few = SIGNAL.assign(z=SIGNAL["z"] % 2)
-    duel.challenge(few)
-    verdict = duel.challenge(few, seed=1)["tabular.verdict"]
+    assert len(SIGNAL.drop_duplicates()) < N / 5  # each row is in both parts, however it is split
+    duel.crown("logistic")
+    verdict = duel.challenge(SIGNAL, seed=1)["tabular.verdict"]
     assert "is not better" in verdict
 
 
@@ -362,42 +383,44 @@ gate: {{beat_champion: {{or_equal: {{within: 0.2, tie_break: {what}}}}}}}
 
 @pytest.fixture(scope="module")
 def equals(store, tmp_path_factory):
-    """Two models that tell the classes of a plain table apart, of which one is far larger and slower."""
+    """Two models that tell the classes of a plain table apart; version 1 is the one that is far larger and slower."""
     folder = tmp_path_factory.mktemp("ties")
     pd.DataFrame({"x": range(400), "y": [int(i >= 200) for i in range(400)]}).to_csv(folder / "plain.csv", index=False)
 
-    def asked(name, what):
-        path = folder / f"{name}.yaml"
+    def asked(what, name="ties"):
+        path = folder / f"{name}_{what}.yaml"
         path.write_text(TIES.format(name=name, source=folder / "plain.csv", what=what))
         return str(path)
 
-    etl = store.step("etl", problem=asked("ties", "smaller"))
+    etl = store.step("etl", problem=asked("smaller"))
     made = {}
     for model in ("forest", "logistic"):
-        trained = store.step("train", dataset=etl.id, model=model, problem=asked("ties", "smaller"))
+        trained = store.step("train", dataset=etl.id, model=model, problem=asked("smaller"))
         made[model] = store.step("evaluate", dataset=etl.id, models=trained.id)
         assert made[model].status == 0, made[model].stderr
+    first = store.step("register", evaluation=made["forest"].id, problem=asked("smaller"))
+    assert first.tags["tabular.outcome"] == "registered", first.stderr
     return asked, made
 
 
 @pytest.mark.parametrize("what", ["smaller", "faster"])
 def test_of_two_that_are_as_good_the_one_that_costs_less_is_champion(store, equals, what):
     asked, made = equals
-    path = asked(f"ties_{what}", what)
-    first, second, third = (
-        store.step("register", evaluation=made[model].id, problem=path) for model in ("forest", "logistic", "forest")
+    store.client.set_registered_model_alias("ties_classifier", "champion", "1")
+    cheap, costly = (
+        store.step("register", evaluation=made[model].id, problem=asked(what)) for model in ("logistic", "forest")
     )
-    assert first.tags["tabular.outcome"] == "registered", first.stderr
-    assert second.tags["tabular.outcome"] == "registered"
-    assert f"is as good as the champion (version 1) and {what} (" in second.tags["tabular.verdict"]
-    assert third.tags["tabular.outcome"] == "kept_champion"
-    assert f"is as good as the champion (version 2) and not notably {what} (" in third.tags["tabular.verdict"]
+    assert cheap.tags["tabular.outcome"] == "registered"
+    assert f"is as good as the champion (version 1) and {what} (" in cheap.tags["tabular.verdict"]
+    assert costly.tags["tabular.outcome"] == "kept_champion"
+    number = cheap.tags["tabular.champion.version"]
+    assert f"is as good as the champion (version {number}) and not notably {what} (" in costly.tags["tabular.verdict"]
 
 
 @pytest.mark.long
 def test_what_was_faster_then_is_faster_in_a_replay(store, equals):
     asked, made = equals
-    path = asked("ties_again", "faster")
+    path = asked("faster", "ties_again")
     for model in ("forest", "logistic"):
         ended = store.step("register", evaluation=made[model].id, problem=path)
     again = store.step("register", evaluation=made["logistic"].id, problem=path, replays=ended.id)
@@ -420,6 +443,22 @@ def three(store, arena, tmp_path_factory):
 def place_of(store, trained):
     """Where the logged model of a run of train lies."""
     return store.client.get_logged_model(trained.tags["tabular.model_uri"].removeprefix("models:/")).artifact_location
+
+
+def folder_of(store, trained):
+    """The folder of the logged model of a run of train."""
+    return Path(place_of(store, trained).removeprefix("file://"))
+
+
+@contextlib.contextmanager
+def altered(path, text):
+    """A file with another text for a while."""
+    before = path.read_text()
+    path.write_text(text)
+    try:
+        yield
+    finally:
+        path.write_text(before)
 
 
 def history(store, name):
@@ -457,9 +496,8 @@ def test_promote_as_it_is_typed_moves_the_alias_and_says_so(store, three):
     assert alias_of(store, three) == version
 
 
-def test_register_writes_the_history_and_keeps_the_champion_before(duel):
-    duel.crown("constant")
-    duel.register(duel.train("logistic"))
+def test_register_writes_the_history_and_keeps_the_champion_before(replaced):
+    duel, _ = replaced
     assert history(duel.store, duel.registry) == [(None, "1"), ("1", "2")]
     assert alias_of(duel.store, duel.registry, "previous_champion") == "1"
 
@@ -646,40 +684,34 @@ def test_a_registration_with_stages_has_both_moves_in_the_history(staged):
     ]
 
 
-def test_a_model_that_could_not_serve_is_refused(duel):
+def test_a_model_that_could_not_serve_is_refused(duel, twin):
     """Its input example is one that it does not take: a server would be asked in vain."""
-    trained = duel.arena.trained("logistic", anew=True)
-    evaluation = duel.store.step("evaluate", dataset=duel.arena.etl().id, models=trained.id)
-    example = Path(place_of(duel.store, trained).removeprefix("file://")) / "serving_input_example.json"
-    example.write_text(example.read_text().replace('"x"', '"another"'))
-    ended = duel.store.step("register", evaluation=evaluation.id, problem=problem(duel.folder, duel.name))
+    duel.arena.evaluation(twin)
+    example = folder_of(duel.store, twin) / "serving_input_example.json"
+    with altered(example, example.read_text().replace('"x"', '"another"')):
+        ended = duel.register(twin)
     assert ended.tags["tabular.outcome"] == "refused"
     assert "logistic cannot serve" in ended.tags["tabular.verdict"]
     assert not duel.store.versions(duel.registry)
 
 
 @pytest.fixture(scope="module")
-def refused(store, tmp_path_factory):
-    """A chain whose gate nobody can pass."""
-    folder = tmp_path_factory.mktemp("refused")
-    return store.process("main", problem=problem(folder, "high_gate", least=1.1, models="logistic"))
-
-
-@pytest.fixture(scope="module")
 def required(store, tmp_path_factory):
-    """The same chain once more, every step of it, typed with `-P require=registered` and a name for its run."""
-    folder = tmp_path_factory.mktemp("required")
-    asked = problem(folder, "high_gate", least=1.1, models="logistic")
-    return store.project(run_name="mine", problem=asked, require="registered", reuse="false")
+    """A chain whose gate nobody can pass, typed with `-P require=registered` and a name for its run."""
+    asked = Path(problem(tmp_path_factory.mktemp("required"), "high_gate", least=1.1, models="logistic"))
+    asked.write_text(f"{asked.read_text()}\nseed: 0\n")  # that of the arena
+    return store.project(run_name="mine", problem=str(asked), require="registered")
 
 
 @pytest.mark.slow
-def test_a_chain_without_a_new_champion_ends_well_and_says_so(store, refused):
-    assert refused.status == 0, refused.stderr
-    assert refused.run.info.status == "FINISHED"
-    assert refused.tags["tabular.outcome"] == "refused"
-    assert "logistic does not pass the gate: roc_auc at least 1.1" in refused.stdout
-    assert not store.versions("high_gate_classifier")
+def test_a_chain_without_a_new_champion_ends_well_and_says_so(chains, fork_server):
+    store, ended = chains.store("without a champion", after="again", fork_server=fork_server)
+    again = ended["again"]
+    assert again.status == 0, again.stderr
+    assert again.run.info.status == "FINISHED"
+    assert again.tags["tabular.outcome"] == "kept_champion"
+    assert f"{again.tags['tabular.winner']} is the champion (version 1) already" in again.stdout
+    assert len(store.versions("small_classifier")) == 1
 
 
 @pytest.mark.slow
@@ -705,16 +737,16 @@ def test_a_chain_whose_run_was_named_keeps_that_name_and_names_its_steps_itself(
 
 
 @pytest.mark.slow
-def test_two_chains_of_one_seed_train_the_same_model(store, refused, required):
-    first, second = (store.children(ended.id)["train logistic"].data for ended in (refused, required))
+def test_a_chain_and_the_steps_by_themselves_train_the_same_model_of_one_seed(store, arena, required):
+    first, second = store.children(required.id)["train logistic"].data, arena.trained("logistic").run.data
     assert first.tags["tabular.digest.model"] == second.tags["tabular.digest.model"]
     names = [name for name in first.metrics if not name.endswith("seconds")]
     assert {name: first.metrics[name] for name in names} == {name: second.metrics[name] for name in names}
 
 
 @pytest.mark.slow
-def test_two_chains_of_one_seed_give_the_same_predictions(store, refused, required):
-    runs = [store.children(ended.id)["evaluate"] for ended in (refused, required)]
+def test_a_chain_and_the_steps_by_themselves_give_the_same_predictions_of_one_seed(store, arena, required):
+    runs = [store.children(required.id)["evaluate"], arena.evaluation(arena.trained("logistic")).run]
     first, second = (pd.read_parquet(store.artifact(run, "predictions/logistic.parquet")) for run in runs)
     pd.testing.assert_frame_equal(first, second, check_exact=True)
 
