@@ -1,6 +1,7 @@
 """Runs that are only told of: shown through a child that reused them, and no reason to fail once they are deleted."""
 
 import json
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import mlflow
@@ -15,6 +16,7 @@ from steps.chain import launch
 from steps.comparison import comparison_table
 from steps.replay.equality import NOT_COMPARED
 from steps.run.tags import TRIAL
+from tests.running import Ended
 
 YAML = """
 name: {name}
@@ -88,95 +90,127 @@ def lab(store, undrawn, tmp_path_factory):
 @pytest.fixture
 def named(lab, request):
     """A problem of the lab's with a name of its own in the registry."""
-    return lambda more="": lab.problem(f"gone_{abs(hash(request.node.name)) % 10**8}", more)
+    return lab.problem(f"gone_{abs(hash(request.node.name)) % 10**8}")
 
 
-def test_the_report_tells_what_a_reused_search_found(lab, named):
+@pytest.fixture(scope="module")
+def reused(lab):
+    """A search, and the evaluation of what a chain that reused it has trained; nothing of it is gone."""
     search = lab.search()
-    trained = lab.train(lab.child_for(search.id))
-    ended = lab.run("register", evaluation=lab.evaluate(trained).id, problem=named())
+    return search, lab.evaluate(lab.train(lab.child_for(search.id)))
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A run that is gone, and what was made of it before."""
+
+    run: Ended
+    trained: Ended
+    evaluation: Ended
+
+
+@pytest.fixture(scope="module")
+def purged(lab):
+    """A search that was purged after its candidate was evaluated."""
+    search = lab.search()
+    trained = lab.train(search.id)
+    gone = Gone(search, trained, lab.evaluate(trained))
+    lab.purge(search.id)
+    return gone
+
+
+@pytest.fixture(scope="module")
+def deleted(lab):
+    """A search that was deleted after its candidate was evaluated; gives one of its trials too."""
+    search = lab.search()
+    trial = next(run for run in lab.store.children(search.id).values() if TRIAL in run.data.tags)
+    trained = lab.train(search.id)
+    gone = Gone(search, trained, lab.evaluate(trained))
+    lab.delete(search.id)
+    return gone, trial
+
+
+# Of two that are as good the smaller one.
+SMALLER = "gate: {beat_champion: {or_equal: {within: 0.5, tie_break: smaller}}}\n"
+
+
+@pytest.fixture(scope="module")
+def orphaned(lab):
+    """A run of train that was purged after its model became the champion of the problem `gone_smaller`."""
+    trained = lab.train("")
+    gone = Gone(trained, trained, lab.evaluate(trained))
+    lab.run("register", evaluation=gone.evaluation.id, problem=lab.problem("gone_smaller", SMALLER))
+    lab.purge(trained.id)
+    return gone
+
+
+def test_the_report_tells_what_a_reused_search_found(lab, named, reused):
+    search, evaluation = reused
+    ended = lab.run("register", evaluation=evaluation.id, problem=named)
     assert "found by the search" in lab.report(ended)
     assert f"num_leaves {search.run.data.params['best_num_leaves']}" in lab.report(ended).replace("=", " ")
     assert search.id in lab.report(ended)
 
 
-def test_a_search_that_was_purged_is_no_longer_there_in_the_report(lab, named):
-    search = lab.search()
-    evaluation = lab.evaluate(lab.train(search.id))
-    lab.purge(search.id)
-    ended = lab.store.step("register", evaluation=evaluation.id, problem=named())
+def test_a_search_that_was_purged_is_no_longer_there_in_the_report(lab, named, purged):
+    ended = lab.store.step("register", evaluation=purged.evaluation.id, problem=named)
     assert ended.status == 0, ended.stderr
     assert ended.tags["tabular.outcome"] == "registered"
-    gone = f"hpo, run {search.id}, is no longer there"
+    gone = f"hpo, run {purged.run.id}, is no longer there"
     assert gone in lab.report(ended)
     assert gone in ended.stdout
 
 
-def test_a_search_that_was_deleted_is_no_longer_there_and_still_tells_what_it_found(lab, named):
-    search = lab.search()
-    evaluation = lab.evaluate(lab.train(search.id))
-    lab.delete(search.id)
-    ended = lab.run("register", evaluation=evaluation.id, problem=named())
-    assert f"hpo, run {search.id}, is no longer there" in lab.report(ended)
+def test_a_search_that_was_deleted_is_no_longer_there_and_still_tells_what_it_found(lab, named, deleted):
+    gone, _ = deleted
+    ended = lab.run("register", evaluation=gone.evaluation.id, problem=named)
+    assert f"hpo, run {gone.run.id}, is no longer there" in lab.report(ended)
     assert "found by the search" in lab.report(ended)
 
 
-def test_a_winner_whose_run_of_train_was_purged_is_registered(lab, named):
-    trained = lab.train("")
-    evaluation = lab.evaluate(trained)
-    lab.purge(trained.id)
-    ended = lab.store.step("register", evaluation=evaluation.id, problem=named())
+def test_a_winner_whose_run_of_train_was_purged_is_registered(lab, named, orphaned):
+    ended = lab.store.step("register", evaluation=orphaned.evaluation.id, problem=named)
     assert ended.status == 0, ended.stderr
     assert ended.tags["tabular.outcome"] == "registered"
-    assert f"train, run {trained.id}, is no longer there" in lab.report(ended)
+    assert f"train, run {orphaned.run.id}, is no longer there" in lab.report(ended)
 
 
 def test_a_data_set_whose_run_was_purged_leaves_the_report_without_its_profile(lab, named):
     etl = lab.run("etl", problem=lab.problem("gone"))
     evaluation = lab.evaluate(lab.train("", etl), etl)
     lab.purge(etl.id)
-    ended = lab.store.step("register", evaluation=evaluation.id, problem=named())
+    ended = lab.store.step("register", evaluation=evaluation.id, problem=named)
     assert ended.status == 0, ended.stderr
     assert f"etl, run {etl.id}, is no longer there" in lab.report(ended)
     version = lab.store.client.get_model_version(ended.tags["tabular.champion"].split("/")[1].split("@")[0], "1")
     assert version.tags["tabular.dataset"] == etl.id
 
 
-def test_a_main_that_was_purged_is_no_longer_there_in_the_report_of_its_register(lab, named):
-    evaluation = lab.evaluate(lab.train(""))
+def test_a_main_that_was_purged_is_no_longer_there_in_the_report_of_its_register(lab, named, reused):
     main = "f" * 32
     run = lab.store.client.create_run(lab.store.experiment, tags={"mlflow.parentRunId": main})
-    problem = named()
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(lab.store.environment, "MLFLOW_RUN_ID", run.info.run_id)
-        ended = lab.store.step("register", evaluation=evaluation.id, problem=problem)
+        ended = lab.store.step("register", evaluation=reused[1].id, problem=named)
     assert ended.status == 0, ended.stderr
     page = lab.store.artifact(run, "report.html").read_text()
     assert f"main, run {main}, is no longer there" in page
 
 
-def test_evaluate_draws_no_search_that_is_no_longer_there_and_says_so(lab):
-    search = lab.search()
-    trained = lab.train(search.id)
-    lab.purge(search.id)
-    ended = lab.store.step("evaluate", dataset=lab.etl.id, models=trained.id)
+def test_evaluate_draws_no_search_that_is_no_longer_there_and_says_so(lab, purged):
+    ended = lab.store.step("evaluate", dataset=lab.etl.id, models=purged.trained.id)
     assert ended.status == 0, ended.stderr
-    gone = f"the search of boosted, run {search.id}, is no longer there"
+    gone = f"the search of boosted, run {purged.run.id}, is no longer there"
     assert gone in ended.stdout
     assert gone in ended.tags["mlflow.note.content"]
 
 
-def test_a_champion_whose_run_was_purged_is_kept_where_its_size_would_have_decided(lab, named):
-    rule = "gate: {beat_champion: {or_equal: {within: 0.5, tie_break: smaller}}}\n"
-    problem = named(rule)
-    first = lab.train("")
-    lab.run("register", evaluation=lab.evaluate(first).id, problem=problem)
-    lab.purge(first.id)
-    second = lab.evaluate(lab.train("", model="other"))
-    ended = lab.store.step("register", evaluation=second.id, problem=problem)
+def test_a_champion_whose_run_was_purged_is_kept_where_its_size_would_have_decided(lab, orphaned):
+    other = lab.evaluate(lab.train("", model="other"))
+    ended = lab.store.step("register", evaluation=other.id, problem=lab.problem("gone_smaller", SMALLER))
     assert ended.status == 0, ended.stderr
     assert ended.tags["tabular.outcome"] == "kept_champion"
-    assert f"there is no run '{first.id}'" in ended.tags["tabular.verdict"]
+    assert f"there is no run '{orphaned.run.id}'" in ended.tags["tabular.verdict"]
 
 
 def test_a_step_of_then_that_was_deleted_is_told_as_not_compared(lab, tmp_path):
@@ -199,9 +233,7 @@ def test_a_step_of_then_that_was_deleted_is_told_as_not_compared(lab, tmp_path):
     assert found[0].said == (f"run {'e' * 32} is no longer there",)
 
 
-def test_trials_of_a_deleted_search_are_compared_with_its_folds_and_seed(lab):
-    search = lab.search()
-    trial = next(run for run in lab.store.children(search.id).values() if TRIAL in run.data.tags)
-    lab.delete(search.id)
+def test_trials_of_a_deleted_search_are_compared_with_its_folds_and_seed(lab, deleted):
+    gone, trial = deleted
     found = comparison_table.of_entries(lab.store.client, [comparison_table.entry(trial, lab.folder)], [])
-    assert found.about["search"] == [search.id[:8]]
+    assert found.about["search"] == [gone.run.id[:8]]

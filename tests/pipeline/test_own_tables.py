@@ -75,6 +75,12 @@ def plain(store, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def trained(store, plain):
+    """The run of train of a model on that."""
+    return functools.cache(lambda model: store.step("train", dataset=plain.id, model=model))
+
+
+@pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The table on an HTTP server of this machine; gives its address."""
     folder = tmp_path_factory.mktemp("served")
@@ -143,30 +149,28 @@ def test_columns_are_read_as_what_they_hold(store, plain):
 
 
 @pytest.mark.parametrize("model", ["logistic_regression", "lightgbm"])
-def test_a_model_learns_from_mixed_columns_with_missing_values(store, plain, model):
-    ended = store.step("train", dataset=plain.id, model=model)
+def test_a_model_learns_from_mixed_columns_with_missing_values(trained, model):
+    ended = trained(model)
     assert ended.status == 0, ended.stderr
     assert ended.run.data.metrics["cv_accuracy_mean"] > 0.9
 
 
-def test_a_served_model_answers_raw_rows_with_missing_values(store, plain):
+def test_a_served_model_answers_raw_rows_with_missing_values(store, plain, trained):
     import mlflow
 
-    trained = store.step("train", dataset=plain.id, model="lightgbm")
     mlflow.set_tracking_uri(store.uri)
-    model = mlflow.pyfunc.load_model(trained.tags["tabular.model_uri"])
+    model = mlflow.pyfunc.load_model(trained("lightgbm").tags["tabular.model_uri"])
     rows = pd.read_parquet(store.artifact(plain.run, "dataset/holdout.parquet")).drop(columns="churn")
     answer = model.predict(rows)
     assert list(answer) == ["label", "probability_no", "probability_yes"]
     assert set(answer["label"]) <= {"no", "yes"}
 
 
-def test_the_input_example_of_a_model_is_answered_when_it_is_served(store, plain):
+def test_the_input_example_of_a_model_is_answered_when_it_is_served(store, trained):
     import mlflow
 
-    trained = store.step("train", dataset=plain.id, model="logistic_regression")
     mlflow.set_tracking_uri(store.uri)
-    uri = trained.tags["tabular.model_uri"]
+    uri = trained("logistic_regression").tags["tabular.model_uri"]
     logged = store.client.get_logged_model(uri.removeprefix("models:/"))
     example = Path(logged.artifact_location.removeprefix("file://")) / "serving_input_example.json"
     answer = mlflow.models.validate_serving_input(uri, example.read_text())
@@ -214,6 +218,34 @@ def labelled(folder, labels):
     table.to_csv(folder / "t.csv", index=False)
 
 
+@pytest.fixture(scope="module")
+def etl_of(store, tmp_path_factory):
+    """The run of etl on classes of a kind."""
+
+    @functools.cache
+    def made(kind):
+        folder = tmp_path_factory.mktemp("labelled")
+        labelled(folder, LABELS[kind][0])
+        ended = store.step("etl", data=str(folder / "t.csv"), target="y")
+        assert ended.status == 0, ended.stderr
+        return ended
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def train_of(store, etl_of):
+    """The run of train on classes of a kind."""
+
+    @functools.cache
+    def made(kind):
+        ended = store.step("train", dataset=etl_of(kind).id, model="logistic_regression")
+        assert ended.status == 0, ended.stderr
+        return ended
+
+    return made
+
+
 @pytest.mark.parametrize(("labels", "classes"), LABELS.values(), ids=LABELS.keys())
 def test_labels_of_any_type_are_classes(tmp_path, labels, classes):
     labelled(tmp_path, labels)
@@ -223,56 +255,37 @@ def test_labels_of_any_type_are_classes(tmp_path, labels, classes):
 
 
 @pytest.mark.parametrize("kind", ["whole floats", "texts with blanks and accents", "thirty classes"])
-def test_a_step_names_the_classes_that_it_has_found(store, stand, kind):
-    labels, classes = LABELS[kind]
-    labelled(stand, labels)
-    ended = store.step("etl", data="t.csv", target="y")
-    assert ended.status == 0, ended.stderr
-    assert ended.run.data.params["classes"] == classes
+def test_a_step_names_the_classes_that_it_has_found(etl_of, kind):
+    assert etl_of(kind).run.data.params["classes"] == LABELS[kind][1]
 
 
 @pytest.mark.parametrize("kind", ["integers", "booleans", "floats", "long texts"])
-def test_a_model_answers_with_the_labels_as_they_were(store, stand, kind):
+def test_a_model_answers_with_the_labels_as_they_were(store, train_of, kind):
     import mlflow
 
-    labels = LABELS[kind][0]
-    labelled(stand, labels)
-    etl = store.step("etl", data="t.csv", target="y")
-    trained = store.step("train", dataset=etl.id, model="logistic_regression")
-    assert trained.status == 0, trained.stderr
     mlflow.set_tracking_uri(store.uri)
-    model = mlflow.pyfunc.load_model(trained.tags["tabular.model_uri"])
+    model = mlflow.pyfunc.load_model(train_of(kind).tags["tabular.model_uri"])
     answer = model.predict(pd.DataFrame({"x": [0.0, 12.0], "z": [1.0, 2.0]}))
-    assert answer["label"].tolist() == sorted(labels)[:2]
-
-
-def evaluated(store, folder, kind):
-    """A run of evaluate on classes of a kind."""
-    labelled(folder, LABELS[kind][0])
-    etl = store.step("etl", data="t.csv", target="y")
-    trained = store.step("train", dataset=etl.id, model="logistic_regression")
-    return store.step("evaluate", dataset=etl.id, models=trained.id)
+    assert answer["label"].tolist() == sorted(LABELS[kind][0])[:2]
 
 
 @pytest.mark.parametrize("kind", ["texts of symbols", "long texts"])
-def test_candidates_are_evaluated_on_classes_of_any_name(store, stand, kind):
-    ended = evaluated(store, stand, kind)
+def test_candidates_are_evaluated_on_classes_of_any_name(store, etl_of, train_of, kind):
+    ended = store.step("evaluate", dataset=etl_of(kind).id, models=train_of(kind).id)
     assert ended.status == 0, ended.stderr
 
 
 @pytest.mark.usefixtures("drawn")
-def test_candidates_are_evaluated_and_drawn_on_many_classes(store, stand):
-    ended = evaluated(store, stand, "thirty classes")
+def test_candidates_are_evaluated_and_drawn_on_many_classes(store, etl_of, train_of):
+    kind = "thirty classes"
+    ended = store.step("evaluate", dataset=etl_of(kind).id, models=train_of(kind).id)
     assert ended.status == 0, ended.stderr
 
 
 @pytest.mark.parametrize("kind", ["texts of symbols", "long texts", "booleans"])
-def test_the_rows_of_each_class_are_a_table_by_the_classes_own_names(store, stand, kind):
-    labels = LABELS[kind][0]
-    labelled(stand, labels)
-    ended = store.step("etl", data="t.csv", target="y")
-    counts = json.loads(store.artifact(ended.run, "classes.json").read_text())["data"]
-    assert [row[0] for row in counts] == sorted(str(label) for label in labels)
+def test_the_rows_of_each_class_are_a_table_by_the_classes_own_names(store, etl_of, kind):
+    counts = json.loads(store.artifact(etl_of(kind).run, "classes.json").read_text())["data"]
+    assert [row[0] for row in counts] == sorted(str(label) for label in LABELS[kind][0])
     assert sum(row[1] + row[2] for row in counts) == 24
 
 
@@ -285,12 +298,18 @@ def test_rows_without_a_target_are_left_out_and_counted(store, stand):
     assert ended.run.data.params["rows_without_target"] == "12"
 
 
-def test_a_column_of_one_value_is_pointed_out_and_kept(store, stand):
-    MIXED.assign(same=1).to_csv(stand / "t.csv", index=False)
-    ended = store.step("etl", data="t.csv", target="churn")
-    assert ended.status == 0
-    assert "'same' has one value only" in ended.stdout
-    assert "'same' has one value only" in ended.tags["mlflow.note.content"]
+@pytest.fixture(scope="module")
+def same(store, tmp_path_factory):
+    """A run of etl on a table with a column of one value."""
+    path = tmp_path_factory.mktemp("same") / "t.csv"
+    MIXED.assign(same=1).to_csv(path, index=False)
+    return store.step("etl", data=str(path), target="churn")
+
+
+def test_a_column_of_one_value_is_pointed_out_and_kept(same):
+    assert same.status == 0
+    assert "'same' has one value only" in same.stdout
+    assert "'same' has one value only" in same.tags["mlflow.note.content"]
 
 
 def test_numbers_too_long_for_a_float_are_rounded_and_pointed_out(store, stand):
@@ -300,10 +319,8 @@ def test_numbers_too_long_for_a_float_are_rounded_and_pointed_out(store, stand):
     assert "'id' has numbers of more than 15 digits" in ended.stdout
 
 
-def test_a_column_of_one_value_does_not_stop_a_model(store, stand):
-    MIXED.assign(same=1).to_csv(stand / "t.csv", index=False)
-    etl = store.step("etl", data="t.csv", target="churn")
-    assert store.step("train", dataset=etl.id, model="logistic_regression").status == 0
+def test_a_column_of_one_value_does_not_stop_a_model(store, same):
+    assert store.step("train", dataset=same.id, model="logistic_regression").status == 0
 
 
 def test_a_value_seen_in_the_holdout_only_does_not_stop_a_model(store, stand):
@@ -381,7 +398,7 @@ models:
     estimator: lightgbm.LGBMClassifier
     params: {{class_weight: {weights}}}
     space: {{num_leaves: {{type: int, low: 4, high: 8}}}}
-search: {{metric: f1_macro, trials: 2, folds: 2}}
+search: {{metric: f1_macro, trials: 1, folds: 2}}
 """
 
 
