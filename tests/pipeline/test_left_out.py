@@ -1,16 +1,25 @@
-"""A candidate whose estimator refuses the rows is left out, which is said; the chain ends with the others."""
+"""A candidate whose estimator refuses the rows is left out, which is said; the chain ends with the others.
+
+The rows are the answer of a database to a query, and so these chains show too what becomes of that answer.
+"""
+
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
-from tests.running import Store
+from tests.running import PROJECT, Store
 
 # The latest row, which is held out, has a number that no float32 holds: a forest cannot predict it.
 PROBLEM = """
 name: odd
-data: {source: table.csv, target: y}
+data:
+  source: sqlite:///odd.db
+  query: select x, z, day, y from measured order by day
+  target: y
 split: {by: time, column: day}
 models:
   logistic: {estimator: sklearn.linear_model.LogisticRegression}
@@ -32,10 +41,33 @@ def place(tmp_path_factory, fork_server):
     x, z = np.random.default_rng(0).normal(size=(2, 160))
     x[-1] = 3e39
     frame = pd.DataFrame({"x": x, "z": z, "day": np.arange(160), "y": np.where(z > 0, "yes", "no")})
-    frame.to_csv(folder / "table.csv", index=False)
+    with closing(sqlite3.connect(folder / "odd.db")) as database:
+        frame.to_sql("measured", database, index=False)
     (folder / "odd.yaml").write_text(PROBLEM)
     store = Store(folder, fork_server=fork_server)
     return store, store.project(problem="odd.yaml")
+
+
+@pytest.fixture(scope="module")
+def again(place):
+    """The same chain once more."""
+    return place[0].project(problem="odd.yaml")
+
+
+@pytest.fixture(scope="module")
+def replay(place, again):
+    """A replay of that, while the database gives another answer; and a run of etl on the answer of then."""
+    if not (PROJECT / ".git").exists():
+        pytest.skip("the project is not a git clone")
+    store, _ = place
+    path = store.folder / "odd.db"
+    before = path.read_bytes()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("delete from measured where day < 80")
+    other = store.step("etl", problem="odd.yaml")
+    ended = store.project("reproduce", run=again.id)
+    path.write_bytes(before)
+    return ended, other
 
 
 def test_the_chain_ends_with_the_candidate_that_is_left(place):
@@ -69,20 +101,30 @@ def test_the_run_that_failed_says_why_in_one_line(place):
         assert "\n" not in run.data.tags["tabular.reason"]
 
 
-def test_what_failed_is_tried_again_and_what_came_of_the_others_is_reused(place):
-    store, _ = place
-    again = store.project(problem="odd.yaml")
+def test_what_failed_is_tried_again_and_what_came_of_the_others_is_reused(place, again):
+    store, ended = place
     assert again.status == 0, again.stderr
     assert again.stdout.count("reused ") == 4  # etl, both trains that ended well, evaluate
     assert {"train neighbours", "hpo searched", "train searched"} <= set(store.children(again.id))
-    assert again.tags["tabular.left_out"] == store.client.get_run(place[1].id).data.tags["tabular.left_out"]
+    assert again.tags["tabular.left_out"] == ended.tags["tabular.left_out"]
 
 
-def test_a_replay_fails_in_the_same_places_and_is_the_same(place):
-    store, ended = place
-    replay = store.project("reproduce", run=ended.id)
-    assert replay.status == 0, replay.stdout + replay.stderr
-    assert replay.tags["tabular.outcome"] == "same"
+def test_an_answer_of_a_database_that_is_the_same_is_not_worked_on_again(again):
+    assert "reused" in next(line for line in again.stdout.splitlines() if line.strip().startswith("etl"))
+
+
+def test_a_replay_fails_in_the_same_places_and_is_the_same(replay):
+    ended, _ = replay
+    assert ended.status == 0, ended.stdout + ended.stderr
+    assert ended.tags["tabular.outcome"] == "same"
+
+
+def test_a_chain_of_a_query_is_replayed_from_the_answer_of_then_when_the_database_gives_another(place, replay):
+    store, first = place
+    ended, other = replay
+    then = store.children(first.id)["etl"].data.tags["tabular.data_digest"]
+    assert other.tags["tabular.data_digest"] != then
+    assert ended.tags["tabular.outcome"] == "same"
 
 
 def test_a_chain_of_which_no_candidate_is_left_fails(place):

@@ -1,14 +1,16 @@
-"""Tables from where they lie: parts of a folder, the answer of a database, an artifact; reused, scored and replayed."""
+"""Tables from where they lie: parts of a folder, the answer of a database, an artifact; read, scored and replayed.
+
+A chain of a query, which is reused and replayed, is in test_left_out.py.
+"""
 
 import shutil
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from tests.running import PROJECT, Ended, Store
+from tests.running import PROJECT
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -28,7 +30,6 @@ data:
   target: churn
 models: {logistic: {estimator: sklearn.linear_model.LogisticRegression}}
 search: {folds: 2}
-gate: {beat_prior: false}  # nothing can be learnt from these rows
 """
 
 
@@ -96,86 +97,38 @@ def test_a_query_of_the_command_line_is_asked_and_its_answer_kept(store, stand, 
     assert "select * from customers" in ended.run.inputs.dataset_inputs[0].dataset.source
 
 
-# --- a chain ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Lab:
-    """A folder with a clone of this project, a database, a problem, and a store with two chains of it."""
-
-    folder: Path
-    clone: Path
-    store: Store
-    first: Ended
-    again: Ended
-
-    @property
-    def database(self) -> Path:
-        return self.folder / "shop.db"
-
-
-@pytest.fixture(scope="module")
-def lab(chains, fork_server, tmp_path_factory):
+def test_a_run_of_parts_is_replayed_from_these_when_more_have_come(store, stand, chains, monkeypatch):
     if not (PROJECT / ".git").exists():
         pytest.skip("the project is not a git clone")
-    folder = tmp_path_factory.mktemp("lab")
-    (folder / "p.yaml").write_text(YAML)
-    with sqlite3.connect(folder / "shop.db") as connection:
-        FRAME.to_sql("customers", connection, index=False)
-    store = Store(folder, fork_server=fork_server)
-    ended = [store.project(uri=str(chains.clone), problem="p.yaml", jobs=1) for _ in range(2)]
-    assert [one.status for one in ended] == [0, 0], ended[0].stderr
-    return Lab(folder, chains.clone, store, *ended)
-
-
-def test_an_answer_that_is_the_same_is_not_worked_on_again(lab):
-    assert "reused" in next(line for line in lab.again.stdout.splitlines() if line.strip().startswith("etl"))
-
-
-def test_a_chain_of_a_query_is_replayed_from_the_answer_of_then_when_the_database_is_another(lab):
-    before = lab.database.read_bytes()
-    with sqlite3.connect(lab.database) as connection:
-        connection.execute("delete from customers where rowid > 60")
-    try:
-        changed = lab.store.step("etl", problem="p.yaml")
-        ended = lab.store.project("reproduce", uri=str(lab.clone), run=lab.again.id, jobs=1)
-    finally:
-        lab.database.write_bytes(before)
-    assert (
-        changed.tags["tabular.data_digest"] != lab.store.children(lab.first.id)["etl"].data.tags["tabular.data_digest"]
-    )
-    assert ended.status == 0, ended.stdout + ended.stderr
-    assert ended.tags["tabular.outcome"] == "same"
-
-
-def test_a_run_of_parts_is_replayed_from_these_when_more_have_come(lab, monkeypatch):
-    write_parts(lab.folder)
-    parts = lab.folder / "parts"
-    ended = lab.store.project("etl", uri=str(lab.clone), data="parts", target="churn")
+    write_parts(stand)
+    parts = stand / "parts"
+    ended = store.project("etl", uri=str(chains.clone), cwd=stand, data="parts", target="churn")
     assert ended.status == 0, ended.stderr
     shutil.copy(parts / "part-0.parquet", parts / "part-9.parquet")
-    (cache,) = (Path(path) for path in [lab.folder / "cache"])
-    monkeypatch.setitem(lab.store.environment, "XDG_CACHE_HOME", str(cache))  # another machine, which knows no listing
-    again = lab.store.step("reproduce", run=ended.id)
+    # another machine, which knows no listing
+    monkeypatch.setitem(store.environment, "XDG_CACHE_HOME", str(stand / "cache"))
+    again = store.step("reproduce", run=ended.id)
     assert again.status == 0, again.stdout + again.stderr
     assert again.tags["tabular.outcome"] == "same"
-    parts.rename(lab.folder / "moved")
-    gone = lab.store.step("reproduce", run=ended.id)
+    parts.rename(stand / "moved")
+    gone = store.step("reproduce", run=ended.id)
     assert gone.status == 1
     assert "is not there; -P data=" in gone.lines[0]
-    (lab.folder / "moved" / "part-1.parquet").unlink()
-    lacking = lab.store.step("reproduce", run=ended.id, data="moved")
+    (stand / "moved" / "part-1.parquet").unlink()
+    lacking = store.step("reproduce", run=ended.id, data="moved")
     assert "the part part-1.parquet is gone" in lacking.lines[0]
 
 
-def test_a_folder_of_parts_is_scored_as_the_file_is(lab):
-    model = "models:/bought_classifier@champion"
-    (lab.folder / "score").mkdir()
-    FRAME.to_csv(lab.folder / "score" / "t.csv", index=False)
-    write_parts(lab.folder / "score")
+def test_a_folder_of_parts_is_scored_as_the_file_is(store, stand):
+    (stand / "p.yaml").write_text(YAML)
+    with sqlite3.connect(stand / "shop.db") as connection:
+        FRAME.to_sql("customers", connection, index=False)
+    FRAME.to_csv(stand / "t.csv", index=False)
+    write_parts(stand)
+    trained = store.step("train", dataset=store.step("etl", problem="p.yaml").id, model="logistic")
     ask = {"data": "sqlite:///shop.db", "query": "select * from customers order by rowid"}
-    for name, given in {"csv": {"data": "score/t.csv"}, "parts": {"data": "score/parts"}, "query": ask}.items():
-        ended = lab.store.step("predict", model=model, output=f"{name}.parquet", **given)
+    for name, given in {"csv": {"data": "t.csv"}, "parts": {"data": "parts"}, "query": ask}.items():
+        ended = store.step("predict", model=trained.id, output=f"{name}.parquet", **given)
         assert ended.status == 0, ended.stderr
-    one, *others = (pd.read_parquet(lab.folder / f"{name}.parquet") for name in ("csv", "parts", "query"))
+    one, *others = (pd.read_parquet(stand / f"{name}.parquet") for name in ("csv", "parts", "query"))
     assert all(one.equals(other) for other in others)
