@@ -20,7 +20,7 @@ N = 120
 TABLE = pd.DataFrame({"x": [i * 7 % 120 + 0.5 for i in range(N)], "z": [i * 5 % 11 for i in range(N)]})
 TABLE["town"] = ["Lisboa", "Porto", "Évora"] * (N // 3)
 TABLE["y"] = [int(x + 4 * z > 75) for x, z in zip(TABLE["x"], TABLE["z"], strict=True)]
-PROBLEM = asked(**{"name": "machinery", "search.trials": 4, "evaluation": {"slices": ["town"]}})
+PROBLEM = asked(**{"name": "machinery", "evaluation": {"slices": ["town"]}})
 # Name: the step, and its parameters; `@` stands before the names of the runs that fill one.
 WORK: dict[str, tuple[str, dict[str, str]]] = {
     "etl": ("etl", {}),
