@@ -18,7 +18,7 @@ from steps.process.identity import Process
 from steps.run import run_owner
 from steps.run.tags import NOTE, REASON
 
-KILLED, RUNNING = "KILLED", "RUNNING"
+KILLED, RUNNING, FAILED = "KILLED", "RUNNING", "FAILED"
 STOPPED = "stopped with the chain that it belongs to"
 # Where the caller goes on living (a notebook), it has written FAILED long before this time is over.
 MOST_SECONDS = 30.0
@@ -38,15 +38,18 @@ def end(run_id: str, reason: str, *, is_step: bool) -> None:
     """Mark the run of this process, which is about to exit, and close all other runs that this process owns.
 
     A step's reason goes into its note only: main takes the reason's tag to mean that the step has printed the reason on
-    the terminal. Where main has marked the step's run already, main's reason stands.
+    the terminal. Where main has ended the step's run already, what main said stands: also where the step has adopted
+    the run after that, by which it is RUNNING once more.
     """
     client = MlflowClient()
     run = client.get_run(run_id)
     if not is_step:
         mark(run_id, reason)
     elif run.info.status == RUNNING:
-        client.log_batch(run_id, tags=[_note(reason)])
-        client.set_terminated(run_id, KILLED)
+        mains = run.data.tags.get(REASON)
+        if mains is None:
+            client.log_batch(run_id, tags=[_note(reason)])
+        client.set_terminated(run_id, KILLED if mains in (None, STOPPED) else FAILED)
     close(client, run.info.experiment_id, mine=True)
 
 
@@ -90,7 +93,7 @@ def mark_again(run_id: str, caller: Process, reason: str) -> None:
     """Mark a run KILLED once its caller has ended or written FAILED, at the latest after `MOST_SECONDS`."""
     client = MlflowClient()
     until = time.monotonic() + MOST_SECONDS
-    while caller.is_alive() and time.monotonic() < until and client.get_run(run_id).info.status != "FAILED":
+    while caller.is_alive() and time.monotonic() < until and client.get_run(run_id).info.status != FAILED:
         time.sleep(0.1)
     mark(run_id, reason)
 

@@ -95,8 +95,7 @@ def test_a_step_that_is_killed_fails_the_chain_and_stops_those_beside_it(place):
     assert main.data.tags["step.failed"] == "train logistic"
     left = {run.info.run_name: run.info.status for run in family(place, live) if run.info.run_id != live.run_id}
     assert left.pop("etl ending") == "FINISHED"
-    # by the marker of a worker that had not yet adopted its run, or by main, which hears of the process at once
-    assert left.pop("train logistic") in ("KILLED", "FAILED")
+    assert left.pop("train logistic") == "FAILED"
     assert set(left.values()) <= {"KILLED", "FINISHED"}
     assert left["hpo lightgbm"] == "KILLED"
     assert [line for line in live.lines() if line.startswith("tabular: ")] == [f"tabular: {main.data.tags[REASON]}"]
@@ -161,6 +160,21 @@ def test_a_step_that_main_has_ended_keeps_the_end_that_main_gave(connected, tmp_
     connected.client.set_terminated(run, "FAILED")
     termination.end(run, "ended by SIGTERM", is_step=True)
     assert connected.client.get_run(run).info.status == "FAILED"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("its process ended without a word", "FAILED"), (termination.STOPPED, "KILLED")]
+)
+def test_a_step_that_begins_when_main_has_ended_its_run_gets_the_end_that_main_gave(
+    connected, tmp_path, reason, status
+):
+    experiment = connected.client.create_experiment(f"late {tmp_path.name}", artifact_location=str(tmp_path))
+    run = connected.client.create_run(experiment, tags={REASON: reason}).info.run_id
+    connected.client.set_terminated(run, status)
+    connected.client.update_run(run, status="RUNNING")  # as mlflow.start_run does
+    termination.end(run, "ended, since its caller has died", is_step=True)
+    assert connected.client.get_run(run).info.status == status
+    assert connected.client.get_run(run).data.tags[REASON] == reason
 
 
 @pytest.fixture
