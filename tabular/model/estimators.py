@@ -282,7 +282,8 @@ def in_terms_of_data(
                 }
         return found
 
-    return model.model_copy(update={"params": told(model.estimator, model.params, where)})
+    params = told(model.estimator, model.params, where)
+    return model if params == model.params else model.model_copy(update={"params": params})
 
 
 def _by_position(weights: Mapping[str, float], where: str, classes: Sequence[object]) -> dict[int, float]:
