@@ -19,7 +19,7 @@ from steps.chain.reuse import Earlier
 from steps.chain.started import Started, StartedTasks
 from steps.pipeline import Task, plan
 from steps.process import fork_server, lifecycle
-from steps.run import source_digest, termination
+from steps.run import environment, source_digest, termination
 from steps.run.tags import SUMMARY
 from steps.run.terminal import say
 from tabular.problem import Problem
@@ -125,6 +125,7 @@ class Chain:
         """Prepare for steps that run: hand them what they need, and check the estimators while main would only wait."""
         fork_server.warm(self._main.folder)
         source_digest.hand_over(self._main.folder)
+        environment.hand_over(self._main.folder)
         if self._checked is None:
             self._checked = threads.submit(_check_estimators, self._problem)
             wait([self._checked], timeout=QUICK_SECONDS)

@@ -13,6 +13,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -29,8 +30,8 @@ from steps.process import identity, lifecycle
 
 # The environment variable with the address of main's fork server, for the steps that main starts.
 ADDRESS = "TABULAR_FORK_SERVER"
-# The modules that each step imports, in the order in which the steps of a chain need them. A step is forked when its
-# modules, and those of the steps before it, have been imported.
+# The modules that each step imports, in the order in which the steps of a chain need them, and functions that keep
+# their answer, as `module:function`. A step is forked when its modules, and those of the steps before it, are there.
 MODULES: Mapping[str, tuple[str, ...]] = {
     # the first four are imported late: by MLflow and SQLAlchemy for a run and its store, and for the cache of downloads
     "etl": (
@@ -45,7 +46,14 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         "pandas",
     ),
     "hpo": ("sklearn.pipeline", "sklearn.compose", "sklearn.model_selection", "lightgbm", "hyperopt"),
-    "train": ("sklearn.linear_model", "sklearn.ensemble", "skops.io", "mlflow.pyfunc"),
+    "train": (
+        "sklearn.linear_model",
+        "sklearn.ensemble",
+        "skops.io",
+        "mlflow.pyfunc",
+        # which packages bring which modules: asked for each model that is logged
+        "mlflow.utils.requirements_utils:_init_modules_to_packages_map",
+    ),
     "evaluate": ("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.inspection"),
     "register": (),
 }
@@ -186,7 +194,14 @@ def _serve(control: socket.socket) -> None:
             _report(workers)
             if pending:
                 with suppress(Exception):  # the step reports what cannot be imported
-                    importlib.import_module(pending.pop(0)[1])
+                    _load(pending.pop(0)[1])
+
+
+def _load(name: str) -> None:
+    """Import a module, or call a function without arguments."""
+    found = pkgutil.resolve_name(name)
+    if ":" in name:
+        found()
 
 
 def _lacks(order: Mapping[str, Any], pending: list[tuple[str, str]]) -> bool:
