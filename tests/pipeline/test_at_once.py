@@ -31,12 +31,12 @@ def place(tmp_path, fork_server):
 
 
 @slow
-def test_three_chains_at_once_on_one_store_end_well(place):
-    check_many(place, seeds=[1, 1, 2])
+def test_two_equal_chains_at_once_on_one_store_end_well(place):
+    check_many(place, seeds=[1, 1])
 
 
 def check_many(place, seeds):
-    """Chains at once, of which some are the same, end well; and what they did is whole, and is reused."""
+    """Chains at once, of which two are the same, end well; and what they did is whole, and is reused."""
     chains = [place.start(seed=seed, jobs=1) for seed in seeds]
     for live in chains:
         live.outer.wait(MOST_SECONDS)

@@ -1,8 +1,8 @@
 """A chain that is ended at any moment leaves nothing behind, and the same command ends as if nothing had been.
 
-A run of the tests ends three chains, each in another way and another step, at a random moment of that.
-`TABULAR_FAULTS=36 pytest tests/pipeline/test_faults.py` ends one in each way in each step, and a larger number goes on
-with other moments: for who has changed how a chain ends.
+A run of the tests ends one chain, in the way that leaves most behind. `TABULAR_FAULTS=36 pytest
+tests/pipeline/test_faults.py` ends one in each way in each step, at a random moment of that, and a larger number goes
+on with other moments: for who has changed how a chain ends.
 """
 
 import contextlib
@@ -27,11 +27,11 @@ TOLD = {
     "SIGTERM to mlflow run": (terminate_outer, "has died"),
 }
 # The first ones are those that no test of test_ending.py meets.
-WAYS = ("SIGTERM to main", "SIGKILL to all", "SIGKILL to mlflow run", "SIGKILL to main")
+WAYS = ("SIGKILL to all", "SIGTERM to main", "SIGKILL to mlflow run", "SIGKILL to main")
 WAYS += ("SIGTERM to mlflow run", "SIGKILL to a step")
 # What a chain says as it begins, and as each of its steps begins or is found done. The first ones lie far apart.
-LINES = ("  hpo lightgbm ", "  evaluate ", "  etl ", "  train lightgbm ", "  register ", FIRST_LINE)
-MOMENTS = int(os.environ.get("TABULAR_FAULTS", "3"))
+LINES = ("  evaluate ", "  hpo lightgbm ", "  etl ", "  train lightgbm ", "  register ", FIRST_LINE)
+MOMENTS = int(os.environ.get("TABULAR_FAULTS", "1"))
 
 
 def moments(number):

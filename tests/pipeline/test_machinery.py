@@ -36,8 +36,8 @@ OF_A_RUN += ("leaderboard.json", "trials.json", "cross_validation.json", "pictur
 
 
 @pytest.fixture(scope="module")
-def ordinary(store, tmp_path_factory):
-    """Name: the run of a step, done as it always is."""
+def ordinary(store, undrawn, tmp_path_factory):
+    """Name: the run of a step, done as it always is, but for its pictures, which would take half of the time."""
     folder = tmp_path_factory.mktemp("machinery")
     TABLE.to_csv(folder / "table.csv", index=False)
     (folder / "problem.yaml").write_text(yaml.safe_dump(PROBLEM))
