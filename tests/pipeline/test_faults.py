@@ -49,7 +49,7 @@ def test_each_way_to_end_a_chain_meets_each_of_its_steps():
 
 
 @slow
-def test_a_chain_that_is_ended_again_and_again_ends_well(place, fork_server):
+def test_a_chain_that_is_ended_again_and_again_ends_well_also_twice_at_once(place, fork_server):
     draw = random.Random(20261121)
     stale = set()
     for moment, (way, line) in enumerate(moments(MOMENTS)):
@@ -73,17 +73,22 @@ def test_a_chain_that_is_ended_again_and_again_ends_well(place, fork_server):
             else:
                 assert main.info.status == "FINISHED" and "after" in live.said, where
         stale |= left
-    # those that nobody ends need no imports of their own
+    # those that nobody ends need no imports of their own; two at once are in each other's way, and do the same
     place.store.environment[forking.ADDRESS] = fork_server
-    last = place.start()
-    last.outer.wait(MOST_SECONDS)
-    assert last.outer.returncode == 0, last.said
+    last = [place.start(jobs=1) for _ in range(2)]
+    for live in last:
+        live.outer.wait(MOST_SECONDS)
+    for live in last:
+        assert live.outer.returncode == 0, live.said
+        assert "Traceback" not in live.said
     assert place.running() == []
     assert place.folders() == []
     # a run with a key is whole, whatever happened while it was made
     again = place.start()
     again.outer.wait(MOST_SECONDS)
-    assert "ran: " not in again.said
+    # what register does depends on which of the two was champion last
+    assert [line for line in again.said.splitlines() if "ran: " in line and not line.startswith("  register")] == []
+    assert "has been altered" not in again.said
     # and its work is that of a chain which nobody has disturbed: what wins there is the champion, to the last bit
     calm = place.start(reuse="false")
     calm.outer.wait(MOST_SECONDS)
