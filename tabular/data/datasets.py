@@ -607,8 +607,9 @@ def _enough_for_all(rows: Array, schema: Schema, problem: Problem) -> None:
 def _way_to_more_rows(rows: Array, schema: Schema, problem: Problem) -> str:
     if rare.looks_like_a_number(schema.classes, fractions=True):
         return f"; {rare.REGRESSION}"
-    way = rare.way_out(rows, rare.least_rows(problem.split, problem.search.folds))
-    return f": {f'{way}, or ' if way else ''}lower search.folds, or change split.holdout"
+    split, folds = problem.split, problem.search.folds
+    ways = [rare.way_out(rows, rare.least_rows(split, folds)), rare.other_split(rows, split, folds)]
+    return f": {', or '.join(way for way in ways if way) or 'choose another target, or add rows of this class'}"
 
 
 def _check_sides(sides: _Sides, rows: Array, schema: Schema, problem: Problem) -> None:

@@ -10,6 +10,8 @@ from tabular.errors import as_yaml
 from tabular.problem import Label, Rare, Split
 
 Array: TypeAlias = np.ndarray[Any, Any]
+# The shares to hold out that are tried for classes of few rows.
+HOLDOUTS = (0.25, 0.3, 0.4, 0.5)
 # The most classes whose rows are told one by one.
 MOST_TOLD = 8
 REGRESSION = (
@@ -110,6 +112,26 @@ def way_out(rows: Array, least: int, *, most: int | None = None) -> str:
     if (~few).sum() >= 2:
         ways.append(f"data.rare: {as_yaml({'fewer_than': least})}, which leaves their rows out")
     return "say " + ", or ".join(ways) if ways else ""
+
+
+def other_split(rows: Array, split: Split, folds: int) -> str:
+    """Fewer folds, else another share to hold out too, for which all classes have rows enough; "" where none does.
+
+    Parameters
+    ----------
+    rows
+        (classes,) the rows of each class.
+    split, folds
+        The problem's.
+
+    """
+    for share in (split.holdout, *HOLDOUTS):
+        for fewer in range(folds, 1, -1):
+            if least_rows(split.model_copy(update={"holdout": share}), fewer) <= rows.min():
+                changed = [f"search.folds: {fewer}"] if fewer != folds else []
+                changed += [f"split.holdout: {share:g}"] if share != split.holdout else []
+                return f"say {' and '.join(changed)}" if changed else ""
+    return ""
 
 
 def looks_like_a_number(classes: Sequence[Label], *, fractions: bool) -> bool:

@@ -457,6 +457,28 @@ def test_each_advice_for_classes_of_too_few_rows_leads_to_a_data_set(
         assert len(made.both) == len(y) or "into" not in rare
 
 
+@pytest.mark.parametrize(
+    ("rows", "holdout", "folds", "says"),
+    [
+        ((60, 5), 0.5, 5, "search.folds: 2 and split.holdout: 0.4"),
+        ((60, 6), 0.4, 5, "search.folds: 2"),
+        ((60, 9), 0.1, 10, "search.folds: 5 and split.holdout: 0.25"),
+        ((60, 4), 0.2, 5, ""),
+        ((60, 1), 0.2, 5, ""),
+    ],
+)
+def test_another_split_that_is_advised_leads_to_a_data_set(
+    tmp_path: Path, rows: tuple[int, int], holdout: float, folds: int, says: str
+) -> None:
+    table = frame(sum(rows)).assign(y=labels(a=rows[0], b=rows[1]))
+    message = refused(table, tmp_path, split={"holdout": holdout}, search={"folds": folds})
+    assert message.endswith(f"say {says}" if says else "choose another target, or add rows of this class")
+    if says:
+        found = {key: float(value) for key, value in re.findall(r"(search\.folds|split\.holdout): ([\d.]+)", message)}
+        split, fewer = {"holdout": found.get("split.holdout", holdout)}, {"folds": int(found["search.folds"])}
+        assert sum(Made(table, tmp_path, split=split, search=fewer).prepared.holdout.values()) > 0
+
+
 def test_rare_classes_become_one_or_are_left_out_and_it_is_said(tmp_path: Path) -> None:
     table = frame().assign(y=labels(a=60, b=50, c=7, d=3))
     into = Made(table, tmp_path, data={"rare": {"fewer_than": 10, "into": "other"}}).prepared
