@@ -588,8 +588,9 @@ def _enough_rows(found: Array, rows: Array, need: int, what: str, schema: Schema
     """That each class has what it needs of `found`, (classes,) some of its rows; `rows` are all of them."""
     rarest = int(found.argmin())
     if found[rarest] < need:
+        some = what.replace("rows", "row", 1) if found[rarest] == 1 else what
         lack = (
-            f"class {schema.classes[rarest]!r} of {schema.target!r} has {found[rarest]} {what}, and {need} are needed"
+            f"class {schema.classes[rarest]!r} of {schema.target!r} has {found[rarest]} {some}, and {need} are needed"
         )
         raise UserError(f"target: {lack}{_way_to_more_rows(rows, schema, problem)}")
 

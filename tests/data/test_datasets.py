@@ -391,7 +391,7 @@ def test_a_named_column_that_is_not_there_is_told_with_its_key(tmp_path: Path, k
         ({"y": 1}, {}, "only the class 1"),
         ({"y": np.arange(120)}, {}, "120 different values"),
         ({"y": [0] * 118 + [1, 1]}, {}, "class 1 of 'y' has 2 training rows for 5 folds, and 5 are needed"),
-        ({"y": [0] * 119 + [1]}, {}, "class 1 of 'y' has 1 rows, and 2 are needed"),
+        ({"y": [0] * 119 + [1]}, {}, "class 1 of 'y' has 1 row, and 2 are needed"),
         ({"y": [0] * 117 + [1] * 3}, {"search": {"folds": 2}, "split": {"holdout": 0.1}}, "has 0 rows in the holdout"),
         ({"y": ["yes", "no"] * 60}, {"data": {"positive": True}}, "is no class of 'y'; its classes: 'no', 'yes'; YAML"),
         ({"y": ["yes", "no"] * 60}, {"data": {"classes": {"a": [True], "b": [False]}}}, "to no class; YAML reads yes"),
