@@ -186,6 +186,7 @@ class Data(Section):
     positive: Label | None = Field(default=None, description="of two classes, the one whose probability is asked for")
     classes: dict[str, list[Label]] | None = Field(default=None, description="class: the target's values that mean it")
     rare: Rare | None = Field(default=None, description="what becomes of classes of few rows")
+    weight: str | None = Field(default=None, description="column: how much each row counts; no model sees it")
     drop: dict[str, str] = Field(default={}, description="column: the reason why no model may see it")
     duplicates: Literal["keep", "drop"] = "keep"
     types: dict[
@@ -567,6 +568,12 @@ class Problem(Section):
         if classes is not None and positive is not None and positive not in {*classes, *made}:
             hint = YAML_BOOLEANS if isinstance(positive, bool) else ""
             raise ValueError(f"data.positive: {positive!r} is none of data.classes ({', '.join(classes)}){hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _weight_is_not_the_target(self) -> Self:
+        if self.data.weight == self.data.target:
+            raise ValueError(f"data.weight: {self.data.weight!r} is the target: name the column of the rows' weights")
         return self
 
     @model_validator(mode="after")

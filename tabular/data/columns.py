@@ -21,6 +21,8 @@ USUAL_MISSING = (
 BOOL, INT, FLOAT, MOMENT, STRING = pa.bool_(), pa.int64(), pa.float64(), pa.timestamp("us"), pa.string()
 # The expected value of a column of each type, in words for errors.
 MEANT = {BOOL: "true or false", INT: "a whole number", FLOAT: "a number", MOMENT: "a date such as 2021-03-04"}
+# The column with the weight of each row in the files of a data set whose rows are weighted.
+WEIGHT = "__weight__"
 # The name that pandas gives a first column without one, which most often is an index that pandas has written.
 UNNAMED = "Unnamed: 0"
 
@@ -205,7 +207,8 @@ def check_usable(path: Path, faults: Mapping[str, str], reading: Reading) -> Non
         return
     for name in reading.needed:
         if name in faults:
-            what = "the problem needs it: mend the file, or name another column in target, split or evaluation.slices"
+            keys = "target, data.weight, split or evaluation.slices"
+            what = f"the problem needs it: mend the file, or name another column in {keys}"
             raise UserError(f"{path}: column {name!r} {faults[name]}, and {what}")
     drop = f"data: {{drop: {as_yaml(dict(faults))}}}"
     if len(faults) == 1:

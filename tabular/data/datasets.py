@@ -1,7 +1,7 @@
 """Data sets made from tables: training and holdout rows as Parquet files, and the schema of both.
 
-The table is streamed twice. Only these are in memory for all rows at once: the target, the column of the split and,
-where duplicates are dropped, a hash of eight bytes for each row.
+The table is streamed twice. Only these are in memory for all rows at once: the target, the columns of the split and of
+the weights and, where duplicates are dropped, a hash of eight bytes for each row.
 """
 
 import json
@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabular.data import profiles, rare
-from tabular.data.columns import USUAL_MISSING, Expected, Reading, Words
+from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
 from tabular.data.profiles import Profile
 from tabular.data.tables import Table
-from tabular.errors import UserError, first_line, listed, nearest
+from tabular.errors import UserError, as_yaml, first_line, listed, nearest
 from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, MissingInColumn, Problem, Split, Typed
 
 # The column with the time or the group of each row, kept beside the features to cut folds by the holdout's rule.
@@ -90,7 +90,7 @@ class Own:
 
 @dataclass(frozen=True)
 class Schema:
-    """The schema of a data set: the columns of raw rows, the target and its classes, and the kind of split."""
+    """The schema of a data set: the columns of raw rows, the target and its classes, the kind of split, the weights."""
 
     columns: tuple[Column, ...]
     target: str
@@ -98,6 +98,7 @@ class Schema:
     positive: int  # position in `classes`; with more than two classes it has no meaning and is the last by default
     split_by: Literal["random", "time", "group"]
     own: Own | None = None
+    weight: str | None = None  # the column of the rows' weights; None where all rows count alike
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -107,8 +108,9 @@ class Schema:
     def to_json(self) -> str:
         """The schema as the JSON text that `from_json` takes."""
         values = {**asdict(self), **described(self.columns)}
-        if self.own is None:
-            del values["own"]
+        for name in ("own", "weight"):
+            if values[name] is None:
+                del values[name]
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -138,6 +140,8 @@ class Rows:
         (n,) the time or the group of each row; None for a random split.
     slice_only
         (n, any) a pandas frame of columns that no model sees, by which the holdout is cut into slices.
+    weights
+        (n,) how much each row counts; None where all count alike.
 
     """
 
@@ -145,16 +149,46 @@ class Rows:
     y: Array
     key: Array | None
     slice_only: Any
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
 class _Sides:
-    """(n,) arrays for all rows of a table: class (-1: missing), split key, masks of training and holdout rows."""
+    """(n,) arrays for all rows of a table: class (-1: missing), split key, masks of training and holdout, weight."""
 
     codes: Array
     keys: Array | None
     train: Array
     holdout: Array
+    weights: Array | None = None
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The weights of a data set's rows: their column, their sum for each class on both sides, and their range.
+
+    Attributes
+    ----------
+    column
+        The name of the column.
+    train, holdout
+        Class: the sum of the weights of its rows.
+    low, high
+        The least weight and the greatest.
+    zeros
+        The number of rows of weight 0, which count nothing.
+    mean
+        The mean weight.
+
+    """
+
+    column: str
+    train: dict[str, float]
+    holdout: dict[str, float]
+    low: float
+    high: float
+    zeros: int
+    mean: float
 
 
 @dataclass(frozen=True)
@@ -170,12 +204,14 @@ class Prepared:
     profile: Profile
     target_missing: str = ""  # the words that made the target missing, and how often, in all rows
     rare: str = ""  # what became of the rows of rare classes
+    weighted: Weighted | None = None
 
 
 def reading(problem: Problem) -> Reading:
     """The options for reading the problem's file."""
     data = problem.data
-    needed = (data.target, *_split_columns(problem.split), *problem.evaluation.slices)
+    weight = [] if data.weight is None else [data.weight]
+    needed = (data.target, *weight, *_split_columns(problem.split), *problem.evaluation.slices)
     words = {name: _words(one) for name, one in getattr(data.missing, "columns", {}).items()}
     words[data.target] = _never_missing(data, words.get(data.target, Words()))
     everywhere = Words(tuple(data.missing)) if isinstance(data.missing, list) else _words(data.missing)
@@ -244,22 +280,24 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     data, split = problem.data, problem.split
     columns = _features(table, data, split)
     slice_only = _slice_only_columns(table, columns, problem)
-    labels, keys, hashes = _collect(table, data, split)
+    labels, keys, weights, hashes = _collect(table, data, split)
     classes, codes = _classes(labels, data)
     without_target = int((codes < 0).sum())
     kept = _kept(codes, hashes)
     grouped = rare.group(classes, codes, kept, data.rare)
     classes, codes = grouped.classes, grouped.codes
     kept &= codes >= 0
+    _check_weights(weights, kept, table, data)
     rows = np.bincount(codes[kept], minlength=len(classes))
     _check_classes(classes, rows, problem)
-    schema = Schema(columns, data.target, classes, _positive(classes, data), split.by)
+    schema = Schema(columns, data.target, classes, _positive(classes, data), split.by, weight=data.weight)
     _enough_rows(rows, rows, 2, "rows", schema, problem)
     _enough_for_all(rows, schema, problem)
     in_holdout = np.zeros(len(codes), dtype=bool)
     in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
-    sides = _Sides(codes, keys, kept & ~in_holdout, kept & in_holdout)
+    sides = _Sides(codes, keys, kept & ~in_holdout, kept & in_holdout, weights)
     _check_sides(sides, rows, schema, problem)
+    _check_rows_that_count(sides, schema, problem)
     profile = _write(table, schema, slice_only, sides, folder)
     (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
     return Prepared(
@@ -272,6 +310,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
         profile=profile,
         target_missing=profiles.counted(table.notes[data.target].missing) if data.target in table.notes else "",
         rare=grouped.said,
+        weighted=_weighted(sides, schema),
     )
 
 
@@ -281,12 +320,27 @@ def load(path: Path, schema: Schema) -> Rows:
 
     table = pq.read_table(path)
     key = table[SPLIT_KEY].to_numpy() if SPLIT_KEY in table.column_names else None
+    weights = table[WEIGHT].to_numpy() if schema.weight is not None else None
     features = [column.name for column in schema.columns]
-    named = {*features, schema.target, SPLIT_KEY}
+    named = {*features, schema.target, SPLIT_KEY, *([] if weights is None else [WEIGHT])}
     others = [name for name in table.column_names if name not in named]
     position = {(type(label), label): code for code, label in enumerate(schema.classes)}
     y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
-    return Rows(table.select(features).to_pandas(), y, key, table.select(others).to_pandas())
+    return Rows(table.select(features).to_pandas(), y, key, table.select(others).to_pandas(), weights)
+
+
+def counting(rows: Rows) -> Rows:
+    """The rows whose weight is above 0; all, where all rows count alike."""
+    if rows.weights is None or (rows.weights > 0).all():
+        return rows
+    counts = rows.weights > 0
+    return Rows(
+        frame=rows.frame[counts].reset_index(drop=True),
+        y=rows.y[counts],
+        key=None if rows.key is None else rows.key[counts],
+        slice_only=rows.slice_only[counts].reset_index(drop=True),
+        weights=rows.weights[counts],
+    )
 
 
 def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
@@ -365,12 +419,13 @@ def _latest(times: Array, share: float) -> Array:
 def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     """The columns that a model may see, in the table's order."""
     _check_columns(table, "target", [data.target])
+    _check_columns(table, "data.weight", [] if data.weight is None else [data.weight])
     _check_columns(table, "data.drop", data.drop)
     _check_columns(table, "data.types", data.types)
     _check_columns(table, "data.missing.columns", getattr(data.missing, "columns", {}))
     _check_columns(table, "split.column", _split_columns(split))
     # rows to predict belong to groups that the model has not seen, so the group's name tells the model nothing
-    hidden = {data.target, *data.drop, *(_split_columns(split) if split.by == "group" else [])}
+    hidden = {data.target, data.weight, *data.drop, *(_split_columns(split) if split.by == "group" else [])}
     hidden |= set(counting_rows(table, data)) - set(_split_columns(split))
     columns = [_column(field.name, field.type, table, data) for field in table.schema if field.name not in hidden]
     if not columns:
@@ -423,18 +478,28 @@ def _column(name: str, type_: pa.DataType, table: Table, data: Data) -> Column:
     return Column(name, dtype, kind, table.reading.words(name))  # type: ignore[arg-type]
 
 
-def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None]:
-    """Arrays (n,) for all rows: the target as objects (None where missing), the split key, and a hash of the row."""
+def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None, Array | None]:
+    """Arrays (n,) for all rows: the target as objects (None where missing), split key, weight (NaN), a hash of the row.
+
+    None for what the problem does not ask for.
+    """
     whole_rows = data.duplicates == "drop"
-    labels, keys, hashes = [], [], []
-    for batch in table.batches(None if whole_rows else list({data.target, *_split_columns(split)})):
+    labels, keys, weights, hashes = [], [], [], []
+    names = {data.target, *([] if data.weight is None else [data.weight]), *_split_columns(split)}
+    for batch in table.batches(None if whole_rows else list(names)):
         labels.append(_labels(batch[data.target], data))
         if split.column is not None:
             keys.append(_keys(batch, split, table.path.name))
+        if data.weight is not None:
+            weights.append(_weights(batch[data.weight], table, data))
         if whole_rows:
             hashes.append(_hashes(batch))
     whole = _whole_numbers(np.concatenate(labels))
-    return whole, np.concatenate(keys) if keys else None, np.concatenate(hashes) if hashes else None
+    return whole, _joined(keys), _joined(weights), _joined(hashes)
+
+
+def _joined(parts: list[Array]) -> Array | None:
+    return np.concatenate(parts) if parts else None
 
 
 def _hashes(batch: pa.RecordBatch) -> Array:
@@ -457,6 +522,35 @@ def _split_columns(split: Split) -> list[str]:
     if split.column is None:
         return []
     return [split.column] if isinstance(split.column, str) else list(split.column.model_dump().values())
+
+
+def _weights(values: pa.Array, table: Table, data: Data) -> Array:
+    """(n,) the weights of rows as float64, NaN where missing."""
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        raise UserError(
+            f"data.weight: column {data.weight!r} of {table.path.name} is not a number throughout: it was read as "
+            f"{values.type}: {_way_without_weights(data)}"
+        )
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+
+
+def _way_without_weights(data: Data) -> str:
+    without = as_yaml({str(data.weight): "it was meant as a weight"})
+    return f"name a column of numbers from 0 up, or say data.drop: {without} in the place of data.weight"
+
+
+def _check_weights(weights: Array | None, kept: Array, table: Table, data: Data) -> None:
+    """That the rows of a data set have weights that can be: none is missing, negative or infinite."""
+    if weights is None:
+        return
+    for fault, wrong in {"missing": np.isnan(weights), "negative": weights < 0, "infinite": np.isinf(weights)}.items():
+        rows = np.flatnonzero(kept & wrong)
+        if len(rows):
+            raise UserError(
+                f"data.weight: {data.weight!r} of {table.path.name} is {fault} in {len(rows):,} of {int(kept.sum()):,} "
+                f"rows, first in row {rows[0] + 1:,}: give each a number from 0 up (0: the row counts nothing), or "
+                f"{_way_without_weights(data)}"
+            )
 
 
 def _labels(values: pa.Array, data: Data) -> Array:
@@ -628,11 +722,52 @@ def _check_sides(sides: _Sides, rows: Array, schema: Schema, problem: Problem) -
             )
 
 
+def _check_rows_that_count(sides: _Sides, schema: Schema, problem: Problem) -> None:
+    """That what each side needs of a class it has among the rows whose weight is above 0 too."""
+    if sides.weights is None:
+        return
+    counts, folds, classes = sides.weights > 0, problem.search.folds, len(schema.classes)
+    for name, side, need in (("training rows", sides.train, folds), ("holdout rows", sides.holdout, 1)):
+        rows = np.bincount(sides.codes[side & counts], minlength=classes)
+        rarest, present = int(rows.argmin()), np.count_nonzero(rows)
+        lack = ""
+        if schema.split_by == "random" and rows[rarest] < need:
+            lack = f"class {schema.classes[rarest]!r} of {schema.target!r} has {rows[rarest]}, and {need} are needed"
+        elif present < 2:
+            lack = f"they are {rows.sum():,} and hold {present} of the {classes} classes, and two are needed"
+        if lack:
+            raise UserError(
+                f"data.weight: of the {name} whose {schema.weight!r} is above 0, {lack}: give more of them a weight, "
+                f"or {_way_without_weights(problem.data)}"
+            )
+
+
+def _weighted(sides: _Sides, schema: Schema) -> Weighted | None:
+    if sides.weights is None:
+        return None
+    weights: Array = sides.weights
+    every = weights[sides.train | sides.holdout]
+
+    def sums(side: Array) -> dict[str, float]:
+        found = np.bincount(sides.codes[side], weights=weights[side], minlength=len(schema.classes))
+        return {str(label): float(total) for label, total in zip(schema.classes, found, strict=True)}
+
+    return Weighted(
+        column=str(schema.weight),
+        train=sums(sides.train),
+        holdout=sums(sides.holdout),
+        low=float(every.min()),
+        high=float(every.max()),
+        zeros=int((every == 0).sum()),
+        mean=float(every.mean()),
+    )
+
+
 def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sides, folder: Path) -> Profile:
     """Stream the table and write each row to its file; columns that are only for slices go to the holdout alone."""
     import pyarrow.parquet as pq
 
-    arrow = _arrow_schema(schema, table, sides.keys)
+    arrow = _arrow_schema(schema, table, sides)
     wide = pa.schema([*arrow, *slice_only])
     features, beside = [column.name for column in schema.columns], [field.name for field in slice_only]
     profile = Profile(schema, table.notes, table.reading.missing)
@@ -647,7 +782,8 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
             start += len(batch)
             target = pa.array([None if code < 0 else labels[code] for code in sides.codes[rows]])
             key = [] if sides.keys is None else [pa.array(sides.keys[rows])]
-            arrays = [*(batch[name] for name in features), target, *key, *(batch[name] for name in beside)]
+            weight = [] if sides.weights is None else [pa.array(sides.weights[rows])]
+            arrays = [*(batch[name] for name in features), target, *key, *weight, *(batch[name] for name in beside)]
             # whole numbers beyond 2**53 are rounded, as they are when the model is served
             typed = [
                 array.cast(field.type, safe=not pa.types.is_floating(field.type))
@@ -661,14 +797,16 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
     return profile
 
 
-def _arrow_schema(schema: Schema, table: Table, keys: Array | None) -> pa.Schema:
+def _arrow_schema(schema: Schema, table: Table, sides: _Sides) -> pa.Schema:
     fields = [pa.field(column.name, ARROW[column.dtype]) for column in schema.columns]
     fields.append(pa.field(schema.target, pa.array(list(schema.classes)).type))
-    if keys is not None:
-        fields.append(pa.field(SPLIT_KEY, pa.array(keys[:1]).type))
-    taken = [name for name in table.schema.names if name == SPLIT_KEY]
-    if taken:
-        raise UserError(f"{table.path.name}: the column name {SPLIT_KEY!r} is taken by Tabular: rename it")
+    if sides.keys is not None:
+        fields.append(pa.field(SPLIT_KEY, pa.array(sides.keys[:1]).type))
+    if sides.weights is not None:
+        fields.append(pa.field(WEIGHT, pa.float64()))
+    for name in (SPLIT_KEY, *([] if sides.weights is None else [WEIGHT])):
+        if name in table.schema.names:
+            raise UserError(f"{table.path.name}: the column name {name!r} is taken by Tabular: rename it")
     return pa.schema(fields)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data.columns import USUAL_MISSING, Note
+from tabular.data.columns import USUAL_MISSING, WEIGHT, Note
 from tabular.data.narrowing import shown
 from tabular.errors import as_yaml, listed
 
@@ -111,6 +111,7 @@ class Profile:
 
     Where `more_values` is true, `values` is a lower bound, and `commonest` is the commonest of the counted values.
     `read_as_missing`, `trimmed` and `unfit` count cells of all rows of the file.
+    The column of the rows' weights is the last, of the type `weight`.
 
     Parameters
     ----------
@@ -144,16 +145,22 @@ class Profile:
     def __init__(self, schema: Any, notes: Mapping[str, Note] | None = None, said: Collection[str] = ()) -> None:
         self._schema = schema
         self._columns = [_Column(column.name, column.dtype) for column in schema.columns]
+        self._weight = None if schema.weight is None else _Column(schema.weight, "double")
         self._notes, self._said = notes or {}, said
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Add the rows of a batch, which has the columns of the schema by name."""
+        """Add the rows of a batch, which has the columns of the schema by name, and the rows' weights."""
         for column in self._columns:
             column.add(batch[column.name])
+        if self._weight is not None:
+            self._weight.add(batch[WEIGHT])
 
     def table(self) -> dict[str, list[Any]]:
         """The profile as a table with one row for each column of the data: name of `HEADER`: values."""
         rows = [[*column.row(), *self._of_cells(column.name)] for column in self._columns]
+        if self._weight is not None:
+            name, _, *others = self._weight.row()
+            rows.append([name, "weight", *others, *self._of_cells(name)])
         return {name: [row[place] for row in rows] for place, name in enumerate(self.HEADER)}
 
     def _of_cells(self, name: str) -> list[Any]:

@@ -41,6 +41,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
         {"etl"},
         "the code of data.features",
     ),
+    "the weights": ({"data.weight": "z"}, {"etl"}, 'data.weight null -> "z"'),
     "duplicates": ({"data.duplicates": "drop"}, {"etl"}, 'data.duplicates "keep" -> "drop"'),
     "the positive class": ({"data.positive": 0}, {"etl"}, "data.positive null -> 0"),
     "the holdout": ({"split.holdout": 0.3}, {"etl"}, "split.holdout 0.2 -> 0.3"),
