@@ -47,7 +47,8 @@ def resampled(
     Parameters
     ----------
     predictions
-        The predictions of each model, all of the same n rows.
+        The predictions of each model, all of the same n rows, which have the same weights. A row counts in a
+        resample as often as it was drawn, times its weight.
     names
         The names of the metrics.
     seed
@@ -62,8 +63,8 @@ def resampled(
     -------
     dict of dict
         For each model and metric, the (resamples,) values. A rank metric is NaN in a resample that holds one class
-        only. If all rows are of one group, the only value is NaN: one group does not tell how a metric varies between
-        groups.
+        only, and every metric where all rows have the weight 0. If all rows are of one group, the only value is NaN:
+        one group does not tell how a metric varies between groups.
     """
     (rows,) = {len(one.y) for one in predictions.values()}
     if groups is not None and len(np.unique(groups)) == 1:
@@ -73,9 +74,11 @@ def resampled(
     done = 0
     for times in draws(rows, seed=seed, groups=groups, resamples=resamples):
         for model, one in predictions.items():
-            counts = _counts(one, times)
+            weighted = times if one.weights is None else times * one.weights
+            counts = _counts(one, weighted)
             for each in wanted:
-                found[model][each.name].append(_scores(each, one, times, counts, left=RESAMPLES_ONE_BY_ONE - done))
+                values = _scores(each, one, times, weighted, counts, left=RESAMPLES_ONE_BY_ONE - done)
+                found[model][each.name].append(values)
         done += len(times)
     return {model: {name: np.concatenate(values) for name, values in of.items()} for model, of in found.items()}
 
@@ -117,30 +120,39 @@ def draws(rows: int, *, seed: int, groups: Array | None = None, resamples: int =
         left -= b
 
 
-def _counts(predictions: Predictions, times: Array) -> Array:
-    """The (b, k, k) confusion matrices of the resamples."""
+def _counts(predictions: Predictions, weighted: Array) -> Array:
+    """The (b, k, k) confusion matrices of the resamples, in which each row counts (b, n) times."""
     k = predictions.probabilities.shape[1]
     rows = np.arange(len(predictions.y))
     cells = sparse.csr_matrix(
         (np.ones(len(rows)), (predictions.y * k + predictions.predicted, rows)), shape=(k * k, len(rows))
     )
-    counts: Array = (cells @ times.T).T.reshape(len(times), k, k)
+    counts: Array = (cells @ weighted.T).T.reshape(len(weighted), k, k)
     return counts
 
 
-def _scores(wanted: Metric, predictions: Predictions, times: Array, counts: Array, *, left: int) -> Array:
-    """The (b,) values of a metric in the resamples.
+def _scores(
+    wanted: Metric, predictions: Predictions, times: Array, weighted: Array, counts: Array, *, left: int
+) -> Array:
+    """The (b,) values of a metric in the resamples; NaN in one that holds rows of weight 0 alone.
 
     A metric that has to be computed for one resample after another is computed for the first `left` resamples only.
     """
-    if wanted.of_counts is not None:
-        return wanted.of_counts(counts, predictions.positive)
-    if wanted.of_rows is not None:
-        means: Array = times @ wanted.of_rows(predictions) / times.sum(axis=1)
-        return means
-    if wanted.of_ranks is not None:
-        return wanted.of_ranks(predictions, times)
-    rows = np.arange(len(predictions.y))
-    return np.array(
-        [wanted.score(predictions.taken(np.repeat(rows, one))) for one in times[: max(0, left)].astype(int)]
-    )
+    whole = weighted.sum(axis=1)
+    values: Array
+    with np.errstate(invalid="ignore"):  # of a whole that is 0
+        if wanted.of_counts is not None:
+            values = wanted.of_counts(counts, predictions.positive)
+        elif wanted.of_rows is not None:
+            values = weighted @ wanted.of_rows(predictions) / whole
+        elif wanted.of_ranks is not None:
+            values = wanted.of_ranks(predictions, weighted)
+        else:
+            rows, few = np.arange(len(predictions.y)), times[: max(0, left)].astype(int)
+            values = np.array(
+                [
+                    wanted.score(predictions.taken(np.repeat(rows, one))) if total > 0 else np.nan
+                    for one, total in zip(few, whole, strict=False)
+                ]
+            )
+    return np.where(whole[: len(values)] > 0, values, np.nan)

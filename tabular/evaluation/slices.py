@@ -65,7 +65,7 @@ class Scored:
     interval: Interval
 
 
-def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
+def cut(frame: Any, columns: Sequence[str], weights: Array | None = None) -> list[Slice]:
     """Cut rows into slices by the values of some columns.
 
     Each value of a column is a slice. Numbers and dates with more than `MOST_VALUES` values are cut into quarters.
@@ -78,6 +78,8 @@ def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
         (n, columns) pandas DataFrame of raw rows.
     columns
         The names of the columns to cut by.
+    weights
+        (n,) the weight of each row: a row of weight 0 is in no slice.
 
     Raises
     ------
@@ -100,7 +102,10 @@ def cut(frame: Any, columns: Sequence[str]) -> list[Slice]:
         if len(rare) > 1:
             named = named.mask(named.isin(rare), rest)
         rows = pd.Series(named.index).groupby(named, sort=False)
-        found += [Slice(column, name, of.to_numpy(), is_rest=name == rest) for name, of in rows]
+        for name, of in rows:
+            places = of.to_numpy() if weights is None else of.to_numpy()[weights[of] > 0]
+            if len(places):
+                found.append(Slice(column, name, places, is_rest=name == rest))
     return found
 
 

@@ -38,6 +38,8 @@ class Predictions:
         The code of the class that is predicted from these probabilities.
     positive : int or None
         The code of the positive class if there are two classes, None if there are more.
+    weights : (n,) float array or None
+        How much each row counts, from 0 up; None where all rows count alike, as with weights of 1.
 
     """
 
@@ -45,15 +47,27 @@ class Predictions:
     probabilities: Floats
     predicted: Codes
     positive: int | None
+    weights: Floats | None = None
 
     @property
     def present(self) -> Codes:
-        """The codes that occur in `y`, ascending."""
-        return np.unique(self.y)
+        """The codes that occur in `y`, ascending; a row of weight 0 does not count."""
+        return np.unique(self.y if self.weights is None else self.y[self.weights > 0])
+
+    @property
+    def counts(self) -> Floats:
+        """(n,) how much each row counts."""
+        return np.ones(len(self.y)) if self.weights is None else self.weights
 
     def taken(self, rows: NDArray[Any]) -> Predictions:
         """The predictions of some rows, given by position; a position may occur several times."""
-        return replace(self, y=self.y[rows], probabilities=self.probabilities[rows], predicted=self.predicted[rows])
+        return replace(
+            self,
+            y=self.y[rows],
+            probabilities=self.probabilities[rows],
+            predicted=self.predicted[rows],
+            weights=None if self.weights is None else self.weights[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -77,7 +91,7 @@ class Metric:
     of_rows
         For a metric that is a mean over the rows: function of `Predictions` that returns the (n,) loss of each row.
     of_ranks
-        For a metric of the order of the rows: function of `Predictions` and of (b, n) numbers, how many times each row
+        For a metric of the order of the rows: function of `Predictions` and of (b, n) numbers, how much each row
         counts in each of b resamples, that returns (b,) values.
 
     """
@@ -98,6 +112,7 @@ def classification_metrics(
     positive: int | None = None,
     names: Collection[str] | None = None,
     threshold: float = DEFAULT_THRESHOLD,
+    weights: Floats | None = None,
 ) -> dict[str, float]:
     """Score the probabilities of a classifier.
 
@@ -120,6 +135,8 @@ def classification_metrics(
         The metrics to compute, by default all of `METRICS`.
     threshold : float, optional
         With two classes, the probability from which up the positive class is predicted.
+    weights : (n,) float array, optional
+        How much each row counts: one of weight 2 as much as two rows, one of weight 0 nothing. By default all count 1.
 
     Returns
     -------
@@ -143,7 +160,8 @@ def classification_metrics(
     off 0 and 1 by one machine epsilon, so that one wrong prediction made with certainty costs 36, not infinity.
 
     """
-    predictions = as_predictions(y, probabilities, classes=len(classes), positive=positive, threshold=threshold)
+    about: dict[str, Any] = {"positive": positive, "threshold": threshold, "weights": weights}
+    predictions = as_predictions(y, probabilities, classes=len(classes), **about)
     return scores(predictions, METRICS if names is None else names)
 
 
@@ -185,7 +203,13 @@ def predicted_codes(
 
 
 def as_predictions(
-    y: Codes, probabilities: Floats, *, classes: int, positive: int | None = None, threshold: float = DEFAULT_THRESHOLD
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: int,
+    positive: int | None = None,
+    threshold: float = DEFAULT_THRESHOLD,
+    weights: Floats | None = None,
 ) -> Predictions:
     """Check true classes and probabilities, and make `Predictions` of them.
 
@@ -201,15 +225,25 @@ def as_predictions(
         raise ValueError(f"y holds codes outside 0..{k - 1}")
     if positive not in (None, *range(k)):
         raise ValueError(f"positive={positive} is not a code in 0..{k - 1}")
+    if weights is not None:
+        weights = np.asarray(weights, dtype=np.float64)
+        if weights.shape != y.shape or not np.isfinite(weights).all() or weights.min() < 0:
+            raise ValueError(f"weights {weights.shape} are not a number from 0 up for each of {len(y)} rows")
+        if not weights.any():
+            raise UserError("there are no rows to score: all have the weight 0")
     if not np.isfinite(probabilities).all():
         raise UserError("the model gave probabilities that are not finite numbers; is its input scaled and complete?")
     binary = None if k != 2 else 1 if positive is None else positive
-    return Predictions(y, probabilities, predicted_codes(probabilities, positive=positive, threshold=threshold), binary)
+    predicted = predicted_codes(probabilities, positive=positive, threshold=threshold)
+    return Predictions(y, probabilities, predicted, binary, weights)
 
 
-def confusion(y: Codes, predicted: Codes, classes: int) -> Floats:
-    """The (classes, classes) confusion matrix: rows are true classes, columns are predicted classes."""
-    counts = np.bincount(y.astype(np.int64) * classes + predicted, minlength=classes * classes)
+def confusion(y: Codes, predicted: Codes, classes: int, weights: Floats | None = None) -> Floats:
+    """The (classes, classes) confusion matrix: rows are true classes, columns are predicted classes.
+
+    With weights of the rows, each cell is the sum of its rows' weights.
+    """
+    counts = np.bincount(y.astype(np.int64) * classes + predicted, weights=weights, minlength=classes * classes)
     return counts.reshape(classes, classes).astype(np.float64)
 
 
@@ -314,14 +348,18 @@ def _squared_errors(predictions: Predictions) -> Floats:
 
 def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Metric:
     def score(predictions: Predictions) -> float:
-        counts = confusion(predictions.y, predictions.predicted, predictions.probabilities.shape[1])
+        k = predictions.probabilities.shape[1]
+        counts = confusion(predictions.y, predictions.predicted, k, predictions.weights)
         return float(of_counts(counts, predictions.positive))
 
     return Metric(name, True, score, of_counts=of_counts)
 
 
 def _averaged(name: str, of_rows: Callable[[Predictions], Floats]) -> Metric:
-    return Metric(name, False, lambda predictions: float(np.mean(of_rows(predictions))), of_rows=of_rows)
+    def score(predictions: Predictions) -> float:
+        return float(np.average(of_rows(predictions), weights=predictions.weights))
+
+    return Metric(name, False, score, of_rows=of_rows)
 
 
 def _ranked(name: str, one: OfRanks) -> Metric:
@@ -329,7 +367,7 @@ def _ranked(name: str, one: OfRanks) -> Metric:
         return _of_classes_present(predictions, times, one)
 
     def score(predictions: Predictions) -> float:
-        return float(of_ranks(predictions, np.ones((1, len(predictions.y))))[0])
+        return float(of_ranks(predictions, predictions.counts[None])[0])
 
     return Metric(name, True, score, of_ranks=of_ranks)
 
@@ -423,10 +461,12 @@ def _scored(name: str, predictions: Predictions) -> float:
     Raises
     ------
     UserError
-        The scorer raises a ValueError.
+        The scorer raises a ValueError, or takes no weights of rows.
     """
     from sklearn.metrics import get_scorer
 
+    if predictions.weights is not None:  # to a scorer a label is there although its rows count nothing
+        predictions = predictions.taken(np.flatnonzero(predictions.weights > 0))
     y, probabilities, predicted = predictions.y, predictions.probabilities, predictions.predicted
     if predictions.positive is not None:
         y, predicted = (np.asarray(codes == predictions.positive, dtype=int) for codes in (y, predicted))
@@ -434,8 +474,13 @@ def _scored(name: str, predictions: Predictions) -> float:
             [1 - probabilities[:, predictions.positive], probabilities[:, predictions.positive]]
         )
     try:
-        return float(get_scorer(name)(_said(probabilities, predicted), probabilities, y))
+        weighted = {} if predictions.weights is None else {"sample_weight": predictions.weights}
+        return float(get_scorer(name)(_said(probabilities, predicted), probabilities, y, **weighted))
     except ValueError as error:
+        if predictions.weights is not None and "sample_weight" in str(error):
+            raise UserError(
+                f"{name} takes no weights of rows, which data.weight asks for: take another metric, such as roc_auc"
+            ) from error
         raise UserError(f"{name} cannot be told of these rows: {first_line(error)}") from error
 
 
