@@ -212,4 +212,4 @@ class Chain:
 def _check_estimators(problem: Problem) -> None:
     from tabular.model import estimators  # here, since it is not needed where all steps are reused
 
-    estimators.check(problem.models)
+    estimators.check(problem.models, weighted=problem.data.weight is not None)

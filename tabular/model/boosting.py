@@ -103,11 +103,14 @@ class Bins:
         The class codes of the rows to fit on.
     Z_scored : (m, encoded columns) array or sparse matrix
         The rows to score.
+    weights : (n,) array, optional
+        How much each of the rows to fit on counts; None where all count alike.
     """
 
     X_encoded: Any
     y: Array
     Z_scored: Any
+    weights: Array | None = None
     _made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def build(self, estimator: Any) -> None:
@@ -157,7 +160,8 @@ def staged_scores(
 
     params = _parameters(estimator, bins.y)
     fitted, scored = bins.of(params)
-    fitted.set_weight(_weights(estimator, bins.y))
+    if fitted.set_weight(_weights(estimator, bins)).weight is None:
+        fitted.set_field("weight", None)  # LightGBM would keep those of an earlier trial
     booster = lightgbm.Booster(params, fitted)
     booster.add_valid(scored, "scored")
     found: list[tuple[float, float]] = []
@@ -190,10 +194,12 @@ def _parameters(estimator: Any, y: Array) -> dict[str, Any]:
     return {**({"objective": "binary"} if classes == 2 else several), **params, **own}
 
 
-def _weights(estimator: Any, y: Array) -> Array | None:
-    """The (n,) weights of the rows for the estimator's `class_weight`, or None without one."""
+def _weights(estimator: Any, bins: Bins) -> Array | None:
+    """The (n,) weights of the rows times those of the estimator's `class_weight`, or None without either."""
     from sklearn.utils.class_weight import compute_sample_weight
 
     wanted = estimator.get_params()["class_weight"]
-    weights: Array | None = None if wanted is None else compute_sample_weight(wanted, y)
-    return weights
+    if wanted is None:
+        return bins.weights
+    of_classes: Array = compute_sample_weight(wanted, bins.y)
+    return of_classes if bins.weights is None else bins.weights * of_classes

@@ -16,6 +16,8 @@ from tabular.problem import CLASSES, CONSTRAINTS, WEIGHTS, Model, Nested, Prepro
 # Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
 
+# The argument of `fit` that scikit-learn and the libraries like it have for the weights of rows.
+SAMPLE_WEIGHT = "sample_weight"
 # Parameters that hold estimators.
 _HOLDING = {"estimator", "estimators", "steps"}
 
@@ -310,20 +312,104 @@ def _directions(wanted: Mapping[str, float], where: str, columns: Sequence[Colum
     return [int(wanted.get(name, 0)) for name in [*numbers, *categories]]
 
 
-def check(models: Mapping[str, Model]) -> None:
+def check(models: Mapping[str, Model], *, weighted: bool = False) -> None:
     """Build every estimator of a problem once, to find errors before anything runs.
 
     A model that differs from a default model in values only is not built, which saves its import.
 
+    Parameters
+    ----------
+    models
+        The models of the problem.
+    weighted
+        Whether its rows have weights, which all default models take.
+
     Raises
     ------
     UserError
-        An estimator cannot be imported or made.
+        An estimator cannot be imported or made, or takes no weights.
     """
     for name, model in models.items():
         transformers(model.preprocessing.steps, where=f"models.{name}.preprocessing.steps", seed=0)
         if not _is_usual(model):
-            build(model, {}, where=f"models.{name}", seed=0, threads=1)
+            made = build(model, {}, where=f"models.{name}", seed=0, threads=1)
+            if weighted:
+                weight_argument(made, f"models.{name}")
+
+
+def with_weights(estimator: Any, weights: Any, where: str) -> dict[str, Any]:
+    """The arguments by which an estimator's `fit` is given the weights of rows.
+
+    Parameters
+    ----------
+    estimator
+        Unfitted.
+    weights
+        (n,) how much each row counts; None where all count alike.
+    where
+        The key of the model in the problem file, for the error message.
+
+    Returns
+    -------
+    dict
+        Empty also where all rows count 1: a forest draws its rows otherwise where it is told so.
+
+    Raises
+    ------
+    UserError
+        As `weight_argument`.
+    """
+    if weights is None:
+        return {}
+    name = weight_argument(estimator, where)
+    return {} if (weights == 1).all() else {name: weights}
+
+
+def weight_argument(estimator: Any, where: str) -> str:
+    """The name of the argument by which an estimator's `fit` takes the weights of rows.
+
+    Parameters
+    ----------
+    estimator
+        Unfitted.
+    where
+        The key of the model in the problem file, for the error message.
+
+    Raises
+    ------
+    UserError
+        It takes none, or does not pass them on to an estimator within it that learns from the rows.
+    """
+    from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+    from sklearn.pipeline import Pipeline
+    from sklearn.utils.validation import has_fit_parameter
+
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        return f"{name}__{weight_argument(last, where)}"
+    passes_on = isinstance(estimator, VotingClassifier | StackingClassifier)
+    if not (passes_on or has_fit_parameter(estimator, SAMPLE_WEIGHT)):
+        raise _takes_no_weights(type(estimator).__name__, where)
+    if not isinstance(estimator, BaggingClassifier):  # which draws rows by their weights
+        for inner in _held(estimator):
+            if weight_argument(inner, where) != SAMPLE_WEIGHT:
+                raise _takes_no_weights(f"a {type(inner).__name__} within {type(estimator).__name__}", where)
+    return SAMPLE_WEIGHT
+
+
+def _held(estimator: Any) -> list[Any]:
+    """The predictors that an unfitted estimator holds in its parameters, alone or with names."""
+    values = estimator.get_params(deep=False).values()
+    several = [item[1] for value in values if isinstance(value, list) for item in value if isinstance(item, tuple)]
+    return [one for one in (*values, *several) if hasattr(one, "fit") and hasattr(one, "predict")]
+
+
+def _takes_no_weights(what: str, where: str) -> UserError:
+    can = ", ".join(given["estimator"] for given in MODELS.values())
+    return UserError(
+        f"{where}: {what} takes no weights of rows, which data.weight asks for: leave the model out, or take one that "
+        f"does, such as {can}"
+    )
 
 
 def _is_usual(model: Model) -> bool:

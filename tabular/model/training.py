@@ -13,8 +13,8 @@ from tabular.data.datasets import Column
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, log_losses
-from tabular.model.estimators import build, preprocessor, resolve, takes_sparse
-from tabular.model.formats import format_of, settle
+from tabular.model.estimators import build, preprocessor, resolve, takes_sparse, with_weights
+from tabular.model.formats import format_of, settle, within
 from tabular.model.thresholds import Tuned, tune
 from tabular.problem import Model
 
@@ -22,6 +22,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # The log loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the losses.
 # Empty if the classifier has no iterations.
 Curves: TypeAlias = dict[str, list[Any]]
+# Rows, their class codes, and how much each counts; None where all count alike.
+Weighed: TypeAlias = tuple[Any, Array, Array | None]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
 # Parameters that change nothing of what is learnt.
@@ -99,11 +101,12 @@ class Fitted:
 
 @dataclass(frozen=True)
 class OnFold:
-    """A fold's (n,) true codes and (n, classes) probabilities, and the log loss by iteration if that was recorded."""
+    """A fold's (n,) true codes, (n, classes) probabilities, log loss by iteration if that was recorded, and weights."""
 
     y: Array
     probabilities: Array
     curves: Curves
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,15 @@ class CrossValidation:
         return summary
 
 
-def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tuple[Any, Array] | None = None) -> Fitted:
+def fit(
+    candidate: Candidate,
+    X: Any,
+    y: Array,
+    *,
+    threads: int,
+    validation: Weighed | None = None,
+    weights: Array | None = None,
+) -> Fitted:
     """Fit a candidate's preprocessor and classifier.
 
     Parameters
@@ -151,8 +162,11 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     threads
         How many threads the classifier may use. The result does not depend on this number.
     validation
-        Features and class codes of rows that are not fitted on. If they are given and the classifier has iterations,
-        its log loss by iteration is recorded on them and on the fitted rows.
+        Features, class codes and weights of rows that are not fitted on. If they are given and the classifier has
+        iterations, its log loss by iteration is recorded on them and on the fitted rows.
+    weights
+        (n,) how much each row counts for the classifier, above 0; None where all count alike. The preprocessor takes
+        none.
 
     Raises
     ------
@@ -162,8 +176,10 @@ def fit(candidate: Candidate, X: Any, y: Array, *, threads: int, validation: tup
     where = f"models.{candidate.name}"
     classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
     features, X_encoded = encode(candidate, X, y, sparse=takes_sparse(classifier))
-    followed = [] if validation is None else [(X_encoded, y), (features.transform(validation[0]), validation[1])]
-    curves = fit_encoded(candidate, classifier, X_encoded, y, followed)
+    followed: list[Weighed] = []
+    if validation is not None:
+        followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
+    curves = fit_encoded(candidate, classifier, X_encoded, y, followed, weights)
     return Fitted(features, classifier, candidate.classes, np.unique(y), curves)
 
 
@@ -209,7 +225,12 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
 
 
 def fit_encoded(
-    candidate: Candidate, classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]] = ()
+    candidate: Candidate,
+    classifier: Any,
+    X_encoded: Any,
+    y: Array,
+    followed: Sequence[Weighed] = (),
+    weights: Array | None = None,
 ) -> Curves:
     """Fit a classifier in place on encoded rows.
 
@@ -224,8 +245,10 @@ def fit_encoded(
     y
         (n,) class codes.
     followed
-        Encoded rows and class codes on which the log loss by iteration is recorded: first the training rows, then the
-        validation rows.
+        Encoded rows, class codes and weights on which the log loss by iteration is recorded: first the training rows,
+        then the validation rows.
+    weights
+        (n,) how much each row counts, above 0; None where all count alike.
 
     Returns
     -------
@@ -236,20 +259,42 @@ def fit_encoded(
     ------
     CandidateError
         The classifier refuses its hyperparameters or the rows.
+    UserError
+        It takes no weights.
     """
     from joblib import parallel_config
     from threadpoolctl import threadpool_limits
 
+    weighted = with_weights(classifier, weights, f"models.{candidate.name}")
+    if weighted:
+        _draw_by_rows(classifier, len(y))
     # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
     # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
     with threadpool_limits(limits=1, user_api="blas"), parallel_config("threading"):
         try:
-            curves = _fit(classifier, X_encoded, y, followed, candidate.classes)
+            curves = _fit(classifier, X_encoded, y, followed, candidate.classes, weighted)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
             message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
             raise CandidateError(f"models.{candidate.name}: {message}") from error
     settle(classifier)
+    if weighted:
+        _forget_weights(classifier)
     return curves
+
+
+def _draw_by_rows(classifier: Any, rows: int) -> None:
+    """Have forests and the like draw a share of the rows, not of the sum of their weights, which may be any number."""
+    for one in within(classifier):
+        share = one.get_params(deep=False).get("max_samples")
+        if isinstance(share, float):
+            one.set_params(max_samples=max(1, int(share * rows)))
+
+
+def _forget_weights(classifier: Any) -> None:
+    """Take out the weights of the training rows that forests and the like keep, and answer without."""
+    for one in within(classifier):
+        if getattr(one, "_sample_weight", None) is not None:
+            one._sample_weight = None
 
 
 def cross_validate(
@@ -261,6 +306,7 @@ def cross_validate(
     threads: int,
     names: Sequence[str] | None = None,
     curves: bool = False,
+    weights: Array | None = None,
 ) -> CrossValidation:
     """Cross-validate a candidate: for each fold, fit on its training rows and score its other rows.
 
@@ -280,6 +326,8 @@ def cross_validate(
         The metrics, by default all.
     curves
         Whether to record the log loss by iteration, which takes time.
+    weights
+        (n,) how much each row counts, above 0, in fits and scores; None where all count alike.
 
     Raises
     ------
@@ -287,16 +335,30 @@ def cross_validate(
         As `fit`; or the classifier refuses rows that it is asked about, or gives no probabilities for them.
     """
     started = time.perf_counter()
-    found = [on_fold(candidate, X, y, fold, threads=threads, curves=curves) for fold in folds]
+    about: dict[str, Any] = {"threads": threads, "curves": curves, "weights": weights}
+    found = [on_fold(candidate, X, y, fold, **about) for fold in folds]
     return joined(candidate, found, time.perf_counter() - started, names)
 
 
-def on_fold(candidate: Candidate, X: Any, y: Array, fold: Fold, *, threads: int, curves: bool = False) -> OnFold:
+def on_fold(
+    candidate: Candidate,
+    X: Any,
+    y: Array,
+    fold: Fold,
+    *,
+    threads: int,
+    curves: bool = False,
+    weights: Array | None = None,
+) -> OnFold:
     """Fit and predict one fold, with the parameters of `cross_validate`; `joined` puts the folds together."""
-    scored = (X.iloc[fold.score], y[fold.score])
-    validation = scored if curves else None
-    fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], threads=threads, validation=validation)
-    return OnFold(scored[1], fitted.probabilities(scored[0]), fitted.curves)
+    scored = (X.iloc[fold.score], y[fold.score], _of(weights, fold.score))
+    about: dict[str, Any] = {"threads": threads, "validation": scored if curves else None}
+    fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], weights=_of(weights, fold.fit), **about)
+    return OnFold(scored[1], fitted.probabilities(scored[0]), fitted.curves, scored[2])
+
+
+def _of(weights: Array | None, rows: Array) -> Array | None:
+    return None if weights is None else weights[rows]
 
 
 def joined(
@@ -317,25 +379,33 @@ def joined(
     """
     wanted = candidate.threshold
     if isinstance(wanted, str):
-        tuned = tune([(fold.y, fold.probabilities) for fold in folds], wanted, positive=candidate.positive)
+        answers = [(fold.y, fold.probabilities) for fold in folds]
+        tuned = tune(answers, wanted, positive=candidate.positive, weights=[fold.weights for fold in folds])
     else:
         tuned = Tuned(wanted, (wanted,) * len(folds))
     scores = tuple(
-        score(candidate, fold.y, fold.probabilities, names, threshold=threshold)
+        score(candidate, fold.y, fold.probabilities, names, threshold=threshold, weights=fold.weights)
         for fold, threshold in zip(folds, tuned.without, strict=True)
     )
     return CrossValidation(scores, _mean_curves([fold.curves for fold in folds]), seconds, tuned.whole)
 
 
-def prior(candidate: Candidate, y: Array, folds: Sequence[Fold], names: Sequence[str] | None = None) -> CrossValidation:
+def prior(
+    candidate: Candidate,
+    y: Array,
+    folds: Sequence[Fold],
+    names: Sequence[str] | None = None,
+    weights: Array | None = None,
+) -> CrossValidation:
     """Cross-validate the baseline that uses no column: each row's probabilities are the classes' shares in training.
 
-    The predictions are those of `sklearn.dummy.DummyClassifier(strategy="prior")`.
+    The predictions are those of `sklearn.dummy.DummyClassifier(strategy="prior")`; with (n,) weights, shares of them.
     """
     found = []
     for fold in folds:
-        shares = np.bincount(y[fold.fit], minlength=candidate.classes) / len(fold.fit)
-        found.append(OnFold(y[fold.score], np.tile(shares, (len(fold.score), 1)), {}))
+        counts = np.bincount(y[fold.fit], weights=_of(weights, fold.fit), minlength=candidate.classes)
+        shares = np.tile(counts / counts.sum(), (len(fold.score), 1))
+        found.append(OnFold(y[fold.score], shares, {}, _of(weights, fold.score)))
     return joined(candidate, found, 0.0, names)
 
 
@@ -346,6 +416,7 @@ def score(
     names: Sequence[str] | None = None,
     *,
     threshold: float = DEFAULT_THRESHOLD,
+    weights: Array | None = None,
 ) -> Mapping[str, float]:
     """Compute the metrics of a candidate's (n, classes) probabilities; parameters as for `classification_metrics`."""
     return classification_metrics(
@@ -355,6 +426,7 @@ def score(
         positive=candidate.positive,
         names=names,
         threshold=threshold,
+        weights=weights,
     )
 
 
@@ -504,21 +576,32 @@ def _scores_when_shuffled(
     return scores
 
 
-def _fit(classifier: Any, X_encoded: Any, y: Array, followed: Sequence[tuple[Any, Array]], classes: int) -> Curves:
-    """Fit a classifier in place, and return the log loss by iteration on the followed rows."""
+def _fit(
+    classifier: Any,
+    X_encoded: Any,
+    y: Array,
+    followed: Sequence[Weighed],
+    classes: int,
+    weighted: Mapping[str, Array],
+) -> Curves:
+    """Fit a classifier in place, and return the log loss by iteration on the followed rows.
+
+    `weighted` are the weights of the rows by the name that the classifier has for them; empty where all count alike.
+    """
     names = ("training", "validation")
     if followed and type(classifier).__module__.startswith("lightgbm"):
         # LightGBM cannot score a class that the fitted rows lack
         known = {name: rows for name, rows in zip(names, followed, strict=True) if np.isin(rows[1], y).all()}
         losses = _IterationLosses(known, np.unique(y), _points(classifier.get_params()["n_estimators"]))
         # without this LightGBM computes its own metrics after each iteration
-        classifier.set_params(metric="None").fit(X_encoded, y, callbacks=[losses])
+        classifier.set_params(metric="None").fit(X_encoded, y, callbacks=[losses], **weighted)
         return losses.curves
     # XGBoost takes no codes but 0, 1, … without a gap; `Fitted.seen` says which classes they are
-    classifier.fit(X_encoded, np.unique(y, return_inverse=True)[1] if _is_xgboost(classifier) else y)
+    codes = np.unique(y, return_inverse=True)[1] if _is_xgboost(classifier) else y
+    classifier.fit(X_encoded, codes, **weighted)
     if not (followed and hasattr(classifier, "staged_predict_proba")) or format_of(classifier) is not None:
         return {}
-    found = [_staged(classifier, A, b, classes) for A, b in followed]
+    found = [_staged(classifier, one, classes) for one in followed]
     return {"iteration": list(found[0]), **{name: list(f.values()) for name, f in zip(names, found, strict=True)}}
 
 
@@ -535,7 +618,7 @@ class _IterationLosses:
     iterations themselves, and they are sums over threads, whose bits depend on the number of threads.
     """
 
-    def __init__(self, followed: Mapping[str, tuple[Any, Array]], classes: Array, points: set[int]) -> None:
+    def __init__(self, followed: Mapping[str, Weighed], classes: Array, points: set[int]) -> None:
         self._followed, self._classes, self._points = followed, classes, points
         self.curves: Curves = {"iteration": [], **{name: [] for name in followed}}
 
@@ -551,26 +634,27 @@ class _IterationLosses:
             return
         self.curves["iteration"].append(env.iteration + 1)
         asked = {"training": booster.eval_train, "validation": booster.eval_valid}
-        for name, (_, y) in self._followed.items():
-            asked[name](lambda probabilities, _, name=name, y=y: self._take(name, y, probabilities))
+        for name, (_, y, weights) in self._followed.items():
+            asked[name](lambda p, _, name=name, y=y, weights=weights: self._take(name, y, weights, p))
 
-    def _take(self, name: str, y: Array, probabilities: Array) -> tuple[str, float, bool]:
+    def _take(self, name: str, y: Array, weights: Array | None, probabilities: Array) -> tuple[str, float, bool]:
         codes = np.searchsorted(self._classes, y)
         if probabilities.ndim == 1:
             of_truth = np.where(codes == 1, probabilities, 1 - probabilities)
         else:
             of_truth = probabilities[np.arange(len(codes)), codes]
-        loss = float(np.mean(log_losses(of_truth)))
+        loss = float(np.average(log_losses(of_truth), weights=weights))
         self.curves[name].append(loss)
         return "log_loss", loss, False
 
 
-def _staged(classifier: Any, X_encoded: Any, y: Array, classes: int) -> dict[int, float]:
+def _staged(classifier: Any, rows: Weighed, classes: int) -> dict[int, float]:
+    X_encoded, y, weights = rows
     losses, points = {}, _points(_iterations(classifier))
     for iteration, stage in enumerate(classifier.staged_predict_proba(X_encoded), start=1):
         if iteration in points:
             whole = spread(stage, classifier.classes_, classes)
-            found = classification_metrics(y, whole, classes=range(classes), names=["log_loss"])
+            found = classification_metrics(y, whole, classes=range(classes), names=["log_loss"], weights=weights)
             losses[iteration] = found["log_loss"]
     return losses
 

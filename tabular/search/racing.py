@@ -144,18 +144,19 @@ def _is_of_the_best(score: float, point: Point) -> bool:
 
 @dataclass
 class _Encoded:
-    """A part's encoded rows, and the (m,) class codes of the rows to score."""
+    """A part's encoded rows, and the (m,) class codes and weights of the rows to score."""
 
     bins: boosting.Bins
     y_scored: Array
+    weights_scored: Array | None
 
 
 class _EncodedParts:
     """The parts' rows, encoded once for all trials, and the estimators that are fitted on them."""
 
-    def __init__(self, candidate: Candidate, X: Any, y: Array, parts: Sequence[Part]) -> None:
+    def __init__(self, candidate: Candidate, X: Any, y: Array, weights: Array | None, parts: Sequence[Part]) -> None:
         self.candidate, self.parts = candidate, parts
-        self._X, self._y = X, y
+        self._X, self._y, self._weights = X, y, weights
         self._encoded: dict[int, _Encoded] = {}
 
     def prepare(self) -> None:
@@ -172,8 +173,10 @@ class _EncodedParts:
             sparse = takes_sparse(self.estimator({}, threads=1))
             X_fit, y_fit = self._X.iloc[rows.fit], self._y[rows.fit]
             features, X_encoded = training.encode(self.candidate, X_fit, y_fit, sparse=sparse)
-            bins = boosting.Bins(X_encoded, y_fit, features.transform(self._X.iloc[rows.score]))
-            self._encoded[number] = _Encoded(bins, self._y[rows.score])
+            sides = (rows.fit, rows.score)
+            of_fit, of_score = (None if self._weights is None else self._weights[side] for side in sides)
+            bins = boosting.Bins(X_encoded, y_fit, features.transform(self._X.iloc[rows.score]), of_fit)
+            self._encoded[number] = _Encoded(bins, self._y[rows.score], of_score)
         return self._encoded[number]
 
     def estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
@@ -205,14 +208,23 @@ class TrialRunner:
     seconds
         The length of the search in seconds, which limits the iterations of a fit; None if only the number of trials
         limits the search.
+    weights
+        (n,) how much each row counts, above 0; None where all count alike.
     """
 
     def __init__(
-        self, candidate: Candidate, X: Any, y: Array, parts: Sequence[Part], metric: str, seconds: float | None = None
+        self,
+        candidate: Candidate,
+        X: Any,
+        y: Array,
+        parts: Sequence[Part],
+        metric: str,
+        seconds: float | None = None,
+        weights: Array | None = None,
     ) -> None:
         self.parts = parts
         self._most = boosting.affordable_iterations(seconds, max(len(part.rows.fit) for part in parts) * X.shape[1])
-        self._encoded, self._metric = _EncodedParts(candidate, X, y, parts), metric
+        self._encoded, self._metric = _EncodedParts(candidate, X, y, weights, parts), metric
 
     def prepare(self) -> None:
         """Encode all parts now, so that processes that are forked afterwards share them in memory."""
@@ -268,16 +280,19 @@ class TrialRunner:
         present = np.unique(rows.bins.y)
 
         def score(probabilities: Array) -> tuple[float, float]:
-            return self._scores(rows.y_scored, training.spread(probabilities, present, self._encoded.candidate.classes))
+            whole = training.spread(probabilities, present, self._encoded.candidate.classes)
+            return self._scores(rows.y_scored, whole, rows.weights_scored)
 
         if not self._encoded.finds_iterations(params):
-            training.fit_encoded(self._encoded.candidate, estimator, rows.bins.X_encoded, rows.bins.y)
+            fitted = (rows.bins.X_encoded, rows.bins.y)
+            training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights)
             return [score(estimator.predict_proba(rows.bins.Z_scored))]
         return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
 
-    def _scores(self, y: Array, probabilities: Array) -> tuple[float, float]:
+    def _scores(self, y: Array, probabilities: Array, weights: Array | None) -> tuple[float, float]:
         followed = self._metric if self._metric in FOLLOWED else "log_loss"
-        found = training.score(self._encoded.candidate, y, probabilities, [followed, self._metric])
+        names = [followed, self._metric]
+        found = training.score(self._encoded.candidate, y, probabilities, names, weights=weights)
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):
             raise UserError(f"{self._metric} has no value: a fold's scored rows are of one class")

@@ -173,7 +173,7 @@ def test_a_model_with_iterations_leaves_a_curve_of_each_side(estimator: str) -> 
 def test_of_many_iterations_some_are_followed_and_the_last(estimator: str) -> None:
     X, y = rows()
     params = {"n_estimators": 225, "max_depth": 2}
-    curves = fit(candidate(estimator, params=params), X, y, threads=1, validation=(X, y)).curves
+    curves = fit(candidate(estimator, params=params), X, y, threads=1, validation=(X, y, None)).curves
     assert curves["iteration"] == [*range(2, 225, 2), 225]
 
 
@@ -194,7 +194,7 @@ def test_scores_are_the_same_whether_losses_are_followed_or_not(estimator: str) 
 
 def test_a_curve_is_of_the_loss_whatever_metric_lightgbm_is_given_first() -> None:
     X, y = rows()
-    validation = X[:100], y[:100]
+    validation = X[:100], y[:100], None
     plain = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1, validation=validation)
     metrics = {"metric": "auc,binary_logloss"}
     both = fit(candidate(LIGHTGBM, params=metrics), X[100:], y[100:], threads=1, validation=validation)
@@ -203,7 +203,7 @@ def test_a_curve_is_of_the_loss_whatever_metric_lightgbm_is_given_first() -> Non
 
 def test_a_lightgbm_that_is_told_another_metric_leaves_the_curves_of_the_log_loss_all_the_same() -> None:
     X, y = rows()
-    about = {"threads": 1, "validation": (X[:100], y[:100])}
+    about = {"threads": 1, "validation": (X[:100], y[:100], None)}
     auc = fit(candidate(LIGHTGBM, params={"metric": "auc"}), X[100:], y[100:], **about)  # type: ignore[arg-type]
     assert auc.curves == fit(candidate(LIGHTGBM), X[100:], y[100:], **about).curves  # type: ignore[arg-type]
 
@@ -212,7 +212,7 @@ def test_a_lightgbm_that_is_told_another_metric_leaves_the_curves_of_the_log_los
 def test_more_threads_change_no_bit_of_a_curve(classes: int) -> None:
     X, y = rows(60_000, classes)
     one, two = (
-        fit(candidate(LIGHTGBM, classes), X, y, threads=threads, validation=(X, y)).curves for threads in (1, 2)
+        fit(candidate(LIGHTGBM, classes), X, y, threads=threads, validation=(X, y, None)).curves for threads in (1, 2)
     )
     assert one == two
 
@@ -221,7 +221,7 @@ def test_more_threads_change_no_bit_of_a_curve(classes: int) -> None:
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_end_of_a_curve_is_the_log_loss_of_the_fitted_model(estimator: str, classes: int) -> None:
     X, y = rows(classes=classes)
-    held = X[:100], y[:100]
+    held = X[:100], y[:100], None
     fitted = fit(candidate(estimator, classes), X[100:], y[100:], threads=1, validation=held)
     about = {"classes": range(classes), "names": ["log_loss"]}
     found = classification_metrics(held[1], fitted.probabilities(held[0]), **about)["log_loss"]  # type: ignore[arg-type]
@@ -231,13 +231,13 @@ def test_the_end_of_a_curve_is_the_log_loss_of_the_fitted_model(estimator: str, 
 @pytest.mark.parametrize("estimator", [LOGISTIC, FOREST])
 def test_a_model_without_iterations_leaves_no_curve(estimator: str) -> None:
     X, y = rows()
-    assert fit(candidate(estimator), X, y, threads=1, validation=(X, y)).curves == {}
+    assert fit(candidate(estimator), X, y, threads=1, validation=(X, y, None)).curves == {}
 
 
 def test_rows_that_are_followed_change_nothing() -> None:
     X, y = rows()
     alone = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1)
-    followed = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1, validation=(X[:100], y[:100]))
+    followed = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1, validation=(X[:100], y[:100], None))
     assert booster_text(alone.classifier) == booster_text(followed.classifier)
 
 
