@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,22 +37,24 @@ class _Curve:
     x: str
     y: str
     area: str
-    points: Callable[[NDArray[np.bool_], Floats], tuple[Floats, Floats]]
+    points: Callable[..., tuple[Floats, Floats]]  # of (n,) truths, scores and weights
     area_of: Callable[[Floats, Floats], float]
     between: str  # how points are joined: matplotlib's drawstyle
 
 
-def _roc_points(truth: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats]:
+def _roc_points(truth: NDArray[np.bool_], score: Floats, weights: Floats | None = None) -> tuple[Floats, Floats]:
     from sklearn.metrics import roc_curve as points
 
-    false_positives, true_positives, _ = points(truth, score)
+    false_positives, true_positives, _ = points(truth, score, sample_weight=weights)
     return false_positives, true_positives
 
 
-def _precision_recall_points(truth: NDArray[np.bool_], score: Floats) -> tuple[Floats, Floats]:
+def _precision_recall_points(
+    truth: NDArray[np.bool_], score: Floats, weights: Floats | None = None
+) -> tuple[Floats, Floats]:
     from sklearn.metrics import precision_recall_curve as points
 
-    precision, recall, _ = points(truth, score)
+    precision, recall, _ = points(truth, score, sample_weight=weights)
     return recall[::-1], precision[::-1]
 
 
@@ -68,7 +70,15 @@ ROC = _Curve("false positive rate", "true positive rate", "AUC", _roc_points, _t
 PRECISION_RECALL = _Curve("recall", "precision", "AP", _precision_recall_points, _steps, "steps-pre")
 
 
-def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str) -> Figure:
+def roc_curve(
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int = 1,
+    weights: Floats | None = None,
+    title: str,
+) -> Figure:
     """Plot the receiver operating characteristic (ROC), with the area under the curve in the legend.
 
     With more than two classes, each class is plotted against the rest: the 10 most frequent classes, and the mean over
@@ -84,36 +94,53 @@ def roc_curve(y: Codes, probabilities: Floats, *, classes: Sequence[object], pos
         The labels.
     positive : int, default 1
         The code of the positive class. Only used with two classes.
+    weights : (n,) float array, optional
+        How much each row counts, from 0 up; all count alike by default.
     title : str
         The title of the figure.
 
     """
-    return _threshold_curve(ROC, y, probabilities, classes=classes, positive=positive, title=title)
+    about: dict[str, Any] = {"classes": classes, "positive": positive, "weights": weights, "title": title}
+    return _threshold_curve(ROC, y, probabilities, **about)
 
 
 def precision_recall_curve(
-    y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int = 1,
+    weights: Floats | None = None,
+    title: str,
 ) -> Figure:
     """Plot precision against recall, with the average precision in the legend and the prevalence as baseline.
 
     Parameters are those of `roc_curve`. With more than two classes the baseline is the mean of their prevalences.
     """
-    return _threshold_curve(PRECISION_RECALL, y, probabilities, classes=classes, positive=positive, title=title)
+    about: dict[str, Any] = {"classes": classes, "positive": positive, "weights": weights, "title": title}
+    return _threshold_curve(PRECISION_RECALL, y, probabilities, **about)
 
 
 def _threshold_curve(
-    curve: _Curve, y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int, title: str
+    curve: _Curve,
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int,
+    weights: Floats | None,
+    title: str,
 ) -> Figure:
     with style.house():
         two = len(classes) == 2
         figure, axes = style.new_figure(title, width=6.4 if two else 8.2, height=5.6 if two else 5.2)
         axes.set(xlabel=curve.x, ylabel=curve.y, xlim=(-0.01, 1.01), ylim=(-0.01, 1.02))
-        rows = np.bincount(y, minlength=len(classes))
+        rows = np.bincount(y, weights=weights, minlength=len(classes))
         if np.count_nonzero(rows) < 2:
             style.say(axes, "These rows hold one class only:\nthere is no curve to draw.")
             return figure
         codes = np.array([positive]) if two else np.flatnonzero(rows)
-        points = {int(code): curve.points(y == code, probabilities[:, code]) for code in codes}
+        points = {int(code): curve.points(y == code, probabilities[:, code], weights) for code in codes}
         drawn = sorted(sorted(points, key=lambda code: -rows[code])[: style.MOST_CURVES])
         for code, color in zip(drawn, style.colors(), strict=False):
             label = f"{style.text(classes[code])}, {curve.area} {curve.area_of(*points[code]):.3f}"
@@ -123,7 +150,7 @@ def _threshold_curve(
             label = f"mean of {style.count(len(points), 'class', 'classes')}, {curve.area} {mean:.3f}"
             axes.plot(*_mean_curve(points.values()), color=style.INK, linewidth=2.4, label=label)
             style.remark(axes, _which_classes(len(classes), len(points), len(drawn)))
-        _draw_baseline(axes, curve, rows[codes] / len(y))
+        _draw_baseline(axes, curve, rows[codes] / rows.sum())
         figure.legend(loc="outside lower left" if two else "outside right upper", fontsize=9)
         return figure
 
@@ -175,17 +202,20 @@ def confusion_matrix(
     classes: Sequence[object],
     positive: int = 1,
     threshold: float = DEFAULT_THRESHOLD,
+    weights: Floats | None = None,
     title: str,
 ) -> Figure:
     """Plot the confusion matrix: counts as text, shares of each true class's rows as colours.
 
-    With more than 20 classes there are only colours. Parameters are those of `roc_curve`, and `threshold`: with two
+    Of weighted rows the texts are sums of weights, and shares are of these. With more than 20 classes there are only
+    colours. Parameters are those of `roc_curve`, and `threshold`: with two
     classes, the positive one is predicted from this probability up.
     """
     k = len(classes)
     label = predicted_codes(probabilities, positive=positive, threshold=threshold)
-    counts = confusion(y, label, k).astype(int)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    counts = confusion(y, label, k, weights)
+    true = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.where(true > 0, true, 1)
     with style.house():
         side = min(3.0 + 0.42 * k, 8.0)  # of the matrix, in inches
         shown = range(0, k, -(-k // 30))
@@ -210,14 +240,15 @@ def confusion_matrix(
         axes.set_yticks(list(shown), names, fontsize=9 if k <= 20 else 7.5)
         if k <= MOST_CELLS_WITH_TEXT:
             _write_cells(axes, counts, shares)
-        bar = figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class's rows")
+        counted = "rows" if weights is None else "weight"
+        bar = figure.colorbar(image, ax=axes, shrink=0.7, label=f"share of the true class's {counted}")
         bar.outline.set_visible(False)
         absent = int(np.count_nonzero(counts.sum(axis=1) == 0))
         style.remark(axes, f"{absent} of {k} classes not in these rows" if absent else "")
         return figure
 
 
-def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
+def _write_cells(axes: Axes, counts: Floats, shares: Floats) -> None:
     k = len(counts)
     size = 10 if k <= 6 else 8.5 if k <= 12 else 7
     for row, column in np.ndindex(k, k):
@@ -226,7 +257,7 @@ def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
             axes.text(
                 column,
                 row,
-                style.brief(int(counts[row, column]), exact=k <= 6),
+                _cell(float(counts[row, column]), exact=k <= 6),
                 ha="center",
                 va="center",
                 color=color,
@@ -235,15 +266,29 @@ def _write_cells(axes: Axes, counts: Codes, shares: Floats) -> None:
             )
 
 
+def _cell(count: float, *, exact: bool) -> str:
+    """A count of rows, or a sum of weights with three digits."""
+    is_count = count.is_integer() or count >= 1000
+    return style.brief(round(count), exact=exact) if is_count else f"{count:.3g}"
+
+
 def calibration_curve(
-    y: Codes, probabilities: Floats, *, classes: Sequence[object], positive: int = 1, title: str
+    y: Codes,
+    probabilities: Floats,
+    *,
+    classes: Sequence[object],
+    positive: int = 1,
+    weights: Floats | None = None,
+    title: str,
 ) -> Figure:
     """Plot the observed share of the positive class against its predicted probability, above a histogram.
 
     The probabilities are put into up to ten bins with about the same number of rows each. With more than two classes,
     the probability is that of the predicted class, and the share is that of the rows where this class is the true one.
     Error bars are 95% confidence intervals (E. B. Wilson, "Probable inference, the law of succession, and statistical
-    inference", Journal of the American Statistical Association 22, 1927).
+    inference", Journal of the American Statistical Association 22, 1927). Of weighted rows the means and
+    shares are weighted, and an interval is that of as many rows as the weights are worth (L. Kish, "Survey Sampling",
+    1965: the square of their sum through the sum of their squares).
 
     Parameters are those of `roc_curve`.
     """
@@ -257,7 +302,7 @@ def calibration_curve(
     with style.house():
         figure, axes = style.new_figure(title, width=6.4, height=6.4, heights=(3, 1))
         below = figure.axes[1]
-        middle, share, low, high = _calibration(score, came_true)
+        middle, share, low, high = _calibration(score, came_true, np.ones(len(y)) if weights is None else weights)
         axes.plot([0, 1], [0, 1], color=style.FAINT, linestyle=":", label="perfectly calibrated")
         axes.errorbar(
             middle,
@@ -272,8 +317,9 @@ def calibration_curve(
         )
         axes.set(ylabel=came, ylim=(-0.02, 1.02))
         axes.tick_params(labelbottom=False)
-        below.hist(score, bins=np.linspace(0, 1, 41).tolist(), color=style.BLUE)
-        below.set(xlabel=f"probability {of}", ylabel="rows", xlim=(-0.02, 1.02))
+        below.hist(score, bins=np.linspace(0, 1, 41).tolist(), weights=weights, color=style.BLUE)
+        counted = "rows" if weights is None else "weight"
+        below.set(xlabel=f"probability {of}", ylabel=counted, xlim=(-0.02, 1.02))
         figure.legend(loc="outside lower left", ncols=2, fontsize=9)
         style.remark(
             axes, "" if len(classes) == 2 else "the predicted class's probability against how often it was right"
@@ -281,19 +327,19 @@ def calibration_curve(
         return figure
 
 
-def _calibration(score: Floats, came_true: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats, Floats]:
-    """The calibration by quantile bins of the score.
+def _calibration(score: Floats, came_true: NDArray[np.bool_], counts: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """The calibration by quantile bins of the score, of rows that count so much.
 
     Four (bins,) arrays: the mean score, the share of rows that came true, and the lower and upper end of the share's
     95% interval.
     """
     edges = np.unique(np.quantile(score, np.linspace(0, 1, 11)))
     bins = np.searchsorted(edges[1:-1], score, side="right")
-    rows = np.bincount(bins)
-    filled = rows > 0
-    rows = rows[filled]
-    middle = np.bincount(bins, weights=score)[filled] / rows
-    share = np.bincount(bins, weights=came_true)[filled] / rows
+    whole = np.bincount(bins, weights=counts)
+    filled = whole > 0
+    middle = np.bincount(bins, weights=counts * score)[filled] / whole[filled]
+    share = np.bincount(bins, weights=counts * came_true)[filled] / whole[filled]
+    rows = whole[filled] ** 2 / np.bincount(bins, weights=counts**2)[filled]
     z = 1.96
     center = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
     reach = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))

@@ -85,6 +85,46 @@ def test_the_positive_class_is_the_one_drawn():
     assert f"a, AUC {auc:.3f}" in text_of(classifier_plots.roc_curve(y, p, classes="ab", positive=0, title=""))
 
 
+@pytest.mark.parametrize("draw", OF_ANSWERS)
+@pytest.mark.parametrize("k", [2, 3, 12])
+def test_weighted_answers_are_drawn(draw, k, tmp_path):
+    y, p = answers(k)
+    weights = np.random.default_rng(0).integers(0, 4, len(y)) / 3
+    assert_drawn(draw(y, p, classes=range(k), weights=weights, title="weighted"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("draw", "metric"),
+    [(classifier_plots.roc_curve, "roc_auc"), (classifier_plots.precision_recall_curve, "average_precision")],
+)
+@pytest.mark.parametrize("k", [2, 3])
+def test_the_legend_agrees_with_the_metrics_of_weighted_rows(draw, metric, k):
+    y, p = answers(k, n=3000)
+    weights = np.where(p.max(axis=1) > 0.5, 1, 9) * (np.arange(len(y)) % 3)
+    value = classification_metrics(y, p, classes=range(k), names=[metric], weights=weights)[metric]
+    assert f"{value:.3f}" in text_of(draw(y, p, classes=range(k), weights=weights, title=""))
+    assert f"{value:.3f}" not in text_of(draw(y, p, classes=range(k), title=""))
+
+
+def test_a_confusion_matrix_of_weighted_rows_shows_sums_of_weights():
+    y, p = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]])
+    weights = np.array([1234.0, 0.25, 3.0, 0.5])
+    words = text_of(classifier_plots.confusion_matrix(y, p, classes="ab", weights=weights, title="")).split("\n")
+    assert {"1,234", "0.25", "3.5", "0"} <= set(words)
+    assert "share of the true class's weight" in words
+
+
+def test_the_calibration_of_weighted_rows_is_that_of_the_rows_repeated():
+    y, p = answers(2)
+    weights = np.random.default_rng(0).integers(1, 4, len(y))
+    middle, share, *_ = classifier_plots._calibration(p[:, 1], y == 1, weights)
+    edges = np.unique(np.quantile(p[:, 1], np.linspace(0, 1, 11)))
+    bins = np.searchsorted(edges[1:-1], p[:, 1], side="right")
+    for number in range(10):
+        places = np.repeat(np.flatnonzero(bins == number), weights[bins == number])
+        assert (middle[number], share[number]) == pytest.approx((p[places, 1].mean(), y[places].mean()))
+
+
 @pytest.mark.parametrize("draw", OF_ANSWERS[:2])
 def test_a_thinned_curve_keeps_its_ends_and_stays_close_to_the_full_one(draw):
     rng = np.random.default_rng(3)
@@ -116,7 +156,7 @@ def test_a_big_matrix_has_no_text_in_its_cells_and_few_ticks():
 def test_calibrated_probabilities_lie_on_the_diagonal():
     rng = np.random.default_rng(4)
     score = rng.random(20_000)
-    middle, share, low, high = classifier_plots._calibration(score, rng.random(20_000) < score)
+    middle, share, low, high = classifier_plots._calibration(score, rng.random(20_000) < score, np.ones(20_000))
     assert len(middle) == 10
     assert np.abs(middle - share).max() < 0.04
     assert ((low <= share) & (share <= high)).all()
