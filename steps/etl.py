@@ -6,6 +6,7 @@ and logs the table with its digest as an input.
 
 import re
 import shutil
+from typing import Any
 
 from steps.model import own_features
 from steps.run import artifacts, fetching, inputs, run_problem
@@ -13,11 +14,14 @@ from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
 from tabular import digests
 from tabular.data import class_names, datasets, parts, tables
+from tabular.data.datasets import Weighted
 from tabular.data.parts import Parts
 from tabular.data.sources import Fetched, Source
 from tabular.errors import listed
 from tabular.problem import Problem
 
+# Weights whose mean is more than so many times 1, or less than its inverse, may not be meant as counts of rows.
+FAR = 10
 # The files of a data set, by the parts that other steps depend on.
 FILES = {"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"}
 
@@ -35,10 +39,15 @@ def etl(step: Step) -> None:
     step.table(prepared.profile.table(), artifacts.PROFILE)
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
+    said = _said(source, fetched, table)
+    if prepared.weighted is not None:
+        said.append(_of_weights(prepared.weighted))
+        counts[artifacts.WEIGHT_OF_TRAIN] = list(prepared.weighted.train.values())
+        counts[artifacts.WEIGHT_OF_HOLDOUT] = list(prepared.weighted.holdout.values())
     step.table(counts, artifacts.CLASSES)
     read = {"digest": fetched.digest, "source": fetching.place(source), "rows": prepared.rows}
     inputs.log(step, name=problem.name, context="source", **read)
-    _log(step, problem, prepared, fetched.digest, counts, _said(source, fetched, table))
+    _log(step, problem, prepared, fetched.digest, counts, said)
 
 
 def _keep(step: Step, source: Source, fetched: Fetched) -> None:
@@ -76,7 +85,7 @@ def _log(
     problem: Problem,
     prepared: datasets.Prepared,
     digest: str,
-    counts: dict[str, list],
+    counts: dict[str, list[Any]],
     said: list[str],
 ) -> None:
     schema = prepared.schema
@@ -96,6 +105,7 @@ def _log(
             "seed": problem.seed,
             "split_by": problem.split.by,
             "holdout": problem.split.holdout,
+            **_params_of_weights(prepared.weighted),
         },
         metrics={f"rows_{side}_{name}": count for side, counts in _sides(prepared) for name, count in counts},
         tags={
@@ -126,13 +136,48 @@ def _log(
         notes.append(f"{prepared.rare}.")
         print(f"  note: {prepared.rare}", flush=True)
     notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
-    notes += [f"Look at this: {hint}." for hint in prepared.profile.hints()]
-    for hint in prepared.profile.hints():
+    hints = [*_hints_at_weights(prepared.weighted), *prepared.profile.hints()]
+    notes += [f"Look at this: {hint}." for hint in hints]
+    for hint in hints:
         print(f"  hint: {hint}", flush=True)
+    weighted = "" if schema.weight is None else f", weighted by {schema.weight!r}"
     summary = (
-        f"{train:,} train and {holdout:,} holdout rows, {len(schema.columns)} columns, {len(schema.classes)} classes"
+        f"{train:,} train and {holdout:,} holdout rows{weighted}, {len(schema.columns)} columns, "
+        f"{len(schema.classes)} classes"
     )
     step.finish(f"etl {problem.name}", summary, "\n\n".join(notes))
+
+
+def _of_weights(weighted: Weighted) -> str:
+    """What a person should know of the rows' weights."""
+    train, holdout = sum(weighted.train.values()), sum(weighted.holdout.values())
+    said = f"rows are weighted by {weighted.column!r}, from {weighted.low:g} to {weighted.high:g}"
+    said += f", in sum {train:,.6g} to learn from and {holdout:,.6g} held out"
+    if weighted.zeros:
+        said += f"; {weighted.zeros:,} rows of weight 0 count nothing"
+    return said
+
+
+def _params_of_weights(weighted: Weighted | None) -> dict[str, Any]:
+    if weighted is None:
+        return {}
+    return {
+        "weight": weighted.column[:6000],
+        "weight_low": weighted.low,
+        "weight_high": weighted.high,
+        "weight_train": sum(weighted.train.values()),
+        "weight_holdout": sum(weighted.holdout.values()),
+        "rows_of_weight_0": weighted.zeros,
+    }
+
+
+def _hints_at_weights(weighted: Weighted | None) -> list[str]:
+    if weighted is None or 1 / FAR <= weighted.mean <= FAR:
+        return []
+    return [
+        f"the mean of the weights {weighted.column!r} is {weighted.mean:.3g}: to a model that "
+        "regularises, a row of weight 5 is five rows; divide the weights by their mean, unless they count rows"
+    ]
 
 
 def _sides(prepared: datasets.Prepared):

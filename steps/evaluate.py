@@ -99,6 +99,7 @@ def _log(
         params={
             "candidates": ", ".join(candidate.name for candidate in ranked),
             "rows_holdout": len(holdout.y),
+            **({} if holdout.schema.weight is None else {"weight": holdout.schema.weight[:6000]}),
         },
         tags={
             WINNER: best.name,
@@ -112,10 +113,12 @@ def _log(
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
     notes = [*_in_words(left_out), *notes]
-    note = f"{len(holdout.y):,} rows that nothing before had read.\n\n" + "\n".join(lines + [f"- {n}" for n in notes])
+    weighted = "" if holdout.schema.weight is None else f", weighted by {holdout.schema.weight!r}"
+    note = f"{len(holdout.y):,} rows{weighted} that nothing before had read.\n\n"
+    note += "\n".join(lines + [f"- {n}" for n in notes])
     step.finish(
         f"evaluate {problem.name}",
-        "; ".join([f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}", *notes]),
+        "; ".join([f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}{weighted}", *notes]),
         "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
 

@@ -68,7 +68,7 @@ def hpo(step: Step) -> None:
             step.log(metrics={"trials_ended": len(ended)})  # a replay has to fail after as many
             raise
     result = _cross_validated(work, best(trials))
-    baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names).summary()
+    baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
     trial_runs.log_baseline(step, problem, name, baseline)
     seconds = {
         "cv_seconds": result.seconds,
@@ -185,6 +185,7 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
         parts(rows.folds_to_choose(problem), latest_first=rows.schema.split_by == "time", seed=problem.seed),
         problem.search.metric,
         problem.search.timeout,
+        rows.weights,
     )
     course.prepare()
     work = _Work(
@@ -218,7 +219,8 @@ def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFo
     beside = most if number < folds - folds % most else folds % most
     threads = max(1, work.rows.threads // beside)
     fold = work.cuts[number]
-    return training.on_fold(work.candidate(params), work.rows.X, work.rows.y, fold, threads=threads, curves=True)
+    about = {"threads": threads, "curves": True, "weights": work.rows.weights}
+    return training.on_fold(work.candidate(params), work.rows.X, work.rows.y, fold, **about)
 
 
 def _log(

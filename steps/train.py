@@ -35,12 +35,13 @@ def train(step: Step) -> None:
     else:
         cuts = rows.folds(problem)
         result = training.cross_validate(
-            candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names, curves=True
+            candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names, curves=True, weights=rows.weights
         )
     started = time.perf_counter()
-    fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads)
+    fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, weights=rows.weights)
     seconds = time.perf_counter() - started
-    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X), names, threshold=result.threshold)
+    about = {"threshold": result.threshold, "weights": rows.weights}
+    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X), names, **about)
     metrics = {
         **result.summary(),
         **{f"training_{metric}": value for metric, value in scores.items()},

@@ -82,7 +82,8 @@ class Judged:
         positive = self.predictions.positive
         if positive is None:
             return None
-        return thresholds.effect(self.predictions.y, self.predictions.probabilities, positive=positive)
+        one = self.predictions
+        return thresholds.effect(one.y, one.probabilities, positive=positive, weights=one.weights)
 
     @property
     def passes(self) -> bool:
@@ -126,7 +127,8 @@ def judge(
             refusing[run.data.tags[MODEL]] = one
     if not asked:
         return [], refusing
-    parts = slices.cut(pd.concat([holdout.frame, holdout.slice_only], axis=1), problem.evaluation.slices)
+    frame = pd.concat([holdout.frame, holdout.slice_only], axis=1)
+    parts = slices.cut(frame, problem.evaluation.slices, holdout.weights)
     _HELD[:] = [_Work(problem, holdout, asked, parts)]
     with pool.workers(min(len(asked), thread_budget.threads(holdout.share))) as executor:
         found = list(executor.map(_looked_at, range(len(asked))))
@@ -223,7 +225,8 @@ def _floors(
     if not problem.gate.beat_prior:
         return [[] for _ in resamples]
     name = gate.metric_of_floor(problem.search.metric)
-    rows = np.array(artifacts.table(holdout.source, artifacts.CLASSES, step.folder)["train"], dtype=float)
+    counts = artifacts.table(holdout.source, artifacts.CLASSES, step.folder)
+    rows = np.array(counts.get(artifacts.WEIGHT_OF_TRAIN, counts["train"]), dtype=float)
     prior = holdout.predictions(np.tile(rows / rows.sum(), (len(holdout.y), 1)))
     about = {"seed": problem.seed, "groups": holdout.groups}
     of_prior = bootstrap.resampled({"": prior}, [name], **about)[""][name]
@@ -233,14 +236,15 @@ def _floors(
 def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:
     name = problem.search.metric
     most = min(IMPORTANCE_ROWS, max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_CELLS // len(holdout.raw.columns)))
-    rows = np.random.default_rng(problem.seed).permutation(len(holdout.y))[:most]
+    shuffled = np.random.default_rng(problem.seed).permutation(len(holdout.y))
+    rows = shuffled[holdout.counting[shuffled]][:most]
     threshold = flavor.threshold(candidate.model)
 
     def measure(probabilities: np.ndarray) -> float:
         return sign(name) * metric(name).score(holdout.predictions(probabilities, threshold=threshold, rows=rows))
 
-    shuffled = _to_shuffle(candidate.model, holdout.raw.iloc[rows])
-    drops = training.permutation_importances(*shuffled, measure, seed=problem.seed)
+    asked = _to_shuffle(candidate.model, holdout.raw.iloc[rows])
+    drops = training.permutation_importances(*asked, measure, seed=problem.seed)
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
 
 
@@ -283,9 +287,10 @@ def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metr
 
 
 def prediction_table(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
-    """(n, 1 + classes) the true classes and a candidate's probabilities, in the row order of the holdout."""
+    """(n, any) each holdout row's true class, its weight where rows have one, and a candidate's probabilities."""
     classes = np.array([str(label) for label in holdout.schema.classes])
     columns = {
         f"probability_{label}": candidate.predictions.probabilities[:, code] for code, label in enumerate(classes)
     }
-    return pd.DataFrame({"truth": classes[holdout.y], **columns})
+    weight = {} if holdout.weights is None else {"weight": holdout.weights}
+    return pd.DataFrame({"truth": classes[holdout.y], **weight, **columns})

@@ -134,7 +134,10 @@ def _meet(
     rows = f"{len(holdout.y):,} holdout rows"
     if not new.all():
         rows = f"the {new.sum():,} of {rows} that the champion has not learnt from before"
-    if new.sum() < FEWEST_ROWS or len(np.unique(holdout.y[new])) < 2:
+    if holdout.schema.weight is not None:
+        rows += f", weighted by {holdout.schema.weight!r}"
+    telling = new & holdout.counting
+    if telling.sum() < FEWEST_ROWS or len(np.unique(holdout.y[telling])) < 2:
         raise UserError(f"{rows} are too few to compare on")
     groups = None if holdout.groups is None else holdout.groups[new]
     if groups is not None and len(np.unique(groups)) == 1:

@@ -45,13 +45,13 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
         of_candidate = {
             **_answers(problem, holdout, candidate),
             **_thresholds(problem, holdout, candidate),
-            **_slices(metric, candidate),
+            **_slices(metric, candidate, _weighted(holdout)),
             **_importances(step, metric, candidate),
             **_learning(step, candidate, searches.get(candidate.name)),
         }
         drawings |= {f"{candidate.name}/{name}": drawing for name, drawing in of_candidate.items()}
     metrics = {candidate.name: candidate.metrics for candidate in ranked}
-    title = f"{problem.name}: candidates on the holdout"
+    title = f"{problem.name}: candidates on the holdout{_weighted(holdout)}"
     drawings["metrics_of_candidates"] = partial(classifier_plots.metrics_of_candidates, metrics, title=title)
     drawings["scores_with_intervals"] = partial(
         verdict_plots.scores_with_intervals,
@@ -80,8 +80,10 @@ def _draw(drawing: Drawing, path: Path) -> None:
 
 def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
     """The plots of a candidate's predictions for the holdout."""
-    about = {"classes": holdout.schema.classes, "positive": holdout.schema.positive}
-    title = f"{candidate.name} on the holdout of {problem.name}"
+    schema = holdout.schema
+    about = {"classes": schema.classes, "positive": schema.positive}
+    about |= {} if holdout.weights is None else {"weights": holdout.weights}
+    title = f"{candidate.name} on the holdout of {problem.name}{_weighted(holdout)}"
     drawn = (
         classifier_plots.roc_curve,
         classifier_plots.precision_recall_curve,
@@ -96,6 +98,10 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
     return {**found, "confusion_matrix": partial(found["confusion_matrix"], threshold=threshold)}
 
 
+def _weighted(holdout: DataSet) -> str:
+    return "" if holdout.schema.weight is None else f", weighted by {holdout.schema.weight}"
+
+
 def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
     """The plot of the effect of thresholds; none for more than two classes."""
     if candidate.thresholds is None:
@@ -106,13 +112,13 @@ def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[s
             candidate.thresholds,
             threshold=flavor.threshold(candidate.model),
             positive=holdout.schema.classes[candidate.predictions.positive],
-            title=f"{candidate.name}: thresholds on the holdout of {problem.name}",
+            title=f"{candidate.name}: thresholds on the holdout of {problem.name}{_weighted(holdout)}",
         )
     }
 
 
-def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
-    """The plot of a candidate's worst slices; none without slices."""
+def _slices(metric: str, candidate: Judged, weighted: str) -> dict[str, Drawing]:
+    """The plot of a candidate's worst slices; none without slices. `weighted` ends its title."""
     if not candidate.slices:
         return {}
     judged = [one for one in candidate.slices if one.slice.is_judged]
@@ -125,7 +131,7 @@ def _slices(metric: str, candidate: Judged) -> dict[str, Drawing]:
             [astuple(one.interval) for one in judged],
             whole=candidate.metrics[metric],
             metric=metric,
-            title=f"{candidate.name}: slices of the holdout",
+            title=f"{candidate.name}: slices of the holdout{weighted}",
         )
     }
 
@@ -198,4 +204,4 @@ def _tally(step: Step, source: Run) -> dict[str, dict[str, int]]:
     """The number of rows of each class in each part of the data set, as etl counted them: part: {class: rows}."""
     counts = artifacts.table(source, artifacts.CLASSES, step.folder)
     names = list(map(str, counts.pop("class")))
-    return {part: dict(zip(names, found, strict=True)) for part, found in counts.items()}
+    return {part: dict(zip(names, counts[part], strict=True)) for part in ("train", "holdout")}

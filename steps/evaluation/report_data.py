@@ -85,6 +85,7 @@ def gather(
         missing=[f"{what}, run {one.run_id}, {GONE}" for what, one in behind.items() if one.is_gone],
         commands=_commands(step),
         notes=_notes(data or evaluation),
+        weight=evaluation.data.params.get("weight", ""),
     )
 
 
@@ -205,8 +206,18 @@ def _of_rows(data: Run) -> dict[str, str]:
         **({"left out": f"{lost:,} rows without a target" + f" ({words})" * bool(words)} if lost else {}),
         **({"rare classes": params["rare_classes"]} if params.get("rare_classes") else {}),
         "rows": f"{int(params['rows_train']):,} to learn from, {int(params['rows_holdout']):,} held out",
+        **_of_weights(params),
         "split": f"by {params['split_by']}, {float(params['holdout']):.0%} held out, seed {params['seed']}",
     }
+
+
+def _of_weights(params: Mapping[str, str]) -> dict[str, str]:
+    if "weight" not in params:
+        return {}
+    low, high, train, holdout = (float(params[f"weight_{what}"]) for what in ("low", "high", "train", "holdout"))
+    zeros = int(params["rows_of_weight_0"])
+    said = f"{params['weight']}, from {low:g} to {high:g}, in sum {train:,.6g} to learn from and {holdout:,.6g} held "
+    return {"weights of rows": f"{said}out" + f"; {zeros:,} rows of weight 0 count nothing" * bool(zeros)}
 
 
 @dataclass(frozen=True)

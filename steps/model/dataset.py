@@ -12,6 +12,7 @@ from steps.model import own_features
 from steps.run import artifacts, inputs, lookup, thread_budget
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, TRAINED_ON, digest_tag
+from tabular.data import datasets
 from tabular.data.datasets import Schema
 from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
@@ -48,6 +49,9 @@ class DataSet:
         (n,) the time or the group of each row; None for a random split.
     share
         The file in which main writes the thread budget; "" where there is no such file.
+    weights
+        (n,) how much each row counts; None where all count alike. Training rows have weights above 0, holdout rows
+        from 0 up.
 
     """
 
@@ -59,6 +63,7 @@ class DataSet:
     y: np.ndarray
     key: np.ndarray | None
     share: str
+    weights: np.ndarray | None = None
 
     @property
     def threads(self) -> int:
@@ -147,8 +152,14 @@ class DataSet:
 
         """
         y = self.y if rows is None else self.y[rows]
+        weights = self.weights if rows is None or self.weights is None else self.weights[rows]
         about = {"classes": len(self.schema.classes), "positive": self.schema.positive, "threshold": threshold}
-        return as_predictions(y, probabilities, **about)
+        return as_predictions(y, probabilities, weights=weights, **about)
+
+    @property
+    def counting(self) -> np.ndarray:
+        """(n,) bool: the rows that count, those whose weight is not 0."""
+        return np.ones(len(self.y), dtype=bool) if self.weights is None else self.weights > 0
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -162,11 +173,25 @@ def source(step: Step, run_id: str) -> Run:
 
 
 def load(step: Step, problem: Problem, source: Run, part: Literal["train", "holdout"], *, log: bool = True) -> DataSet:
-    """Load one part of the data set of a run of etl; with `log`, log that part as an input of the step's run."""
+    """Load one part of the data set of a run of etl; with `log`, log that part as an input of the step's run.
+
+    Training rows of weight 0 are left out: nothing learns from them.
+    """
     schema = lookup.schema(source, step.folder)
     rows = lookup.rows(source, part, schema, step.folder)
+    rows = datasets.counting(rows) if part == "train" else rows
     features = own_features.as_features(rows.frame, schema)
-    found = DataSet(source, schema, rows.frame, rows.slice_only, features, rows.y, rows.key, step.arguments["share"])
+    found = DataSet(
+        source=source,
+        schema=schema,
+        frame=rows.frame,
+        slice_only=rows.slice_only,
+        X=features,
+        y=rows.y,
+        key=rows.key,
+        share=step.arguments["share"],
+        weights=rows.weights,
+    )
     if log:
         _log(step, problem, found, part)
     return found

@@ -53,7 +53,7 @@ def add(prepared: Prepared, problem: Problem, folder: Path) -> Prepared:
     def make(rows: pd.DataFrame) -> pd.DataFrame:
         return served.asked(function, rows)
 
-    taken = {schema.target, *problem.data.drop}
+    taken = {schema.target, *problem.data.drop, *([] if schema.weight is None else [schema.weight])}
     try:
         columns = own_features.found(make, blocks(), where, taken)
         whole = replace(schema, own=Own(asked.function, asked.code, columns))

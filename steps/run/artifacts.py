@@ -23,6 +23,7 @@ DATASET = "dataset"
 SNAPSHOT = "source/answer.parquet"  # what a database answered, which it may not answer again
 LISTING = "source/parts.sha256"  # the digest and path of each part of a table of several files
 CLASSES = "classes.json"
+WEIGHT_OF_TRAIN, WEIGHT_OF_HOLDOUT = "train_weight", "holdout_weight"  # its columns of weighted rows
 PROFILE = "profile.json"
 TRIALS = "trials.json"
 BEST_PARAMS = "best_params.json"

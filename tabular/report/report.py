@@ -89,6 +89,8 @@ class Report:
         Further remarks on the runs, and on the slices.
     left_out
         Model: the reason, for candidates that were left out since they refuse the rows or their hyperparameters.
+    weight
+        The column by which the rows are weighted in all metrics; empty where all count alike.
 
     """
 
@@ -113,6 +115,12 @@ class Report:
     missing: Sequence[str] = field(default=())
     slice_notes: Sequence[str] = field(default=())
     left_out: Mapping[str, str] = field(default_factory=dict)
+    weight: str = ""
+
+    @property
+    def weighted(self) -> str:
+        """The end of a phrase about metrics: by which column their rows are weighted; empty where all count alike."""
+        return f", weighted by {self.weight}" if self.weight else ""
 
 
 def page(report: Report) -> str:
@@ -129,7 +137,7 @@ def card(report: Report) -> str:
     """The model card, in Markdown, for the description of a registered version: purpose, scores, slices, lineage."""
     lines = [f"**{report.winner}** for *{report.title}*. {report.description}".strip(), "", f"{report.reason}.", ""]
     lines += [line for model, reason in report.left_out.items() for line in (f"**Left out**: {model} ({reason}).", "")]
-    lines += ["| metric | on the holdout | 95 % interval |", "|---|---|---|"]
+    lines += [f"| metric | on the holdout{_cell(report.weighted)} | 95 % interval |", "|---|---|---|"]
     for name, (value, low, high) in report.figures.items():
         if value is not None:
             lines.append(f"| {name} | {shown(value)} | {shown(low)} to {shown(high)} |")
