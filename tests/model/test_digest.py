@@ -10,7 +10,7 @@ import made
 import numpy as np
 import pytest
 
-from steps.model import served
+from steps.model import flavor, served
 from tabular import problem
 from tabular.model import training
 
@@ -121,6 +121,26 @@ def test_nested_estimators_are_written_and_read_as_they_are(
     path: str, params: dict, data: dict, tmp_path: Path
 ) -> None:
     assert_written_and_read(problem.Model(estimator=path, params=params), data[3], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("xgboost.XGBClassifier", {"n_estimators": 5, "subsample": 0.7}),
+        ("catboost.CatBoostClassifier", {"iterations": 5}),
+    ],
+)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_boosters_of_other_libraries_are_written_and_read_as_they_are(
+    path: str, params: dict, classes: int, data: dict, tmp_path: Path
+) -> None:
+    package = path.partition(".")[0]
+    pytest.importorskip(package, reason="requirements-boosting.txt is not installed here")
+    model = problem.Model(estimator=path, params=params)
+    assert_written_and_read(model, data[classes], tmp_path)
+    other = dataclasses.replace(made.candidate(data[classes], "random_forest", seed=1), model=model)
+    fitted = training.fit(other, data[classes].X, data[classes].y, threads=1)
+    assert made.digest(fitted, data[classes], tmp_path / "seed") != flavor.digest_of_parts(tmp_path / "a" / "model")
 
 
 def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Path) -> None:
