@@ -78,7 +78,14 @@ def alias_name(value: str) -> str:
     return value
 
 
-def _import_path(value: str) -> str:
+def import_path(value: str) -> str:
+    """Validate the import path of a class.
+
+    Raises
+    ------
+    ValueError
+        Where it is none.
+    """
     if not re.fullmatch(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*", value):
         raise ValueError(f"{value!r} is no import path of a class, such as sklearn.linear_model.LogisticRegression")
     return value
@@ -311,6 +318,14 @@ def _names(space: Space) -> Iterator[str]:
             yield from _names(option.space)
 
 
+def _options(space: Space) -> Iterator[tuple[str, Value]]:
+    """The options of all choices of a space, each with the name of its hyperparameter."""
+    for name, dimension in space.items():
+        for option in options_of(dimension):
+            yield name, option.value
+            yield from _options(option.space)
+
+
 def options_of(dimension: Range | Choice) -> list[Option]:
     """The options of a choice, where a bare value becomes an option without a space; empty for a range."""
     if isinstance(dimension, Range):
@@ -321,7 +336,7 @@ def options_of(dimension: Range | Choice) -> list[Option]:
 class Nested(Section):
     """An estimator in another one, or a step of a pipeline, by its import path."""
 
-    estimator: Annotated[str, AfterValidator(_import_path)]
+    estimator: Annotated[str, AfterValidator(import_path)]
     params: dict[str, "Param"] = {}
 
 
@@ -353,7 +368,7 @@ Param = Annotated[
 class Transformer(Section):
     """A step between the encoded columns and the classifier: any transformer by its import path."""
 
-    transformer: Annotated[str, AfterValidator(_import_path)]
+    transformer: Annotated[str, AfterValidator(import_path)]
     params: dict[str, Param] = {}
 
 
@@ -379,10 +394,15 @@ CLASSES = {"skorch": ("module", "criterion", "optimizer")}
 def _paths(path: str, params: dict[str, Param]) -> Iterator[str]:
     """The import paths that an estimator or a transformer and those in it name."""
     yield path
-    classes = CLASSES.get(path.partition(".")[0], ())
-    yield from (value for name, value in params.items() if name in classes and isinstance(value, str))
+    yield from _classes(path, params)
     for nested in _nested(params):
         yield from _paths(nested.estimator, nested.params)
+
+
+def _classes(path: str, params: Mapping[str, Any]) -> Iterator[str]:
+    """The import paths in those parameters of an estimator that are classes."""
+    names = CLASSES.get(path.partition(".")[0], ())
+    yield from (value for name, value in params.items() if name in names and isinstance(value, str))
 
 
 def _nested(params: dict[str, Param]) -> list[Nested]:
@@ -393,17 +413,19 @@ def _nested(params: dict[str, Param]) -> list[Nested]:
 class Model(Section):
     """A candidate: any scikit-learn compatible class by its import path."""
 
-    estimator: Annotated[str, AfterValidator(_import_path)]
+    estimator: Annotated[str, AfterValidator(import_path)]
     params: dict[str, Param] = {}
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
     start: list[dict[str, Value]] = Field(default=[], description="points that the search tries after the model's own")
 
     def paths(self) -> list[str]:
-        """The import paths of its class, of the steps before it, and of all that their parameters name."""
+        """The import paths of its class, of the steps before it, and of all that parameters name, searched or not."""
         named = _paths(self.estimator, self.params)
         steps = (_paths(step.transformer, step.params) for step in self.preprocessing.steps)
-        return list(dict.fromkeys(itertools.chain(named, *steps)))
+        points = [*self.start, *({name: value} for name, value in _options(self.space))]
+        searched = (_classes(self.estimator, point) for point in points)
+        return list(dict.fromkeys(itertools.chain(named, *steps, *searched)))
 
     def innermost(self) -> list[str]:
         """The import paths of the estimators that hold no other: its own, where nothing is nested in it."""

@@ -20,7 +20,7 @@ from mlflow.types.schema import AnyType
 
 from steps.model import served
 from tabular import digests
-from tabular.data import datasets, own_features
+from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.model.formats import format_of, within
@@ -246,11 +246,12 @@ def requirements(fitted: Fitted, own: datasets.Own | None = None) -> list[str]:
     """
     usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # the lookup in all installed packages is slow
     steps = [step for _, step in getattr(fitted.preprocessor, "steps", [])]
-    every = (*steps, fitted.classifier, *within(fitted.classifier))
-    tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in every)
     stored = format_of(fitted.classifier)
-    tops |= dict.fromkeys([] if stored is None else stored.packages)
-    tops |= dict.fromkeys([] if own is None else own_features.packages(own.code))
+    # a library's own file is read by that library alone
+    every = (*steps, *(() if stored is not None else (fitted.classifier, *within(fitted.classifier))))
+    tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in every)
+    tops |= dict.fromkeys(() if stored is None else (*stored.packages, *stored.more(fitted.classifier)))
+    tops |= dict.fromkeys([] if own is None else carried_code.packages(own.code, "data.features"))
     known = usual if tops.keys() <= usual.keys() else {**packages_distributions(), **usual}
     names = dict.fromkeys([*SERVING, *(package for top in tops for package in known.get(top, []))])
     # 2.13.0+cpu is one build of 2.13.0, which an index of packages may not have

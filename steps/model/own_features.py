@@ -8,7 +8,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from steps.model import served
-from tabular.data import own_features
+from tabular.data import carried_code, own_features
 from tabular.data.datasets import Own, Prepared, Schema
 from tabular.errors import UserError, first_line
 from tabular.problem import Problem
@@ -38,9 +38,9 @@ def add(prepared: Prepared, problem: Problem, folder: Path) -> Prepared:
     if asked is None:
         return prepared
     where = f"data.features: {asked.file}:{asked.function}"
-    own_features.packages(asked.code, where)
+    carried_code.packages(asked.code, where)
     try:
-        function = served.function_of(asked.code, asked.function)
+        function = served.named_in(asked.code, asked.function)
     except Exception as error:  # the user's code may raise anything
         raise UserError(f"{where}: it fails when it is loaded ({type(error).__name__}: {first_line(error)})") from None
     raw = [vars(column) for column in schema.columns]
@@ -71,7 +71,7 @@ def as_features(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     raw = [vars(column) for column in schema.columns]
     if schema.own is None:
         return served.as_features(frame, raw)
-    function = served.function_of(schema.own.code, schema.own.function)
+    function = served.named_in(schema.own.code, schema.own.function)
     return served.as_features(frame, raw, served.Own(function, [vars(one) for one in schema.own.columns], raw))
 
 

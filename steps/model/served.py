@@ -7,9 +7,12 @@ that it is asked with later.
 
 import datetime
 import functools
+import hashlib
+import importlib
 import itertools
 import json
 import re
+import sys
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +27,8 @@ from mlflow.types.schema import AnyType, Schema
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
 # The code that makes the user's own columns, one of the files with a recorded digest.
 OWN = "own_features.py"
+# The code of a net, where it is the user's, likewise.
+NET = "net.py"
 # Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
 MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
@@ -83,7 +88,7 @@ class Own:
     Attributes
     ----------
     function
-        The user's function of raw rows, from `function_of`.
+        The user's function of raw rows, from `named_in`.
     columns
         What it makes: name, and dtype ("double" or "string").
     dates
@@ -107,10 +112,12 @@ class Own:
         return {**features, **{one["name"]: _OWN[one["dtype"]](made[one["name"]]) for one in self.columns}}
 
 
-def function_of(code: str, name: str) -> Callable:
-    """The function of that name in a file's code, which is run for it."""
-    module = types.ModuleType(OWN.removesuffix(".py"))
-    exec(compile(code, OWN, "exec"), module.__dict__)
+def named_in(code: str, name: str, file: str = OWN) -> Any:
+    """What has that name in the code of a file of the user's, which is run for it: a function, or a net's class."""
+    digest = hashlib.sha256(code.encode()).hexdigest()
+    module = types.ModuleType(f"{file.removesuffix('.py')}_{digest[:16]}")
+    sys.modules[module.__name__] = module  # where dataclasses look for the names in their annotations
+    exec(compile(code, file, "exec"), module.__dict__)
     return getattr(module, name)
 
 
@@ -468,7 +475,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         own = self.description.get("own")
         if own is None:
             return None
-        function = function_of((folder / OWN).read_text(encoding="utf-8"), own["function"])
+        function = named_in((folder / OWN).read_text(encoding="utf-8"), own["function"])
         return Own(function, own["columns"], self.description["columns"])
 
     def probabilities(self, features: pd.DataFrame) -> np.ndarray:
@@ -579,6 +586,47 @@ def _ask_catboost(classifier: Any, prepared: Any) -> np.ndarray:
     return classifier.predict_proba(prepared, thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1)
 
 
+class _Net(NamedTuple):
+    """A module of torch with its weights; with `softmax`, what it gives becomes probabilities by that."""
+
+    module: Any
+    softmax: bool
+
+
+def _read_net(file: Path, trusted: list[str]) -> _Net:
+    import torch
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as held:
+        told = json.loads(held.metadata()["net"])
+        weights = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118 (it is no mapping)
+    code, (place, _, name) = file.with_name(NET), told["module"].rpartition(".")
+    if code.exists():
+        kind = named_in(code.read_text(encoding="utf-8"), name, NET)
+    else:
+        kind = getattr(importlib.import_module(place), name)
+    with torch.random.fork_rng(devices=[]):  # first it draws weights
+        module = kind(**told["arguments"])
+    module.load_state_dict(weights)
+    net = _Net(module.eval(), told["softmax"])
+    _ask_net(net, np.zeros((1, told["inputs"])))  # what is lazy in it settles at its first rows
+    return net
+
+
+def _ask_net(net: _Net, prepared: Any) -> np.ndarray:
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # it sums as it did when it was fitted; and threads do not survive a fork
+    try:
+        with torch.no_grad():
+            rows = torch.from_numpy(np.array(prepared, dtype=np.float32, order="C"))
+            found = torch.cat([net.module(some) for some in rows.split(MOST_OF_A_REQUEST)]).double()
+            return (found.softmax(dim=1) if net.softmax else found).numpy()
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _ask_trees(forest: Any, prepared: np.ndarray) -> np.ndarray:
     """As a forest's `predict_proba`, without a task and a check of the rows for each of its trees.
 
@@ -599,6 +647,7 @@ FORMATS: Mapping[str, _Format] = {
     BOOSTER: _Format(_read_lightgbm, _ask_lightgbm),
     "booster.ubj": _Format(_read_xgboost, _ask_estimator),
     "booster.cbm": _Format(_read_catboost, _ask_catboost),
+    "net.safetensors": _Format(_read_net, _ask_net),
     CLASSIFIER: _Format(_read_skops, _ask_estimator),
 }
 

@@ -2,9 +2,8 @@
 
 import ast
 
+from tabular.data import carried_code
 from tabular.errors import UserError, first_line, nearest
-
-_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def meaning(text: str, where: str, function: str) -> str:
@@ -31,7 +30,4 @@ def meaning(text: str, where: str, function: str) -> str:
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if function not in functions:
         raise UserError(f"{where}: it has no function {function!r}{nearest(function, functions)}")
-    for node in ast.walk(tree):
-        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(tree) + "\n"
+    return carried_code.plain(tree)

@@ -1,9 +1,6 @@
-"""Columns of the user's own: their kinds, what their code imports, and whether each row's depend on that row alone."""
+"""Columns of the user's own: their kinds, and whether each row's depend on that row alone."""
 
-import ast
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator
-from importlib.metadata import packages_distributions
+from collections.abc import Callable, Collection, Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -14,35 +11,6 @@ from tabular.errors import UserError
 
 # How many rows of the first block are asked about one by one, and of each later one: a call takes milliseconds.
 ALONE, ALONE_LATER = 50, 5
-# The packages that every model has anyway; the look-up in all installed packages is slow.
-ALWAYS = ("numpy", "pandas", "scipy", "sklearn")
-
-
-def packages(code: str, where: str = "data.features") -> list[str]:
-    """The top-level packages that the code imports, without those of Python itself.
-
-    Raises
-    ------
-    UserError
-        Where it imports what a model cannot take along.
-    """
-    names = sorted(set(_imported(ast.parse(code))) - sys.stdlib_module_names)
-    for name in names:
-        if name not in ALWAYS and name not in packages_distributions():
-            raise UserError(
-                f"{where}: it imports {name!r}, which is no installed package and does not travel with a model: "
-                "move what it needs into this file"
-            )
-    return names
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """The top-level names of what a file imports; of an import from its own folder, its dots."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield "." * node.level if node.level else str(node.module).partition(".")[0]
 
 
 def found(make: Callable[[Any], Any], blocks: Iterable[Any], where: str, taken: Collection[str]) -> tuple[Column, ...]:

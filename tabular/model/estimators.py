@@ -8,7 +8,7 @@ from typing import Any
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError, first_line, nearest
-from tabular.model import libraries
+from tabular.model import libraries, nets
 from tabular.model.boosting import finds_iterations
 from tabular.model.formats import within
 from tabular.problem import CLASSES, CONSTRAINTS, WEIGHTS, Model, Nested, Preprocessing, Transformer, hyperparameters
@@ -50,6 +50,9 @@ def load_class(path: str, where: str, needs: Sequence[str] = ("fit", "predict_pr
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise UserError(f"{where}: {path!r} cannot be imported ({error}): {_advice(path)}") from None
+    except Exception as error:  # a module of the user's may raise anything
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(f"{where}: {path!r} cannot be imported ({said}): mend the file of {module_name}") from None
     found = getattr(module, name, None)
     if found is None:
         raise UserError(f"{where}: {module_name} has no {name!r}{nearest(name, dir(module))}")
@@ -118,13 +121,11 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         them; or early stopping by scored rows is asked for.
     """
     kind = load_class(model.estimator, f"{where}.estimator")
+    nets.check_kind(model.estimator, kind, f"{where}.estimator", is_nested=False)
     searched = hyperparameters(model.space)
     _check_names(model.estimator, kind, [name for name in searched if "__" not in name], f"{where}.space")
     estimator = _made(kind, model.estimator, {**model.params, **params}, where, seed, threads)
-    deep = estimator.get_params() if any("__" in name for name in searched) else {}
-    for name in searched:
-        if "__" in name and name not in deep:
-            raise UserError(f"{where}.space: {model.estimator} has no parameter {name!r}{nearest(name, deep)}")
+    _check_deep_names(estimator, searched, f"{where}.space", model.estimator)
     # a stack without a final estimator of its own gets a logistic regression when it is fitted
     is_stack_of_default = getattr(estimator, "final_estimator", estimator) is None
     # SVC and SGDClassifier have it with some parameters only
@@ -134,12 +135,26 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     return estimator
 
 
+def _check_deep_names(estimator: Any, searched: Sequence[str], where: str, path: str) -> None:
+    """Raise UserError for a searched hyperparameter that nothing within the estimator has."""
+    deep = [name for name in searched if "__" in name]
+    if nets.is_net(type(estimator)):
+        nets.check_arguments(estimator, deep, where, but=searched)
+        return
+    known = estimator.get_params() if deep else {}
+    for name in deep:
+        if name not in known:
+            raise UserError(f"{where}: {path} has no parameter {name!r}{nearest(name, known)}")
+
+
 def _made(kind: Any, path: str, params: Mapping[str, Any], where: str, seed: int, threads: int) -> Any:
     """An unfitted estimator of a class, of parameters as a problem writes them."""
     library = libraries.of(path)
     deep = {name: value for name, value in params.items() if "__" in name}
     given = {name: value for name, value in params.items() if name not in deep}
     _check_names(path, kind, list(given), f"{where}.params")
+    if nets.is_net(kind):
+        nets.check_values(params, f"{where}.params")
     known = libraries.arguments(kind)
     settable = {*known, *library.more()}
     if path.startswith("sklearn.linear_model."):
@@ -152,10 +167,13 @@ def _made(kind: Any, path: str, params: Mapping[str, Any], where: str, seed: int
         at = f"{where}.params.{name}"
         if name in CLASSES.get(path.partition(".")[0], ()) and isinstance(value, str):
             values[name] = load_class(value, at, needs=())
+            nets.check_part(name, value, values[name], at)
         else:
             values[name] = _value(kind, name, _nested(value, at, seed, threads))
     try:
         estimator = kind(**{**conduct, **values})
+        if nets.is_net(kind):  # it takes any name until it is fitted
+            nets.check_arguments(estimator, deep, f"{where}.params")
         return estimator.set_params(**deep) if deep else estimator
     except TypeError as error:
         raise UserError(f"{where}.estimator: {path} cannot be made {_lacking(known, values, error)}") from None
@@ -170,7 +188,8 @@ def _lacking(known: Mapping[str, Any], given: Collection[str], error: TypeError)
         return f"of these params ({first_line(error)})"
     one = "{estimator: its.import.Path, params: {…}}"
     several = f"{{name: {one}, …}}"
-    told = ", ".join(f"{name}: {several if name in ('estimators', 'steps') else one}" for name in missing)
+    forms = {"estimators": several, "steps": several, "module": "its.import.Path"}
+    told = ", ".join(f"{name}: {forms.get(name, one)}" for name in missing)
     return f"without {' and '.join(missing)}: give it in params, as in `params: {{{told}}}`"
 
 
@@ -178,6 +197,7 @@ def _nested(value: Any, where: str, seed: int, threads: int) -> Any:
     """A parameter with estimators in the place of what names them; several have names, as scikit-learn wants them."""
     if isinstance(value, Nested):
         kind = load_class(value.estimator, f"{where}.estimator", needs=("fit",))
+        nets.check_kind(value.estimator, kind, f"{where}.estimator", is_nested=True)
         return _made(kind, value.estimator, value.params, where, seed, threads)
     if isinstance(value, Mapping) and any(isinstance(one, Nested) for one in value.values()):
         return [(name, _nested(one, f"{where}.{name}", seed, threads)) for name, one in value.items()]
@@ -201,10 +221,12 @@ def defaults(model: Model) -> dict[str, Any]:
     """
     searched = hyperparameters(model.space)
     kind = load_class(model.estimator, "estimator")
-    known = {n: v for n, v in libraries.arguments(kind).items() if v is not inspect.Parameter.empty}
+    # an argument without a default has a class as such, as those have whose default is a class
+    known = {name: value for name, value in libraries.arguments(kind).items() if not isinstance(value, type)}
     if any("__" in name for name in searched):
         made = build(model, {}, where="models", seed=0, threads=1)
-        known |= {name: value for name, value in made.get_params().items() if "__" in name}
+        deep = nets.defaults(made) if nets.is_net(kind) else made.get_params()
+        known |= {name: value for name, value in deep.items() if "__" in name}
     known |= model.params
     if finds_iterations(model.estimator, {**model.params, **dict.fromkeys(searched)}):
         searched.append("n_estimators")
@@ -217,6 +239,9 @@ def _check_names(path: str, kind: Any, given: Sequence[str], where: str) -> None
 
     Early stopping would choose the number of iterations by the rows of the fold on which the model is then scored.
     """
+    if nets.is_net(kind):
+        nets.check_names(given, where)
+        return
     known, early = libraries.names(path, kind), libraries.of(path).early_stopping()
     for name in given:
         if name in early:

@@ -4,10 +4,12 @@ Each of these files is read again by `steps/model/served.py`, which travels with
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tabular.model import nets
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,15 @@ class Format:
         Writes a fitted classifier into the file at a path; equal fits give equal bytes.
     packages
         What has to be installed where the file is read, beside what every model needs.
+    more
+        Returns what else a fitted classifier needs there: the top-level packages.
     """
 
     kind: str
     file: str
     write: Callable[[Any, Path], None]
     packages: tuple[str, ...]
+    more: Callable[[Any], Collection[str]] = lambda classifier: ()
 
 
 def booster_text(classifier: Any) -> str:
@@ -53,6 +58,7 @@ FORMATS = (
     Format("lightgbm.LGBMClassifier", "booster.txt", _write_lightgbm, ("lightgbm",)),
     Format("xgboost.XGBClassifier", "booster.ubj", _write_own, ("xgboost",)),
     Format("catboost.CatBoostClassifier", "booster.cbm", _write_own, ("catboost",)),
+    Format(nets.KIND, "net.safetensors", nets.write, ("torch", "safetensors"), nets.packages),
 )
 
 

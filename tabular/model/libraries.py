@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tabular.model import nets
 from tabular.model.boosting import aliases
 
 Names = tuple[str, ...]
@@ -76,6 +77,20 @@ LIBRARIES = {
             ("allow_writing_files", "train_dir"): False,
         },
         early_stopping=lambda: ("early_stopping_rounds", "od_wait", "od_type", "od_pval", "use_best_model"),
+    ),
+    "skorch": Library(
+        # `nets.fit` sets seed and threads
+        seed=(),
+        threads=(),
+        conduct={
+            ("verbose",): 0,
+            ("callbacks",): "disable",
+            ("train_split",): None,  # otherwise a fifth of the rows is put aside
+            ("dataset",): nets.Rows,
+            ("iterator_train__collate_fn",): nets.as_given,
+            ("iterator_train__shuffle",): True,
+        },
+        more=lambda: ("iterator_train__collate_fn", "iterator_train__shuffle"),
     ),
 }
 _OTHER = Library(is_open=True)

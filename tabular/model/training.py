@@ -13,6 +13,7 @@ from tabular.data.datasets import Column
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, log_losses
+from tabular.model import nets
 from tabular.model.estimators import build, preprocessor, resolve, takes_sparse, with_weights
 from tabular.model.formats import format_of, settle, within
 from tabular.model.thresholds import Tuned, tune
@@ -272,7 +273,7 @@ def fit_encoded(
     # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
     with threadpool_limits(limits=1, user_api="blas"), parallel_config("threading"):
         try:
-            curves = _fit(classifier, X_encoded, y, followed, candidate.classes, weighted)
+            curves = _fit(candidate, classifier, X_encoded, y, followed, weighted)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
             message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
             raise CandidateError(f"models.{candidate.name}: {message}") from error
@@ -433,7 +434,8 @@ def score(
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     """All hyperparameters of the estimator and of its preprocessing, with defaults; without threads and verbosity."""
     estimator = build(candidate.model, candidate.params, where=candidate.name, seed=candidate.seed, threads=1)
-    values = {name: value for name, value in estimator.get_params().items() if name not in _EXECUTION}
+    every = nets.hyperparameters(estimator) if nets.is_net(type(estimator)) else estimator.get_params()
+    values = {name: value for name, value in every.items() if name not in _EXECUTION}
     how = resolve(candidate.model).model_dump()
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
     how = {name: value for name, value in how.items() if value != []}
@@ -577,11 +579,11 @@ def _scores_when_shuffled(
 
 
 def _fit(
+    candidate: Candidate,
     classifier: Any,
     X_encoded: Any,
     y: Array,
     followed: Sequence[Weighed],
-    classes: int,
     weighted: Mapping[str, Array],
 ) -> Curves:
     """Fit a classifier in place, and return the log loss by iteration on the followed rows.
@@ -589,6 +591,8 @@ def _fit(
     `weighted` are the weights of the rows by the name that the classifier has for them; empty where all count alike.
     """
     names = ("training", "validation")
+    if nets.is_net(type(classifier)):
+        return _fit_net(classifier, X_encoded, y, dict(zip(names, followed, strict=False)), candidate.seed)
     if followed and type(classifier).__module__.startswith("lightgbm"):
         # LightGBM cannot score a class that the fitted rows lack
         known = {name: rows for name, rows in zip(names, followed, strict=True) if np.isin(rows[1], y).all()}
@@ -601,8 +605,30 @@ def _fit(
     classifier.fit(X_encoded, codes, **weighted)
     if not (followed and hasattr(classifier, "staged_predict_proba")) or format_of(classifier) is not None:
         return {}
-    found = [_staged(classifier, one, classes) for one in followed]
+    found = [_staged(classifier, one, candidate.classes) for one in followed]
     return {"iteration": list(found[0]), **{name: list(f.values()) for name, f in zip(names, found, strict=True)}}
+
+
+def _fit_net(net: Any, X_encoded: Any, y: Array, followed: Mapping[str, Weighed], seed: int) -> Curves:
+    """Fit a net in place, and return the log loss by epoch on the followed rows. It takes no weights."""
+    seen, points = np.unique(y), _points(net.max_epochs)
+    # it cannot score a class that the fitted rows lack
+    known = {name: rows for name, rows in followed.items() if np.isin(rows[1], seen).all()}
+    curves: Curves = {"iteration": [], **{name: [] for name in known}}
+
+    def take(epoch: int) -> None:
+        if epoch in points:
+            curves["iteration"].append(epoch)
+            for name, (A, b, weights) in known.items():
+                curves[name].append(_loss(np.searchsorted(seen, b), nets.probabilities(net, A), weights))
+
+    nets.fit(net, X_encoded, y, seed, take if known else lambda epoch: None)
+    return curves if known else {}
+
+
+def _loss(codes: Array, probabilities: Array, weights: Array | None) -> float:
+    """The log loss of (n, seen classes) probabilities, for the positions of the true classes among those seen."""
+    return float(np.average(log_losses(probabilities[np.arange(len(codes)), codes]), weights=weights))
 
 
 def _points(iterations: int) -> set[int]:
@@ -639,11 +665,8 @@ class _IterationLosses:
 
     def _take(self, name: str, y: Array, weights: Array | None, probabilities: Array) -> tuple[str, float, bool]:
         codes = np.searchsorted(self._classes, y)
-        if probabilities.ndim == 1:
-            of_truth = np.where(codes == 1, probabilities, 1 - probabilities)
-        else:
-            of_truth = probabilities[np.arange(len(codes)), codes]
-        loss = float(np.average(log_losses(of_truth), weights=weights))
+        both = np.column_stack([1 - probabilities, probabilities]) if probabilities.ndim == 1 else probabilities
+        loss = _loss(codes, both, weights)
         self.curves[name].append(loss)
         return "log_loss", loss, False
 
@@ -671,10 +694,18 @@ def _is_xgboost(classifier: Any) -> bool:
     return own is not None and own.kind.startswith("xgboost.")
 
 
+def asked(classifier: Any, X_encoded: Any) -> Array:
+    """The (n, seen classes) probabilities that a fitted classifier gives for encoded rows."""
+    if nets.is_net(type(classifier)):
+        return nets.probabilities(classifier, X_encoded)
+    found: Array = classifier.predict_proba(X_encoded)
+    return found
+
+
 def _probabilities(fitted: Fitted, X_encoded: Any) -> Array:
     kind = type(fitted.classifier).__name__
     try:
-        found = spread(fitted.classifier.predict_proba(X_encoded), fitted.seen, fitted.classes)
+        found = spread(asked(fitted.classifier, X_encoded), fitted.seen, fitted.classes)
     except Exception as error:  # as in `fit_encoded`
         raise CandidateError(f"{kind} refuses to predict: {first_line(error)}") from error
     if not np.isfinite(found).all():

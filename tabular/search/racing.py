@@ -286,7 +286,7 @@ class TrialRunner:
         if not self._encoded.finds_iterations(params):
             fitted = (rows.bins.X_encoded, rows.bins.y)
             training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights)
-            return [score(estimator.predict_proba(rows.bins.Z_scored))]
+            return [score(training.asked(estimator, rows.bins.Z_scored))]
         return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
 
     def _scores(self, y: Array, probabilities: Array, weights: Array | None) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """Estimators: any classifier by its import path, and preprocessing that takes whatever rows bring."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,14 @@ def test_a_class_that_the_module_lacks_is_told_with_the_nearest_name() -> None:
 @pytest.mark.parametrize("path", ["nowhere.Classifier", "sklearn.nowhere.Classifier"])
 def test_a_module_that_is_not_installed_is_told(path: str) -> None:
     assert "spelt right and installed" in refused(path)
+
+
+def test_a_file_of_the_users_that_fails_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_faulty_estimators.py").write_text("class Mine:\n    depth = dept\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = refused("my_faulty_estimators.Mine")
+    assert "cannot be imported (NameError: name 'dept' is not defined" in said
+    assert said.endswith("mend the file of my_faulty_estimators")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from steps.model import flavor
-from tabular.model import training
+from tabular.model import estimators, training
 from tabular.model.formats import FORMATS
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -153,3 +153,26 @@ def test_no_file_holds_the_path_of_somebodys_home() -> None:
 
 def test_no_file_is_a_pickle() -> None:
     assert [path.name for path in tracked() if path.suffix in {".pkl", ".pickle", ".joblib"}] == []
+
+
+EXTRAS = sorted(path.stem for path in PROJECT.glob("requirements-*.in") if path.stem != "requirements-dev")
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_lock_of_an_extra_holds_what_was_chosen_and_fits_the_lock_of_the_steps(extra: str) -> None:
+    chosen, lock = pins(f"{extra}.in"), pins(f"{extra}.txt")
+    assert chosen
+    assert chosen.items() <= lock.items()
+    steps = pins("requirements.txt")
+    assert {name: lock[name] for name in lock.keys() & steps} == {name: steps[name] for name in lock.keys() & steps}
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_the_lock_of_an_extra_has_hashes_and_names_no_place_to_install_from(extra: str) -> None:
+    lines = (PROJECT / f"{extra}.txt").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    pinned = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    assert all(PINNED.match(line) and "--hash=sha256:" in line and "://" not in line for line in pinned)
+
+
+def test_each_extra_that_an_error_advises_is_there() -> None:
+    assert set(estimators.EXTRAS.values()) <= {f"{extra}.txt" for extra in EXTRAS}

@@ -252,6 +252,19 @@ def test_parameters_may_be_nested_estimators_and_lists() -> None:
     assert Model(**yaml.safe_load(yaml.safe_dump(model.model_dump(exclude_defaults=True)))) == model
 
 
+def test_the_classes_that_a_net_names_are_among_its_paths_searched_ones_too() -> None:
+    adam = {"value": "b.Adam", "space": {"criterion": {"type": "choice", "options": ["c.Loss", "d.Loss"]}}}
+    model = Model(
+        estimator="skorch.NeuralNetClassifier",
+        params={"module": "a.Net", "module__kind": "relu", "lr": 0.1},
+        space={"optimizer": {"type": "choice", "options": ["b.SGD", adam]}},
+        start=[{"optimizer": "b.Lion"}],
+    )
+    found = ["skorch.NeuralNetClassifier", "a.Net", "b.Lion", "b.SGD", "b.Adam", "c.Loss", "d.Loss"]
+    assert model.paths() == found
+    assert Model(estimator="a.B", space=model.space).paths() == ["a.B"]
+
+
 def test_an_unknown_metric_is_told_with_the_nearest_one() -> None:
     assert "did you mean 'roc_auc'" in refused(with_("search.metric", "rocauc"))
 

@@ -5,7 +5,7 @@ import pytest
 
 from steps.model import served
 from steps.run import paths
-from tabular.data import own_code, own_features
+from tabular.data import carried_code, own_code, own_features
 from tabular.errors import UserError
 from tabular.problem import OwnFeatures, build, parse
 
@@ -104,7 +104,7 @@ def test_comments_docstrings_and_format_mean_nothing_and_constants_do():
     assert own_code.meaning(other, "f.py", "make") == plain
     assert own_code.meaning(CODE.replace("* 2", "* 3"), "f.py", "make") != plain
     assert own_code.meaning(plain, "f.py", "make") == plain
-    assert own_features.packages(plain) == ["numpy"]
+    assert carried_code.packages(plain, "f.py:make") == ["numpy"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_file_without_the_function_is_refused(code, said):
 )
 def test_code_that_imports_what_a_model_cannot_take_along_is_refused(code, name):
     with pytest.raises(UserError, match=r"^f\.py:make: ") as error:
-        own_features.packages(code, "f.py:make")
+        carried_code.packages(code, "f.py:make")
     assert f"it imports {name!r}, which is no installed package" in str(error.value)
 
 
