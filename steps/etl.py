@@ -13,8 +13,9 @@ from steps.run import artifacts, fetching, inputs, run_problem
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
 from tabular import digests
-from tabular.data import class_names, datasets, parts, tables
+from tabular.data import class_names, datasets, hints, parts, tables
 from tabular.data.datasets import Weighted
+from tabular.data.hints import Hint
 from tabular.data.parts import Parts
 from tabular.data.sources import Fetched, Source
 from tabular.errors import listed
@@ -24,6 +25,8 @@ from tabular.problem import Problem
 FAR = 10
 # The files of a data set, by the parts that other steps depend on.
 FILES = {"train": "train.parquet", "holdout": "holdout.parquet", "schema": "schema.json"}
+# The most hints that the terminal shows, and that the run's note holds.
+MOST_SHOWN, MOST_IN_NOTE = 8, 30
 
 
 def etl(step: Step) -> None:
@@ -37,6 +40,7 @@ def etl(step: Step) -> None:
     target.mkdir()
     prepared = own_features.add(datasets.prepare(table, problem, target), problem, target)
     step.table(prepared.profile.table(), artifacts.PROFILE)
+    step.table(_hints(prepared), artifacts.HINTS)
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
     said = _said(source, fetched, table)
@@ -136,9 +140,9 @@ def _log(
         notes.append(f"{prepared.rare}.")
         print(f"  note: {prepared.rare}", flush=True)
     notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
-    hints = [*_hints_at_weights(prepared.weighted), *prepared.profile.hints()]
-    notes += [f"Look at this: {hint}." for hint in hints]
-    for hint in hints:
+    found = _all_hints(prepared)
+    notes += [f"Look at this: {hint}." for hint in hints.first(found, MOST_IN_NOTE, artifacts.HINTS)]
+    for hint in hints.first(found, MOST_SHOWN, f"{artifacts.HINTS} of this run"):
         print(f"  hint: {hint}", flush=True)
     weighted = "" if schema.weight is None else f", weighted by {schema.weight!r}"
     summary = (
@@ -171,13 +175,21 @@ def _params_of_weights(weighted: Weighted | None) -> dict[str, Any]:
     }
 
 
-def _hints_at_weights(weighted: Weighted | None) -> list[str]:
-    if weighted is None or 1 / FAR <= weighted.mean <= FAR:
-        return []
-    return [
-        f"the mean of the weights {weighted.column!r} is {weighted.mean:.3g}: to a model that "
-        "regularises, a row of weight 5 is five rows; divide the weights by their mean, unless they count rows"
-    ]
+def _all_hints(prepared: datasets.Prepared) -> list[Hint]:
+    """The hints at the table and at the weights of its rows, the gravest first."""
+    found, weighted = [*prepared.profile.hints()], prepared.weighted
+    if weighted is not None and not 1 / FAR <= weighted.mean <= FAR:
+        text = f"the mean of the weights {weighted.column!r} is {weighted.mean:.3g}: to a model that "
+        text += "regularises, a row of weight 5 is five rows; divide the weights by their mean, unless they count rows"
+        found.append(Hint(hints.WEIGHTS, (weighted.column,), text))
+    return sorted(found, key=lambda hint: hints.KINDS.index(hint.kind))
+
+
+def _hints(prepared: datasets.Prepared) -> dict[str, list]:
+    """The hints as a table: their kinds, the columns that they are about, and their texts."""
+    found = _all_hints(prepared)
+    columns = [", ".join(hint.columns) for hint in found]
+    return {"kind": [hint.kind for hint in found], "columns": columns, "hint": [hint.text for hint in found]}
 
 
 def _sides(prepared: datasets.Prepared):

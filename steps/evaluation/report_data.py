@@ -16,12 +16,13 @@ from steps.model.registry import KEPT, REGISTERED
 from steps.run import artifacts, lookup
 from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
+from tabular.data import hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import METRICS
 from tabular.problem import Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
 
-MOST_SLICES = 12
+MOST_SLICES, MOST_HINTS = 12, 30
 # The winner's plots that the report shows at once, in this order. Its other plots, and other candidates', are folded.
 FIRST = (
     "roc_curve",
@@ -35,7 +36,7 @@ FIRST = (
 GONE = "is no longer there"
 PROFILE = (
     *("column", "type", "missing_share", "read_as_missing", "values", "min", "max", "mean", "commonest", "share"),
-    *("trimmed", "unfit"),
+    *("trimmed", "unfit", "looks_like", "tells_target"),
 )
 
 
@@ -86,6 +87,7 @@ def gather(
         commands=_commands(step),
         notes=_notes(data or evaluation),
         weight=evaluation.data.params.get("weight", ""),
+        **_hints(step, data),
     )
 
 
@@ -148,6 +150,17 @@ def _slices(step: Step, evaluation: Run, model: str) -> Table:
 def _profile(step: Step, data: Run) -> Table:
     found = artifacts.table(data, artifacts.PROFILE, step.folder)
     return _table({name: found[name] for name in PROFILE if name in found})  # an earlier profile has fewer
+
+
+def _hints(step: Step, data: Run | None) -> dict[str, list[str]]:
+    """What etl found that should be looked at, and which of it casts doubt on every score; an old etl has none."""
+    if data is None or artifacts.HINTS not in artifacts.names(data, step.folder):
+        return {"hints": [], "doubts": []}
+    found = artifacts.table(data, artifacts.HINTS, step.folder)
+    doubts = [text for kind, text in zip(found["kind"], found["hint"], strict=True) if kind == hints.LEAK]
+    rest = [text for kind, text in zip(found["kind"], found["hint"], strict=True) if kind != hints.LEAK]
+    more = [f"{len(rest) - MOST_HINTS:,} more in {artifacts.HINTS} of etl"] if len(rest) > MOST_HINTS else []
+    return {"hints": [*rest[:MOST_HINTS], *more], "doubts": doubts}
 
 
 def _table(columns: Mapping[str, list[Any]]) -> Table:

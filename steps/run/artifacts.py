@@ -25,6 +25,7 @@ LISTING = "source/parts.sha256"  # the digest and path of each part of a table o
 CLASSES = "classes.json"
 WEIGHT_OF_TRAIN, WEIGHT_OF_HOLDOUT = "train_weight", "holdout_weight"  # its columns of weighted rows
 PROFILE = "profile.json"
+HINTS = "hints.json"
 TRIALS = "trials.json"
 BEST_PARAMS = "best_params.json"
 CROSS_VALIDATION = "cross_validation.json"

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data import profiles, rare
+from tabular.data import evidence, profiles, rare
 from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
 from tabular.data.profiles import Profile
 from tabular.data.tables import Table
@@ -771,6 +771,7 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
     wide = pa.schema([*arrow, *slice_only])
     features, beside = [column.name for column in schema.columns], [field.name for field in slice_only]
     profile = Profile(schema, table.notes, table.reading.missing)
+    sampled, sample = evidence.sampled(sides.codes, sides.train, len(features)), []
     labels = np.array(schema.classes, dtype=object)
     start = 0
     with (
@@ -792,8 +793,10 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
             whole = pa.RecordBatch.from_arrays(typed, schema=wide)
             narrow = whole.select(arrow.names)
             profile.add(narrow.filter(pa.array(sides.train[rows] | sides.holdout[rows])))
+            sample.append(narrow.select(features).filter(pa.array(sampled[rows])))
             train.write_batch(narrow.filter(pa.array(sides.train[rows])))
             holdout.write_batch(whole.filter(pa.array(sides.holdout[rows])))
+    profile.look_at(pa.Table.from_batches(sample, pa.schema(list(arrow)[: len(features)])), sides.codes[sampled])
     return profile
 
 

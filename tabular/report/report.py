@@ -91,6 +91,8 @@ class Report:
         Model: the reason, for candidates that were left out since they refuse the rows or their hyperparameters.
     weight
         The column by which the rows are weighted in all metrics; empty where all count alike.
+    doubts, hints
+        What is to be looked at in the table: what casts doubt on every score, and all else.
 
     """
 
@@ -116,6 +118,8 @@ class Report:
     slice_notes: Sequence[str] = field(default=())
     left_out: Mapping[str, str] = field(default_factory=dict)
     weight: str = ""
+    doubts: Sequence[str] = field(default=())
+    hints: Sequence[str] = field(default=())
 
     @property
     def weighted(self) -> str:
@@ -137,6 +141,7 @@ def card(report: Report) -> str:
     """The model card, in Markdown, for the description of a registered version: purpose, scores, slices, lineage."""
     lines = [f"**{report.winner}** for *{report.title}*. {report.description}".strip(), "", f"{report.reason}.", ""]
     lines += [line for model, reason in report.left_out.items() for line in (f"**Left out**: {model} ({reason}).", "")]
+    lines += [line for doubt in report.doubts for line in (f"**Look at this first**: {doubt}.", "")]
     lines += [f"| metric | on the holdout{_cell(report.weighted)} | 95 % interval |", "|---|---|---|"]
     for name, (value, low, high) in report.figures.items():
         if value is not None:

@@ -1,5 +1,7 @@
 """A table as it is in the wild, through a chain: what is left out is said, and what is asked later is read alike."""
 
+import html
+import json
 import re
 
 import numpy as np
@@ -73,6 +75,17 @@ def test_rows_of_rare_classes_are_said_on_the_terminal_in_the_report_and_on_the_
     assert told in runs["etl"].tags["mlflow.note.content"]
     assert told.replace("'", "&#39;") in store.artifact(runs["register"].run, "report.html").read_text()
     assert told in store.client.get_model_version_by_alias("reading_classifier", "champion").description
+
+
+def test_hints_are_on_the_terminal_in_a_table_and_in_the_report_the_gravest_first(store, lab):
+    _, runs = lab
+    found = json.loads(store.artifact(runs["etl"].run, "hints.json").read_text())
+    kinds, columns, texts = zip(*found["data"], strict=True)
+    assert (kinds[0], columns[0]) == ("target", "severity")
+    assert "hint: " + texts[0] in runs["etl"].stdout
+    report = store.artifact(runs["register"].run, "report.html").read_text()
+    assert "Look at this" in report
+    assert all(html.escape(text).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in report for text in texts)
 
 
 def test_the_hints_of_etl_lead_to_a_data_set_with_all_rows(store, lab):

@@ -259,7 +259,7 @@ def test_every_step_worked_on_the_problem_of_main(store, main, children, step):
 
 
 def test_etl_leaves_the_data_set_its_schema_and_a_profile(store, children):
-    expected = {"dataset/train.parquet", "dataset/holdout.parquet", "dataset/schema.json", "profile.json"}
+    expected = {"dataset/train.parquet", "dataset/holdout.parquet", "dataset/schema.json", "profile.json", "hints.json"}
     assert expected <= store.artifacts(children["etl"])
 
 

@@ -1,0 +1,158 @@
+"""What is counted of a column of a data set, batch by batch, and what its texts look like."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+# The most different texts of a column that are counted, since a profile must not hold a table in memory. The profile
+# says whether there are more.
+MOST_VALUES = 20_000
+# Numbers and dates in the formats of other locales, which are read as texts.
+DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}([. ]\d{3})+),\d+|[+-]?\d+"
+THOUSANDS = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d{1,3}(\.\d+)?"
+WITH_SIGN = r"[+-]?([$€£¥] ?[+-]?\d[\d,.]*|\d[\d,.]* ?[%$€£¥])"
+OTHER_DATE = r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)( .*)?|\d{4}([./])\d{1,2}\4\d{1,2}( .*)?"
+PLAIN_NUMBER = r"[+-]?(0|[1-9]\d*)(\.\d+)?"
+# A number with a unit: one that all of a column's texts have, since several are those of codes, such as 12A and 12B.
+WITH_UNIT = r"[+-]?\d[\d,.]* ?([A-Za-zµ°]{1,4}|[A-Za-z]{1,3}/[A-Za-z]{1,3})"
+FEWEST_WITH_UNIT = 5
+# Texts of a column with more different ones than these are not looked through for those that differ in case only.
+MOST_ALIKE = 1_000
+# Of how many values one is in a single row, at least, where a column has another value in nearly every row.
+NEARLY_ALL = 0.95
+
+
+@dataclass
+class ColumnCounts:
+    """The counts of a column.
+
+    Attributes
+    ----------
+    name, dtype : str
+        As in the schema.
+    rows, missing : int
+        The rows seen so far, and those without a value.
+    low, high
+        The least and the greatest value; None for texts.
+    values : Counter
+        The rows of each text, of the first `MOST_VALUES` ones; these counts are exact.
+    more_values : bool
+        Whether there are more different texts than are counted.
+    repeated : bool
+        Whether a text is in more than one row.
+    grows : bool
+        Whether each number is whole and above the one before it.
+
+    """
+
+    name: str
+    dtype: str
+    rows: int = 0
+    missing: int = 0
+    total: float = 0.0
+    low: Any = None
+    high: Any = None
+    values: Counter[str] = field(default_factory=Counter)
+    more_values: bool = False
+    repeated: bool = False
+    grows: bool = True
+    last: float | None = None
+
+    def add(self, array: pa.Array) -> None:
+        """Count the rows of a batch."""
+        self.rows += len(array)
+        self.missing += array.null_count
+        if array.null_count == len(array):
+            return
+        if pa.types.is_string(array.type):
+            found = pc.value_counts(array.drop_null())
+            for value, count in zip(found.field(0).to_pylist(), found.field(1).to_pylist(), strict=True):
+                self._count(value, count)
+            return
+        ends = pc.min_max(array).as_py()
+        self.low = ends["min"] if self.low is None else min(self.low, ends["min"])
+        self.high = ends["max"] if self.high is None else max(self.high, ends["max"])
+        if not pa.types.is_temporal(array.type):
+            self.total += pc.sum(array).as_py()
+        if self.dtype == "double" and self.grows:
+            self._see_order(array)
+
+    def _see_order(self, array: pa.Array) -> None:
+        steps = pc.pairwise_diff(array)
+        first = self.last is None or (array[0].as_py() or 0) > self.last
+        whole = pc.all(pc.equal(array, pc.floor(array))).as_py()
+        self.grows = first and whole and array.null_count == 0 and pc.all(pc.greater(steps, 0), min_count=0).as_py()
+        self.last = array[-1].as_py()
+
+    def _count(self, value: str, count: int) -> None:
+        known = value in self.values
+        self.repeated |= known or count > 1
+        if known or len(self.values) < MOST_VALUES:
+            self.values[value] += count  # exact: a text that is counted is counted from its first row on
+        else:
+            self.more_values = True
+
+    @property
+    def present(self) -> int:
+        """The rows with a value."""
+        return self.rows - self.missing
+
+    @property
+    def has_one_value(self) -> bool:
+        """Whether all rows with a value have the same one."""
+        return self.present > 0 and (len(self.values) == 1 or (self.low is not None and self.low == self.high))
+
+    @property
+    def is_nearly_unique(self) -> bool:
+        """Whether nearly every row has another text."""
+        return len(self.values) > 0 and len(self.values) >= NEARLY_ALL * self.values.total()
+
+    def looks_like(self, pattern: str) -> bool:
+        """Whether more than 90 % of the different texts match a pattern."""
+        matching = sum(re.fullmatch(pattern, value.strip()) is not None for value in self.values)
+        return matching > 0.9 * len(self.values)
+
+    def unit(self) -> str:
+        """The unit that all texts have behind a number; "" where there is no such one."""
+        if len(self.values) < FEWEST_WITH_UNIT:
+            return ""
+        first = re.fullmatch(WITH_UNIT, next(iter(self.values)))
+        if first is None or not all(re.fullmatch(WITH_UNIT, value) for value in self.values):
+            return ""
+        return first[1] if all(value.endswith(first[1]) for value in self.values) else ""
+
+    def alike(self) -> list[str]:
+        """The first texts that differ in case only."""
+        return alike(list(self.values)) if len(self.values) <= MOST_ALIKE else []
+
+    def row(self) -> list[Any]:
+        """Its row of the profile."""
+        ends = [None if end is None else str(end) for end in (self.low, self.high)]
+        numeric = self.dtype in ("double", "boolean") and self.present > 0
+        common = self.values.most_common(1)
+        return [
+            self.name,
+            self.dtype,
+            self.rows,
+            self.missing,
+            round(self.missing / self.rows, 4) if self.rows else None,
+            len(self.values) or None,
+            self.more_values,
+            *ends,
+            self.total / self.present if numeric else None,
+            common[0][0] if common else None,
+            round(common[0][1] / self.present, 4) if common else None,
+        ]
+
+
+def alike(texts: Sequence[str]) -> list[str]:
+    """The first of some different texts that differ from each other in case only; empty where none do."""
+    groups: dict[str, list[str]] = {}
+    for text in texts:
+        groups.setdefault(text.casefold(), []).append(text)
+    return next((group for group in groups.values() if len(group) > 1), [])

@@ -1,0 +1,327 @@
+"""Hints: what a person should look at in a table before trusting a model, the gravest first, each with a way out."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tabular.data.columns import USUAL_MISSING, Note
+from tabular.data.counts import (
+    DECIMAL_COMMA,
+    OTHER_DATE,
+    PLAIN_NUMBER,
+    THOUSANDS,
+    WITH_SIGN,
+    ColumnCounts,
+    alike,
+)
+from tabular.data.evidence import NONE, Drift, Evidence
+from tabular.data.narrowing import shown
+from tabular.errors import as_yaml, listed
+
+# The kinds of hints, the gravest first: what makes a score promise too much, then what is lost, then what is of no use.
+LEAK, TARGET, GROUP, TIME, UNFIT = "leak", "target", "group", "order of time", "cells that do not fit"
+NUMBER, DATE, ROUNDED, WORD = "number in disguise", "date in disguise", "rounded number", "word read as missing"
+INDEX, ID, CASE, ONE_VALUE, WEIGHTS = "index", "id", "case", "one value", "weights"
+KINDS = (LEAK, TARGET, GROUP, TIME, WEIGHTS, UNFIT, NUMBER, DATE, ROUNDED, WORD, INDEX, ID, CASE, ONE_VALUE)
+# Words that say "missing" in the language of numbers, and are no value in a column of texts either.
+NOT_A_NUMBER = ("", *(word for word in USUAL_MISSING if "nan" in word.lower() or "#" in word))
+# Rows from which on it is no chance that a column has another value in each of them, or grows with each.
+ROWS_OF_IDS = 20
+# Of a whole number that does not grow it takes more to be an id: so many rows, hardly two of which are alike, and
+# numbers that fill their range as only numbering does, or a name that says so.
+ROWS_OF_NUMBERS, EQUAL, FILLED = 50, 0.05, 2
+CALLED_ID = r"(?i:(^|.*[^a-z])(id|ids|uuid|guid|key|nr|no|number|ident[a-z]*))|.*[a-z](Id|ID|Key|Nr|No|Number)"
+# The most classes, and the most columns, that a hint writes out.
+MOST_LISTED = 12
+# Of more columns than these one hint is made of what is said of each alone.
+MOST_OF_A_KIND = 3
+AFTER = "it is known only after the answer"
+MEASURES = {True: "ROC AUC", False: "balanced accuracy"}
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A hint: its kind (one of `KINDS`), the columns that it is about, and its text, without a full stop."""
+
+    kind: str
+    columns: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was looked at: the schema, the counts of its columns, notes on cells, evidence, and the problem's own words.
+
+    Attributes
+    ----------
+    schema : tabular.data.datasets.Schema
+        Of the data set.
+    columns : sequence of ColumnCounts
+        Of each column of the schema.
+    notes : mapping of str to Note
+        What became of the cells of the file's columns, the target's too.
+    evidence : mapping of str to Evidence
+        What a sample of the training rows shows of a column.
+    said : collection of str
+        The words that the problem itself says mean missing.
+
+    """
+
+    schema: Any
+    columns: Sequence[ColumnCounts]
+    notes: Mapping[str, Note]
+    evidence: Mapping[str, Evidence]
+    said: Collection[str]
+
+    def note(self, name: str) -> Note:
+        """The note on a column's cells."""
+        return self.notes.get(name, Note())
+
+    def doubtful(self, word: str) -> bool:
+        """Whether a word that was read as missing may be a value."""
+        return word in USUAL_MISSING and word not in NOT_A_NUMBER and word not in self.said
+
+
+def find(looked: Looked) -> tuple[Hint, ...]:
+    """All hints at a data set, the gravest first."""
+    of_columns = [hint for column in looked.columns for hint in _of_column(column, looked)]
+    found = [
+        *_of_target(looked),
+        *_of_unfit(looked),
+        *_of_words(looked),
+        *_of_indices(looked),
+        *_together(of_columns, looked),
+    ]
+    return tuple(sorted(found, key=lambda hint: KINDS.index(hint.kind)))
+
+
+def first(found: Sequence[Hint], most: int, where: str) -> list[str]:
+    """The texts of the first hints, and a line that says how many more there are, and where."""
+    more = len(found) - most
+    return [hint.text for hint in found[:most]] + ([f"{more:,} more in {where}"] if more > 0 else [])
+
+
+# --- of the target, and of cells --------------------------------------------------------------------------------------
+
+
+def _of_target(looked: Looked) -> Iterator[Hint]:
+    target = looked.schema.target
+    lost = {word: cells for word, cells in looked.note(target).missing.items() if looked.doubtful(word)}
+    for word, cells in lost.items():
+        text = f"{cells:,} rows whose {target!r} is {word!r} were left out: {_way_to_keep(target, word)}"
+        yield Hint(TARGET, (target,), text)
+    labels = [label for label in looked.schema.classes if isinstance(label, str)]
+    same = alike(labels)
+    if same:
+        groups = {same[0]: same, **{label: [label] for label in labels if label not in same}}
+        way = f"say data.classes: {as_yaml(groups)}" if len(labels) <= MOST_LISTED else "group them in data.classes"
+        text = f"the classes {listed(same)} of {target!r} differ in case only: if they mean the same, {way}"
+        yield Hint(TARGET, (target,), text)
+
+
+def _of_unfit(looked: Looked) -> Iterator[Hint]:
+    for name, note in looked.notes.items():
+        if not note.unfit:
+            continue
+        cells = f"{note.unfit:,} cell{'s' * (note.unfit > 1)} of {name!r} ({shown(note.examples, note.unfit)})"
+        if note.left_out:
+            yield Hint(UNFIT, (name,), f"{cells} are no {note.meant}s and were read as missing, as data.types says")
+        else:
+            way = as_yaml({name: {"type": note.meant, "errors": "missing"}})
+            text = (
+                f"{cells} are no {note.meant}s, all others are, so the column is one of texts: correct them, or "
+                f"say data.types: {way}, which reads them as missing"
+            )
+            yield Hint(UNFIT, (name,), text)
+
+
+def _of_words(looked: Looked) -> Iterator[Hint]:
+    """Words that mean missing, and look like a value among texts: one hint for all columns of a word."""
+    columns: dict[str, list[str]] = {}
+    for column in looked.columns:
+        if column.dtype == "string":
+            for word in filter(looked.doubtful, looked.note(column.name).missing):
+                columns.setdefault(word, []).append(column.name)
+    for word, names in columns.items():
+        cells = sum(looked.notes[name].missing[word] for name in names)
+        text = f"{cells:,} cells {word!r} of {listed(names, 3)} were read as missing: {_way_to_keep(names[0], word)}"
+        yield Hint(WORD, tuple(names), text)
+
+
+def _of_indices(looked: Looked) -> Iterator[Hint]:
+    used = {column.name for column in looked.columns}
+    for name, note in looked.notes.items():
+        if note.index == "counts" and name not in used:
+            keep = f"to keep it, say data.types: {as_yaml({name: 'number'})}"
+            yield Hint(
+                INDEX, (name,), f"{name!r} counts the rows, as an index that pandas writes, and is left out: {keep}"
+            )
+        elif note.index == "named" and name in used:
+            drop = as_yaml({name: "pandas' index"})
+            text = f"{name!r} was the index of a pandas frame: if it is an id, say data.drop: {drop}"
+            yield Hint(INDEX, (name,), text)
+
+
+# --- of a column ------------------------------------------------------------------------------------------------------
+
+
+def _of_column(column: ColumnCounts, looked: Looked) -> Iterator[Hint]:
+    """The hints at a column: one at what its values look like, and one at what they say of the target or of time."""
+    name, seen = column.name, looked.evidence.get(column.name, NONE)
+    if looked.schema.split_by == "random" and seen.groups and not column.missing:
+        yield Hint(GROUP, (name,), _of_groups(name, seen, looked))
+        return
+    if seen.is_leak:
+        yield Hint(LEAK, (name,), _of_leak(name, seen, looked))
+        return
+    in_disguise = _disguised(column, seen) if not looked.note(name).unfit else None
+    if in_disguise is not None:  # what does not fit is said already
+        yield in_disguise
+        return
+    time = _time(column, seen, looked)
+    if time is not None:
+        yield Hint(TIME, (name,), time)
+        return
+    if not looked.note(name).unfit:
+        yield from _of_use(column, seen, is_split_by_time=looked.schema.split_by == "time")
+
+
+def _of_leak(name: str, seen: Evidence, looked: Looked) -> str:
+    target, measure = looked.schema.target, MEASURES[len(looked.schema.classes) == 2]
+    return (
+        f"{name!r} alone tells {target!r} nearly without error ({measure} {seen.score:.3f}, out of fold, in "
+        f"{seen.rows:,} training rows): {_drop_after([name])}"
+    )
+
+
+def _drop_after(names: Sequence[str]) -> str:
+    if len(names) > MOST_LISTED:
+        return "what is known only after the answer belongs into data.drop"
+    drop = as_yaml(dict.fromkeys(names, AFTER))
+    return f"if {'it is' if len(names) == 1 else 'they are'} known only after the answer, say data.drop: {drop}"
+
+
+def _of_groups(name: str, seen: Evidence, looked: Looked) -> str:
+    split, drop = as_yaml({"by": "group", "column": name}), as_yaml({name: AFTER})
+    return (
+        f"{seen.groups:,} values of {name!r} are in several rows each, which all have one {looked.schema.target!r}: if "
+        f"rows of a value belong together, as those of a customer do, say split: {split}; if it is known only after "
+        f"the answer, say data.drop: {drop}"
+    )
+
+
+def _disguised(column: ColumnCounts, seen: Evidence) -> Hint | None:
+    """Texts that are numbers or dates in another form than those that are read."""
+    name = column.name
+    example = next(iter(column.values), "")
+    with_comma = next((value for value in column.values if "," in value), "")
+    with_point = next((value for value in column.values if "." in value), "")
+    number = as_yaml({name: "number"})
+    ways = {
+        "write them without a mark between thousands": with_comma and column.looks_like(THOUSANDS),
+        "write them with a decimal point": with_comma and column.looks_like(DECIMAL_COMMA),
+        "write them without the sign": example and column.looks_like(WITH_SIGN),
+        f"say data.types: {number}": with_point and column.looks_like(PLAIN_NUMBER),
+        f"write them without the {column.unit()}": bool(example) and column.unit(),
+    }
+    way = next((way for way, holds in ways.items() if holds), None)
+    if way is not None:
+        shown_one = with_point if "data.types" in way else with_comma if "sign" not in way and with_comma else example
+        return Hint(NUMBER, (name,), f"{name!r} has texts such as {shown_one!r}: numbers? {way}")
+    if example and column.looks_like(OTHER_DATE):
+        order = ""
+        if seen.is_ordered:
+            split = as_yaml({"by": "time", "column": name})
+            order = f"; the rows are in their order: if later rows are to be predicted, then say split: {split}"
+        return Hint(DATE, (name,), f"{name!r} has texts such as {example!r}: dates? write them as 2024-12-31{order}")
+    return None
+
+
+def _time(column: ColumnCounts, seen: Evidence, looked: Looked) -> str | None:
+    """Why a split at random may not be right: the column is when the rows came about."""
+    if looked.schema.split_by != "random" or column.dtype not in ("datetime", "double") or column.missing:
+        return None
+    name, split = column.name, as_yaml({"by": "time", "column": column.name})
+    if seen.is_ordered:
+        return f"the rows are in the order of {name!r}: if later rows are to be predicted, say split: {split}"
+    if seen.drift is not None:
+        label, earliest, latest = _of_drift(seen.drift, looked.schema)
+        change = f"from {earliest:.0%} of the earliest to {latest:.0%} of the latest rows"
+        return (
+            f"the share of {label!r} changes with {name!r}, {change}: if later rows are to be predicted, "
+            f"say split: {split}"
+        )
+    return None
+
+
+def _of_drift(drift: Drift, schema: Any) -> tuple[object, float, float]:
+    """A class and its share among the earliest and the latest rows; of two classes the positive one's."""
+    if len(schema.classes) == 2 and drift.code != schema.positive:
+        return schema.classes[schema.positive], 1 - drift.earliest, 1 - drift.latest
+    return schema.classes[drift.code], drift.earliest, drift.latest
+
+
+def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> Iterator[Hint]:
+    """What makes a column of little use: it names rows, it was rounded, it has one value, or spellings of one."""
+    name, dtype = column.name, column.dtype
+    largest = max(-column.low, column.high) if dtype == "double" and column.present else 0
+    drop = f"data.drop: {as_yaml({name: 'an id'})}"
+    if dtype == "string" and column.present > ROWS_OF_IDS and column.is_nearly_unique:
+        every = "nearly every" if column.repeated else "every"
+        yield Hint(ID, (name,), f"{name!r} has another value in {every} row: if it is a name or an id, say {drop}")
+    elif largest > 2**53 and (seen.is_whole or not seen.rows):  # of fractions nothing is lost that they had
+        exact = f", or say data.types: {as_yaml({name: 'category'})}"  # of what may be a whole number
+        way = f"say {drop}{exact if largest < 1e30 else ''}"
+        yield Hint(ROUNDED, (name,), f"{name!r} has numbers of more than 15 digits, which are rounded: an id? {way}")
+    elif dtype == "double" and column.present > ROWS_OF_IDS and column.grows and not is_split_by_time:
+        split = as_yaml({"by": "time", "column": name})
+        yield Hint(
+            ID,
+            (name,),
+            f"{name!r} grows with every row: if it is an id, say {drop}; if it is a time, say split: {split}",
+        )
+    elif dtype == "double" and _numbers_rows(column, seen):
+        yield Hint(ID, (name,), f"{name!r} is another number in nearly every row: if it is an id, say {drop}")
+    elif column.has_one_value:
+        yield Hint(ONE_VALUE, (name,), f"{name!r} has one value only: it says nothing")
+    elif same := column.alike():
+        spellings = f"{name!r} has texts that differ in case only, {listed(same, 4)}"
+        yield Hint(CASE, (name,), f"{spellings}: if they mean the same, write them alike")
+
+
+def _numbers_rows(column: ColumnCounts, seen: Evidence) -> bool:
+    """Whether a whole number names the rows."""
+    if not seen.is_whole or column.present < ROWS_OF_NUMBERS or seen.equal > EQUAL:
+        return False
+    fills = column.high - column.low + 1 < FILLED * column.present
+    return bool(fills) or re.fullmatch(CALLED_ID, column.name) is not None
+
+
+def _together(found: Sequence[Hint], looked: Looked) -> Iterator[Hint]:
+    """The hints at columns, of which those of a kind that are many become one."""
+    for kind in KINDS:
+        alone = [hint for hint in found if hint.kind == kind]
+        names = [name for hint in alone for name in hint.columns]
+        if len(alone) <= MOST_OF_A_KIND:
+            yield from alone
+        elif kind == LEAK:
+            scores = ", ".join(f"{name!r} {looked.evidence[name].score:.3f}" for name in names[:MOST_LISTED])
+            more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+            measure = MEASURES[len(looked.schema.classes) == 2]
+            text = f"{len(names):,} columns, each alone, tell {looked.schema.target!r} nearly without error ({measure} "
+            yield Hint(kind, tuple(names), f"{text}out of fold: {scores}{more}): {_drop_after(names)}")
+        elif kind == ONE_VALUE:
+            yield Hint(kind, tuple(names), f"{listed(names)} have one value only: they say nothing")
+        elif kind == ID:
+            text = f"{len(names):,} columns have another value in every row or nearly so, {listed(names)}: those that "
+            yield Hint(kind, tuple(names), f"{text}are names or ids belong into data.drop")
+        else:
+            yield from alone
+
+
+def _way_to_keep(column: str, word: str) -> str:
+    return f"if that is a value, say data.missing: {as_yaml({'columns': {column: {'keep': [word]}}})}"

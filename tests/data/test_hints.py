@@ -1,0 +1,231 @@
+"""Hints: what is said of a table, that its advice can be followed, and that ordinary tables are left in peace."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tabular.data import hints
+from tabular.data.hints import GROUP, ID, KINDS, LEAK, NUMBER, ONE_VALUE, TIME, Hint
+from tabular.data.sources import local
+from tests.prepared import Made
+
+N = 400
+DRAWN = np.random.default_rng(0)
+NOISE = DRAWN.normal(size=N)
+Y = np.where(NOISE + DRAWN.normal(size=N) > 0, "yes", "no")
+
+
+def made(folder: Path, name: str = "t.csv", split: Any = None, data: Any = None, **columns: Any) -> Made:
+    """The data set of a number that tells something of the class, and other columns."""
+    table = pd.DataFrame({"x": NOISE.round(3), **columns} | ({} if "y" in columns else {"y": Y}))
+    path = folder / name
+    if name.endswith(".parquet"):
+        table.to_parquet(path, index=False)
+    else:
+        table.to_csv(path, index=False)
+    return Made(path, **({"split": split} if split else {}), **({"data": data} if data else {}))
+
+
+def of_kind(found: Made, kind: str) -> list[Hint]:
+    return [hint for hint in found.prepared.profile.hints() if hint.kind == kind]
+
+
+def only(found: Made, kind: str) -> str:
+    (hint,) = found.prepared.profile.hints()
+    assert hint.kind == kind, hint
+    return hint.text
+
+
+def advice(text: str, key: str) -> Any:
+    """What a hint says to write under a key of the problem."""
+    found = re.search(rf"say {re.escape(key)}: (\{{.*?\}})", text)
+    assert found, text
+    return yaml.safe_load(found[1])
+
+
+def of_profile(found: Made, name: str, what: str) -> Any:
+    table = found.prepared.profile.table()
+    return table[what][table["column"].index(name)]
+
+
+# --- ordinary tables --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "iris", "wine"])
+def test_data_sets_that_people_learn_on_have_no_hint(tmp_path: Path, name: str) -> None:
+    assert Made(local.write_sklearn_set(name, tmp_path), target="target").hints == ""
+
+
+ORDINARY = {
+    "an amount in whole numbers": DRAWN.integers(1_000, 90_000, N),
+    "a count": DRAWN.poisson(8, N),
+    "a category": DRAWN.choice(["Porto", "Lisboa", "Faro"], N),
+    "a category of many values": np.char.add("town ", DRAWN.integers(0, 150, N).astype(str)),
+    "a date": pd.Timestamp("2021-01-01") + pd.to_timedelta(DRAWN.integers(0, 700, N), unit="D"),
+    "a date of birth": pd.Timestamp("1940-01-01") + pd.to_timedelta(DRAWN.integers(0, 20_000, N), unit="D"),
+    "sizes of clothes": DRAWN.choice(["S", "M", "L", "3XL"], N),
+    "rooms": [f"{row % 80}{'AB'[row % 2]}" for row in range(N)],
+    "a year": DRAWN.integers(1990, 2020, N),
+    "a truth": NOISE > 1,
+}
+
+
+@pytest.mark.parametrize("values", ORDINARY.values(), ids=ORDINARY)
+def test_ordinary_columns_have_no_hint(tmp_path: Path, values: Any) -> None:
+    assert made(tmp_path, v=values).hints == ""
+
+
+# --- leaks ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_leak_is_said_with_its_score_and_a_way_out_that_works(tmp_path: Path) -> None:
+    found = made(tmp_path, closed=np.where(Y == "yes", "2024-01-02", None))
+    text = only(found, LEAK)
+    assert text.startswith("'closed' alone tells 'y' nearly without error (ROC AUC 1.000, out of fold, in 320 training")
+    assert of_profile(found, "closed", "looks_like") == "leak"
+    assert of_profile(found, "closed", "tells_target") == 1.0
+    assert 0.7 < of_profile(found, "x", "tells_target") < 0.9
+    mended = made(tmp_path, closed=np.where(Y == "yes", "2024-01-02", None), data={"drop": advice(text, "data.drop")})
+    assert mended.hints == ""
+
+
+def test_a_leak_of_many_classes_is_measured_by_balanced_accuracy(tmp_path: Path) -> None:
+    classes = DRAWN.choice(list("abcd"), N)
+    text = only(made(tmp_path, code=np.char.add("code ", classes), y=classes), LEAK)
+    assert "(balanced accuracy 1.000, out of fold" in text
+
+
+def test_many_leaks_are_one_hint_with_all_of_them(tmp_path: Path) -> None:
+    text = only(made(tmp_path, **{f"v{place}": np.where(Y == "yes", place, -1) for place in range(5)}), LEAK)
+    assert text.startswith("5 columns, each alone, tell 'y' nearly without error (ROC AUC out of fold: 'v0' 1.000, ")
+    assert list(advice(text, "data.drop")) == ["v0", "v1", "v2", "v3", "v4"]
+
+
+def test_a_leak_is_found_in_training_rows_alone(tmp_path: Path) -> None:
+    days = pd.date_range("2024-01-01", periods=N)
+    tells = np.where(np.arange(N) < N * 0.8, Y == "yes", Y == "no")  # in the holdout the other way round
+    found = made(tmp_path, day=days, v=tells, split={"by": "time", "column": "day"})
+    assert of_profile(found, "v", "tells_target") == 1.0
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+DAYS = pd.date_range("2024-01-01", periods=N, freq="6h").strftime("%Y-%m-%d %H:%M")
+
+
+def test_rows_in_the_order_of_a_date_are_said_with_a_split_that_works(tmp_path: Path) -> None:
+    text = only(made(tmp_path, day=DAYS), TIME)
+    assert text.startswith("the rows are in the order of 'day'")
+    found = made(tmp_path, day=DAYS, split=advice(text, "split"))
+    assert (found.schema.split_by, found.hints) == ("time", "")
+    assert made(tmp_path, day=DAYS, data={"drop": {"day": "not to be seen"}}).hints == ""
+
+
+def test_a_target_that_changes_with_a_date_is_said_with_a_split_that_works(tmp_path: Path) -> None:
+    order = DRAWN.permutation(N)
+    y = np.where(DRAWN.random(N) < order / N, "yes", "no")
+    text = only(made(tmp_path, day=DAYS[order], y=y), TIME)
+    assert re.search(r"the share of .(yes|no). changes with .day., from \d+% of the earliest to \d+% of the", text)
+    assert made(tmp_path, day=DAYS[order], y=y, split=advice(text, "split")).hints == ""
+
+
+def test_numbers_that_are_dates_are_dates_to_the_hint_and_to_the_split(tmp_path: Path) -> None:
+    days = [int(text[:10].replace("-", "")) for text in DAYS]
+    text = only(made(tmp_path, day=days), TIME)
+    assert made(tmp_path, day=days, split=advice(text, "split")).schema.split_by == "time"
+
+
+def test_dates_in_another_form_are_said_with_their_order(tmp_path: Path) -> None:
+    days = pd.to_datetime(DAYS).strftime("%d/%m/%Y")
+    text = only(made(tmp_path, day=days), hints.DATE)
+    assert "dates? write them as 2024-12-31; the rows are in their order" in text
+    assert made(tmp_path, day=pd.to_datetime(DAYS), split=advice(text, "split")).hints == ""
+
+
+def test_a_number_that_grows_with_every_row_may_be_an_id_or_a_time(tmp_path: Path) -> None:
+    text = only(made(tmp_path, seen=np.arange(N) * 7), ID)
+    assert made(tmp_path, seen=np.arange(N) * 7, split=advice(text, "split")).hints == ""
+    assert made(tmp_path, seen=np.arange(N) * 7, data={"drop": advice(text, "data.drop")}).hints == ""
+
+
+# --- ids and groups ---------------------------------------------------------------------------------------------------
+
+NUMBERS = DRAWN.permutation(N)
+IDS = {
+    "texts": np.char.add("guest ", NUMBERS.astype(str)),
+    "texts, of which one comes again": ["guest 7", *(f"guest {row}" for row in range(N - 1))],
+    "numbers from 1 to n": NUMBERS + 1,
+    "numbers that are called ids": NUMBERS * 1_013 + 700_000,
+}
+
+
+@pytest.mark.parametrize(("name", "values"), [*zip(["v", "v", "v", "customerId"], IDS.values(), strict=True)], ids=IDS)
+def test_ids_are_said_with_a_way_out_that_works(tmp_path: Path, name: str, values: Any) -> None:
+    found = made(tmp_path, **{name: values})
+    text = only(found, ID)
+    assert "every row: if it is" in text
+    assert of_profile(found, name, "looks_like") == "id"
+    assert made(tmp_path, **{name: values}, data={"drop": advice(text, "data.drop")}).hints == ""
+
+
+@pytest.mark.parametrize("prefix", ["c", ""])
+def test_rows_that_belong_together_are_said_with_a_split_that_works(tmp_path: Path, prefix: str) -> None:
+    customer = DRAWN.permutation(np.repeat(np.arange(N // 4), 4))
+    y = np.where(customer % 3 == 1, "yes", "no")
+    columns = {"customer": [f"{prefix}{number}" for number in customer], "y": y}
+    text = only(made(tmp_path, **columns), GROUP)
+    assert "values of 'customer' are in several rows each, which all have one 'y'" in text
+    found = made(tmp_path, **columns, split=advice(text, "split"))
+    assert (found.schema.split_by, found.hints) == ("group", "")
+    assert made(tmp_path, **columns, data={"drop": advice(text, "data.drop")}).hints == ""
+
+
+# --- numbers in disguise ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("form", "says"),
+    [
+        ("${:,.2f}", "without the sign"),
+        ("{:.1f}%", "without the sign"),
+        ("-$ {:.2f}", "without the sign"),
+        ("{:.1f} kg", "without the kg"),
+        ("{:.0f}km/h", "without the km/h"),
+    ],
+)
+def test_numbers_with_a_mark_are_said(tmp_path: Path, form: str, says: str) -> None:
+    text = only(made(tmp_path, v=[form.format(value * 3_000 + 20_000) for value in NOISE]), NUMBER)
+    assert "numbers? write them" in text
+    assert says in text
+
+
+def test_texts_of_a_typed_file_that_are_amounts_are_said_with_a_way_out_that_works(tmp_path: Path) -> None:
+    values = [f"{value:.2f}" for value in NOISE]
+    text = only(made(tmp_path, "t.parquet", v=values), NUMBER)
+    assert made(tmp_path, "t.parquet", v=values, data={"types": advice(text, "data.types")}).hints == ""
+    assert made(tmp_path, "t.parquet", v=[str(row % 90) for row in range(N)]).hints == ""
+
+
+# --- which come first, and how many -----------------------------------------------------------------------------------
+
+
+def test_the_gravest_hints_come_first_and_what_is_left_out_is_said(tmp_path: Path) -> None:
+    found = made(tmp_path, one=np.ones(N), id=IDS["texts"], day=DAYS, closed=np.where(Y == "yes", "a", None))
+    every = found.prepared.profile.hints()
+    assert [hint.kind for hint in every] == [LEAK, TIME, ID, ONE_VALUE]
+    assert hints.first(every, 2, "hints.json") == [every[0].text, every[1].text, "2 more in hints.json"]
+    assert hints.first(every, 4, "hints.json") == [hint.text for hint in every]
+
+
+def test_columns_of_no_use_are_one_hint_where_they_are_many(tmp_path: Path) -> None:
+    text = only(made(tmp_path, **{f"v{place}": np.full(N, place) for place in range(20)}), ONE_VALUE)
+    assert text.endswith("'v11' and 8 more have one value only: they say nothing")
+
+
+def test_kinds_of_hints_differ() -> None:
+    assert len(set(KINDS)) == len(KINDS)
