@@ -77,6 +77,8 @@ def _said(source: Source, fetched: Fetched, table: tables.Table) -> list[str]:
         hidden = [name for name in in_paths if name not in table.of_paths]
         if hidden:
             said.append(f"the files have columns {listed(hidden)} of their own, and those of the paths are not read")
+    if table.reading.sheet is not None:
+        said.append(f"read the sheet {table.reading.sheet!r}")
     if source.kind == "database":
         said.append(f"the answer to the query is kept as {artifacts.SNAPSHOT}")
         if not re.search(r"(?i)\border\s+by\b", str(source.query)):

@@ -65,6 +65,8 @@ def predict(step: Step) -> None:
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])
     how = datasets.reading_for(drift_reference.columns(model), _reading(step, asked))
     table = tables.scan_for(fetched.place, wanted, how, progress=True)
+    if table.reading.sheet is not None:
+        terminal.say(f"  data: read the sheet {table.reading.sheet!r}")
     keys = _keys(step.arguments["keys"], table, model, output)
     against = drift_reference.against(step, asked, model)
     with lifecycle.replacing(output) as beside, threadpool_limits(thread_budget.threads("")):

@@ -212,6 +212,7 @@ class Data(Section):
     )
     separator: str | None = None
     encoding: str = "utf-8"
+    sheet: str | None = Field(default=None, min_length=1, description="of a workbook: the name of the sheet")
     features: Annotated[OwnFeatures | None, BeforeValidator(_named_function)] = Field(
         default=None, description="file.py:function, which makes columns of your own of raw rows"
     )

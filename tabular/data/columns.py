@@ -88,6 +88,7 @@ class Reading:
     needed: Sequence[str] = ()
     escape: Literal["backslash", "double"] | None = None
     verbatim: Collection[str] = ()
+    sheet: str | None = None
 
     def words(self, name: str) -> tuple[str, ...]:
         """The words that mean "missing" in a column; the empty text always does."""

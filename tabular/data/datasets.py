@@ -226,6 +226,7 @@ def reading(problem: Problem) -> Reading:
         dropped=frozenset(data.drop) - {*needed},
         needed=needed,
         escape=data.escape,
+        sheet=data.sheet,
     )
 
 

@@ -19,14 +19,15 @@ MAGIC = {
     "gzip": rb"\x1f\x8b",
     "bz2": rb"BZh[1-9]1AY&SY",
     "xz": rb"\xfd7zXZ\x00",
+    "ole": rb"\xd0\xcf\x11\xe0",  # old Office documents, .xls among them, and new ones with a password
 }
 NEVER_TEXT = {".parquet": "Parquet", ".feather": "Feather", ".orc": "ORC"}
 SUFFIXES = {**NEVER_TEXT, ".zip": "zip", ".gz": "gzip", ".bz2": "bzip2", ".xz": "xz"}
 ORC = b"ORC"
 SEPARATOR_BYTES = 64  # of Excel's line about the separator, with a mark of the byte order, and more
 HEAD_BYTES = 1 << 16  # bytes in which the first line of JSON lines ends, most often
-OLE = b"\xd0\xcf\x11\xe0"
 BINARY = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"%PDF-", b"PK\x03\x04", b"\x1f\x8b")
+SPREADSHEET = b"application/vnd.oasis.opendocument.spreadsheet"
 
 
 class Utf8(io.RawIOBase):
@@ -180,6 +181,8 @@ def content(path: Path) -> str:
 
     """
     outer = form(path)
+    if outer == "ole" or (outer == "zip" and _is_workbook(path)):
+        return "workbook"
     if outer in ("parquet", "feather", "orc"):
         return outer
     with opened(path) as file:
@@ -195,6 +198,18 @@ def content(path: Path) -> str:
             "to_json(..., orient='records', lines=True)"
         )
     return "text"
+
+
+def _is_workbook(path: Path) -> bool:
+    """Whether a zip archive is a workbook of Excel or of OpenDocument."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if any(name.lower().startswith("xl/workbook.") for name in names):
+                return True
+            return "mimetype" in names and archive.read("mimetype").startswith(SPREADSHEET)
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError):
+        return False  # what is wrong with it is told when it is opened
 
 
 def _is_json(line: bytes) -> bool:

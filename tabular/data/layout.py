@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tabular.data import escapes
 from tabular.data.columns import Reading, check_names
-from tabular.data.files import BINARY, OLE, Utf8, opened, opened_text
+from tabular.data.files import BINARY, Utf8, opened, opened_text
 from tabular.errors import UserError, as_yaml
 
 PEEK_BYTES = 4 << 20  # bytes of text from which the header and the separator are found
@@ -122,8 +122,6 @@ def _check_text(path: Path, encoding: str) -> None:
     codec = codecs.lookup(encoding).name
     if codec == "utf-8" and head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise UserError(f"{path}: is in UTF-16; say data.encoding: utf-16, or save it as UTF-8")
-    if head.startswith(OLE):
-        raise UserError(f"{path}: is not a text table but an old Office document (.xls); save its sheet as CSV")
     if head.startswith(BINARY) or (b"\0" in head and not codec.startswith(("utf-16", "utf-32"))):
         raise UserError(f"{path}: is not a text table but binary data; give text with separators, or Parquet")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html")):

@@ -76,7 +76,7 @@ Lister: TypeAlias = Callable[[str], Iterable[Entry]]
 def find(list_folder: Lister, pattern: Sequence[str], shown: str) -> Found:
     """Find the parts of a table in a folder and those below it.
 
-    Names that begin with `_` or `.` (`_SUCCESS`, `_metadata`), checksums and empty files are no parts.
+    Names that begin with `_`, `.` or `~$` (`_SUCCESS`, `_metadata`), checksums and empty files are no parts.
 
     Parameters
     ----------
@@ -117,7 +117,8 @@ def _walk(list_folder: Lister, folder: str, pattern: tuple[str, ...], shown: str
         path = f"{folder}/{entry.name}" if folder else entry.name
         if head not in ("", "**") and not fnmatchcase(entry.name, head):
             continue
-        hidden = entry.name[0] in "_." and "=" not in entry.name  # a partition column's name may begin with _
+        # a partition column's name may begin with _; Excel leaves ~$book.xlsx beside a book that is open
+        hidden = (entry.name[0] in "_." and "=" not in entry.name) or entry.name.startswith("~$")
         if entry.size is not None:
             if not rest:
                 yield path, not (hidden or entry.size == 0 or entry.name.lower().endswith(CHECKSUMS))

@@ -110,8 +110,8 @@ def scan(
 ) -> Table:
     """Read a table once, in bounded memory, to find its columns, their types over all rows, and its length.
 
-    Text and JSON lines may be plain or compressed by gzip, bzip2, xz or zip (with one table in it). They, Parquet,
-    Feather and ORC are told apart by their content.
+    Text and JSON lines may be plain or compressed by gzip, bzip2, xz or zip (with one table in it). They, Parquet, ORC,
+    Feather and workbooks are told apart by their content.
 
     Parameters
     ----------
@@ -139,6 +139,8 @@ def scan(
     """
     files, where = parts.files(path), parts.folder(path)
     form = typed.FORMS.get(_common_form(files))
+    if reading.sheet is not None and not (form is not None and form.takes_names):
+        raise UserError(f"data.sheet: {where.name} is no workbook with sheets: leave it out")
     if form is not None:
         found = typed.scan(form, where, reading, progress, files)
     else:
@@ -184,6 +186,8 @@ def scan_for(
     """
     files = parts.files(path)
     form = typed.FORMS.get(_common_form(files))
+    if form is None or not form.takes_names:  # a sheet is one of the table that the model has learnt from
+        reading = replace(reading, sheet=None)
 
     def scanned(file: Path, wanted: pa.Schema, reading: Reading) -> Table:
         if form is not None:

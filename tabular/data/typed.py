@@ -1,4 +1,4 @@
-"""Files whose columns have types (Parquet, Feather, ORC, JSON lines), with the types that text files have too.
+"""Files whose columns or cells have types (Parquet, Feather, ORC, JSON lines, workbooks), with the types of text files.
 
 Texts in them follow the same rule as in a text file, so that one table is one data set in whatever form it comes.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from tabular.data import arrow_files, json_lines, kinds, missing, parquet
+from tabular.data import arrow_files, json_lines, kinds, missing, parquet, workbooks
 from tabular.data.columns import (
     BOOL,
     FLOAT,
@@ -53,12 +53,22 @@ class Form:
     blocks : callable
         (path, columns, reading, progress) to a stream of these columns, in the types of the file; where the file has
         none of its own, in the types asked for or in ones that can be cast to them.
+    settled : callable
+        (path, reading) to the options with what the file itself says; UserError where it does not take one of them.
+    asked : callable
+        (path, wanted columns, reading) to the options for a file that a model is asked about, as far as what was said
+        of the table that it learnt from may be another of this one.
+    takes_names : bool
+        Whether its files may lack names of columns, which `data.columns` gives then.
 
     """
 
     name: str
     described: Callable[[Path, Reading], tuple[pa.Schema, int]]
     blocks: Callable[[Path, pa.Schema, Reading, bool], Iterator[pa.RecordBatch]]
+    settled: Callable[[Path, Reading], Reading] = lambda path, reading: reading
+    asked: Callable[[Path, pa.Schema, Reading], Reading] = lambda path, wanted, reading: replace(reading, columns=None)
+    takes_names: bool = False
 
 
 FORMS = {
@@ -70,6 +80,14 @@ FORMS = {
     "feather": Form("Feather", arrow_files.feather_described, arrow_files.feather_blocks),
     "orc": Form("ORC", arrow_files.orc_described, arrow_files.orc_blocks),
     "json lines": Form("JSON lines", json_lines.described, json_lines.blocks),
+    "workbook": Form(
+        "workbook",
+        workbooks.described,
+        workbooks.blocks,
+        settled=workbooks.settled,
+        asked=workbooks.asked,
+        takes_names=True,
+    ),
 }
 
 
@@ -135,8 +153,10 @@ class _Values:
 
 def scan(form: Form, path: Path, reading: Reading, progress: bool, files: Sequence[Path]) -> Scanned:
     """Scan the files with types of a table that lies at `path`, as `tables.scan` does."""
-    if reading.columns is not None:
+    if reading.columns is not None and not form.takes_names:
         raise UserError(f"{path}: a {form.name} file names its columns itself; leave out data.columns")
+    if len(files) == 1:
+        reading = form.settled(files[0], reading)
     schema, rows = _common(form, files, reading)
     fields = _own_columns(schema)
     check_names(path, [column.name for column in fields])
@@ -185,7 +205,7 @@ def _common(form: Form, files: Sequence[Path], reading: Reading) -> tuple[pa.Sch
     if len(files) == 1:
         return schema, rows
     check_names(files[0], schema.names)
-    held = {column.name: (files[0], column.type) for column in _own_columns(schema)}
+    held = {column.name: (files[0], column) for column in _own_columns(schema)}
     for file in files[1:]:
         other, more = form.described(file, reading)
         rows += more
@@ -194,13 +214,13 @@ def _common(form: Form, files: Sequence[Path], reading: Reading) -> tuple[pa.Sch
         check_names(file, names)
         check_same_names(files[0], list(held), file, names, ordered=False)
         for column in columns:
-            held[column.name] = _wider(held[column.name], (file, column.type), column.name)
-    return pa.schema([(name, kind) for name, (_, kind) in held.items()], schema.metadata), rows
+            held[column.name] = _wider(held[column.name], (file, column))
+    return pa.schema([column for _, column in held.values()], schema.metadata), rows
 
 
-def _wider(one: tuple[Path, pa.DataType], other: tuple[Path, pa.DataType], name: str) -> tuple[Path, pa.DataType]:
+def _wider(one: tuple[Path, pa.Field], other: tuple[Path, pa.Field]) -> tuple[Path, pa.Field]:
     """Of a column's types in two files, the one that holds the values of both, with its file."""
-    (first, held), (file, found) = one, other
+    first, held, file, found = one[0], one[1].type, other[0], other[1].type
     if pa.types.is_null(storage(found)):
         return one
     if pa.types.is_null(storage(held)):
@@ -208,8 +228,8 @@ def _wider(one: tuple[Path, pa.DataType], other: tuple[Path, pa.DataType], name:
     kinds_of_both = plain_type(held), plain_type(found)
     if kinds_of_both[0] != kinds_of_both[1] and {*kinds_of_both} != {INT, FLOAT}:
         raise UserError(
-            f"{file}: column {name!r} is of type {found}, and of {held} in {first}: write both with one type, or name "
-            "parts that have one by a glob"
+            f"{file}: column {one[1].name!r} is of type {found}, and of {held} in {first}: write both with one type, "
+            "or name parts that have one by a glob"
         )
     return other if kinds_of_both == (INT, FLOAT) else one
 
@@ -221,7 +241,7 @@ def _begun(column: pa.Field, reading: Reading) -> Narrowing | _Values:
     if kind != STRING:
         return _Values(column.name, kind, words, expected)
     # the file says that these are texts: only a date, for which JSON has no type, and what the problem says go over it
-    possible = [MOMENT] if expected is None else list(kinds.PATTERNS)
+    possible = [MOMENT] if expected is None and not workbooks.is_mixed(column) else list(kinds.PATTERNS)
     return Narrowing(column.name, words, expected, possible if expected is None or expected.type != "category" else [])
 
 
@@ -231,7 +251,7 @@ def _words(reading: Reading, name: str) -> tuple[str, ...]:
 
 def scan_for(form: Form, path: Path, wanted: pa.Schema, reading: Reading, progress: bool) -> Scanned:
     """Check a file with types for columns, as `tables.scan_for` does."""
-    reading = replace(reading, columns=None)  # the file names its columns itself
+    reading = form.asked(path, wanted, reading)
     schema, rows = form.described(path, reading)
     fields = _own_columns(schema)
     check_names(path, [column.name for column in fields])
