@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from pyarrow import feather, orc
 
 from steps.model.served import as_features
-from tabular import digests
 from tabular.data import datasets, json_lines, layout, missing
 from tabular.data.columns import BATCH_ROWS, USUAL_MISSING, Expected, Reading, Words
 from tabular.data.datasets import Schema

@@ -54,9 +54,9 @@ def test_a_chain_learns_from_them_and_what_it_registers_makes_them_itself(store,
     assert "made by `make`" in etl.data.tags["mlflow.note.content"]
 
     uri = train.data.tags["tabular.model_uri"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", store.uri)
-        local = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path), tracking_uri=store.uri)
+    mlflow.set_tracking_uri(store.uri)
+    local = mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path))
+    mlflow.set_tracking_uri(None)
     model = mlflow.pyfunc.load_model(local)
     assert model.metadata.get_input_schema().input_names() == ["x", "z"]
     answer = model.predict(pd.DataFrame({"x": [1.0, 1.0, -2.0], "z": [1.0, -1.0, None]}))
