@@ -1,6 +1,5 @@
 """The environment of a run: package versions, the machine and the lock file."""
 
-import json
 import os
 import platform
 import sys
@@ -13,6 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from steps import PROJECT
+from steps.run import handed
 from tabular import digests
 
 # The environment variable with the file in which main keeps the packages that it found, for the steps that it starts.
@@ -21,9 +21,7 @@ HANDED = "TABULAR_PACKAGES"
 
 def hand_over(folder: Path) -> None:
     """Keep the packages of this environment in a folder, for the processes of it that this one starts."""
-    path = folder / "packages.json"
-    path.write_text(json.dumps({"prefix": sys.prefix, "packages": _packages()}), encoding="utf-8")
-    os.environ[HANDED] = str(path)
+    handed.over(HANDED, {"prefix": sys.prefix, "packages": _packages()}, folder)
 
 
 def describe() -> dict[str, Any]:
@@ -42,12 +40,9 @@ def describe() -> dict[str, Any]:
 @cache
 def _packages() -> dict[str, str]:
     """The version of every installed package, by name; read once a chain, since it takes a fifth of a second."""
-    try:
-        handed = json.loads(Path(os.environ[HANDED]).read_text(encoding="utf-8"))
-    except (KeyError, OSError, ValueError):  # nothing was handed over, or main has ended
-        handed = {"prefix": None}
-    if handed["prefix"] == sys.prefix:
-        found: dict[str, str] = handed["packages"]
+    mains = handed.received(HANDED)
+    if mains is not None and mains["prefix"] == sys.prefix:
+        found: dict[str, str] = mains["packages"]
         return found
     packages: dict[str, str] = {}
     for distribution in distributions():

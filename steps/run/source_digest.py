@@ -6,8 +6,6 @@ A module is digested by its syntax tree, so that its format, comments and docstr
 import ast
 import hashlib
 import importlib.util
-import json
-import os
 import sysconfig
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from steps import PROJECT
+from steps.run import handed
 from tabular.digests import of_file
 
 # The modules and packages that cannot change a step's result, and why. No step's key holds them, nor modules that are
@@ -28,6 +27,7 @@ MACHINERY = {
     "steps.run.disk": "words for a disk that is full or closed",
     "steps.run.environment": "the lock, Python and the packages stand in a key by themselves; the rest is the machine",
     "steps.run.git": "asks git which tree this is; no step works on what it says",
+    "steps.run.handed": "hands steps what main has found of modules and packages, which stand in a key by themselves",
     "steps.run.paths": "finds the problem and the data; both stand in a key by what they hold",
     "steps.run.run_owner": "whose a run is",
     "steps.run.shell": "begins and ends the run around a step's work, and says why it failed",
@@ -35,8 +35,8 @@ MACHINERY = {
     "steps.run.working_tree": "the patch of the tree that runs, for who replays it",
     "steps.run.terminal": "what a person sees while a step runs",
     "steps.run.termination": "marks runs that were killed, which stand for no work",
-    "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
     "steps.run.thread_budget": "how many threads; same key, same bits with any number of them",
+    "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
 }
 # Logged models carry a copy of this file and its digest, so that every byte of the file counts.
 BY_BYTES = ("steps/model/served.py",)
@@ -96,9 +96,7 @@ def hand_over(folder: Path) -> None:
 
     To parse the modules takes a third of a second, which is as much as a small step's own work.
     """
-    path = folder / "modules.json"
-    path.write_text(json.dumps(_meanings()), encoding="utf-8")
-    os.environ[HANDED] = str(path)
+    handed.over(HANDED, _meanings(), folder)
 
 
 def is_unchanged(source: Mapping[str, str]) -> bool:
@@ -191,10 +189,7 @@ def _imported(path: Path) -> Iterator[str]:
 @cache
 def _meanings() -> dict[str, _Meaning]:
     """What was found of modules so far, by the sha256 of their bytes: by main, and by this process."""
-    try:
-        found: dict[str, _Meaning] = json.loads(Path(os.environ[HANDED]).read_text(encoding="utf-8"))
-    except (KeyError, OSError, ValueError):  # nothing was handed over, or main has ended
-        return {}
+    found: dict[str, _Meaning] = handed.received(HANDED) or {}
     return found
 
 
