@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 
@@ -75,3 +76,19 @@ def serving(model: str, tracking: str, folder: Path) -> Iterator[Server]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def assert_served_as_scored(store: Any, run: Any, table: Path, folder: Path) -> None:
+    """The model of a run of train answers a table of the target `y`, no or yes, over HTTP as `predict` scores it."""
+    scored = folder / "scored.parquet"
+    done = store.step("predict", model=run.info.run_id, data=table, output=scored)
+    assert done.status == 0, done.stderr
+    batch = pd.read_parquet(scored)
+    with serving(run.data.tags["tabular.model_uri"], store.uri, folder) as server:
+        status, answers = server.frame(pd.read_csv(table).drop(columns="y"))
+    assert status == 200, answers
+    served = pd.DataFrame(answers)
+    probabilities = ["probability_no", "probability_yes"]
+    assert served["label"].tolist() == batch["label"].tolist()
+    assert np.array_equal(served[probabilities], batch[probabilities])
+    assert served["probability_yes"].nunique() > 5

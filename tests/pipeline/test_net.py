@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.chains import clone_of_working_files, git
-from tests.model.servers import serving
+from tests.model.servers import assert_served_as_scored
 from tests.running import PROJECT, Store
 
 pytestmark = pytest.mark.slow
@@ -19,7 +19,6 @@ for package in ("torch", "skorch", "safetensors"):
     pytest.importorskip(package, reason="requirements-torch.txt is not installed here")
 
 PAGE = (PROJECT / "docs" / "models.md").read_text(encoding="utf-8").partition("## Nets of torch")[2]
-PROBABILITIES = ["probability_no", "probability_yes"]
 
 
 def block(language: str) -> str:
@@ -59,17 +58,7 @@ def test_the_net_is_registered_and_has_learnt_what_no_line_tells(place):
 def test_what_is_served_and_what_is_scored_in_a_batch_are_equal(place, tmp_path):
     folder, store, ended = place
     run = store.children(ended.id)["train net"]
-    scored = tmp_path / "scored.parquet"
-    done = store.step("predict", model=run.info.run_id, data=folder / "table.csv", output=scored)
-    assert done.status == 0, done.stderr
-    batch = pd.read_parquet(scored)
-    with serving(run.data.tags["tabular.model_uri"], store.uri, tmp_path) as server:
-        status, answers = server.frame(pd.read_csv(folder / "table.csv").drop(columns="y"))
-    assert status == 200, answers
-    served = pd.DataFrame(answers)
-    assert served["label"].tolist() == batch["label"].tolist()
-    assert np.array_equal(served[PROBABILITIES], batch[PROBABILITIES])
-    assert served["probability_yes"].nunique() > 5
+    assert_served_as_scored(store, run, folder / "table.csv", tmp_path)
 
 
 def test_a_model_is_weights_and_code_and_requires_no_skorch(place):

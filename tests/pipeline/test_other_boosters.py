@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.chains import clone_of_working_files
-from tests.model.servers import serving
+from tests.model.servers import assert_served_as_scored
 from tests.running import Store
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,6 @@ search: {trials: 2, folds: 2}
 """
 FILES = {"xgboost": "booster.ubj", "catboost": "booster.cbm"}
 MODELS = [*FILES]
-PROBABILITIES = ["probability_no", "probability_yes"]
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +59,7 @@ def test_the_chain_ends_with_a_registered_booster_and_no_candidate_is_left_out(p
 def test_what_is_served_and_what_is_scored_in_a_batch_are_equal(place, model, tmp_path):
     folder, store, ended = place
     run = store.children(ended.id)[f"train {model}"]
-    scored = tmp_path / "scored.parquet"
-    done = store.step("predict", model=run.info.run_id, data=folder / "table.csv", output=scored)
-    assert done.status == 0, done.stderr
-    batch = pd.read_parquet(scored)
-    with serving(run.data.tags["tabular.model_uri"], store.uri, tmp_path) as server:
-        status, answers = server.frame(pd.read_csv(folder / "table.csv").drop(columns="y"))
-    assert status == 200, answers
-    served = pd.DataFrame(answers)
-    assert served["label"].tolist() == batch["label"].tolist()
-    assert np.array_equal(served[PROBABILITIES], batch[PROBABILITIES])
-    assert served["probability_yes"].nunique() > 5
+    assert_served_as_scored(store, run, folder / "table.csv", tmp_path)
 
 
 @pytest.mark.parametrize("model", MODELS)
