@@ -40,18 +40,19 @@ def etl(step: Step) -> None:
     target.mkdir()
     prepared = own_features.add(datasets.prepare(table, problem, target), problem, target)
     step.table(prepared.profile.table(), artifacts.PROFILE)
-    step.table(_hints(prepared), artifacts.HINTS)
+    found = _hints(prepared)
+    step.table(_as_table(found), artifacts.HINTS)
     classes = list(prepared.train)
     counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
     said = _said(source, fetched, table)
     if prepared.weighted is not None:
-        said.append(_of_weights(prepared.weighted))
+        said.append(f"rows are weighted by {prepared.weighted.column!r}, {prepared.weighted.said()}")
         counts[artifacts.WEIGHT_OF_TRAIN] = list(prepared.weighted.train.values())
         counts[artifacts.WEIGHT_OF_HOLDOUT] = list(prepared.weighted.holdout.values())
     step.table(counts, artifacts.CLASSES)
     read = {"digest": fetched.digest, "source": fetching.place(source), "rows": prepared.rows}
     inputs.log(step, name=problem.name, context="source", **read)
-    _log(step, problem, prepared, fetched.digest, counts, said)
+    _log(step, problem, prepared, fetched.digest, counts, said, found)
 
 
 def _keep(step: Step, source: Source, fetched: Fetched) -> None:
@@ -93,6 +94,7 @@ def _log(
     digest: str,
     counts: dict[str, list[Any]],
     said: list[str],
+    found: list[Hint],
 ) -> None:
     schema = prepared.schema
     folder = step.artifacts / artifacts.DATASET
@@ -142,26 +144,14 @@ def _log(
         notes.append(f"{prepared.rare}.")
         print(f"  note: {prepared.rare}", flush=True)
     notes += [f"Dropped `{name}`: {reason}." for name, reason in problem.data.drop.items()]
-    found = _all_hints(prepared)
     notes += [f"Look at this: {hint}." for hint in hints.first(found, MOST_IN_NOTE, artifacts.HINTS)]
     for hint in hints.first(found, MOST_SHOWN, f"{artifacts.HINTS} of this run"):
         print(f"  hint: {hint}", flush=True)
-    weighted = "" if schema.weight is None else f", weighted by {schema.weight!r}"
     summary = (
-        f"{train:,} train and {holdout:,} holdout rows{weighted}, {len(schema.columns)} columns, "
+        f"{train:,} train and {holdout:,} holdout rows{schema.weighted}, {len(schema.columns)} columns, "
         f"{len(schema.classes)} classes"
     )
     step.finish(f"etl {problem.name}", summary, "\n\n".join(notes))
-
-
-def _of_weights(weighted: Weighted) -> str:
-    """What a person should know of the rows' weights."""
-    train, holdout = sum(weighted.train.values()), sum(weighted.holdout.values())
-    said = f"rows are weighted by {weighted.column!r}, from {weighted.low:g} to {weighted.high:g}"
-    said += f", in sum {train:,.6g} to learn from and {holdout:,.6g} held out"
-    if weighted.zeros:
-        said += f"; {weighted.zeros:,} rows of weight 0 count nothing"
-    return said
 
 
 def _params_of_weights(weighted: Weighted | None) -> dict[str, Any]:
@@ -177,7 +167,7 @@ def _params_of_weights(weighted: Weighted | None) -> dict[str, Any]:
     }
 
 
-def _all_hints(prepared: datasets.Prepared) -> list[Hint]:
+def _hints(prepared: datasets.Prepared) -> list[Hint]:
     """The hints at the table and at the weights of its rows, the gravest first."""
     found, weighted = [*prepared.profile.hints()], prepared.weighted
     if weighted is not None and not 1 / FAR <= weighted.mean <= FAR:
@@ -187,9 +177,8 @@ def _all_hints(prepared: datasets.Prepared) -> list[Hint]:
     return sorted(found, key=lambda hint: hints.KINDS.index(hint.kind))
 
 
-def _hints(prepared: datasets.Prepared) -> dict[str, list]:
-    """The hints as a table: their kinds, the columns that they are about, and their texts."""
-    found = _all_hints(prepared)
+def _as_table(found: list[Hint]) -> dict[str, list]:
+    """Hints as a table: their kinds, the columns that they are about, and their texts."""
     columns = [", ".join(hint.columns) for hint in found]
     return {"kind": [hint.kind for hint in found], "columns": columns, "hint": [hint.text for hint in found]}
 

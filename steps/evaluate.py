@@ -113,7 +113,7 @@ def _log(
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
     notes = [*_in_words(left_out), *notes]
-    weighted = "" if holdout.schema.weight is None else f", weighted by {holdout.schema.weight!r}"
+    weighted = holdout.schema.weighted
     note = f"{len(holdout.y):,} rows{weighted} that nothing before had read.\n\n"
     note += "\n".join(lines + [f"- {n}" for n in notes])
     step.finish(

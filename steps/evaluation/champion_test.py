@@ -134,8 +134,7 @@ def _meet(
     rows = f"{len(holdout.y):,} holdout rows"
     if not new.all():
         rows = f"the {new.sum():,} of {rows} that the champion has not learnt from before"
-    if holdout.schema.weight is not None:
-        rows += f", weighted by {holdout.schema.weight!r}"
+    rows += holdout.schema.weighted
     telling = new & holdout.counting
     if telling.sum() < FEWEST_ROWS or len(np.unique(holdout.y[telling])) < 2:
         raise UserError(f"{rows} are too few to compare on")

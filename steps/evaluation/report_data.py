@@ -16,7 +16,7 @@ from steps.model.registry import KEPT, REGISTERED
 from steps.run import artifacts, lookup
 from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
-from tabular.data import hints
+from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import METRICS
 from tabular.problem import Problem
@@ -228,9 +228,8 @@ def _of_weights(params: Mapping[str, str]) -> dict[str, str]:
     if "weight" not in params:
         return {}
     low, high, train, holdout = (float(params[f"weight_{what}"]) for what in ("low", "high", "train", "holdout"))
-    zeros = int(params["rows_of_weight_0"])
-    said = f"{params['weight']}, from {low:g} to {high:g}, in sum {train:,.6g} to learn from and {holdout:,.6g} held "
-    return {"weights of rows": f"{said}out" + f"; {zeros:,} rows of weight 0 count nothing" * bool(zeros)}
+    said = datasets.weights_in_words(low, high, train, holdout, int(params["rows_of_weight_0"]))
+    return {"weights of rows": f"{params['weight']}, {said}"}
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,11 @@ class Schema:
         """What a model learns from: the columns of raw rows, and the user's own after them."""
         return self.columns + (self.own.columns if self.own else ())
 
+    @property
+    def weighted(self) -> str:
+        """The end of a phrase about rows: by which column they are weighted; empty where all count alike."""
+        return "" if self.weight is None else f", weighted by {self.weight!r}"
+
     def to_json(self) -> str:
         """The schema as the JSON text that `from_json` takes."""
         values = {**asdict(self), **described(self.columns)}
@@ -190,6 +195,16 @@ class Weighted:
     zeros: int
     mean: float
 
+    def said(self) -> str:
+        """Their range and their sums, in words."""
+        return weights_in_words(self.low, self.high, sum(self.train.values()), sum(self.holdout.values()), self.zeros)
+
+
+def weights_in_words(low: float, high: float, train: float, holdout: float, zeros: int) -> str:
+    """The range of weights, their sums on both sides, and how many are 0."""
+    said = f"from {low:g} to {high:g}, in sum {train:,.6g} to learn from and {holdout:,.6g} held out"
+    return f"{said}; {zeros:,} rows of weight 0 count nothing" if zeros else said
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -210,8 +225,7 @@ class Prepared:
 def reading(problem: Problem) -> Reading:
     """The options for reading the problem's file."""
     data = problem.data
-    weight = [] if data.weight is None else [data.weight]
-    needed = (data.target, *weight, *_split_columns(problem.split), *problem.evaluation.slices)
+    needed = (data.target, *_weight_columns(data), *_split_columns(problem.split), *problem.evaluation.slices)
     words = {name: _words(one) for name, one in getattr(data.missing, "columns", {}).items()}
     words[data.target] = _never_missing(data, words.get(data.target, Words()))
     everywhere = Words(tuple(data.missing)) if isinstance(data.missing, list) else _words(data.missing)
@@ -420,7 +434,7 @@ def _latest(times: Array, share: float) -> Array:
 def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     """The columns that a model may see, in the table's order."""
     _check_columns(table, "target", [data.target])
-    _check_columns(table, "data.weight", [] if data.weight is None else [data.weight])
+    _check_columns(table, "data.weight", _weight_columns(data))
     _check_columns(table, "data.drop", data.drop)
     _check_columns(table, "data.types", data.types)
     _check_columns(table, "data.missing.columns", getattr(data.missing, "columns", {}))
@@ -486,7 +500,7 @@ def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | Non
     """
     whole_rows = data.duplicates == "drop"
     labels, keys, weights, hashes = [], [], [], []
-    names = {data.target, *([] if data.weight is None else [data.weight]), *_split_columns(split)}
+    names = {data.target, *_weight_columns(data), *_split_columns(split)}
     for batch in table.batches(None if whole_rows else list(names)):
         labels.append(_labels(batch[data.target], data))
         if split.column is not None:
@@ -523,6 +537,10 @@ def _split_columns(split: Split) -> list[str]:
     if split.column is None:
         return []
     return [split.column] if isinstance(split.column, str) else list(split.column.model_dump().values())
+
+
+def _weight_columns(data: Data) -> list[str]:
+    return [] if data.weight is None else [data.weight]
 
 
 def _weights(values: pa.Array, table: Table, data: Data) -> Array:
