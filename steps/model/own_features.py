@@ -56,12 +56,13 @@ def add(prepared: Prepared, problem: Problem, folder: Path) -> Prepared:
     taken = {schema.target, *problem.data.drop, *([] if schema.weight is None else [schema.weight])}
     try:
         columns = own_features.found(make, blocks(), where, taken)
-        whole = replace(schema, own=Own(asked.function, asked.code, columns))
+        own = served.Own(function, list(map(vars, columns)), raw)
         for part in ("train.parquet", "holdout.parquet"):  # what cannot be read of it is found now
             for frame in _frames(folder / part, schema):
-                as_features(frame, whole)
+                served.as_features(frame, raw, own)
     except MlflowException as error:
         raise UserError(f"{where}: {error.message.removeprefix('data.features: ')}") from None
+    whole = replace(schema, own=Own(asked.function, asked.code, columns))
     (folder / "schema.json").write_text(whole.to_json(), encoding="utf-8")
     return replace(prepared, schema=whole)
 
