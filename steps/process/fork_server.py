@@ -23,6 +23,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,6 +58,8 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     "evaluate": ("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.inspection"),
     "register": (),
 }
+# Gives the tracking store at an address, and keeps it.
+STORE_OF = "mlflow.tracking._tracking_service.utils:_get_store"
 OURS = ("steps", "tabular")
 MOST_WORDS = 1_000_000
 
@@ -184,6 +187,7 @@ def _serve(control: socket.socket) -> None:
         while True:
             for order in [order for order in orders if not _lacks(order, pending)]:
                 orders.remove(order)
+                _open_store(order["environment"].get("MLFLOW_TRACKING_URI", ""))
                 workers[_fork_worker(order, [control, listener, *workers.values()])] = order["line"]
             patience = 0 if pending else 0.02 if workers else None
             ready, _, _ = select.select([control, listener], [], [], patience)
@@ -202,6 +206,17 @@ def _load(name: str) -> None:
     found = pkgutil.resolve_name(name)
     if ":" in name:
         found()
+
+
+@cache
+def _open_store(uri: str) -> None:
+    """Open the tracking store once for all workers, which MLflow does by reading all of its migrations.
+
+    Its connections are closed again: what is left is no other process's. Main has opened the store before, so that its
+    tables are there.
+    """
+    with suppress(Exception):  # the step reports what is the matter
+        pkgutil.resolve_name(STORE_OF)(uri).engine.dispose()
 
 
 def _lacks(order: Mapping[str, Any], pending: list[tuple[str, str]]) -> bool:

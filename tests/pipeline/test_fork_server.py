@@ -89,6 +89,11 @@ def test_it_leaves_what_a_step_leaves_that_imports_for_itself(store, etl):
     assert {name: alone.tags[name] for name in kept} == {name: etl[2].data.tags[name] for name in kept}
 
 
+def test_the_fork_server_holds_no_connection_to_the_store_that_it_has_opened(store, etl, server):
+    asked = psutil.Process(server[1])
+    assert not [file for file in asked.open_files() if file.path.startswith(str(store.folder))]
+
+
 def test_a_step_that_fails_gives_its_line_and_its_exit_status(begin):
     process = begin("etl", "--data=sklearn:iris", "--target=nosuch")
     _, stderr = process.communicate(timeout=MOST_SECONDS)
