@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from mlflow.cli import gc
 
 from steps import reproduce
 from steps.chain import launch
@@ -74,6 +73,8 @@ class Lab:
         """Delete a run for good, with its artifacts."""
         self.delete(run_id)
         words = ["--backend-store-uri", self.store.uri, "--tracking-uri", self.store.uri, "--run-ids", run_id]
+        from mlflow.cli import gc  # seconds that nobody who collects the tests has to wait
+
         done = CliRunner().invoke(gc, words)
         mlflow.set_tracking_uri(None)
         assert done.exit_code == 0, done.output
