@@ -99,15 +99,14 @@ def of_step(step: Step, source: Mapping[str, str]) -> Key | None:
     ):
         print(f"  note: the source of {step.name} was edited while it ran: its run will not be used again", flush=True)
         return None
-    tags = step.client.get_run(step.run_id).data.tags
     found: dict[str, str] = {}
     if "data" in row.parameters:
-        found |= content_of_data(problem, tags[DATA_DIGEST])
+        found |= content_of_data(problem, step.tags[DATA_DIGEST])
     for parameter, read in row.inputs.items():
         ids = [run_id for run_id in step.arguments[parameter].split(",") if run_id]
         found |= contents(row, parameter, [lookup.tried(step.client, run_id, parameter, read.step) for run_id in ids])
-    if MET in tags:
-        found |= {CHAMPION: tags[MET]}
+    if MET in step.tags:
+        found |= {CHAMPION: step.tags[MET]}
     return of_task(row, step.arguments.get("model"), problem, source, found)
 
 

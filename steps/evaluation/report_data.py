@@ -271,10 +271,9 @@ def _link(what: str, one: Behind) -> Link:
 
 def _commands(step: Step) -> list[str]:
     """The shell commands that reproduce the chain and show its runs."""
-    tags = step.client.get_run(step.run_id).data.tags
-    place = tags.get(REPOSITORY, ".")
+    place = step.tags.get(REPOSITORY, ".")
     tracking = mlflow.get_tracking_uri()
-    run_id = tags.get(PARENT, step.run_id)
+    run_id = step.tags.get(PARENT, step.run_id)
     return [
         f"export MLFLOW_TRACKING_URI={tracking}",
         f"mlflow run {place} -e reproduce --env-manager uv --experiment-name replays -P run={run_id}",

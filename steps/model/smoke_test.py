@@ -58,7 +58,7 @@ def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
     model = flavor.fetch(uri, step.folder, code=code, learnt=learnt)
     if not (model / EXAMPLE).is_file():
         raise UserError(f"model {uri} holds no {EXAMPLE} to be tried with")
-    manager = step.client.get_run(step.run_id).data.tags.get(ENV_MANAGER, "local")
+    manager = step.tags.get(ENV_MANAGER, "local")
     folder = Path(tempfile.mkdtemp(dir=step.folder))
     if manager == "local" and sys.platform == "linux":
         found = _of_a_fork(model, folder)

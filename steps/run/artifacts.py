@@ -111,7 +111,7 @@ def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def record(step: Step) -> dict[str, str]:
     """Write the artifact manifest among the step's artifacts, before the upload; return the tag with its digest."""
     found: dict[str, Any] = {"run": dict(_recorded(step.artifacts))}
-    model = step.client.get_run(step.run_id).data.tags.get(MODEL_URI)
+    model = step.tags.get(MODEL_URI)
     if model is not None:
         found["model"] = _recorded_model(step.client, model)
     step.json(found, RECORD)

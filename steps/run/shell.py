@@ -99,11 +99,11 @@ def _run_body(
     client, run_id = MlflowClient(), active.info.run_id
     with lifecycle.folder() as folder:
         arguments = cli.parse(name, sys.argv[1:])
-        step = Step(name, arguments, run_id, active.info.experiment_id, folder, client)
+        step = Step(name, arguments, run_id, active.info.experiment_id, folder, client, dict(active.data.tags))
         has_waited = thread_budget.wait(arguments.get("share", ""))
         begun = time.perf_counter() if has_waited else STARTED
         work(step, body, key_of)
-    _say_summary(name, client, run_id)
+    _say_summary(step)
     client.log_metric(run_id, "step_seconds", time.perf_counter() - begun)
 
 
@@ -127,7 +127,7 @@ def _log_tree(step: Step) -> None:
 
     Main logs this for the steps that it starts.
     """
-    if step.name != "main" and PARENT in step.client.get_run(step.run_id).data.tags:
+    if step.name != "main" and PARENT in step.tags:
         return
     step.json(environment.describe(), artifacts.ENVIRONMENT)
     tree = working_tree.changes(step.folder)
@@ -143,11 +143,10 @@ def _log_tree(step: Step) -> None:
     step.log(tags=tags)
 
 
-def _say_summary(name: str, client: MlflowClient, run_id: str) -> None:
+def _say_summary(step: Step) -> None:
     """Print what a step started by hand did; in a chain, main prints it."""
-    tags = client.get_run(run_id).data.tags
-    if PARENT not in tags and name != "main":
-        print(f"tabular  {name} {run_id}: {tags[SUMMARY]}", flush=True)
+    if PARENT not in step.tags and step.name != "main":
+        print(f"tabular  {step.name} {step.run_id}: {step.tags[SUMMARY]}", flush=True)
 
 
 def quiet() -> None:

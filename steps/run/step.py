@@ -28,6 +28,8 @@ class Step:
     experiment_id: str
     folder: Path
     client: MlflowClient
+    # the run's tags as the step found them, and those that it has logged: the store is not asked for them again
+    tags: dict[str, str] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)  # the names that the step has given its run
     tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
     # import path of an estimator: its `source_digest.of_estimator`, taken before the estimator was loaded
@@ -48,6 +50,7 @@ class Step:
         tags: Mapping[str, object] | None = None,
     ) -> None:
         """Log parameters, metrics and tags to the step's run."""
+        self.tags.update({name: str(value) for name, value in (tags or {}).items()})
         log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
 
     def text(self, content: str, name: str) -> None:

@@ -435,9 +435,9 @@ COMPILED = "m-1/__pycache__/served.cpython-311.pyc"
 def left(tmp_path):
     """A run that has left two artifacts and a logged model."""
     client = Client(tmp_path)
-    client.tags[MODEL_URI] = "models:/m-1"
     (tmp_path / "step").mkdir()
-    step = Step("train", {}, "r" * 32, "0", tmp_path / "step", client)  # type: ignore[arg-type]
+    client.tags[MODEL_URI] = "models:/m-1"
+    step = Step("train", {}, "r" * 32, "0", tmp_path / "step", client, client.tags)  # type: ignore[arg-type]
     step.text("hello", "a.txt")
     step.json({"x": 1}, "below/b.json")
     (tmp_path / "m-1" / "parts").mkdir(parents=True)
