@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import pkgutil
+import re
 import runpy
 import select
 import signal
@@ -215,6 +216,8 @@ def _open_store(uri: str) -> None:
     Its connections are closed again: what is left is no other process's. Main has opened the store before, so that its
     tables are there.
     """
+    if re.match(r"sqlite:///[^/]", uri):  # from the folder of this process it is another file
+        return
     with suppress(Exception):  # the step reports what is the matter
         pkgutil.resolve_name(STORE_OF)(uri).engine.dispose()
 

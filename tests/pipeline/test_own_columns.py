@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.model.servers import assert_served_as_scored
 from tests.running import PROJECT
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
@@ -87,6 +88,18 @@ def test_a_chain_learns_from_them_and_what_it_registers_makes_them_itself(store,
         replayed = store.step("reproduce", run=train.info.run_id)
         assert replayed.status == 0, replayed.stdout + replayed.stderr
         assert replayed.tags["tabular.outcome"] == "same", replayed.stdout
+
+
+@pytest.mark.long
+def test_a_server_makes_the_columns_and_takes_the_steps_that_the_model_has_learnt(store, folder, tmp_path):
+    (folder / "served.py").write_text(CODE)
+    steps = "preprocessing: {steps: [{transformer: sklearn.preprocessing.SplineTransformer, params: {n_knots: 3}}]}"
+    problem = PROBLEM.replace("ours.py", "served.py").replace("LogisticRegression}", f"LogisticRegression, {steps}}}")
+    (folder / "served.yaml").write_text(problem)
+    etl = store.step("etl", problem=str(folder / "served.yaml"))
+    trained = store.step("train", dataset=etl.id, model="logistic_regression")
+    assert trained.status == 0, trained.stderr
+    assert_served_as_scored(store, trained.run, folder / "table.csv", tmp_path)
 
 
 def test_a_function_that_looks_at_other_rows_is_refused_in_one_line(store, folder):

@@ -1,4 +1,4 @@
-"""Tables from where they lie: parts of a folder, the answer of a database, an artifact; read, scored and replayed.
+"""Tables from where they lie: a file, parts of a folder, a store, a database, an artifact; read, scored and replayed.
 
 A chain of a query, which is reused and replayed, is in test_left_out.py.
 """
@@ -8,8 +8,11 @@ import sqlite3
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import fs
 
+from tests import servers
 from tests.running import PROJECT
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -22,6 +25,7 @@ FRAME = pd.DataFrame(
         "churn": [("no", "yes")[(i % 7) > 3] for i in range(N)],
     }
 )
+KEYS = {"access_key": "ann", "secret_key": "hush"}
 YAML = """
 name: bought
 data:
@@ -48,11 +52,73 @@ def write_parts(folder: Path, rows: int = N) -> None:
 
 
 @pytest.fixture(scope="module")
+def endpoint(tmp_path_factory):
+    with servers.s3(tmp_path_factory.mktemp("s3")) as address:
+        yield address
+
+
+@pytest.fixture
+def objects(endpoint, store, monkeypatch):
+    """The endpoint of an object store that steps know of."""
+    for name in [name for name in store.environment if name.startswith("AWS_")]:
+        monkeypatch.delitem(store.environment, name)
+    keys = {"ACCESS_KEY_ID": KEYS["access_key"], "SECRET_ACCESS_KEY": KEYS["secret_key"]}
+    for name, value in {**keys, "REGION": "us-east-1", "ENDPOINT_URL": endpoint}.items():
+        monkeypatch.setitem(store.environment, f"AWS_{name}", value)
+    return endpoint
+
+
+@pytest.fixture(scope="module")
 def plain(store, tmp_path_factory):
     """A run of etl on the table as a plain CSV."""
     path = tmp_path_factory.mktemp("plain") / "t.csv"
     FRAME.to_csv(path, index=False)
     return store.step("etl", data=str(path), target="churn")
+
+
+FORMS = {
+    "t.csv.gz": lambda path: FRAME.to_csv(path, index=False),
+    "t.tsv": lambda path: FRAME.to_csv(path, index=False, sep="\t"),
+    "t.parquet": FRAME.to_parquet,
+    "t.feather": FRAME.to_feather,
+    "t.jsonl": lambda path: FRAME.to_json(path, orient="records", lines=True),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_one_table_is_the_same_data_set_in_every_format(store, stand, plain, name):
+    FORMS[name](stand / name)
+    ended = store.step("etl", data=name, target="churn")
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.digest.train"] == plain.tags["tabular.digest.train"]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet", "parts/"])
+def test_a_table_in_an_object_store_is_the_same_data_set(store, stand, plain, objects, name):
+    system = fs.S3FileSystem(endpoint_override=objects, allow_bucket_creation=True, region="us-east-1", **KEYS)
+    FRAME.to_csv(stand / "t.csv", index=False)
+    FRAME.to_parquet(stand / "t.parquet")
+    write_parts(stand)
+    system.create_dir("tables")
+    fs.copy_files(str(stand), "tables", fs.LocalFileSystem(), system)
+    ended = store.step("etl", data=f"s3://tables/{name}", target="churn")
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.digest.train"] == plain.tags["tabular.digest.train"]
+
+
+def test_the_answer_of_postgresql_is_the_same_data_set(store, stand, plain, tmp_path_factory, monkeypatch):
+    dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi", reason="requirements-databases.txt is not installed")
+    monkeypatch.setitem(store.environment, "TABULAR_TEST_PASSWORD", "hush-hush")
+    with servers.postgresql(tmp_path_factory.mktemp("pg")) as address:
+        with dbapi.connect(address.replace("${TABULAR_TEST_PASSWORD}", "hush-hush")) as connection:
+            with connection.cursor() as cursor:
+                cursor.adbc_ingest("customers", pa.Table.from_pandas(FRAME.assign(id=range(N))))
+            connection.commit()
+        ask = "select amount, city, churn from customers order by id"
+        ended = store.step("etl", data=address, query=ask, target="churn")
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.digest.train"] == plain.tags["tabular.digest.train"]
+    assert "hush" not in ended.stdout + str(ended.tags)
 
 
 @pytest.mark.parametrize("data", ["parts", "parts/*.parquet"])
