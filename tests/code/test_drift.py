@@ -203,6 +203,7 @@ def every_warning_is_an_error():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("every_warning_is_an_error")
 @pytest.mark.parametrize("columns", [0, 1, 5, 200])
 def test_shifts_of_any_number_of_columns_are_drawn(columns, tmp_path):

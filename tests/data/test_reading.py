@@ -189,6 +189,7 @@ def drawn(draw: st.DrawFn) -> pa.Table:
     return pa.table([*arrays, y], names=[*names, "y"])
 
 
+@pytest.mark.slow
 @given(table=drawn(), keep=st.sampled_from([[], ["none"], ["NA", "none"]]))
 def test_one_table_is_one_data_set_in_whatever_form_it_comes(tmp_path_factory, table, keep) -> None:
     folder = tmp_path_factory.mktemp("forms")

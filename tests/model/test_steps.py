@@ -32,6 +32,7 @@ def candidate(data: made.Data, kind: str, steps: list) -> training.Candidate:
     return replace(usual, model=Model.model_validate(values), columns=data.schema.features)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["logistic_regression", "lightgbm"])
 def test_steps_are_stored_with_the_model_and_answer_the_same(
     kind: str, data: made.Data, tracking: str, tmp_path: Path
@@ -66,6 +67,7 @@ def make(rows):
 """
 
 
+@pytest.mark.slow
 def test_a_model_makes_the_users_own_columns_and_runs_no_other_code(
     data: made.Data, tracking: str, tmp_path: Path
 ) -> None:
@@ -94,6 +96,7 @@ def test_a_model_makes_the_users_own_columns_and_runs_no_other_code(
         flavor.load(str(local), tmp_path, **recorded)
 
 
+@pytest.mark.slow
 def test_what_the_users_code_imports_is_among_the_requirements(data: made.Data) -> None:
     fitted = training.fit(candidate(data, "logistic_regression", []), data.X, data.y, threads=1)
     own = datasets.Own("make", "import yaml, re\n", ())
