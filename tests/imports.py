@@ -22,7 +22,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "steps.chain": ("steps.model",),
     "steps.search": ("steps.model", "tabular.search"),
     "steps.model": ("steps.run", "tabular.model", "tabular.evaluation"),
-    "steps.run": ("steps.process", "steps.pipeline", "tabular.data"),
+    "steps.run": ("steps.process", "steps.pipeline", "tabular.data", "tabular.credentials"),
     "steps.process": (),
     "steps.pipeline": ("tabular.problem",),
     "tabular.report": ("tabular.evaluation",),
@@ -36,6 +36,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "tabular.defaults": (),
     "tabular.addresses": ("tabular.errors",),
     "tabular.errors": (),
+    "tabular.credentials": (),
     "tabular.digests": (),
 }
 

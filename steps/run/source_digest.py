@@ -36,6 +36,7 @@ MACHINERY = {
     "steps.run.terminal": "what a person sees while a step runs",
     "steps.run.termination": "marks runs that were killed, which stand for no work",
     "steps.run.thread_budget": "how many threads; same key, same bits with any number of them",
+    "tabular.credentials": "keeps secrets out of the patch of the tree; no step works on what it says",
     "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
 }
 # Logged models carry a copy of this file and its digest, so that every byte of the file counts.

@@ -1,6 +1,7 @@
 """The project's working tree: its changes since the commit, as a patch, and what the patch cannot hold."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal
 
 from steps import PROJECT
 from steps.run import git
+from tabular import credentials
 from tabular.errors import first_line
 
 PATCH = "changes.patch"
@@ -28,8 +30,8 @@ class Tree:
 def changes(folder: Path) -> Tree:
     """The changes of the tree since its commit, untracked files included; the patch is written into `folder`.
 
-    The patch leaves out what git ignores, and files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of
-    their own.
+    The patch leaves out what git ignores, files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of
+    their own, and files that seem to hold keys or passwords: whoever may see the run would see them.
     """
     refused = git.refusal(PROJECT)
     if refused:
@@ -60,9 +62,32 @@ def _changes(folder: Path) -> Tree:
             if git.ask(PROJECT, "add", "--", name, **apart) is None:
                 missing.append(f"{name} (git refuses it)")
     patch = folder / PATCH
+    content, secret = _without_credentials(apart)
+    patch.write_bytes(content)
+    return Tree("changed", patch, (*_in_submodules(status), *missing, *secret))
+
+
+def _without_credentials(apart: Mapping[str, str]) -> tuple[bytes, list[str]]:
+    """The patch of an index without the files that seem to hold keys or passwords, and these with the reasons."""
     # not `git diff`, which follows the user's configuration: it may leave out prefixes or call a converter
-    patch.write_bytes(git.tell(PROJECT, "diff-index", "--patch", "--binary", "--cached", ALL, "HEAD", **apart))
-    return Tree("changed", patch, (*_in_submodules(status), *missing))
+    words = ("diff-index", "--cached", ALL)
+    names = git.tell(PROJECT, *words, "--name-only", "-z", "HEAD", **apart).decode(errors="surrogateescape").split("\0")
+    whole = git.tell(PROJECT, *words, "--patch", "--binary", "HEAD", **apart)
+    # each line of a file begins with a blank or a sign, so that this begins the next file
+    files = re.split(rb"^(?=diff --git )", whole, flags=re.MULTILINE)[1:]
+    told = [(name, file, _secret(name, file)) for name, file in zip(filter(None, names), files, strict=True)]
+    return b"".join(file for _, file, why in told if not why), [f"{name} ({why})" for name, _, why in told if why]
+
+
+def _secret(name: str, file: bytes) -> str:
+    """Why a file's part of a patch may hold a secret; "" where it seems to hold none."""
+    if credentials.is_key_file(name):
+        return "by its name a file of keys or passwords"
+    is_binary = b"\nGIT binary patch\n" in file
+    # removed lines and those around the changes are in the patch as well
+    lines = [] if is_binary else [line[1:] for line in file.decode(errors="replace").splitlines()[4:]]
+    kind = credentials.kind_within("\n".join(lines), name)
+    return f"its lines seem to hold a secret: {kind}" if kind else ""
 
 
 def _untracked() -> tuple[list[str], list[str]]:

@@ -36,6 +36,35 @@ def clone(tmp_path, monkeypatch):
     return tmp_path / "clone"
 
 
+KEY = "AKIA" + "Z7QX2M4N6P8R0T1V"
+
+
+def test_what_may_hold_a_secret_is_not_in_the_patch_and_is_told(clone, tmp_path):
+    (clone / ".gitignore").write_text("")  # an earlier one, which does not name .env
+    (clone / ".env").write_text("NAME=hush-env\n")
+    (clone / "tls.pem").write_bytes(bytes(range(256)) + b"hush-pem")
+    (clone / "notes.md").write_text(f"the key is {KEY}\n")
+    (clone / "steps" / "etl.py").write_text('PASSWORD = "hush-code"\n')
+    (clone / "steps" / "new.py").write_text("NEW = 1\n")
+    (clone / "conda.yaml").unlink()
+    (tmp_path / "step").mkdir()
+    tree = working_tree.changes(tmp_path / "step")
+    patch = tree.patch.read_text()
+    assert not [mark for mark in ("hush", KEY) if mark in patch]
+    told = dict(line.split(" (", 1) for line in tree.missing)
+    assert set(told) == {".env", "tls.pem", "notes.md", "steps/etl.py"}
+    assert "AWS" in told["notes.md"]
+    git(tmp_path, "clone", "-q", str(PROJECT), "again")
+    git(tmp_path / "again", "apply", "--binary", str(tree.patch))
+    assert (tmp_path / "again" / "steps" / "new.py").exists()
+    assert not (tmp_path / "again" / "conda.yaml").exists()
+
+
+def test_a_replay_says_that_the_tree_lacks_what_may_hold_a_secret(clone):
+    tags = {"tabular.tree": "changed", "tabular.tree.missing": ".env (by its name a file of keys or passwords)"}
+    assert "lacks .env" in checkout.missing(a_run(**tags), clone)[0]
+
+
 @pytest.fixture
 def submodule(clone):
     """A submodule of the clone, and committed in it."""
