@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow.entities import Experiment, LoggedModelOutput, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
@@ -20,7 +19,7 @@ from steps.chain import cleanup, launch
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
-from steps.run import artifacts, fetching, inputs, run_problem, thread_budget
+from steps.run import artifacts, fetching, inputs, run_problem, thread_budget, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
@@ -92,7 +91,7 @@ def _introduce(step: Step, problem: Problem) -> None:
     """Print what is about to run, and in which experiment and store; name the run."""
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
     experiment = step.client.get_experiment(step.experiment_id)
-    say(f"  run {step.run_id} in the experiment {experiment.name!r} of {mlflow.get_tracking_uri()}")
+    say(f"  run {step.run_id} in the experiment {experiment.name!r} of {tracking.address()}")
     _tell_kind(step, experiment)
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
@@ -195,7 +194,7 @@ def _keep_report(step: Step, register: Run) -> str | None:
 
 def _page(step: Step) -> str:
     """The address of main's run on a tracking server."""
-    return f"{mlflow.get_tracking_uri()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
+    return f"{tracking.address()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
 
 
 def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: float) -> None:
@@ -208,11 +207,11 @@ def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: flo
     if uri is None:
         return
     say(f"  champion  {uri} (version {tags[CHAMPION_VERSION]})")
-    tracking = mlflow.get_tracking_uri()
-    look = _page(step) if tracking.startswith("http") else f"mlflow ui --backend-store-uri {tracking}"
+    store = tracking.address()
+    look = _page(step) if store.startswith("http") else f"mlflow ui --backend-store-uri {store}"
     example = "serving_input_example.json"
     say()
-    say(f"  first     export MLFLOW_TRACKING_URI={tracking}")
+    say(f"  first     export MLFLOW_TRACKING_URI={store}")
     say(f"  look      {look}")
     say(f"  serve     mlflow models serve -m {uri} --env-manager uv -p 5001")
     say(f"  a row     mlflow artifacts download -u {uri}/{example} -d .")

@@ -24,6 +24,10 @@ KINDS: dict[str, Kind] = {
 # The databases that are a file.
 FILE_DATABASES = ("sqlite", "duckdb")
 VARIABLE = re.compile(r"\$\{(\w+)\}")
+# Parameters of a query string whose values are secrets: X-Amz-Signature, sig, access_token, api_key.
+_SECRET = r"(?:[\w.-]*[-_])?(?:sig|signature|token|secret|password|passwd|pwd|key|apikey|auth|credential)"
+_SECRET_PARAMETER = re.compile(rf"(?i)([?&]{_SECRET}=)([^&#\s\"]*)")
+_USER = re.compile(r"(?i)\b([a-z][\w+.-]*://)([^\s/?#\"]*)@")
 
 
 def names_elsewhere(address: str) -> bool:
@@ -90,13 +94,36 @@ def shown(address: str) -> str:
 
 
 def written_secret(address: str) -> str:
-    """The password, or the web server's user, that stands in a URL as it is and not as a variable; "" for none."""
+    """What stands in a URL as it is, and not as a variable, and should be nobody else's; "" for nothing.
+
+    A password, what a web server's user is where there is no password, and the signature or token of a query string.
+    """
     scheme, _, rest = address.partition("://")
     user, _, password = re.split("[/?#]", rest)[0].rpartition("@")[0].partition(":")
+    is_web = scheme.lower().startswith("http")
     # a web server's user may be a token; a database's is no secret, nor is the container of Azure's addresses
-    secret = f"{user}{password}" if scheme.lower().startswith("http") else password
-    secret += "".join(re.findall(r"(?i)[?&](?:password|passwd|pwd)=([^&]+)", rest))
-    return "" if VARIABLE.search(secret) else secret
+    secrets = [password or (user if is_web else "")]
+    if KINDS.get(scheme.lower()) != "store":  # in the name of an object ? is a letter like another
+        secrets += [value for _, value in _SECRET_PARAMETER.findall(rest)]
+    return "".join(secret for secret in secrets if not VARIABLE.search(secret))
+
+
+def without_credentials(text: str) -> str:
+    """A text without the passwords, and the tokens, of the URLs in it; variables that are named in their place stay."""
+    return _SECRET_PARAMETER.sub(_hidden_value, _USER.sub(_hidden_user, text))
+
+
+def _hidden_value(found: re.Match[str]) -> str:
+    return found[0] if VARIABLE.search(found[2]) else f"{found[1]}..."
+
+
+def _hidden_user(found: re.Match[str]) -> str:
+    scheme, user = found.groups()
+    if VARIABLE.search(user) or scheme.lower().startswith("abfs"):  # there it is the container
+        return found[0]
+    # a web server's user may be a token
+    name = "" if scheme.lower().startswith("http") else user.partition(":")[0]
+    return f"{scheme}{name}@" if name else scheme
 
 
 def with_secrets(text: str, where: str) -> str:

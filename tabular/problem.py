@@ -223,7 +223,8 @@ class Data(Section):
         secret = addresses.written_secret(source)
         if secret:
             raise ValueError(
-                "a password in a URL would be logged: name a variable, as in https://${USER}:${PASSWORD}@host/…"
+                "a password or token in a URL would be logged: name a variable, as in "
+                "https://${USER}:${PASSWORD}@host/…?token=${TOKEN}"
             )
         return source
 

@@ -7,13 +7,12 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import yaml
 from mlflow.entities import LifecycleStage, Run
 
 from steps.evaluation.champion_test import Verdict
 from steps.model.registry import KEPT, REGISTERED
-from steps.run import artifacts, lookup
+from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
 from tabular.data import datasets, hints
@@ -263,21 +262,21 @@ def _behind(step: Step, evaluation: Run, dataset: str, winner: str) -> dict[str,
 def _link(what: str, one: Behind) -> Link:
     if one.run is None:
         return Link(what, one.run_id, "", GONE)
-    tracking = mlflow.get_tracking_uri()
-    page = f"{tracking}/#/experiments/{one.run.info.experiment_id}/runs/{one.run_id}"
+    store = tracking.address()
+    page = f"{store}/#/experiments/{one.run.info.experiment_id}/runs/{one.run_id}"
     said = GONE if one.is_gone else one.run.data.tags.get(SUMMARY, "")
-    return Link(what, one.run_id, page if tracking.startswith("http") else "", said)
+    return Link(what, one.run_id, page if store.startswith("http") else "", said)
 
 
 def _commands(step: Step) -> list[str]:
     """The shell commands that reproduce the chain and show its runs."""
     place = step.tags.get(REPOSITORY, ".")
-    tracking = mlflow.get_tracking_uri()
+    store = tracking.address()
     run_id = step.tags.get(PARENT, step.run_id)
     return [
-        f"export MLFLOW_TRACKING_URI={tracking}",
+        f"export MLFLOW_TRACKING_URI={store}",
         f"mlflow run {place} -e reproduce --env-manager uv --experiment-name replays -P run={run_id}",
-        *([] if tracking.startswith("http") else [f"mlflow ui --backend-store-uri {tracking}"]),
+        *([] if store.startswith("http") else [f"mlflow ui --backend-store-uri {store}"]),
     ]
 
 

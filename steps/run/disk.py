@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
+from steps.run import tracking
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -23,7 +23,7 @@ def trouble(error: BaseException) -> str | None:
                 "place (for artifacts: mlflow experiments create -n NAME --artifact-location FOLDER)"
             )
     text = str(error)
-    store = mlflow.get_tracking_uri()
+    store = tracking.address()
     if "database or disk is full" in text:
         return f"no space is left on the disk of the tracking store {store}: make some, {AGAIN}"
     if "readonly database" in text or "unable to open database file" in text:

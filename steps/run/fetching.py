@@ -5,7 +5,7 @@ from pathlib import Path
 import mlflow
 from mlflow.exceptions import MlflowException
 
-from steps.run import inputs, paths
+from steps.run import inputs, paths, tracking
 from steps.run.step import Step
 from tabular.data import parts, sources
 from tabular.data.sources import Fetched, Source
@@ -61,6 +61,6 @@ def _download(uri: str, folder: Path) -> Path:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
     except (MlflowException, OSError) as error:
         raise UserError(
-            f"{uri}: cannot be had from {mlflow.get_tracking_uri()} ({first_line(error)}); check the run or model, and "
+            f"{uri}: cannot be had from {tracking.address()} ({first_line(error)}); check the run or model, and "
             "the path in it"
         ) from None

@@ -4,13 +4,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps.run import artifacts
+from steps.run import artifacts, tracking
 from steps.run.tags import LEFT_OUT, REUSED_FROM, digest_tag
 from tabular import digests
 from tabular import problem as problems
@@ -54,7 +53,7 @@ def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = 
     try:
         found = client.get_run(run_id)
     except MlflowException:
-        raise UserError(f"{parameter}: there is no run {run_id!r} in {mlflow.get_tracking_uri()}") from None
+        raise UserError(f"{parameter}: there is no run {run_id!r} in {tracking.address()}") from None
     if step is None:
         return found
     reused = found.data.tags.get(REUSED_FROM)

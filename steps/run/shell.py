@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -23,9 +24,21 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.process import lifecycle
-from steps.run import artifacts, cli, disk, environment, paths, run_owner, termination, thread_budget, working_tree
+from steps.run import (
+    artifacts,
+    cli,
+    disk,
+    environment,
+    paths,
+    run_owner,
+    termination,
+    thread_budget,
+    tracking,
+    working_tree,
+)
 from steps.run.step import Step
 from steps.run.tags import ARGUMENTS, LEFT_OUT, LOCK, MODEL, NOTE, PARENT, REASON, SUMMARY, TREE, TREE_MISSING
+from tabular import addresses
 from tabular.errors import CandidateError, UserError, first_line
 
 STARTED = time.perf_counter()
@@ -85,11 +98,33 @@ def _begin(name: str) -> mlflow.ActiveRun:
         # `mlflow run` sets this tag itself; a step started as `python -m` is searched for by it as well
         with lifecycle.uninterrupted():
             active = mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: name, **run_owner.tags()})
+            _hide_credentials(active)
             lifecycle.answer_for(active.info.run_id, termination.end)
     except Exception as error:
         fail(_store_reason(error), error)
         sys.exit(1)
     return active
+
+
+def _hide_credentials(run: mlflow.ActiveRun) -> None:
+    """Take the credentials out of the tags that MLflow has written: it notes the address of a git clone as typed."""
+    for name, value in run.data.tags.items():
+        hidden = addresses.without_credentials(value)
+        if hidden != value:
+            mlflow.set_tag(name, hidden)
+            run.data.tags[name] = hidden
+
+
+def _check_parameters(run: mlflow.ActiveRun) -> None:
+    """Refuse a parameter with a credential: MLflow has written it to the run, where no one can take it out."""
+    for name, value in run.data.params.items():
+        if addresses.written_secret(value):
+            run_id = run.info.run_id
+            raise UserError(
+                f"{name}: holds a password or token, which MLflow has logged as this run's parameter: name a variable "
+                "in its place, as in https://${USER}:${PASSWORD}@host/…?token=${TOKEN}, and delete the run for good: "
+                f"mlflow runs delete --run-id {run_id}, then where the store is mlflow gc --run-ids {run_id}"
+            )
 
 
 def _run_body(
@@ -98,6 +133,7 @@ def _run_body(
     """Do the step's work in a folder of its own, print what the step did, log the seconds that it took."""
     client, run_id = MlflowClient(), active.info.run_id
     with lifecycle.folder() as folder:
+        _check_parameters(active)
         arguments = cli.parse(name, sys.argv[1:])
         step = Step(name, arguments, run_id, active.info.experiment_id, folder, client, dict(active.data.tags))
         has_waited = thread_budget.wait(arguments.get("share", ""))
@@ -165,12 +201,22 @@ def quiet() -> None:
 
 
 def explain(error: BaseException) -> str:
-    """What went wrong, in one line."""
+    """What went wrong, in one line, without the credentials that an address in it may hold."""
+    return addresses.without_credentials(_explained(error))
+
+
+def _explained(error: BaseException) -> str:
     if isinstance(error, UserError):
         return " ".join(str(error).splitlines())  # a name in the message may hold a line break
     trouble = disk.trouble(error)
     if trouble is not None:
         return trouble
+    if isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED":
+        found = re.search(r"endpoint (\S+)", str(error))
+        return (
+            f"{tracking.address()} does not give {tracking.account() or 'whoever has no account'} the right to "
+            f"{found[1] if found else first_line(error)}: ask its administrator for it"
+        )
     return f"unexpected {type(error).__name__}: {first_line(error)} (TABULAR_DEBUG=1 shows where)"
 
 
@@ -213,7 +259,7 @@ def _check_store() -> None:
 
 
 def _store_reason(error: Exception) -> str:
-    uri = mlflow.get_tracking_uri()
+    uri = tracking.address()
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MlflowException) and "out-of-date database schema" in str(error):

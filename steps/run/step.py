@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from steps.process import lifecycle
 from steps.run import run_name
 from steps.run.tags import NOTE, RUN_NAME, SUMMARY
+from tabular import addresses
 
 MOST_A_BATCH = 100
 
@@ -116,11 +117,14 @@ def log(
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, object] | None = None,
 ) -> None:
-    """Log parameters, metrics and tags to a run, in batches of as many of each as a tracking server accepts."""
+    """Log parameters, metrics and tags to a run, in batches of as many of each as a tracking server accepts.
+
+    Credentials in addresses are left out: a run is read by more people than know them.
+    """
     now = mlflow.utils.time.get_current_time_millis()
-    pending = [Param(name, str(value)) for name, value in (params or {}).items()]
+    pending = [Param(name, addresses.without_credentials(str(value))) for name, value in (params or {}).items()]
     measured = [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]
-    tagged = [RunTag(name, str(value)) for name, value in (tags or {}).items()]
+    tagged = [RunTag(name, addresses.without_credentials(str(value))) for name, value in (tags or {}).items()]
     for start in range(0, max(len(pending), len(measured), len(tagged)), MOST_A_BATCH):
         part = slice(start, start + MOST_A_BATCH)
         client.log_batch(run_id, metrics=measured[part], params=pending[part], tags=tagged[part])

@@ -437,7 +437,19 @@ def test_a_slug_is_a_name_that_a_problem_may_have(text: str) -> None:
     assert Problem.model_validate({**SMALLEST, "name": problems.slug(text)}).name
 
 
-@pytest.mark.parametrize("source", ["https://me:secret@host/t.csv", "http://me@host/t.csv"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://me:secret@host/t.csv",
+        "https://${USER}:secret@host/t.csv",
+        "http://secret@host/t.csv",
+        "postgresql://me:secret@host/d?sslmode=require",
+        "https://host/t.csv?v=1&sig=secret",
+        "https://host/t.csv?X-Amz-Date=1&X-Amz-Signature=secret",
+        "https://host/t.csv?access_token=secret#top",
+        "https://${USER}:${PASSWORD}@host/t.csv?api_key=secret",
+    ],
+)
 def test_a_password_in_a_url_is_refused_and_not_repeated(source):
     with pytest.raises(UserError, match="would be logged") as caught:
         build({"name": "a", "data": {"source": source, "target": "y"}}, "here")

@@ -1,0 +1,24 @@
+"""The tracking store as it may be shown, and the account that asks it."""
+
+from urllib.parse import unquote, urlsplit
+
+import mlflow
+from mlflow.utils.credentials import read_mlflow_creds
+
+from tabular import addresses
+
+
+def address() -> str:
+    """The address of the tracking store, without what only its user may know."""
+    return addresses.without_credentials(mlflow.get_tracking_uri())
+
+
+def account() -> str | None:
+    """The account with which a tracking server is asked; None where it is asked with none, or the store is no server.
+
+    It is the one of MLFLOW_TRACKING_USERNAME, of MLflow's file of credentials, or of the server's address.
+    """
+    parts = urlsplit(mlflow.get_tracking_uri())
+    if not parts.scheme.startswith("http"):
+        return None
+    return read_mlflow_creds().username or (unquote(parts.username) if parts.username and parts.password else None)
