@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps.run import artifacts
+from steps.run import artifacts, tracking
 from steps.run.run_owner import tags as whose
 from steps.run.tags import (
     CHAMPION,
@@ -34,6 +34,7 @@ from tabular.errors import UserError
 from tabular.problem import Problem
 
 NOBODY = "none"
+NOT_THERE, FORBIDDEN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"), "PERMISSION_DENIED"
 # The end of a replay's verdict.
 DRY = ", decided once more: nothing is written to the registry"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
@@ -97,13 +98,37 @@ def champion(client: MlflowClient, problem: Problem) -> ModelVersion | None:
 
 
 def aliased(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
-    """The version that an alias names today, or None."""
+    """The version that an alias names today, or None.
+
+    Raises
+    ------
+    UserError
+        Where this account may not see the model.
+    """
     try:
         return client.get_model_version_by_alias(name, alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in NOT_THERE:
             return None  # no such model, or no such alias
+        if error.error_code == FORBIDDEN and not _is_there(client, name):
+            return None  # a server with accounts forbids to ask for an alias of a model that is not there yet
         raise
+
+
+def _is_there(client: MlflowClient, name: str) -> bool:
+    """Whether there is a registered model of this name, on a server with accounts."""
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code in NOT_THERE:
+            return False
+        if error.error_code == FORBIDDEN:
+            raise UserError(
+                f"registry.name: there is a registered model {name!r} that {tracking.account() or 'this account'} may "
+                "not see: name another one, or ask its owner for the right to read it"
+            ) from None
+        raise
+    return True
 
 
 def previous(alias: str) -> str:
@@ -184,7 +209,7 @@ def _remember(
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now // 1_000_000)),
         **event,
         "version": str(version.version),
-        "by": whose()[USER],
+        "by": tracking.account() or whose()[USER],
         "run": run_id,
         "why": why[:4000],
     }
