@@ -118,7 +118,7 @@ def _hide_credentials(run: mlflow.ActiveRun) -> None:
 def _check_parameters(run: mlflow.ActiveRun) -> None:
     """Refuse a parameter with a credential: MLflow has written it to the run, where no one can take it out."""
     for name, value in run.data.params.items():
-        if addresses.written_secret(value):
+        if addresses.written_secret(value.strip("'")):  # MLflow logs it as the shell was given it
             run_id = run.info.run_id
             raise UserError(
                 f"{name}: holds a password or token, which MLflow has logged as this run's parameter: name a variable "
