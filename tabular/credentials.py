@@ -7,18 +7,11 @@ from functools import cache
 from pathlib import PurePosixPath
 from typing import Any
 
+SETTINGS = ("json", "toml", "yaml", "yml", "ini", "csv")
 # Names of files and folders in which people and tools keep keys; compared in lower case.
 KEY_FILES = (
     *(".env", ".env.*", "*.env", ".envrc", "*.tfvars"),
-    *("secrets.json", "secrets.toml", "secrets.yaml", "secrets.yml", "secrets.ini"),
-    *(
-        "credentials.json",
-        "credentials.toml",
-        "credentials.yaml",
-        "credentials.yml",
-        "credentials.ini",
-        "credentials.csv",
-    ),
+    *(f"{name}.{kind}" for name in ("secrets", "credentials") for kind in SETTINGS),
     *("*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk", "id_rsa*", "id_dsa*", "id_ecdsa*"),
     *("id_ed25519*", ".netrc", "_netrc", ".pgpass", ".my.cnf", ".pypirc", ".npmrc", ".git-credentials", ".htpasswd"),
     *("credentials", "service[-_]account*.json", ".databrickscfg", ".boto", ".s3cfg", "rclone.conf"),

@@ -1,6 +1,5 @@
 """The project's working tree: its changes since the commit, as a patch, and what the patch cannot hold."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ PATCH = "changes.patch"
 MOST_OF_A_PATCH = 5_000_000
 # Changes in submodules count, whatever the user's git configuration says.
 ALL = "--ignore-submodules=none"
+# A name is a name, also where it looks like a pattern.
+ADD = ("--literal-pathspecs", "add", "--")
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ def _changes(folder: Path) -> Tree:
     git.tell(PROJECT, "read-tree", "HEAD", **apart)
     git.tell(PROJECT, "add", "--update", **apart)
     small, missing = _untracked()
-    if small and git.ask(PROJECT, "add", "--", *small, **apart) is None:
+    if small and git.ask(PROJECT, *ADD, *small, **apart) is None:
         for name in small:  # a file that git refuses makes `git add` refuse all
-            if git.ask(PROJECT, "add", "--", name, **apart) is None:
+            if git.ask(PROJECT, *ADD, name, **apart) is None:
                 missing.append(f"{name} (git refuses it)")
     patch = folder / PATCH
     content, secret = _without_credentials(apart)
@@ -72,11 +73,16 @@ def _without_credentials(apart: Mapping[str, str]) -> tuple[bytes, list[str]]:
     # not `git diff`, which follows the user's configuration: it may leave out prefixes or call a converter
     words = ("diff-index", "--cached", ALL)
     names = git.tell(PROJECT, *words, "--name-only", "-z", "HEAD", **apart).decode(errors="surrogateescape").split("\0")
-    whole = git.tell(PROJECT, *words, "--patch", "--binary", "HEAD", **apart)
-    # each line of a file begins with a blank or a sign, so that this begins the next file
-    files = re.split(rb"^(?=diff --git )", whole, flags=re.MULTILINE)[1:]
-    told = [(name, file, _secret(name, file)) for name, file in zip(filter(None, names), files, strict=True)]
-    return b"".join(file for _, file, why in told if not why), [f"{name} ({why})" for name, _, why in told if why]
+    kept, left_out = [], []
+    for name in filter(None, names):
+        alone = f":(top,literal){name}"
+        file = git.tell(PROJECT, *words, "--patch", "--binary", "HEAD", "--", alone, **apart)
+        why = _secret(name, file)
+        if why:
+            left_out.append(f"{name} ({why})")
+        else:
+            kept.append(file)
+    return b"".join(kept), left_out
 
 
 def _secret(name: str, file: bytes) -> str:

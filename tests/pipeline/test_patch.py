@@ -51,6 +51,19 @@ def test_it_makes_the_same_tree_again_untracked_and_binary_files_and_other_encod
     assert not (tmp_path / "again" / "conda.yaml").exists()
 
 
+def test_it_holds_files_of_hard_names_and_what_was_a_file_and_is_a_link(clone, tmp_path):
+    names = ["a b.py", "[x].py", "a\tb.py", "gr\u00fc\u00df.py", ":(top)x.py"]
+    for name in names:
+        (clone / name).write_text(f"{len(name)}\n")
+    (clone / "conda.yaml").unlink()
+    (clone / "conda.yaml").symlink_to("python_env.yaml")
+    patch = changes(clone)
+    git(tmp_path, "clone", "-q", str(PROJECT), "again")
+    git(tmp_path / "again", "apply", "--binary", patch)
+    assert [(tmp_path / "again" / name).read_text() for name in names] == [f"{len(name)}\n" for name in names]
+    assert (tmp_path / "again" / "conda.yaml").is_symlink()
+
+
 def test_a_file_that_git_ignores_or_that_is_too_large_is_left_out(clone):
     (clone / "mlflow.db").write_text("ignored")
     (clone / "data.csv").write_bytes(b"0" * 6_000_000)
