@@ -87,3 +87,21 @@ def test_the_chain_once_more_is_the_same(place):
     rows = json.loads(store.artifact(again.run, "replay.json").read_text())["data"]
     assert {row[2] for row in rows} == {"same"}
     assert {"train xgboost", "train catboost"} <= {row[0] for row in rows}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("believed", [0, 1])
+def test_a_booster_learns_from_the_rows_that_weigh_most(place, tmp_path, model, believed):
+    _, store, _ = place
+    x = np.random.default_rng(7).normal(size=400)
+    source = np.arange(400) % 2  # the rows of one source say the opposite of the other's
+    y = np.where((x > 0) == (source == 0), "yes", "no")
+    pd.DataFrame({"x": x, "w": np.where(source == believed, 30.0, 1.0), "y": y}).to_csv(tmp_path / "t.csv", index=False)
+    (tmp_path / "p.yaml").write_text(PROBLEM.replace("table.csv, target: y", "t.csv, target: y, weight: w"))
+    etl = store.step("etl", problem=str(tmp_path / "p.yaml"))
+    trained = store.step("train", dataset=etl.id, model=model)
+    assert trained.status == 0, trained.stderr
+    pd.DataFrame({"x": [-1.5, 1.5]}).to_csv(tmp_path / "ask.csv", index=False)
+    scored = store.step("predict", model=trained.id, data=tmp_path / "ask.csv", output=tmp_path / "answer.csv")
+    assert scored.status == 0, scored.stderr
+    assert pd.read_csv(tmp_path / "answer.csv")["label"].tolist() == [["no", "yes"], ["yes", "no"]][believed]
