@@ -2,9 +2,11 @@
 
 import functools
 import http.server
+import os
 import re
 import secrets
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -136,7 +138,7 @@ def scene(tmp_path_factory, fork_server, web):
             (folder / "secret.yaml").write_text(PROBLEM.replace("SOURCE", source))
             yield Scene(store, folder)
         finally:
-            server.terminate()
+            os.killpg(server.pid, signal.SIGTERM)
 
 
 def _is_up(port):
