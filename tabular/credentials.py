@@ -1,5 +1,6 @@
 """What looks like a credential: files of keys, by their names, and texts in which a key or a password is written."""
 
+import pkgutil
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -61,10 +62,4 @@ def _found(text: str, path: str) -> Iterator[tuple[str, str]]:
 @cache
 def _detectors() -> list[Any]:
     """The detectors; imported here, since only a tree with changes needs them."""
-    import importlib
-
-    found = []
-    for name in DETECTORS:
-        module, _, kind = name.partition(".")
-        found.append(getattr(importlib.import_module(f"detect_secrets.plugins.{module}"), kind)())
-    return found
+    return [pkgutil.resolve_name(f"detect_secrets.plugins.{name}")() for name in DETECTORS]

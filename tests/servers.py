@@ -1,4 +1,4 @@
-"""Servers of this machine that tables are read from: PostgreSQL, and an object store that speaks S3."""
+"""Servers of this machine: MLflow's, and those that tables are read from, PostgreSQL and a store that speaks S3."""
 
 import contextlib
 import os
@@ -6,11 +6,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.running import MOST_SECONDS
 
 # Not in requirements-dev.txt: what it requires and what the lock holds exclude each other.
 MOTO = "moto[s3,server]==5.2.5"
@@ -75,6 +79,32 @@ def s3(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(server.pid, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def tracking(uri: str, artifacts: Path) -> Iterator[str]:
+    """A tracking server over a store, which holds the artifacts of new experiments in a folder; gives its address."""
+    address = f"http://127.0.0.1:{free_port()}"
+    words = [sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1"]
+    words += ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, start_new_session=True, **quiet) as server:
+        try:
+            until = time.monotonic() + MOST_SECONDS
+            while not _is_up(address):
+                assert time.monotonic() < until and server.poll() is None, "no tracking server"
+                time.sleep(0.2)
+            yield address
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def _is_up(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _wait(

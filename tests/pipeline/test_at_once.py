@@ -1,18 +1,11 @@
 """Chains at once on one tracking server: all end well, and none is in the way of another's reuse."""
 
-import contextlib
-import os
-import signal
-import socket
-import sys
-import time
-import urllib.request
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
+from tests import servers
 from tests.live import PROBLEM, Place
 from tests.running import MOST_SECONDS
 
@@ -52,26 +45,11 @@ def check_many(place, seeds):
 @pytest.fixture
 def served(place):
     """A place whose store is a tracking server, which keeps the artifacts too."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--serve-artifacts"]
-    words += ["--backend-store-uri", place.store.uri, "--artifacts-destination", str(place.folder / "served")]
-    with (place.folder / "server").open("wb") as log:
-        server = psutil.Popen([sys.executable, "-m", "mlflow", *words], stdout=log, stderr=log, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + MOST_SECONDS
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{uri}/health", timeout=5):
-            break
-        assert time.monotonic() < until, (place.folder / "server").read_text()
-        time.sleep(0.3)
-    place.store.uri, place.store.client = uri, MlflowClient(uri, uri)
-    place.store.experiment = place.store.client.create_experiment("served")
-    place.store.environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "served"}
-    yield place
-    os.killpg(server.pid, signal.SIGTERM)
-    server.wait()
+    with servers.tracking(place.store.uri, place.folder / "served") as uri:
+        place.store.uri, place.store.client = uri, MlflowClient(uri, uri)
+        place.store.experiment = place.store.client.create_experiment("served")
+        place.store.environment |= {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "served"}
+        yield place
 
 
 @slow

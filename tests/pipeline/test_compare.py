@@ -1,19 +1,13 @@
 """`compare`: the best runs of an experiment side by side, and what is said where there is nothing to lay there."""
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from dataclasses import dataclass
 
 import pytest
 from mlflow.entities import Metric, Param
 
-from tests.running import EXPERIMENT, MOST_SECONDS, Ended, Store
+from tests import servers
+from tests.running import EXPERIMENT, Ended, Store
 
 pytestmark = pytest.mark.slow
 
@@ -292,30 +286,8 @@ def test_what_cannot_be_compared_is_one_line_that_says_why(lab, given, says):
 @pytest.fixture
 def server(lab):
     """The address of a tracking server over the same store, which holds artifacts too."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    words = ["server", "--backend-store-uri", lab.store.uri, "--port", str(port), "--workers", "1"]
-    words += ["--artifacts-destination", str(lab.store.folder / "remote")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-m", "mlflow", *words], start_new_session=True, **quiet) as process:
-        try:
-            address = f"http://127.0.0.1:{port}"
-            until = time.monotonic() + MOST_SECONDS
-            while not is_up(address):
-                assert time.monotonic() < until, "no tracking server"
-                time.sleep(0.2)
-            yield address
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-
-
-def is_up(address):
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+    with servers.tracking(lab.store.uri, lab.store.folder / "remote") as address:
+        yield address
 
 
 @pytest.mark.long

@@ -2,17 +2,11 @@
 
 import functools
 import http.server
-import os
 import re
 import secrets
 import shutil
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,9 +14,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from tests import servers
 from tests.chains import clone_of_working_files, write_table
-from tests.running import MOST_SECONDS, PROJECT, Store
-from tests.servers import free_port
+from tests.running import PROJECT, Store
 
 pytestmark = [
     pytest.mark.slow,
@@ -72,7 +66,7 @@ class Scene:
         return self.keep(self.store.step(entry_point, **parameters))
 
     def dump(self):
-        """All that the database holds, but for what MLflow has written of the parameter that was refused."""
+        """All that the database holds, as SQL."""
         with sqlite3.connect(self.folder / "mlflow.db") as database:
             return "\n".join(database.iterdump())
 
@@ -104,49 +98,27 @@ def scene(tmp_path_factory, fork_server, web):
     folder = tmp_path_factory.mktemp("secrets")
     store = Store(folder, fork_server=fork_server)
     clone_of_working_files(folder / "project")
-    port = free_port()
-    words = ["server", "--port", str(port), "--workers", "1", "--backend-store-uri", store.uri]
-    words += ["--artifacts-destination", str(folder / "served")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen([sys.executable, "-m", "mlflow", *words], start_new_session=True, **quiet) as server:
-        try:
-            until = time.monotonic() + MOST_SECONDS
-            while not _is_up(port):
-                assert time.monotonic() < until and server.poll() is None, "no tracking server"
-                time.sleep(0.2)
-            uri = f"http://ann:{MARKS['password of the tracking server']}@127.0.0.1:{port}"
-            store.uri, store.client = uri, MlflowClient(uri, uri)
-            store.experiment = store.client.create_experiment("shared")
-            store.environment |= {
-                "MLFLOW_TRACKING_URI": uri,
-                "MLFLOW_EXPERIMENT_NAME": "shared",
-                "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
-                "TABLE_USER": "ann",
-                "TABLE_PASSWORD": MARKS["password of the web server"],
-                "TABLE_SIGNATURE": SIGNATURE,
-                "XDG_CACHE_HOME": str(folder / "cache"),
-                # git finds the clone where it is asked for either address; who replays has a credential helper
-                "GIT_CONFIG_COUNT": "2",
-                "GIT_CONFIG_KEY_0": f"url.{folder / 'project'}.insteadOf",
-                "GIT_CONFIG_VALUE_0": REPOSITORY.format(token=f"{MARKS['token in the git URL']}@"),
-                "GIT_CONFIG_KEY_1": f"url.{folder / 'project'}.insteadOf",
-                "GIT_CONFIG_VALUE_1": REPOSITORY.format(token=""),
-            }
-            source = (
-                f"http://${{TABLE_USER}}:${{TABLE_PASSWORD}}@127.0.0.1:{web}/table.csv?sig=${{TABLE_SIGNATURE}}&v=1"
-            )
-            (folder / "secret.yaml").write_text(PROBLEM.replace("SOURCE", source))
-            yield Scene(store, folder)
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-
-
-def _is_up(port):
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+    with servers.tracking(store.uri, folder / "served") as address:
+        uri = address.replace("://", f"://ann:{MARKS['password of the tracking server']}@")
+        store.uri, store.client = uri, MlflowClient(uri, uri)
+        store.experiment = store.client.create_experiment("shared")
+        store.environment |= {
+            "MLFLOW_TRACKING_URI": uri,
+            "MLFLOW_EXPERIMENT_NAME": "shared",
+            "TABLE_USER": "ann",
+            "TABLE_PASSWORD": MARKS["password of the web server"],
+            "TABLE_SIGNATURE": SIGNATURE,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            # git finds the clone where it is asked for either address; who replays has a credential helper
+            "GIT_CONFIG_COUNT": "2",
+            "GIT_CONFIG_KEY_0": f"url.{folder / 'project'}.insteadOf",
+            "GIT_CONFIG_VALUE_0": REPOSITORY.format(token=f"{MARKS['token in the git URL']}@"),
+            "GIT_CONFIG_KEY_1": f"url.{folder / 'project'}.insteadOf",
+            "GIT_CONFIG_VALUE_1": REPOSITORY.format(token=""),
+        }
+        source = f"http://${{TABLE_USER}}:${{TABLE_PASSWORD}}@127.0.0.1:{web}/table.csv?sig=${{TABLE_SIGNATURE}}&v=1"
+        (folder / "secret.yaml").write_text(PROBLEM.replace("SOURCE", source))
+        yield Scene(store, folder)
 
 
 @pytest.fixture(scope="module")
