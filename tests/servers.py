@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,13 +55,14 @@ def postgresql(folder: Path) -> Iterator[str]:
     words = [binaries / "initdb", "-D", folder / "data", "-U", "ann", "-A", "md5", "--pwfile", folder / "password"]
     subprocess.run([*ordinary, *words, "--no-sync", "-E", "UTF8"], check=True, capture_output=True, cwd=folder)
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
-    words = [binaries / "postgres", "-D", folder / "data", *(f"--{name}={value}" for name, value in settings.items())]
-    with (folder / "log").open("w") as log, subprocess.Popen([*ordinary, *words], stderr=log, cwd=folder) as server:
-        try:
-            _wait(port, server)
-            yield f"postgresql://ann:${{TABULAR_TEST_PASSWORD}}@127.0.0.1:{port}/postgres"
-        finally:
-            server.terminate()
+    told = " ".join(f"-c {name}={value}" for name, value in settings.items())
+    steer = [*ordinary, binaries / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-t", str(MOST_SECONDS)]
+    # It waits until the server lets somebody in; a port that is open is too early.
+    subprocess.run([*steer, "-w", "-o", told, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        yield f"postgresql://ann:${{TABULAR_TEST_PASSWORD}}@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*steer, "-m", "immediate", "stop"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
 
 
 @contextlib.contextmanager
@@ -107,13 +108,11 @@ def _is_up(address: str) -> bool:
         return False
 
 
-def _wait(
-    port: int, server: subprocess.Popen[bytes], connect: Callable[..., socket.socket] = socket.create_connection
-) -> None:
-    until = time.monotonic() + 60
+def _wait(port: int, server: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + MOST_SECONDS
     while time.monotonic() < until and server.poll() is None:
         try:
-            connect(("127.0.0.1", port), 1).close()
+            socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
             time.sleep(0.05)
