@@ -89,7 +89,7 @@ def _log(
     missing: Sequence[str],
 ) -> None:
     best = ranked[0]
-    step.client.log_batch(step.run_id, metrics=_metrics(problem.search.metric, ranked))
+    step.measure(_metrics(problem.search.metric, ranked))
     step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
     notes = slices.notes([one.slice for one in best.slices])

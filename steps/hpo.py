@@ -126,6 +126,7 @@ def _earlier(step: Step):
     if key is None or step.arguments["replays"]:
         return None
     step.log(tags={SEARCH_KEY: key.whole})
+    step.flush()  # by which the trials are found where this process is killed
     return None if step.arguments["resume"] == "false" else trial_runs.earlier(step, key.whole)
 
 

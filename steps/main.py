@@ -19,7 +19,7 @@ from steps.chain import cleanup, launch
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
-from steps.run import artifacts, fetching, inputs, run_problem, thread_budget, tracking
+from steps.run import artifacts, fetching, inputs, kept, run_problem, thread_budget, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
@@ -47,12 +47,14 @@ def main(step: Step) -> None:
     replayed = options.of(step)
     orders = _orders(step, replayed)
     problem = _pinned(step, run_problem.asked(step))
+    step.name_run(f"main {problem.name}")
     run_problem.freeze(step, problem)
+    kept.begin(step.folder)
+    kept.keep(step.client.get_run(step.run_id))
     _introduce(step, problem)
     cleanup.sweep(step)
-    parent = launch.parent(step.client, step.run_id, step.folder)
     try:
-        runs = Chain(step.client, problem, parent, orders).run()
+        runs = Chain(step.client, problem, launch.parent(step), orders).run()
     except launch.StepFailed as failed:
         step.log(tags={FAILED_STEP: failed.step})
         raise
@@ -88,14 +90,13 @@ def _pinned(step: Step, problem: Problem) -> Problem:
 
 
 def _introduce(step: Step, problem: Problem) -> None:
-    """Print what is about to run, and in which experiment and store; name the run."""
+    """Print what is about to run, and in which experiment and store."""
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"  run {step.run_id} in the experiment {experiment.name!r} of {tracking.address()}")
     _tell_kind(step, experiment)
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
-    step.name_run(f"main {problem.name}")
 
 
 def _tell_kind(step: Step, experiment: Experiment) -> None:
@@ -133,7 +134,7 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float
     for model, reason in left_out.items():
         say(f"  left out: {model} ({reason})")
     say(f"  {tags[VERDICT]}")
-    _log_ends(step, runs["etl"], rows[0])
+    _log_ends(step, runs["etl"], runs[f"train {rows[0]['model']}"])
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
@@ -166,10 +167,10 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     return {"model": row["model"], metric: row[metric], **sure, **{name: row[name] for name in names if name != metric}}
 
 
-def _log_ends(step: Step, etl: Run, winner: dict[str, Any]) -> None:
+def _log_ends(step: Step, etl: Run, winner: Run) -> None:
     """Log the data set and the winner's model to main's own run, as its input and output."""
     inputs.log_again(step, etl.inputs.dataset_inputs)
-    model = step.client.get_run(winner["run"]).data.tags[MODEL_URI].removeprefix("models:/")
+    model = winner.data.tags[MODEL_URI].removeprefix("models:/")
     step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
 
 
@@ -188,8 +189,9 @@ def _keep_report(step: Step, register: Run) -> str | None:
         say(f"  note: the report that tells why the champion is what it is cannot be had: {first_line(error)}")
         return None
     shutil.copy(page, step.artifacts)
-    place = step.client.get_run(step.run_id).info.artifact_uri
-    return f"{local_file_uri_to_path(place)}/{artifacts.REPORT}" if is_local_uri(place) else f"{_page(step)}/artifacts"
+    if is_local_uri(step.artifact_uri):
+        return f"{local_file_uri_to_path(step.artifact_uri)}/{artifacts.REPORT}"
+    return f"{_page(step)}/artifacts"
 
 
 def _page(step: Step) -> str:

@@ -57,6 +57,7 @@ def register(step: Step) -> None:
         champion, verdict, version = _decide(step, problem, evaluation, winner)
     step.log(tags={MET: registry.identity(champion)})
     _log(step, problem, verdict, version)
+    step.flush()  # the report shows this run as well
     number = None if version is None else str(version.version)
     told = _report(step, problem, evaluation, verdict, number)
     for line in told.missing:
@@ -122,7 +123,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    own, source = step.client.get_run(step.run_id), lookup.shown(step.client, data_id(step, evaluation))
+    source = lookup.shown(step.client, data_id(step, evaluation))
     metrics = {metric_tag(name): f"{value:.6f}" for name, value in winner["metrics"].items() if value is not None}
     tags = {
         **problem.tags,
@@ -132,7 +133,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         CODE_DIGEST: winner["code_digest"],
         TRAIN: winner["run_id"],
         REGISTER: step.run_id,
-        VERSION_COMMIT: own.data.tags.get(COMMIT, ""),
+        VERSION_COMMIT: step.tags.get(COMMIT, ""),
         EVALUATION: evaluation.info.run_id,
         DATASET: source.info.run_id if source is not None else data_id(step, evaluation),
         DATA_DIGEST: evaluation.data.tags[DATA_DIGEST],

@@ -223,7 +223,7 @@ def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) ->
     if asked.step == MAIN or "replays" in kinds:
         _check_replays(project, asked.step, root)
         parameters["replays"] = asked.then.info.run_id
-    parent = launch.parent(step.client, step.run_id, step.folder)
+    parent = launch.parent(step)
     run_id = _create(step, asked, root, parent, parameters)
     try:
         now = launch.start(step.client, asked.task, asked.step, run_id, parent, parameters, project)

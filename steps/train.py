@@ -56,11 +56,11 @@ def train(step: Step) -> None:
         digest_tag("scores"): digests.of_values(scores),
         digest_tag("curves"): digests.of_values(result.curves),
     }
-    step.log(metrics=kept, tags=of_content)
     _log_curves(step, result.curves)
     step.json([column.name for column in rows.schema.features], "feature_names.json")
     step.json(environment.describe(), artifacts.ENVIRONMENT)
-    _log_model(step, problem, name, rows, fitted, result.threshold)
+    model_id = _log_model(step, problem, name, rows, fitted, result.threshold)
+    step.log(metrics=kept, tags=of_content, model_id=model_id)
     _finish(step, problem, name, params, metrics)
 
 
@@ -105,7 +105,7 @@ def _log_curves(step: Step, curves: training.Curves) -> None:
         for name in curves.keys() - {"iteration"}
         for iteration, loss in zip(curves["iteration"], curves[name], strict=True)
     ]
-    step.client.log_batch(step.run_id, metrics=points)
+    step.measure(points)
     step.json(curves, artifacts.CURVES)
 
 
@@ -116,25 +116,19 @@ def _log_model(
     rows: dataset.DataSet,
     fitted: training.Fitted,
     threshold: float,
-) -> None:
-    info = flavor.log(
-        fitted,
-        rows.schema,
-        rows.frame.head(3),
-        threshold=threshold,
-        name=name,
-        folder=step.folder,
-        params={"model_type": name},
-        tags={PROBLEM: problem.name},
-    )
+) -> str:
+    """Log the fitted model; return its id."""
+    about = {"name": name, "threshold": threshold, "tags": {PROBLEM: problem.name}}
+    made = flavor.log(step, fitted, rows.schema, rows.frame.head(3), **about)
     step.log(
         tags={
-            MODEL_URI: info.model_uri,
+            MODEL_URI: made.model_uri,
             MODEL_DIGEST: flavor.digest_of_parts(step.folder / "model"),
             CODE_DIGEST: flavor.digest_of_code(),
             SEARCH: step.arguments["params"],
         }
     )
+    return made.model_id
 
 
 def _finish(step: Step, problem: Problem, name: str, params: dict[str, Any], metrics: dict[str, float]) -> None:

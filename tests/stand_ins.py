@@ -45,6 +45,13 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
     "steps.run.environment": {"describe": dict},
+    "steps.run.kept": {
+        "run": lambda client, run_id, ended=False: client.get_run(run_id),
+        "artifact": lambda run_id, path: None,
+        "keep_artifact": lambda run_id, path, held: None,
+        "model": lambda model_id: None,
+        "keep_model": lambda model_id, held: None,
+    },
     "steps.run.paths": {
         "cache": lambda: Path("nowhere"),
         "set_over": lambda found, arguments: found,
@@ -89,11 +96,13 @@ def run(step: str, arguments: Mapping[str, str], folder: Path) -> str:
     from steps.run.step import Step
 
     with mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: step}) as active:
-        held = Step(step, arguments, active.info.run_id, active.info.experiment_id, folder, MlflowClient())
+        info = active.info
+        held = Step(step, arguments, info.run_id, info.experiment_id, folder, MlflowClient(), info.artifact_uri)
         getattr(importlib.import_module(f"steps.{step}"), step)(held)
         tags = artifacts.record(held)
         held.upload_artifacts()
         held.log(tags=tags)
+        held.flush()
     return active.info.run_id
 
 

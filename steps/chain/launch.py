@@ -17,7 +17,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import PROJECT
 from steps.process import lifecycle
-from steps.run import run_owner, termination
+from steps.run import kept, run_owner, termination
+from steps.run.step import Step
 from steps.run.tags import COMMIT, ENV_MANAGER, LEFT_OUT, MODEL, PARENT, REASON, REPOSITORY, SOURCE
 from tabular.errors import UserError, first_line
 
@@ -33,13 +34,11 @@ class Parent:
     folder: Path  # main's temporary folder, where MLflow puts the empty folder that it makes for each run
 
 
-def parent(client: MlflowClient, run_id: str, folder: Path) -> Parent:
+def parent(step: Step) -> Parent:
     """What child runs need of their parent's run; `mlflow run` keeps its environment manager in a tag of that run."""
-    run = client.get_run(run_id)
     inherited = (SOURCE, COMMIT, REPOSITORY, ENV_MANAGER)
-    tags = {name: run.data.tags[name] for name in inherited if name in run.data.tags}
-    manager = run.data.tags.get(ENV_MANAGER, "local")
-    return Parent(run_id, run.info.experiment_id, tags, manager, folder)
+    tags = {name: step.tags[name] for name in inherited if name in step.tags}
+    return Parent(step.run_id, step.experiment_id, tags, step.tags.get(ENV_MANAGER, "local"), step.folder)
 
 
 def create(
@@ -67,6 +66,7 @@ def create(
         everyones[MODEL] = parameters["model"]
     with lifecycle.uninterrupted():
         run = client.create_run(main.experiment_id, tags={**everyones, **(tags or {})}, run_name=name)
+    kept.keep(run)
     client.log_batch(run.info.run_id, params=[Param(name, value) for name, value in parameters.items() if value])
     return run.info.run_id
 

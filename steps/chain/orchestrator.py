@@ -19,8 +19,8 @@ from steps.chain.reuse import Earlier
 from steps.chain.started import Started, StartedTasks
 from steps.pipeline import Task, plan
 from steps.process import fork_server, lifecycle
-from steps.run import environment, source_digest, termination
-from steps.run.tags import SUMMARY
+from steps.run import environment, kept, source_digest, termination
+from steps.run.tags import PROBLEM, SUMMARY
 from steps.run.terminal import say
 from tabular.problem import Problem
 
@@ -151,7 +151,7 @@ class Chain:
         if found is None:
             self._why[task.name] = said
             return False
-        self._ended[task.name] = found
+        self._finish(task, found)
         say(f"  {task.name:<{self._width}}  {said}  {found.data.tags.get(SUMMARY, '')}")
         return True
 
@@ -175,7 +175,8 @@ class Chain:
         if "resume" in task.step.parameters and not self._orders.reuse:
             asked["resume"] = "false"
         parameters = {name: value for name, value in asked.items() if value}
-        run_id = launch.create(self._client, task.name, task.step.name, self._main, parameters)
+        tags = {PROBLEM: self._problem.name, **self._problem.tags}
+        run_id = launch.create(self._client, task.name, task.step.name, self._main, parameters, tags)
         share = self._main.folder / f"share-{run_id}"
         self._started.by_name[task.name] = Started(task, run_id, parameters, share)
 
@@ -197,7 +198,11 @@ class Chain:
             did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
             say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
         del self._started.by_name[task.name]
+        self._finish(task, run)
+
+    def _finish(self, task: Task, run: Run) -> None:
         self._ended[task.name] = run
+        kept.keep(run)  # for the steps that work on it
 
     def _left_out_run(self, task: Task, run_id: str, failed: launch.StepFailed) -> Run:
         """The run of a candidate that is left out; raises the failure where the chain cannot go on without it."""

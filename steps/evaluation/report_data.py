@@ -246,9 +246,9 @@ class Behind:
 
 def _behind(step: Step, evaluation: Run, dataset: str, winner: str) -> dict[str, Behind]:
     """The runs that led to a verdict, in the order of the steps: step: run."""
-    own, trained = lookup.shown(step.client, step.run_id), lookup.shown(step.client, winner)
+    trained = lookup.shown(step.client, winner)
     ids = {
-        "main": own.data.tags.get(PARENT) if own is not None else None,
+        "main": step.tags.get(PARENT),
         "etl": dataset,
         "hpo": trained.data.tags.get(SEARCH) if trained is not None else None,
         "train": winner,

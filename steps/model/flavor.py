@@ -6,19 +6,23 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.models.model import ModelInfo
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.tracking.context import registry as context_registry
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
 from steps.model import served
+from steps.run import artifacts, kept
+from steps.run.step import Step
 from tabular import digests
 from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
@@ -35,20 +39,25 @@ SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
 
 
 def log(
+    step: Step,
     fitted: Fitted,
     schema: datasets.Schema,
     example,
     *,
     name: str,
-    folder: Path,
-    params: dict,
     tags: dict,
     threshold: float = DEFAULT_THRESHOLD,
-) -> ModelInfo:
-    """Log a fitted candidate as a model of the active run.
+) -> LoggedModel:
+    """Log a fitted candidate as a model of the step's run, with the parameters of that run.
+
+    `Model.log` of MLflow does the same with thrice as many requests: it asks for the run, for the history of each
+    metric and for the model, and predicts the example in this process, which `register` does where the model is to
+    serve.
 
     Parameters
     ----------
+    step
+        The running step. Its folder keeps the model's files, in `artifacts.MODEL`.
     fitted
         Result of `tabular.model.training.fit`.
     schema
@@ -57,27 +66,38 @@ def log(
         A few raw rows (a pandas frame), which become the model's input example.
     name
         Name of the logged model.
-    folder
-        An empty folder, in which the model's parts are written.
-    params, tags
-        Parameters and tags of the logged model.
+    tags
+        Tags of the logged model.
     threshold
         Of two classes, the probability of the positive class from which on it is the label, where a request gives no
         other threshold.
     """
-    parts = write_parts(fitted, schema, folder, threshold)
-    return Model.log(
-        None,
-        flavor=_Flavor,
-        name=name,
-        parts=parts,
-        signature=signature(schema, threshold),
-        # a missing number as null: MLflow would write NaN, which is no JSON
-        input_example=example.astype(object).where(example.notna(), None),
-        requirements=requirements(fitted, schema.own),
-        params=params,
-        tags=tags,
+    parts = write_parts(fitted, schema, step.folder, threshold)
+    client, params = step.client, {"model_type": name, **step.params}
+    made = client.create_logged_model(
+        step.experiment_id, name, step.run_id, context_registry.resolve_tags(tags), params
     )
+    try:
+        mlflow_model = Model(
+            artifact_path=made.artifact_location, model_uuid=made.model_id, model_id=made.model_id, run_id=step.run_id
+        )
+        place = step.folder / artifacts.MODEL
+        _save(
+            place,
+            mlflow_model,
+            parts,
+            signature=signature(schema, threshold),
+            # a missing number as null: MLflow would write NaN, which is no JSON
+            input_example=example.astype(object).where(example.notna(), None),
+            pip_requirements=requirements(fitted, schema.own),
+        )
+        get_artifact_repository(made.artifact_location).log_artifacts(str(place))
+        client.log_outputs(step.run_id, [LoggedModelOutput(made.model_id, step=0)])
+    except BaseException:
+        client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
+        raise
+    kept.keep_model(made.model_id, place)
+    return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
 
 
 def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularModel:
@@ -98,7 +118,8 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     UserError
         Where the model cannot be read, has other digests than recorded, or does not load.
     """
-    local = fetch(uri, folder, code=code, learnt=learnt)
+    held = kept.model(uri.removeprefix("models:/"))
+    local = fetch(uri if held is None else str(held), folder, code=code, learnt=learnt)
     try:
         # MLflow would warn of packages in other versions than at logging, which takes a second
         return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
@@ -307,35 +328,25 @@ def _with_sorted_sets(schema: bytes) -> bytes:
     return json.dumps(json.loads(schema, object_hook=sort), indent=2).encode()
 
 
-class _Flavor:
-    """The flavor module that `Model.log` calls: pyfunc from code, and `lightgbm` too where there is a booster.
+def _save(place: Path, mlflow_model: Model, parts: Path, **about: Any) -> None:
+    """Write a model's folder: pyfunc from code, and the flavor `lightgbm` too where there is a booster.
 
     The `lightgbm` entry makes `mlflow.lightgbm.load_model` work, and makes MLflow's Docker images install LightGBM's
     libgomp.
     """
-
-    @staticmethod
-    def save_model(
-        path: str,
-        mlflow_model: Model,
-        parts: Path,
-        signature: ModelSignature,
-        input_example,
-        requirements: Sequence[str],
-    ) -> None:
-        if (parts / served.BOOSTER).exists():
-            mlflow_model.add_flavor(
-                "lightgbm",
-                lgb_version=version("lightgbm"),
-                data=f"{PARTS}/{served.BOOSTER}",
-                model_class="lightgbm.basic.Booster",
-            )
-        mlflow.pyfunc.save_model(
-            path=path,
-            mlflow_model=mlflow_model,
-            python_model=served.__file__,
-            artifacts={"model": str(parts)},
-            signature=signature,
-            input_example=input_example,
-            pip_requirements=list(requirements),
+    if (parts / served.BOOSTER).exists():
+        mlflow_model.add_flavor(
+            "lightgbm",
+            lgb_version=version("lightgbm"),
+            data=f"{PARTS}/{served.BOOSTER}",
+            model_class="lightgbm.basic.Booster",
         )
+    mlflow.pyfunc.save_model(
+        path=str(place),
+        mlflow_model=mlflow_model,
+        python_model=served.__file__,
+        artifacts={"model": str(parts)},
+        **about,
+    )
+    for compiled in place.rglob(BYTECODE):
+        shutil.rmtree(compiled)

@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from steps.run import kept
 from steps.run.step import Step
 from steps.run.tags import ARTIFACTS_DIGEST, KEY, MODEL_URI
 from tabular import digests
@@ -40,6 +41,8 @@ SLICES, THRESHOLDS = "slices", "thresholds"
 PICTURES = "pictures"
 VERDICT = "verdict.json"
 REPORT = "report.html"
+# The folder in a step's own folder with the files of the model that it has logged.
+MODEL = "logged model"
 # The artifact manifest, which lists every artifact of a run but itself, and every file of its logged model:
 # {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256 or null]}}.
 RECORD = "artifacts.json"
@@ -56,7 +59,8 @@ class DamagedError(UserError):
 def artifact(found: Run, path: str, folder: Path) -> Path:
     """Fetch an artifact of a run as a local path, and check it against the artifact manifest.
 
-    On a local store the path is the artifact's own; from a remote store the artifact is downloaded below `folder`.
+    On a local store the path is the artifact's own; from a remote store the artifact is downloaded below `folder`,
+    unless the chain has kept it.
 
     Raises
     ------
@@ -80,9 +84,15 @@ def fetch(found: Run, path: str, folder: Path) -> Path:
     if place is not None:
         if (place / path).exists():
             return place / path
+        held = kept.artifact(found.info.run_id, path)
+        if held is not None:
+            return held
         place.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place and str(place)))
+        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place and str(place)))
+        if place is not None:
+            kept.keep_artifact(found.info.run_id, path, local)
+        return local
     except (MlflowException, OSError) as error:
         raise UserError(
             f"run {found.info.run_id} has no artifact {path!r} that can be read ({first_line(error)})"
@@ -111,9 +121,8 @@ def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def record(step: Step) -> dict[str, str]:
     """Write the artifact manifest among the step's artifacts, before the upload; return the tag with its digest."""
     found: dict[str, Any] = {"run": dict(_recorded(step.artifacts))}
-    model = step.tags.get(MODEL_URI)
-    if model is not None:
-        found["model"] = _recorded_model(step.client, model)
+    if MODEL_URI in step.tags:
+        found["model"] = dict(_recorded(step.folder / MODEL))
     step.json(found, RECORD)
     return {ARTIFACTS_DIGEST: digests.of_file(step.artifacts / RECORD)}
 
@@ -205,26 +214,6 @@ def _recorded(folder: Path) -> Iterator[tuple[str, list]]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield path.relative_to(folder).as_posix(), [path.stat().st_size, digests.of_file(path)]
-
-
-def _recorded_model(client: MlflowClient, uri: str) -> dict[str, list]:
-    """A logged model's files, {path: [bytes, sha256]}.
-
-    On a remote store sha256 is None: there the digests of the model's parts and code are tags of the run.
-    """
-    model_id = uri.removeprefix("models:/")
-    place = client.get_logged_model(model_id).artifact_location
-    if is_local_uri(place):
-        return dict(_recorded(Path(local_file_uri_to_path(place))))
-    found = {}
-    folders = [None]
-    while folders:
-        for entry in client.list_logged_model_artifacts(model_id, folders.pop()):
-            if entry.is_dir:
-                folders.append(entry.path)
-            else:
-                found[entry.path] = [entry.file_size, None]
-    return found
 
 
 def _listed(listing, owner: str, held: Mapping[str, list]):

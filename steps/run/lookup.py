@@ -9,7 +9,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps.run import artifacts, tracking
+from steps.run import artifacts, kept, tracking
 from steps.run.tags import LEFT_OUT, REUSED_FROM, digest_tag
 from tabular import digests
 from tabular import problem as problems
@@ -51,7 +51,7 @@ def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = 
     if not run_id:
         raise UserError(f"{parameter}: the id of a run{f' of {step}' if step else ''} is needed, and none was given")
     try:
-        found = client.get_run(run_id)
+        found = kept.run(client, run_id, ended=step is not None)
     except MlflowException:
         raise UserError(f"{parameter}: there is no run {run_id!r} in {tracking.address()}") from None
     if step is None:
@@ -84,7 +84,7 @@ def shown(client: MlflowClient, run_id: str) -> Run | None:
     A missing run is no error here: the caller reports that it is missing.
     """
     try:
-        found = client.get_run(run_id)
+        found = kept.run(client, run_id, ended=True)
     except MlflowException:
         return None
     reused = found.data.tags.get(REUSED_FROM)

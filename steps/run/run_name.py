@@ -4,22 +4,32 @@
 """
 
 import re
+from collections.abc import Mapping
 from functools import cache
 
 from mlflow import MlflowClient
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils import name_utils
 
+from steps.run import kept
 from steps.run.tags import OWNER_PID, PARENT
 
 # MLflow cuts the names that it generates off after this many characters.
 MOST_GENERATED = 20
 
 
-def is_given(client: MlflowClient, run: Run) -> bool:
-    """Whether a person named a run: MLflow did not generate the name, and no entry point of ours made the run."""
-    return not is_generated(run.info.run_name or "") and not _is_child(client, run)
+def is_ours(client: MlflowClient, tags: Mapping[str, str]) -> bool:
+    """Whether an entry point of ours made the run with these tags, and has named it.
+
+    A run below a person's own run is that person's.
+    """
+    parent = tags.get(PARENT)
+    if parent is None:
+        return False
+    try:
+        return OWNER_PID in kept.run(client, parent).data.tags
+    except MlflowException:  # the parent was deleted permanently
+        return False
 
 
 def is_generated(name: str) -> bool:
@@ -38,14 +48,3 @@ def _starts() -> list[str]:
 def _pattern() -> str:
     words = ["|".join(map(re.escape, one)) for one in (name_utils._GENERATOR_PREDICATES, name_utils._GENERATOR_NOUNS)]
     return rf"(?i:{words[0]})-(?i:{words[1]})-\d{{1,4}}"
-
-
-def _is_child(client: MlflowClient, run: Run) -> bool:
-    """Whether an entry point of ours made the run; a run below a person's own run is that person's."""
-    parent = run.data.tags.get(PARENT)
-    if parent is None:
-        return False
-    try:
-        return OWNER_PID in client.get_run(parent).data.tags
-    except MlflowException:  # the parent was deleted permanently
-        return False

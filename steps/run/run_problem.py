@@ -1,6 +1,5 @@
 """The problem that a step works on: frozen by main, or by the first step that is started by hand."""
 
-import mlflow
 from mlflow.entities import Run
 
 from steps.run import artifacts, lookup, paths, source_digest
@@ -45,10 +44,12 @@ def asked(step: Step) -> Problem:
 
 
 def freeze(step: Step, problem: Problem) -> None:
-    """Log the problem to the step's run at once: other steps read it, and a run that fails keeps it."""
-    mlflow.log_text(problem.to_yaml(), artifacts.PROBLEM)
+    """Log the problem to the step's run; at once where the step is no task of a chain: others read it."""
     step.text(problem.to_yaml(), artifacts.PROBLEM)
     step.log(tags={PROBLEM: problem.name, **problem.tags})
+    if not step.is_task:
+        step.upload(artifacts.PROBLEM)
+        step.flush()
 
 
 def _made_of_table(problem: Problem) -> tuple[dict, dict]:
@@ -64,7 +65,7 @@ def model_of(step: Step, problem: Problem) -> str:
         raise UserError(f"model: the problem {problem.name!r} has no model {name!r}; its models: {known}")
     for path in problem.models[name].paths():
         step.estimators[path] = source_digest.of_estimator(path)
-    step.log(tags={MODEL: name})  # at once: a run that fails says of which model it is
+    step.log(tags={MODEL: name})
     return name
 
 

@@ -20,6 +20,8 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import Run, RunTag
+from mlflow.environment_variables import MLFLOW_RUN_ID
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
@@ -29,6 +31,7 @@ from steps.run import (
     cli,
     disk,
     environment,
+    kept,
     paths,
     run_owner,
     termination,
@@ -72,50 +75,66 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         Returns the key of the step once its work is done; None where the step has no key.
     """
     quiet()
-    active = _begin(name)
+    run = _begin(name)
     try:
-        _run_body(name, active, body, key_of)
+        _run_body(name, run, body, key_of)
         lifecycle.commit_exit()
     except Exception as error:
         lifecycle.commit_exit()
         reason = explain(error)
         if not getattr(error, "said", False):  # a failed step may have printed it already
             fail(reason, error)
-        _end_failed(MlflowClient(), active.info.run_id, reason, is_candidates=isinstance(error, CandidateError))
+        _end_failed(MlflowClient(), run.info.run_id, reason, is_candidates=isinstance(error, CandidateError))
         sys.exit(1)
     try:
-        mlflow.end_run()
+        _end(MlflowClient(), run.info.run_id, "FINISHED")
     except Exception as error:
         fail(explain(error), error)
         sys.exit(1)
     sys.exit(0)
 
 
-def _begin(name: str) -> mlflow.ActiveRun:
+def _begin(name: str) -> Run:
     """Adopt the run that `mlflow run` has made, or start one; where the store gives no run, print why and exit."""
     try:
         _check_store()
         # `mlflow run` sets this tag itself; a step started as `python -m` is searched for by it as well
+        tags = {MLFLOW_PROJECT_ENTRY_POINT: name, **run_owner.tags()}
         with lifecycle.uninterrupted():
-            active = mlflow.start_run(tags={MLFLOW_PROJECT_ENTRY_POINT: name, **run_owner.tags()})
-            _hide_credentials(active)
-            lifecycle.answer_for(active.info.run_id, termination.end)
+            run_id = MLFLOW_RUN_ID.get()
+            run = _adopted(MlflowClient(), run_id, tags) if run_id else mlflow.start_run(tags=tags)
+            lifecycle.answer_for(run.info.run_id, termination.end)
     except Exception as error:
         fail(_store_reason(error), error)
         sys.exit(1)
-    return active
+    return run
 
 
-def _hide_credentials(run: mlflow.ActiveRun) -> None:
-    """Take the credentials out of the tags that MLflow has written: it notes the address of a git clone as typed."""
-    for name, value in run.data.tags.items():
-        hidden = addresses.without_credentials(value)
-        if hidden != value:
-            mlflow.set_tag(name, hidden)
-            run.data.tags[name] = hidden
+def _adopted(client: MlflowClient, run_id: str, tags: Mapping[str, str]) -> Run:
+    """A run that was made for this process, with further tags; RUNNING, whatever it was before.
+
+    Its tags lose the credentials that MLflow has written there: it notes the address of a git clone as typed.
+    """
+    run = kept.run(client, run_id)
+    hidden = {name: addresses.without_credentials(value) for name, value in run.data.tags.items()}
+    changed = {name: value for name, value in hidden.items() if value != run.data.tags[name]}
+    new = {**changed, **{name: value for name, value in tags.items() if run.data.tags.get(name) != value}}
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in new.items()])
+    run.data.tags.update(new)
+    if run.info.status != termination.RUNNING:
+        client.update_run(run_id, status=termination.RUNNING)
+    return run
 
 
-def _check_parameters(run: mlflow.ActiveRun) -> None:
+def _end(client: MlflowClient, run_id: str, status: str) -> None:
+    """End the run; the user's own code may have made it MLflow's active run, which MLflow would end once more."""
+    if mlflow.active_run() is not None:
+        mlflow.end_run(status)
+    else:
+        client.set_terminated(run_id, status)
+
+
+def _check_parameters(run: Run) -> None:
     """Refuse a parameter with a credential: MLflow has written it to the run, where no one can take it out."""
     for name, value in run.data.params.items():
         if addresses.written_secret(value.strip("'")):  # MLflow logs it as the shell was given it
@@ -127,23 +146,34 @@ def _check_parameters(run: mlflow.ActiveRun) -> None:
             )
 
 
-def _run_body(
-    name: str, active: mlflow.ActiveRun, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]
-) -> None:
+def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
     """Do the step's work in a folder of its own, print what the step did, log the seconds that it took."""
-    client, run_id = MlflowClient(), active.info.run_id
     with lifecycle.folder() as folder:
-        _check_parameters(active)
-        arguments = cli.parse(name, sys.argv[1:])
-        step = Step(name, arguments, run_id, active.info.experiment_id, folder, client, dict(active.data.tags))
+        _check_parameters(run)
+        arguments, info = cli.parse(name, sys.argv[1:]), run.info
+        about = {"artifact_uri": info.artifact_uri, "tags": dict(run.data.tags)}
+        step = Step(name, arguments, info.run_id, info.experiment_id, folder, MlflowClient(), **about)
         has_waited = thread_budget.wait(arguments.get("share", ""))
         begun = time.perf_counter() if has_waited else STARTED
-        work(step, body, key_of)
+        try:
+            _work(step, body, key_of)
+        except Exception:
+            _save(step)
+            raise
+        step.log(metrics={"step_seconds": time.perf_counter() - begun})
+        step.flush()
     _say_summary(step)
-    client.log_metric(run_id, "step_seconds", time.perf_counter() - begun)
 
 
-def work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
+def _save(step: Step) -> None:
+    """Send what a failed step has logged, and the problem that it worked on."""
+    with suppress(Exception):
+        step.flush()
+        if step.is_task and (step.artifacts / artifacts.PROBLEM).exists():  # else it is there already
+            step.upload(artifacts.PROBLEM)
+
+
+def _work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
     """Do the step's work; log the source tree before it, and the artifacts and the key after it."""
     _log_tree(step)
     body(step)
@@ -163,13 +193,13 @@ def _log_tree(step: Step) -> None:
 
     Main logs this for the steps that it starts.
     """
-    if step.name != "main" and PARENT in step.tags:
+    if step.is_task:
         return
     step.json(environment.describe(), artifacts.ENVIRONMENT)
     tree = working_tree.changes(step.folder)
     if tree.patch is not None:
         shutil.copy(tree.patch, step.artifacts)
-        mlflow.log_artifact(str(tree.patch))  # at once: the run may be killed before the upload
+        step.upload(working_tree.PATCH)
     tags = {TREE: tree.state, LOCK: environment.lock_digest()}
     if tree.missing:
         missing = "; ".join(tree.missing)
@@ -234,14 +264,15 @@ def _end_failed(client: MlflowClient, run_id: str, reason: str, *, is_candidates
     With `is_candidates` the run says that its candidate alone is at fault, so that a chain goes on without it.
     """
     with suppress(Exception):
-        client.set_tag(run_id, REASON, reason[:5000])
         tags = client.get_run(run_id).data.tags
+        told = {REASON: reason[:5000]}
         if not tags.get(NOTE):
-            client.set_tag(run_id, NOTE, f"Failed: {reason}")
+            told[NOTE] = f"Failed: {reason}"[:5000]
         if is_candidates and MODEL in tags:
-            client.set_tag(run_id, LEFT_OUT, tags[MODEL])
+            told[LEFT_OUT] = tags[MODEL]
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in told.items()])
     with suppress(Exception):
-        mlflow.end_run("FAILED")
+        _end(client, run_id, "FAILED")
 
 
 def _check_store() -> None:

@@ -28,6 +28,7 @@ MACHINERY = {
     "steps.run.environment": "the lock, Python and the packages stand in a key by themselves; the rest is the machine",
     "steps.run.git": "asks git which tree this is; no step works on what it says",
     "steps.run.handed": "hands steps what main has found of modules and packages, which stand in a key by themselves",
+    "steps.run.kept": "keeps what the store holds, for a chain; who reads it checks its digest",
     "steps.run.paths": "finds the problem and the data; both stand in a key by what they hold",
     "steps.run.run_owner": "whose a run is",
     "steps.run.shell": "begins and ends the run around a step's work, and says why it failed",

@@ -1,27 +1,56 @@
 """A running step: its arguments, its run, and what it logs and writes as artifacts."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
+from mlflow.utils.time import get_current_time_millis
+from mlflow.utils.uri import is_local_uri
 
 from steps.process import lifecycle
-from steps.run import run_name
-from steps.run.tags import NOTE, RUN_NAME, SUMMARY
+from steps.run import kept, run_name
+from steps.run.tags import NOTE, PARENT, RUN_NAME, SUMMARY
 from tabular import addresses
 
-MOST_A_BATCH = 100
+# The most parameters, the most tags and the most metrics that a tracking server accepts at once.
+MOST_A_BATCH, MOST_METRICS = 100, 800
+
+
+@dataclass
+class Pending:
+    """What a step has logged and not sent yet."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Send all to a run, in batches of as many as a tracking server accepts; nothing where nothing is pending.
+
+        Credentials in addresses are left out: a run is read by more people than know them.
+        """
+        params = [Param(name, addresses.without_credentials(value)) for name, value in self.params.items()]
+        tags = [RunTag(name, addresses.without_credentials(value)) for name, value in self.tags.items()]
+        batches = max(-(-max(len(params), len(tags)) // MOST_A_BATCH), -(-len(self.metrics) // MOST_METRICS))
+        for number in range(batches):
+            some = slice(number * MOST_A_BATCH, (number + 1) * MOST_A_BATCH)
+            measured = self.metrics[number * MOST_METRICS : (number + 1) * MOST_METRICS]
+            client.log_batch(run_id, metrics=measured, params=params[some], tags=tags[some])
+        self.params, self.metrics, self.tags = {}, [], {}
 
 
 @dataclass(frozen=True)
 class Step:
-    """A running step: its arguments, its run, and a temporary folder of its own, removed when the step ends."""
+    """A running step: its arguments, its run, and a temporary folder of its own, removed when the step ends.
+
+    What it logs is sent by `flush`, and when it ends, well or not: each request to a server takes its time.
+    """
 
     name: str
     arguments: Mapping[str, str]
@@ -29,12 +58,20 @@ class Step:
     experiment_id: str
     folder: Path
     client: MlflowClient
+    artifact_uri: str  # where the artifacts of its run lie
     # the run's tags as the step found them, and those that it has logged: the store is not asked for them again
     tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)  # those that the step has logged
     names: list[str] = field(default_factory=list)  # the names that the step has given its run
     tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
     # import path of an estimator: its `source_digest.of_estimator`, taken before the estimator was loaded
     estimators: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    pending: Pending = field(default_factory=Pending)
+
+    @property
+    def is_task(self) -> bool:
+        """Whether main has started the step, and holds the problem and the source tree for it."""
+        return self.name != "main" and PARENT in self.tags
 
     @property
     def artifacts(self) -> Path:
@@ -49,10 +86,30 @@ class Step:
         params: Mapping[str, object] | None = None,
         metrics: Mapping[str, float] | None = None,
         tags: Mapping[str, object] | None = None,
+        model_id: str | None = None,
     ) -> None:
-        """Log parameters, metrics and tags to the step's run."""
+        """Log parameters, metrics and tags to the step's run; they are sent with the next `flush`.
+
+        With `model_id` the metrics are those of that logged model as well.
+        """
+        now = get_current_time_millis()
         self.tags.update({name: str(value) for name, value in (tags or {}).items()})
-        log(self.client, self.run_id, params=params, metrics=metrics, tags=tags)
+        self.params.update({name: str(value) for name, value in (params or {}).items()})
+        self.pending.params.update({name: str(value) for name, value in (params or {}).items()})
+        self.pending.metrics += [
+            Metric(name, float(value), now, 0, model_id=model_id) for name, value in (metrics or {}).items()
+        ]
+        self.pending.tags.update({name: str(value) for name, value in (tags or {}).items()})
+
+    def measure(self, metrics: Sequence[Metric]) -> None:
+        """Log metrics that have steps, or logged models of their own; they are sent with the next `flush`."""
+        self.pending.metrics.extend(metrics)
+
+    def flush(self) -> None:
+        """Send what was logged."""
+        # MLflow writes the run's status again along with its name: one that says KILLED meanwhile must stay
+        with lifecycle.uninterrupted():
+            self.pending.send(self.client, self.run_id)
 
     def text(self, content: str, name: str) -> None:
         """Write a text as an artifact."""
@@ -75,12 +132,13 @@ class Step:
 
     def name_run(self, title: str) -> None:
         """Give the run a name, unless a person has given it one."""
-        run = self.client.get_run(self.run_id)
-        if run.info.run_name in self.names or not run_name.is_given(self.client, run):
-            self.names.append(title[:250])
-            # MLflow writes the run's status again along with its name: one that says KILLED meanwhile must stay
-            with lifecycle.uninterrupted():
-                self.log(tags={RUN_NAME: title[:250]})
+        if not run_name.is_ours(self.client, self.tags):
+            name = self.client.get_run(self.run_id).info.run_name or ""
+            if name not in self.names and not run_name.is_generated(name):
+                self.pending.tags.pop(RUN_NAME, None)
+                return
+        self.names.append(title[:250])
+        self.log(tags={RUN_NAME: title[:250]})
 
     def finish(self, title: str, summary: str, note: str) -> None:
         """Give the run its name, its summary (the line that main prints) and its note, which says what the step did."""
@@ -88,10 +146,22 @@ class Step:
         self.log(tags={SUMMARY: summary, NOTE: note})
 
     def upload_artifacts(self) -> None:
-        """Upload all files in `artifacts` to the run."""
-        mlflow.log_artifacts(str(self.artifacts))
-        tables = [{"path": name, "type": "table"} for name in self.tables]
-        self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)} if tables else {})
+        """Upload all files in `artifacts` to the run, and keep them for the chain."""
+        get_artifact_repository(self.artifact_uri).log_artifacts(str(self.artifacts))
+        if self.tables:
+            tables = [{"path": name, "type": "table"} for name in self.tables]
+            self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)})
+        if not is_local_uri(self.artifact_uri):
+            for path in self.artifacts.rglob("*"):
+                if path.is_file():
+                    kept.keep_artifact(self.run_id, path.relative_to(self.artifacts).as_posix(), path)
+
+    def upload(self, name: str) -> None:
+        """Upload one of the files in `artifacts` to the run now: the run may be killed, or others read the file."""
+        path = self.artifacts / name
+        get_artifact_repository(self.artifact_uri).log_artifact(str(path))
+        if not is_local_uri(self.artifact_uri):
+            kept.keep_artifact(self.run_id, name, path)
 
 
 def describe(params: Mapping[str, Any]) -> str:
@@ -107,27 +177,6 @@ def _plain(value: Any) -> Any:
 def _finite(value: Any) -> Any:
     """A value as JSON can hold it: NaN and infinite numbers become None."""
     return None if isinstance(value, float) and not -float("inf") < value < float("inf") else value
-
-
-def log(
-    client: MlflowClient,
-    run_id: str,
-    *,
-    params: Mapping[str, object] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    tags: Mapping[str, object] | None = None,
-) -> None:
-    """Log parameters, metrics and tags to a run, in batches of as many of each as a tracking server accepts.
-
-    Credentials in addresses are left out: a run is read by more people than know them.
-    """
-    now = mlflow.utils.time.get_current_time_millis()
-    pending = [Param(name, addresses.without_credentials(str(value))) for name, value in (params or {}).items()]
-    measured = [Metric(name, float(value), now, 0) for name, value in (metrics or {}).items()]
-    tagged = [RunTag(name, addresses.without_credentials(str(value))) for name, value in (tags or {}).items()]
-    for start in range(0, max(len(pending), len(measured), len(tagged)), MOST_A_BATCH):
-        part = slice(start, start + MOST_A_BATCH)
-        client.log_batch(run_id, metrics=measured[part], params=pending[part], tags=tagged[part])
 
 
 def _short(value: Any) -> str:

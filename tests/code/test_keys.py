@@ -437,13 +437,14 @@ def left(tmp_path):
     client = Client(tmp_path)
     (tmp_path / "step").mkdir()
     client.tags[MODEL_URI] = "models:/m-1"
-    step = Step("train", {}, "r" * 32, "0", tmp_path / "step", client, client.tags)  # type: ignore[arg-type]
+    step = Step("train", {}, "r" * 32, "0", tmp_path / "step", client, "", client.tags)  # type: ignore[arg-type]
     step.text("hello", "a.txt")
     step.json({"x": 1}, "below/b.json")
     (tmp_path / "m-1" / "parts").mkdir(parents=True)
     (tmp_path / "m-1" / "parts" / "model.txt").write_text("trees")
     (tmp_path / COMPILED).parent.mkdir()
     (tmp_path / COMPILED).write_bytes(b"as it was logged")
+    shutil.copytree(tmp_path / "m-1", step.folder / artifacts.MODEL)
     client.tags |= artifacts.record(step)
     shutil.copytree(step.artifacts, tmp_path / "run")
     return client

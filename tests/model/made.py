@@ -8,10 +8,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.models.model import ModelInfo
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel
 
 from steps.model import flavor
 from steps.model.served import as_features
+from steps.run.step import Step
 from tabular import problem
 from tabular.data import datasets, tables
 from tabular.model import training
@@ -105,11 +107,12 @@ def digest(fitted: training.Fitted, data: Data, folder: Path) -> str:
     return flavor.digest_of_parts(flavor.write_parts(fitted, data.schema, folder))
 
 
-def log(fitted: training.Fitted, data: Data, folder: Path) -> ModelInfo:
+def log(fitted: training.Fitted, data: Data, folder: Path) -> LoggedModel:
     """Log a fitted model to the store that is set, in a run of its own."""
     folder.mkdir(parents=True)
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
-    with mlflow.start_run(experiment_id=experiment.experiment_id):
-        return flavor.log(
-            fitted, data.schema, data.frame.head(3), name="model", folder=folder, params={"a": 1}, tags={"b": "2"}
-        )
+    with mlflow.start_run(experiment_id=experiment.experiment_id) as run:
+        info = run.info
+        step = Step("train", {}, info.run_id, info.experiment_id, folder, MlflowClient(), info.artifact_uri)
+        step.log(params={"a": 1})
+        return flavor.log(step, fitted, data.schema, data.frame.head(3), name="model", tags={"b": "2"})

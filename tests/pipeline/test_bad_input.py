@@ -270,7 +270,7 @@ def test_bad_input_is_named_in_one_line(tmp_path, monkeypatch, case):
     monkeypatch.setattr(run_problem, "freeze", lambda step, problem: None)
     arguments = cli.parse("etl", [f"--{name}={value}" for name, value in case.given.items()])
     with pytest.raises(UserError) as error:
-        etl.etl(Step("etl", arguments, "no run", "0", tmp_path, client=None))
+        etl.etl(Step("etl", arguments, "no run", "0", tmp_path, client=None, artifact_uri=""))
     line = shell.explain(error.value)
     assert "\n" not in line
     for text in case.says:

@@ -135,7 +135,7 @@ def test_runs_of_dead_processes_of_this_machine_alone_are_closed(connected, tmp_
     alive = owned(connected, experiment, identity.host(), identity.me())
     elsewhere = owned(connected, experiment, "another machine", dead)
     nobodys = connected.client.create_run(experiment).info.run_id
-    cleanup.sweep(Step("main", {}, "", experiment, tmp_path, connected.client))
+    cleanup.sweep(Step("main", {}, "", experiment, tmp_path, connected.client, ""))
     closed = connected.client.get_run(left)
     assert closed.info.status == "KILLED"
     assert closed.data.tags[REASON] == f"its process ({dead.pid}) was killed"

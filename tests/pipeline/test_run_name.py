@@ -17,7 +17,8 @@ def begin(store, tmp_path):
         tags = {"mlflow.parentRunId": parent} if parent else {}
         run = store.client.create_run(store.experiment, run_name=name or None, tags=tags)
         made.runs.append(run.info.run_id)
-        return Step("etl", {}, run.info.run_id, store.experiment, tmp_path, store.client)
+        tags = dict(run.data.tags)
+        return Step("etl", {}, run.info.run_id, store.experiment, tmp_path, store.client, "", tags)
 
     made.runs = []
     yield made
@@ -26,6 +27,7 @@ def begin(store, tmp_path):
 
 
 def name_of(step):
+    step.flush()
     return step.client.get_run(step.run_id).info.run_name
 
 
@@ -52,6 +54,7 @@ def test_a_name_that_is_given_while_the_run_works_stays(store, begin):
     """As `mlflow run` gives it: when it has started the process."""
     step = begin("")
     step.name_run("main iris")
+    step.flush()
     store.client.set_tag(step.run_id, "mlflow.runName", "mine")
     step.finish("main iris", "done", "done")
     assert name_of(step) == "mine"
@@ -93,6 +96,14 @@ def test_a_name_that_mlflow_cut_off_is_known_as_one():
 @pytest.mark.parametrize("name", ["mine", "main iris", "bold-ant", "bold-ant-417b", "bold-dataset-3", "my-ant-3"])
 def test_a_name_of_other_words_is_a_persons(name):
     assert not run_name.is_generated(name)
+
+
+def test_a_name_that_is_given_before_ours_was_sent_stays(store, begin):
+    step = begin("")
+    step.name_run("main iris")
+    store.client.set_tag(step.run_id, "mlflow.runName", "mine")
+    step.finish("main iris", "done", "done")
+    assert name_of(step) == "mine"
 
 
 @pytest.mark.slow
