@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from steps.chain import cleanup, launch
+from steps.chain import cleanup, launch, store_check
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
@@ -48,7 +48,9 @@ def main(step: Step) -> None:
     orders = _orders(step, replayed)
     problem = _pinned(step, run_problem.asked(step))
     step.name_run(f"main {problem.name}")
+    store_check.registry(step, problem.registry.name)
     run_problem.freeze(step, problem)
+    store_check.is_servers(step, artifacts.PROBLEM)
     kept.begin(step.folder)
     kept.keep(step.client.get_run(step.run_id))
     _introduce(step, problem)

@@ -39,11 +39,19 @@ def _no_problem(arguments: Any) -> None:
     raise AssertionError("each step is given the run that holds its problem")
 
 
+def _put(place: str, held: Path) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    repository = get_artifact_repository(place)
+    repository.log_artifacts(str(held)) if held.is_dir() else repository.log_artifact(str(held))
+
+
 # Machinery module: what computing modules use of it, and what stands there instead: nothing that makes a result.
 STAND_INS: dict[str, dict[str, Any]] = {
     "steps.chain.keys": {"of_step": lambda step, source: None},
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
+    "steps.run.artifact_store": {"put": _put},
     "steps.run.environment": {"describe": dict},
     "steps.run.kept": {
         "run": lambda client, run_id, ended=False: client.get_run(run_id),

@@ -15,13 +15,12 @@ import mlflow
 from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking.context import registry as context_registry
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
 from steps.model import served
-from steps.run import artifacts, kept
+from steps.run import artifact_store, artifacts, kept
 from steps.run.step import Step
 from tabular import digests
 from tabular.data import carried_code, datasets
@@ -91,7 +90,7 @@ def log(
             input_example=example.astype(object).where(example.notna(), None),
             pip_requirements=requirements(fitted, schema.own),
         )
-        get_artifact_repository(made.artifact_location).log_artifacts(str(place))
+        artifact_store.put(made.artifact_location, place)
         client.log_outputs(step.run_id, [LoggedModelOutput(made.model_id, step=0)])
     except BaseException:
         client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)

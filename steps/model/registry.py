@@ -110,13 +110,19 @@ def aliased(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None  # no such model, or no such alias
-        if error.error_code == FORBIDDEN and not _is_there(client, name):
+        if error.error_code == FORBIDDEN and not is_there(client, name):
             return None  # a server with accounts forbids to ask for an alias of a model that is not there yet
         raise
 
 
-def _is_there(client: MlflowClient, name: str) -> bool:
-    """Whether there is a registered model of this name, on a server with accounts."""
+def is_there(client: MlflowClient, name: str) -> bool:
+    """Whether there is a registered model of this name.
+
+    Raises
+    ------
+    UserError
+        Where this account may not see the model.
+    """
     try:
         client.get_registered_model(name)
     except MlflowException as error:

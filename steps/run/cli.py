@@ -12,6 +12,7 @@ MAIN = ("problem", "data", "query", "target", "trials", "timeout", "seed", "jobs
 # The entry points that are not steps of the chain.
 ENTRY_POINTS = {
     "main": MAIN,
+    "check": ("problem", "data", "target"),
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
     "predict": ("model", "data", "query", "output", "keys"),

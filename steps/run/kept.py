@@ -30,6 +30,11 @@ def begin(folder: Path) -> None:
     os.environ[VARIABLE] = str(place)
 
 
+def is_open() -> bool:
+    """Whether this process keeps: whether it is main or a task of main's."""
+    return _place() is not None
+
+
 def keep(run: Run) -> None:
     """Keep a run as it is now."""
     place = _place("runs", run.info.run_id)

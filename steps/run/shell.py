@@ -29,6 +29,7 @@ from steps.process import lifecycle
 from steps.run import (
     artifacts,
     cli,
+    connection,
     disk,
     environment,
     kept,
@@ -98,6 +99,8 @@ def _begin(name: str) -> Run:
     """Adopt the run that `mlflow run` has made, or start one; where the store gives no run, print why and exit."""
     try:
         _check_store()
+        if not kept.is_open():  # else main has asked
+            connection.check()
         # `mlflow run` sets this tag itself; a step started as `python -m` is searched for by it as well
         tags = {MLFLOW_PROJECT_ENTRY_POINT: name, **run_owner.tags()}
         with lifecycle.uninterrupted():

@@ -8,13 +8,12 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.time import get_current_time_millis
 from mlflow.utils.uri import is_local_uri
 
 from steps.process import lifecycle
-from steps.run import kept, run_name
+from steps.run import artifact_store, kept, run_name
 from steps.run.tags import NOTE, PARENT, RUN_NAME, SUMMARY
 from tabular import addresses
 
@@ -147,7 +146,7 @@ class Step:
 
     def upload_artifacts(self) -> None:
         """Upload all files in `artifacts` to the run, and keep them for the chain."""
-        get_artifact_repository(self.artifact_uri).log_artifacts(str(self.artifacts))
+        artifact_store.put(self.artifact_uri, self.artifacts)
         if self.tables:
             tables = [{"path": name, "type": "table"} for name in self.tables]
             self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)})
@@ -159,7 +158,7 @@ class Step:
     def upload(self, name: str) -> None:
         """Upload one of the files in `artifacts` to the run now: the run may be killed, or others read the file."""
         path = self.artifacts / name
-        get_artifact_repository(self.artifact_uri).log_artifact(str(path))
+        artifact_store.put(self.artifact_uri, path)
         if not is_local_uri(self.artifact_uri):
             kept.keep_artifact(self.run_id, name, path)
 

@@ -1,0 +1,100 @@
+"""The store of artifacts: what is uploaded to it, and in words why it refuses."""
+
+import re
+from pathlib import Path
+
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from steps.run import disk
+from tabular import addresses
+from tabular.errors import UserError, first_line
+
+# The packages by which MLflow asks an object store directly, by the first part of its address.
+PACKAGES = {"s3": "boto3", "gs": "google-cloud-storage", "wasbs": "azure-storage-blob and azure-identity"}
+S3 = "requirements-s3.txt"
+REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden")
+KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+ELSEWHERE = (
+    "take another experiment (--experiment-name), of a server that is started with --artifacts-destination and hands "
+    "artifacts on itself"
+)
+
+
+def put(place: str, held: Path) -> None:
+    """Upload a file, or all that lies in a folder, to the artifacts at an address.
+
+    Raises
+    ------
+    UserError
+        Where the store refuses, with the reason and what to do about it.
+    """
+    try:
+        repository = get_artifact_repository(place)
+        repository.log_artifacts(str(held)) if held.is_dir() else repository.log_artifact(str(held))
+    except Exception as error:
+        if disk.trouble(error) is not None:
+            raise
+        raise UserError(why(place, error, held)) from None
+
+
+def read(place: str, name: str, folder: Path) -> str:
+    """The text of an artifact at an address, fetched into a folder; errors are those of `put`."""
+    try:
+        return Path(get_artifact_repository(place).download_artifacts(name, str(folder))).read_text(encoding="utf-8")
+    except Exception as error:
+        raise UserError(why(place, error)) from None
+
+
+def shown(place: str) -> str:
+    """The address of artifacts as it may be shown, up to the experiment's part."""
+    return re.sub(r"/[0-9a-f]{32}/artifacts.*|/models/m-[0-9a-f]{32}.*", "", addresses.without_credentials(place))
+
+
+def why(place: str, error: Exception, held: Path | None = None) -> str:
+    """Why a store of artifacts refuses, and what to do about it."""
+    scheme, where, said = place.partition(":")[0], f"artifacts lie in {shown(place)}", first_line(error)
+    kind, words = type(error).__name__, str(error)
+    found = (
+        (isinstance(error, ImportError), lambda: _install(scheme, getattr(error, "name", ""))),
+        ("NoCredentials" in kind or "locate credentials" in words, lambda: f"no key for it is found here: {KEYS}"),
+        (
+            "EndpointConnection" in kind or "connect to the endpoint" in words,
+            lambda: f"nobody answers there ({said}): look at MLFLOW_S3_ENDPOINT_URL",
+        ),
+        ("NoSuchBucket" in words, lambda: f"there is no such bucket: make it, or {ELSEWHERE}"),
+        (
+            any(word in words for word in REFUSED),
+            lambda: f"this machine's key may not write there ({said}): {KEYS}, or ask who keeps the bucket",
+        ),
+        (
+            isinstance(error, PermissionError),
+            lambda: f"that is a folder that this machine does not let you write: {ELSEWHERE}",
+        ),
+        (held is not None and re.search(r"\b(413|504)\b", words), lambda: _too_large(words, held)),
+        (True, lambda: f"cannot be had ({said})"),
+    )
+    return f"{where}, and {next(tell() for holds, tell in found if holds)}"
+
+
+def _too_large(words: str, held: Path) -> str:
+    limit = "accepts no upload of this size (413)" if "413" in words else "gave up before the upload had ended (504)"
+    return (
+        f"what stands before the server {limit}: the largest file is {_largest(held)}; ask who keeps the server to "
+        "raise the limit of its proxy"
+    )
+
+
+def _install(scheme: str, package: str | None) -> str:
+    if scheme == "s3":
+        return (
+            f"boto3, which asks it, is not installed here: `uv pip install -r {S3}`, and for `mlflow run` name that "
+            f"file among the dependencies of python_env.yaml (`- -r {S3}`)"
+        )
+    return f"{PACKAGES.get(scheme, package)} is not installed here: add it to requirements.in, and make the lock anew"
+
+
+def _largest(held: Path) -> str:
+    files = [path for path in held.rglob("*") if path.is_file()] if held.is_dir() else [held]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    name = largest.relative_to(held).as_posix() if held.is_dir() else held.name
+    return f"{name} with {largest.stat().st_size / 1e6:,.1f} MB"

@@ -1,0 +1,132 @@
+"""The connection to a tracking server, tried before anything is asked of it.
+
+MLflow's own requests are tried again for minutes, and end in a traceback.
+"""
+
+import re
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+import requests
+from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+from steps.run import tracking
+from tabular.errors import UserError, first_line
+
+# The most seconds until a server lets itself be connected to, and until it answers. It checks a password first.
+SECONDS = (4, 8)
+# Servers before this version of MLflow do not know of logged models.
+LEAST = 3
+AUTHORITY = "name the file with the certificate of its authority in MLFLOW_TRACKING_SERVER_CERT_PATH"
+
+
+def check() -> str:
+    """Check that the tracking server answers, is MLflow and lets this account in; return the server's version.
+
+    "" where the store is no server.
+
+    Raises
+    ------
+    UserError
+        With the reason, and what to do about it.
+    """
+    if not is_server():
+        return ""
+    answer = ask("/version")
+    version = answer.text.strip()
+    if answer.status_code != 200 or not re.fullmatch(r"\d+\.\d+[\w.+-]*", version):
+        raise UserError(
+            f"{tracking.address()} answers, but not as an MLflow server does ({_shown(answer)}): look whether the "
+            "address in MLFLOW_TRACKING_URI is whole, with the path where it has one"
+        )
+    if int(version.partition(".")[0]) < LEAST:
+        raise UserError(
+            f"{tracking.address()} runs MLflow {version}, which does not know of logged models: it has to be {LEAST}.0 "
+            f"or newer, best {mlflow.__version__}, which the steps run"
+        )
+    found = ask("/api/2.0/mlflow/experiments/search", params={"max_results": 1})
+    if found.status_code != 200:
+        raise UserError(f"{tracking.address()} answers, but its database does not ({_shown(found)}): ask who keeps it")
+    return version
+
+
+def is_server() -> bool:
+    """Whether the store is asked over HTTP."""
+    return urlsplit(mlflow.get_tracking_uri()).scheme in ("http", "https")
+
+
+def ask(endpoint: str, method: str = "GET", **about: Any) -> requests.Response:
+    """The answer of the tracking server to one request, which is not tried again.
+
+    Raises
+    ------
+    UserError
+        Where there is no answer, or the account is not let in.
+    """
+    creds = get_default_host_creds(mlflow.get_tracking_uri())
+    try:
+        answer = http_request(creds, endpoint, method, max_retries=0, timeout=SECONDS, raise_on_status=False, **about)
+    except MlflowException as error:
+        raise UserError(_why(error)) from None
+    if answer.status_code == 401:
+        account = tracking.account()
+        said = f"does not know the account {account!r} with this password" if account else "asks for an account"
+        raise UserError(
+            f"{tracking.address()} {said}: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            "MLFLOW_TRACKING_TOKEN, as its administrator says"
+        )
+    if answer.status_code in (502, 503, 504):
+        raise UserError(
+            f"{tracking.address()}: a proxy answers ({_shown(answer)}), and MLflow behind it does not: ask who keeps it"
+        )
+    return answer  # type: ignore[no-any-return]
+
+
+def _shown(answer: requests.Response) -> str:
+    return f"{answer.status_code} {answer.reason}: {' '.join(re.sub(r'<[^>]*>', ' ', answer.text).split())[:80]!r}"
+
+
+def _why(error: BaseException) -> str:
+    """Why there was no answer, and what to do about it, from the errors behind MLflow's one."""
+    address, parts = tracking.address(), urlsplit(mlflow.get_tracking_uri())
+    causes = [*_causes(error)]
+    words = " ".join(map(str, causes))
+    timeouts = f"within {SECONDS[0]} to {SECONDS[1]} s: is the host up, and is a firewall or a VPN in between?"
+    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    told: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
+        (ssl.SSLCertVerificationError, "not valid for", lambda one: f"{_refused(one)}: write there the name it is of"),
+        (ssl.SSLCertVerificationError, "", lambda one: f"{_refused(one)}: {AUTHORITY}"),
+        (OSError, "invalid path", lambda one: f"MLFLOW_TRACKING_SERVER_CERT_PATH names no file: {AUTHORITY}"),
+        (ssl.SSLError, "WRONG_VERSION", lambda one: "no secure connection: does it speak http:// and not https://?"),
+        (ssl.SSLError, "", lambda one: f"no secure connection ({one.reason or first_line(one)}): {AUTHORITY}"),
+        (socket.gaierror, "", lambda one: f"there is no host {parts.hostname!r}: look at the address, or at the VPN"),
+        (ConnectionRefusedError, "", lambda one: f"nobody answers: is the server running, and is {port} its port?"),
+        ((TimeoutError, requests.exceptions.Timeout), "", lambda one: f"it does not answer {timeouts}"),
+        (BaseException, "", lambda one: f"no answer ({first_line(causes[-1])}): look at MLFLOW_TRACKING_URI"),
+    )
+    kind, _, tell = next(row for row in told if row[1] in words and any(isinstance(one, row[0]) for one in causes))
+    return f"{address}: {tell(next(one for one in causes if isinstance(one, kind)))}"
+
+
+def _refused(error: ssl.SSLCertVerificationError) -> str:
+    return f"certificate refused ({error.verify_message.rstrip('.')})"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and those that it was raised for, by Python and by urllib3."""
+    seen: set[int] = set()
+    pending: list[BaseException] = [error]
+    while pending:
+        one = pending.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        more = [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
+        pending += [another for another in more if isinstance(another, BaseException)]

@@ -1,0 +1,102 @@
+"""Why a store of artifacts refuses, in one line with a way out that works."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from steps.run import artifact_store
+from tabular.errors import UserError
+from tests import servers
+from tests.code.test_connection import answering
+
+
+def refusal(place: str, held: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        artifact_store.put(place, held)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Path:
+    """A folder with two files, one larger than the other."""
+    (tmp_path / "held" / "below").mkdir(parents=True)
+    (tmp_path / "held" / "small.txt").write_text("x")
+    (tmp_path / "held" / "below" / "large.bin").write_bytes(bytes(2_500_000))
+    return tmp_path / "held"
+
+
+def test_a_folder_is_put_and_read(tmp_path, held):
+    place = (tmp_path / "store").as_uri()
+    artifact_store.put(place, held)
+    assert artifact_store.read(place, "small.txt", tmp_path) == "x"
+
+
+def test_boto3_that_is_missing_is_named_with_the_line_of_the_file(held, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("boto3", "botocore")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    said = refusal("s3://bucket/1/" + "0" * 32 + "/artifacts", held)
+    assert said.startswith("artifacts lie in s3://bucket/1, and boto3")
+    assert "`- -r requirements-s3.txt`" in said
+
+
+@pytest.fixture
+def keys(monkeypatch, tmp_path):
+    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    return monkeypatch
+
+
+def test_a_key_that_is_missing_is_said(held, keys):
+    pytest.importorskip("boto3", reason="requirements-s3.txt is not installed here")
+    keys.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert "no key for it is found here: set AWS_ACCESS_KEY_ID" in refusal("s3://bucket/1", held)
+
+
+@pytest.fixture
+def key(keys):
+    pytest.importorskip("boto3", reason="requirements-s3.txt is not installed here")
+    keys.setenv("AWS_ACCESS_KEY_ID", "key")
+    keys.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
+    return keys
+
+
+def test_an_object_store_that_nobody_answers_for(held, key):
+    key.setenv("MLFLOW_S3_ENDPOINT_URL", f"http://127.0.0.1:{servers.free_port()}")
+    said = refusal("s3://bucket/2", held)
+    assert "nobody answers there" in said
+    assert "MLFLOW_S3_ENDPOINT_URL" in said
+
+
+@pytest.mark.slow
+def test_a_bucket_that_there_is_not(held, key, tmp_path):
+    (tmp_path / "s3").mkdir()
+    with servers.s3(tmp_path / "s3") as endpoint:
+        key.setenv("MLFLOW_S3_ENDPOINT_URL", endpoint)
+        assert "there is no such bucket: make it" in refusal("s3://no-such-bucket/3", held)
+
+
+@pytest.mark.parametrize(
+    ("status", "says"), [(413, "accepts no upload of this size"), (504, "gave up before the upload")]
+)
+def test_an_upload_that_a_proxy_refuses_is_said_with_what_was_too_large(held, monkeypatch, status, says):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with answering({}, put=status) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        said = refusal(f"{uri}/api/2.0/mlflow-artifacts/artifacts/1/{'0' * 32}/artifacts", held)
+    assert says in said
+    assert "below/large.bin with 2.5 MB" in said
+
+
+def test_a_folder_that_may_not_be_written(held, tmp_path, monkeypatch):
+    def refuse(*about: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("mlflow.store.artifact.local_artifact_repo.LocalArtifactRepository.log_artifacts", refuse)
+    assert "a folder that this machine does not let you write" in refusal((tmp_path / "s").as_uri(), held)
