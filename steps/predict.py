@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 from mlflow.entities import LoggedModelInput
+from mlflow.exceptions import MlflowException
 from pyarrow import csv
 from pyarrow import parquet as pq
 from threadpoolctl import threadpool_limits
@@ -18,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from steps.model import drift_reference, flavor, origin
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
+from steps.model.registry import FORBIDDEN
 from steps.model.served import TabularModel
 from steps.process import lifecycle
 from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget
@@ -187,11 +189,22 @@ def _log(step: Step, asked: Origin, source: Source, digest: str, scored: Scored)
     name = asked.problem or asked.name
     inputs.log(step, name=name, digest=digest, source=fetching.place(source), context="scoring", rows=scored.rows)
     if asked.model_id:
-        step.client.log_inputs(step.run_id, models=[LoggedModelInput(asked.model_id)])
+        _show_model(step, asked.model_id)
     step.log(
         metrics={"rows": scored.rows, "predict_seconds": scored.seconds, "rows_per_second": scored.rate},
         tags={**asked.tags, DATA_DIGEST: digest},
     )
+
+
+def _show_model(step: Step, model_id: str) -> None:
+    """Log the model as an input of the run. The run's tags name it in any case."""
+    try:
+        step.client.log_inputs(step.run_id, models=[LoggedModelInput(model_id)])
+    except MlflowException as error:
+        if error.error_code != FORBIDDEN:
+            raise
+        said = "the model is not shown as an input of this run: its experiment may only be read with this account"
+        print(f"  note: {said}", flush=True)
 
 
 def _tell(

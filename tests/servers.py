@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import MOST_SECONDS
+from tests.running import MOST_SECONDS, PROJECT
 
 # Not in requirements-dev.txt: what it requires and what the lock holds exclude each other.
 MOTO = "moto[s3,server]==5.2.5"
 PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql")
+
+PASSWORD = "a-long-password"  # of all accounts
 
 
 def free_port() -> int:
@@ -85,11 +87,51 @@ def s3(folder: Path) -> Iterator[str]:
 @contextlib.contextmanager
 def tracking(uri: str, artifacts: Path) -> Iterator[str]:
     """A tracking server over a store, which holds the artifacts of new experiments in a folder; gives its address."""
-    address = f"http://127.0.0.1:{free_port()}"
-    words = [sys.executable, "-m", "mlflow", "server", "--port", address.rpartition(":")[2], "--workers", "1"]
-    words += ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(words, start_new_session=True, **quiet) as server:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    with in_background(
+        [*command, "--backend-store-uri", uri, "--artifacts-destination", str(artifacts)], port
+    ) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def team(folder: Path) -> Iterator[str]:
+    """A team's server as deploy/serve.py starts it, over PostgreSQL and an object store; gives its address.
+
+    Its administrator is `admin` with PASSWORD. Whatever is new may be read by every account and changed by its owner.
+    """
+    for package in ("boto3", "flask_wtf", "psycopg"):
+        pytest.importorskip(package, reason="requirements-dev.txt is not installed here")
+    for name in ("postgresql", "s3", "accounts"):
+        (folder / name).mkdir()
+    port = free_port()
+    with postgresql(folder / "postgresql") as database, s3(folder / "s3") as endpoint:
+        variables = {
+            "DATABASE_URI": database.replace("${TABULAR_TEST_PASSWORD}", "hush-hush"),
+            "ADMIN_PASSWORD": PASSWORD,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "hush-hush",
+            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the tests",
+            "ACCOUNTS": str(folder / "accounts"),
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            # its workers take long to start, and nothing here asks them
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        }
+        with in_background([sys.executable, str(PROJECT / "deploy" / "serve.py")], port, **variables) as address:
+            yield address
+
+
+@contextlib.contextmanager
+def in_background(words: list[str], port: int, folder: Path | None = None, **variables: str) -> Iterator[str]:
+    """An MLflow server that a command starts in a folder; gives its address once it answers."""
+    address = f"http://127.0.0.1:{port}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    about = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    about["env"] = {**os.environ, "PATH": path, **variables}
+    with subprocess.Popen(words, start_new_session=True, **about) as server:
         try:
             until = time.monotonic() + MOST_SECONDS
             while not _is_up(address):
@@ -97,7 +139,8 @@ def tracking(uri: str, artifacts: Path) -> Iterator[str]:
                 time.sleep(0.2)
             yield address
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            if server.poll() is None:
+                os.killpg(server.pid, signal.SIGTERM)
 
 
 def _is_up(address: str) -> bool:

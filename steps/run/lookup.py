@@ -52,7 +52,9 @@ def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = 
         raise UserError(f"{parameter}: the id of a run{f' of {step}' if step else ''} is needed, and none was given")
     try:
         found = kept.run(client, run_id, ended=step is not None)
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code == "PERMISSION_DENIED":
+            raise
         raise UserError(f"{parameter}: there is no run {run_id!r} in {tracking.address()}") from None
     if step is None:
         return found

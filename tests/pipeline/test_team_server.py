@@ -1,0 +1,230 @@
+"""A team's server with accounts: what an ordinary account can do there, and which right each entry point needs.
+
+PostgreSQL, an object store and MLflow with its stock accounts run on loopback, the latter as deploy/serve.py starts it.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.server import get_app_client
+
+from tests import servers
+from tests.chains import write_table
+from tests.running import PROJECT, Ended, Store
+
+PROBLEM = """
+name: team
+data: {source: table.csv, target: y}
+models: {logistic: {estimator: sklearn.linear_model.LogisticRegression}}
+search: {folds: 2}
+registry: {name: %s}
+"""
+ACCOUNTS = ("ann", "bob", "dora")
+
+
+class Team:
+    """A team's server, and a store for each of its accounts."""
+
+    def __init__(self, address: str, folder: Path, fork_server: str) -> None:
+        self.address, self.folder, self.fork_server = address, folder, fork_server
+        self.rights = get_app_client("basic-auth", tracking_uri=address)
+
+    def store(self, account: str, experiment: str, password: str = servers.PASSWORD) -> Store:
+        """What an account sees, whose runs go to an experiment."""
+        folder = self.folder / account
+        folder.mkdir(exist_ok=True)
+        store = Store(folder, fork_server=self.fork_server)
+        store.uri, store.client = self.address, MlflowClient(self.address, self.address)
+        store.environment |= {
+            "MLFLOW_TRACKING_URI": self.address,
+            "MLFLOW_TRACKING_USERNAME": account,
+            "MLFLOW_TRACKING_PASSWORD": password,
+            "MLFLOW_EXPERIMENT_NAME": experiment,
+        }
+        held = store.client.get_experiment_by_name(experiment)
+        store.experiment = held.experiment_id if held else self._made(account, experiment)
+        return store
+
+    def _made(self, account: str, experiment: str) -> str:
+        """An experiment that an account has made, and so owns."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MLFLOW_TRACKING_USERNAME", account)
+            return str(MlflowClient(self.address, self.address).create_experiment(experiment))
+
+    def step(self, account: str, entry_point: str, where: str = "", **parameters: str) -> Ended:
+        """An entry point that an account runs, in an experiment of its own or in another one."""
+        return self.store(account, where or f"{account}'s").step(entry_point, **parameters)
+
+    def refusal(self, account: str, entry_point: str, where: str = "", **parameters: str) -> str:
+        """The one line with which it is refused."""
+        ended = self.step(account, entry_point, where, **parameters)
+        assert ended.status == 1, ended.stdout
+        (line,) = ended.stderr.splitlines()
+        assert servers.PASSWORD not in line + ended.stdout
+        return line
+
+    def problem(self, name: str) -> str:
+        """The path of a problem whose registered model is that of `theirs` or of `own`."""
+        return str(self.folder / f"{name}.yaml")
+
+
+@pytest.fixture(scope="module")
+def as_administrator() -> Iterator[None]:
+    """This process asks the server as its administrator; the steps ask it as who they are started by."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", servers.PASSWORD)
+        yield
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory, fork_server: str, as_administrator: None) -> Iterator[Team]:
+    folder = tmp_path_factory.mktemp("team")
+    write_table(folder / "table.csv")
+    for name in ("theirs", "own"):
+        (folder / f"{name}.yaml").write_text(PROBLEM % f"{name}_model")
+    with servers.team(folder) as address:
+        found = Team(address, folder, fork_server)
+        for account in ACCOUNTS:
+            found.rights.create_user(account, servers.PASSWORD)
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hidden(team: Team, of_ann: Ended) -> None:
+    """Dora may see neither the experiment nor the registered model of ann."""
+    team.rights.grant_user_permission("dora", "experiment", of_ann.run.info.experiment_id, "DENY")
+    team.rights.grant_user_permission("dora", "registered_model", "theirs_model", "DENY")
+
+
+@pytest.fixture(scope="module")
+def of_ann(team: Team) -> Ended:
+    """A chain of an ordinary account, in an experiment and with a registered model that were not there before."""
+    return team.store("ann", "ann's").project(problem=team.problem("theirs"))
+
+
+def test_an_ordinary_account_registers_a_model_that_is_not_there_yet(of_ann, team):
+    assert of_ann.status == 0, of_ann.stderr
+    assert of_ann.tags["tabular.outcome"] == "registered"
+    version = MlflowClient(team.address, team.address).get_model_version_by_alias("theirs_model", "champion")
+    assert str(version.version) == "1"
+
+
+def test_the_history_names_the_account(of_ann, team):
+    tags = MlflowClient(team.address, team.address).get_registered_model("theirs_model").tags
+    assert ['"by": "ann"' in value for name, value in tags.items() if "history" in name] == [True]
+
+
+def test_the_metrics_are_those_of_a_database_bit_by_bit(of_ann, team, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_USERNAME")
+        alone = Store(tmp_path, fork_server=team.fork_server).project(problem=str(team.folder / "theirs.yaml"))
+
+    def lasting(ended: Ended) -> dict[str, float]:
+        return {name: value for name, value in ended.run.data.metrics.items() if not name.endswith("_seconds")}
+
+    assert alone.status == 0, alone.stderr
+    assert lasting(of_ann) == lasting(alone) != {}
+
+
+# --- the rights of docs/server.md -------------------------------------------------------------------------------------
+
+
+def test_who_may_only_read_an_experiment_makes_no_run_there(of_ann, team):
+    line = team.refusal("bob", "etl", "ann's", problem=team.problem("own"))
+    assert "does not give bob the right to /api/2.0/mlflow/runs/create: ask its administrator" in line
+
+
+def test_who_may_read_an_experiment_works_on_its_runs_in_another_one(of_ann, team):
+    etl = team.store("ann", "ann's").children(of_ann.id)["etl"]
+    ended = team.step("bob", "train", dataset=etl.info.run_id, model="logistic")
+    assert ended.status == 0, ended.stderr
+
+
+def test_who_may_not_read_an_experiment_is_told_so_of_its_runs(of_ann, team, hidden):
+    etl = team.store("ann", "ann's").children(of_ann.id)["etl"]
+    line = team.refusal("dora", "train", dataset=etl.info.run_id, model="logistic")
+    assert "does not give dora the right to" in line
+
+
+def test_a_model_that_may_only_be_read_is_refused_before_any_work(of_ann, team):
+    line = team.refusal("bob", "main", problem=team.problem("theirs"))
+    assert "registry.name: bob may see the registered model 'theirs_model' and not change it" in line
+
+
+def test_a_model_that_is_hidden_is_told_from_one_that_is_not_there(of_ann, team, hidden):
+    line = team.refusal("dora", "main", problem=team.problem("theirs"))
+    assert "there is a registered model 'theirs_model' that dora may not see" in line
+
+
+def test_the_check_says_each_answer(of_ann, team):
+    ended = team.step("bob", "check", problem=team.problem("theirs"))
+    assert ended.status == 1
+    said = [line.split()[0] for line in ended.stdout.splitlines() if line.startswith("  ") and "note:" not in line]
+    assert said == ["server", "account", "runs", "artifacts", "registry"]
+    assert "  account    bob is let in" in ended.stdout
+    assert "  registry   NO: registry.name: bob may see" in ended.stdout
+
+
+def test_the_check_of_what_is_well_ends_well(team):
+    ended = team.step("bob", "check", problem=team.problem("own"))
+    assert ended.status == 0, ended.stderr
+    assert "there is no registered model 'own_model' yet" in ended.stdout
+
+
+def test_who_may_read_a_model_predicts_with_it(of_ann, team, tmp_path):
+    about = {"data": str(team.folder / "table.csv"), "output": str(tmp_path / "out.csv")}
+    ended = team.step("bob", "predict", model="models:/theirs_model@champion", **about)
+    assert ended.status == 0, ended.stderr
+    assert (tmp_path / "out.csv").exists()
+    assert "note: the model is not shown as an input of this run" in ended.stdout
+
+
+def test_who_may_not_read_a_model_does_not_predict_with_it(of_ann, team, hidden, tmp_path):
+    about = {"data": str(team.folder / "table.csv"), "output": str(tmp_path / "out.csv")}
+    line = team.refusal("dora", "predict", model="models:/theirs_model@champion", **about)
+    assert "'theirs_model' that dora may not see" in line
+
+
+def test_who_may_read_an_experiment_compares_its_runs(of_ann, team):
+    ended = team.step("bob", "compare", experiment="ann's")
+    assert ended.status == 0, ended.stderr
+
+
+PROMOTION = {"name": "theirs_model", "version": "1", "reason": "a try", "alias": "candidate"}
+
+
+def test_who_may_only_read_a_model_does_not_promote_it(of_ann, team):
+    assert "does not give bob the right to" in team.refusal("bob", "promote", **PROMOTION)
+
+
+def test_who_may_edit_a_model_promotes_it(of_ann, team):
+    team.rights.create_user("eve", servers.PASSWORD)
+    team.rights.grant_user_permission("eve", "registered_model", "theirs_model", "EDIT")
+    ended = team.step("eve", "promote", **PROMOTION)
+    assert ended.status == 0, ended.stderr
+
+
+def test_an_administrator_may_do_all(of_ann, team):
+    ended = team.step("admin", "promote", "ann's", **{**PROMOTION, "alias": "another"})
+    assert ended.status == 0, ended.stderr
+
+
+def test_a_password_that_is_wrong_is_one_line(team):
+    store = team.store("ann", "ann's", password="not-ann's-password")
+    ended = store.step("check", problem=team.problem("own"))
+    (line,) = ended.stderr.splitlines()
+    assert "does not know the account 'ann' with this password" in line
+    assert "not-ann's" not in line
+
+
+def test_the_page_tells_the_rights_of_every_entry_point():
+    page = (PROJECT / "docs" / "server.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    doors = yaml.safe_load((PROJECT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
+    assert sorted(told) == sorted(doors)
