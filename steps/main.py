@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlflow.entities import Experiment, LoggedModelOutput, Run
+from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
@@ -172,8 +172,7 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
 def _log_ends(step: Step, etl: Run, winner: Run) -> None:
     """Log the data set and the winner's model to main's own run, as its input and output."""
     inputs.log_again(step, etl.inputs.dataset_inputs)
-    model = winner.data.tags[MODEL_URI].removeprefix("models:/")
-    step.client.log_outputs(step.run_id, models=[LoggedModelOutput(model, step=0)])
+    inputs.log_output(step.client, step.run_id, winner.data.tags[MODEL_URI].removeprefix("models:/"))
 
 
 def _keep_report(step: Step, register: Run) -> str | None:

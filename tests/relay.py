@@ -1,11 +1,11 @@
-"""A relay in front of a tracking server: it counts what it is asked."""
+"""A relay in front of a tracking server: it counts what it is asked, and can be made to fail."""
 
 import contextlib
 import http.client
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +26,9 @@ class Relay(ThreadingHTTPServer):
     ----------
     counts
         How often each kind of request came, such as `POST runs/log-batch`.
+    fails
+        Of a kind of request and its number among all, what goes wrong: None, a status that is answered in the server's
+        place, `cut` (its answer ends in the middle) or `away` (the connection is closed at once).
     """
 
     daemon_threads = True
@@ -34,6 +37,7 @@ class Relay(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
         self.counts: Counter[str] = Counter()
+        self.fails: Callable[[str, int], int | str | None] = lambda kind, number: None
 
     @property
     def address(self) -> str:
@@ -46,9 +50,17 @@ class _Handler(BaseHTTPRequestHandler):
     server: Relay
 
     def _pass_on(self) -> None:
-        self.server.counts[f"{self.command} {kind(self.path)}"] += 1
+        told = f"{self.command} {kind(self.path)}"
+        self.server.counts[told] += 1
+        fault = self.server.fails(told, self.server.counts.total())
+        if fault == "away":
+            self.close_connection = True
+            return
         size = int(self.headers.get("Content-Length") or 0)
         sent = self._chunks() if self.headers.get("Transfer-Encoding") == "chunked" else self.rfile.read(size)
+        if isinstance(fault, int):
+            self.send_error(fault)
+            return
         connection = http.client.HTTPConnection(self.server.target)
         kept = {name: value for name, value in self.headers.items() if name.lower() not in HOP | {"content-length"}}
         connection.request(self.command, self.path, sent, kept)
@@ -61,6 +73,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if fault == "cut":
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+            return
         self.wfile.write(body)
 
     def _chunks(self) -> bytes:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModelOutput, Run
+from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.chain import keys
@@ -15,7 +15,7 @@ from steps.chain.launch import Parent
 from steps.model import registry
 from steps.pipeline import Task
 from steps.process import lifecycle
-from steps.run import artifacts, run_owner, source_digest
+from steps.run import artifacts, inputs, run_owner, source_digest
 from steps.run.tags import (
     KEY,
     MET,
@@ -134,8 +134,7 @@ class Earlier:
         note = f"Not run again: [run {found.info.run_id}]({page}) did this already.\n\n{tags.get(SUMMARY, '')}"
         run_id = self._child(f"{task.name} (reused)", {REUSED_FROM: found.info.run_id, NOTE: note})
         if MODEL_URI in tags:
-            model = LoggedModelOutput(tags[MODEL_URI].removeprefix("models:/"), step=0)
-            self.client.log_outputs(run_id, models=[model])
+            inputs.log_output(self.client, run_id, tags[MODEL_URI].removeprefix("models:/"))
         self.client.set_terminated(run_id)
 
     def _show_settled(self, task: Task, winner: str, crowned) -> Run:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context import registry as context_registry
@@ -20,7 +20,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 
 from steps.model import served
-from steps.run import artifact_store, artifacts, kept
+from steps.run import artifact_store, artifacts, inputs, kept
 from steps.run.step import Step
 from tabular import digests
 from tabular.data import carried_code, datasets
@@ -91,7 +91,7 @@ def log(
             pip_requirements=requirements(fitted, schema.own),
         )
         artifact_store.put(made.artifact_location, place)
-        client.log_outputs(step.run_id, [LoggedModelOutput(made.model_id, step=0)])
+        inputs.log_output(client, step.run_id, made.model_id)
     except BaseException:
         client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
         raise

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import mlflow
 import requests
 from mlflow.exceptions import MlflowException
+from mlflow.utils import rest_utils
 from mlflow.utils.credentials import get_default_host_creds
-from mlflow.utils.rest_utils import http_request
 
 from steps.run import tracking
 from tabular.errors import UserError, first_line
@@ -71,7 +71,9 @@ def ask(endpoint: str, method: str = "GET", **about: Any) -> requests.Response:
     """
     creds = get_default_host_creds(mlflow.get_tracking_uri())
     try:
-        answer = http_request(creds, endpoint, method, max_retries=0, timeout=SECONDS, raise_on_status=False, **about)
+        answer = rest_utils.http_request(
+            creds, endpoint, method, max_retries=0, timeout=SECONDS, raise_on_status=False, **about
+        )
     except MlflowException as error:
         raise UserError(_why(error)) from None
     if answer.status_code == 401:

@@ -1,9 +1,10 @@
-"""Data sets as inputs of runs, for the data set columns and searches of MLflow."""
+"""Data sets as inputs of runs, for the data set columns and searches of MLflow; and models as their outputs."""
 
 import json
 from collections.abc import Mapping, Sequence
 
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import is_local_uri
 
@@ -65,6 +66,16 @@ def log_again(step: Step, entries: Sequence[DatasetInput]) -> None:
         except MlflowException as error:
             if "IntegrityError" not in str(error) or attempt == 4:
                 raise
+
+
+def log_output(client: MlflowClient, run_id: str, model_id: str) -> None:
+    """Log a model as the output of a run; an answer that broke off is no matter where the model is there."""
+    try:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    except MlflowException:
+        found = client.get_run(run_id).outputs
+        if found is None or model_id not in {held.model_id for held in found.model_outputs}:
+            raise
 
 
 def _artifact(uri: str) -> Place:

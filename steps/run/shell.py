@@ -34,6 +34,7 @@ from steps.run import (
     environment,
     kept,
     paths,
+    retries,
     run_owner,
     termination,
     thread_budget,
@@ -76,6 +77,7 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         Returns the key of the step once its work is done; None where the step has no key.
     """
     quiet()
+    retries.install()
     run = _begin(name)
     try:
         _run_body(name, run, body, key_of)
@@ -159,7 +161,7 @@ def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callabl
         has_waited = thread_budget.wait(arguments.get("share", ""))
         begun = time.perf_counter() if has_waited else STARTED
         try:
-            _work(step, body, key_of)
+            work(step, body, key_of)
         except Exception:
             _save(step)
             raise
@@ -176,7 +178,7 @@ def _save(step: Step) -> None:
             step.upload(artifacts.PROBLEM)
 
 
-def _work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
+def work(step: Step, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
     """Do the step's work; log the source tree before it, and the artifacts and the key after it."""
     _log_tree(step)
     body(step)

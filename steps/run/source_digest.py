@@ -32,6 +32,7 @@ MACHINERY = {
     "steps.run.handed": "hands steps what main has found of modules and packages, which stand in a key by themselves",
     "steps.run.kept": "keeps what the store holds, for a chain; who reads it checks its digest",
     "steps.run.paths": "finds the problem and the data; both stand in a key by what they hold",
+    "steps.run.retries": "asks a server again whose answer broke off",
     "steps.run.run_owner": "whose a run is",
     "steps.run.shell": "begins and ends the run around a step's work, and says why it failed",
     "steps.run.source_digest": "this module: digests stand in a key by themselves",

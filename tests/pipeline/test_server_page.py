@@ -13,6 +13,7 @@ from tests.chains import clone_of_working_files
 from tests.running import MOST_SECONDS, PROJECT, surroundings
 from tests.servers import free_port, in_background
 
+KNOWN = {"admin": "a-long-password", "ann": "the-password-of-ann", "bob": "the-password-of-bob"}
 PAGE = (PROJECT / "docs" / "server.md").read_text(encoding="utf-8")
 
 
@@ -32,10 +33,12 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (start,) = blocks("run in the background", port)
     start = start.replace("pip install 'mlflow[auth]==3.17.2'\n", "")  # it is here already
     begun = [f"exec {line}" if line.startswith("mlflow server") else line for line in start.splitlines()]
-    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with in_background(["bash", "-ec", "\n".join(begun)], port, folder, **quiet):
+    with in_background(["bash", "-ec", "\n".join(begun)], port, folder):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        commands = "\necho '=== next'\n".join(blocks("run", port))
+        first, *others = blocks("run", port)
+        quick = f"from tests import servers; servers.quick_to_check('{folder / 'accounts.db'}', {KNOWN})"
+        first += f'python -c "{quick}"'
+        commands = "\necho '=== next'\n".join([first, *others])
         pipes = {"capture_output": True, "text": True, "timeout": 2 * MOST_SECONDS}
         environment = {**surroundings(), "PATH": path}
         done = subprocess.run(["bash", "-ec", commands], cwd=folder / "project", env=environment, check=False, **pipes)

@@ -23,7 +23,7 @@ models: {logistic: {estimator: sklearn.linear_model.LogisticRegression}}
 search: {folds: 2}
 registry: {name: %s}
 """
-ACCOUNTS = ("ann", "bob", "dora")
+ACCOUNTS = ("ann", "bob", "dora", "eve")
 
 
 class Team:
@@ -91,6 +91,9 @@ def team(tmp_path_factory: pytest.TempPathFactory, fork_server: str, as_administ
         found = Team(address, folder, fork_server)
         for account in ACCOUNTS:
             found.rights.create_user(account, servers.PASSWORD)
+        servers.quick_to_check(
+            folder / "accounts" / "accounts.db", dict.fromkeys(["admin", *ACCOUNTS], servers.PASSWORD)
+        )
         yield found
 
 
@@ -203,7 +206,6 @@ def test_who_may_only_read_a_model_does_not_promote_it(of_ann, team):
 
 
 def test_who_may_edit_a_model_promotes_it(of_ann, team):
-    team.rights.create_user("eve", servers.PASSWORD)
     team.rights.grant_user_permission("eve", "registered_model", "theirs_model", "EDIT")
     ended = team.step("eve", "promote", **PROMOTION)
     assert ended.status == 0, ended.stderr
