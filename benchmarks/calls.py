@@ -2,9 +2,9 @@
 
     python benchmarks/calls.py [--project FOLDER]
 
-A relay stands between the chain and `mlflow server` on sqlite, and counts. It runs iris three times: with 5 trials,
-with 15 in another experiment, and that once more, which reuses each step. The difference of the first two is what a
-trial asks. The counts do not depend on the machine, save the few that wait for something.
+A relay stands between the chain and `mlflow server` on sqlite, and counts. iris runs with 5 trials and with 15, each on
+an empty server, and then once more, which reuses each step. The difference of the first two is what a trial asks. The
+counts do not depend on the machine, save the few that wait for something.
 """
 
 import argparse
@@ -29,12 +29,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--project", default=PROJECT, type=Path, help="the project to count, such as another commit's")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        with servers.tracking(store(folder), folder / "artifacts") as server, relay.before(server) as counted:
-            few = chain(counted, folder, options.project, "few", FEW)
-            many = chain(counted, folder, options.project, "many", MANY)
-            again = chain(counted, folder, options.project, "many", MANY)
+    few, _ = counted(options.project, FEW)
+    many, again = counted(options.project, MANY)
     for name, counts in ((f"{FEW} trials", few), (f"{MANY} trials", many), ("once more", again)):
         print(f"{name}: {counts.total()} requests")
         for kind, number in counts.most_common():
@@ -44,16 +40,24 @@ def main() -> None:
     print(f"a trial {trial:.1f}, a chain but for its trials {few.total() - FEW * trial:.0f}")
 
 
-def chain(counted: relay.Relay, folder: Path, project: Path, experiment: str, trials: int) -> Counter[str]:
-    """The requests of a chain of iris in an experiment."""
-    counted.counts.clear()
-    typed = command(project, "--experiment-name", experiment, *words(problem="iris", trials=trials))
-    variables = {**environment(folder), "MLFLOW_TRACKING_URI": counted.address}
+def counted(project: Path, trials: int) -> tuple[Counter[str], Counter[str]]:
+    """The requests of a chain on an empty server, and of the same chain once more."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        with servers.tracking(store(folder), folder / "artifacts") as server, relay.before(server) as between:
+            return chain(between, folder, project, trials), chain(between, folder, project, trials)
+
+
+def chain(between: relay.Relay, folder: Path, project: Path, trials: int) -> Counter[str]:
+    """The requests of a chain of iris."""
+    between.counts.clear()
+    typed = command(project, "--experiment-name", "calls", *words(problem="iris", trials=trials))
+    variables = {**environment(folder), "MLFLOW_TRACKING_URI": between.address}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(typed, cwd=folder, env=variables, check=False, **pipes)
     if done.returncode:
         sys.exit(f"{' '.join(typed)} failed:\n{done.stdout}")
-    return Counter(counted.counts)
+    return Counter(between.counts)
 
 
 if __name__ == "__main__":

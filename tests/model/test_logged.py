@@ -49,7 +49,7 @@ def test_the_folder_holds_the_code_that_answers(logged) -> None:
 
 
 def test_numbers_are_signed_as_doubles_and_every_column_is_there(logged) -> None:
-    inputs = logged.info.signature.inputs
+    inputs = logged.loaded.metadata.signature.inputs
     types = dict(zip(inputs.input_names(), map(str, inputs.input_types()), strict=True))
     assert list(types) == [column.name for column in logged.data.schema.columns]
     assert {types[name] for name in ("amount", "visits", "agent")} == {"DataType.double"}
@@ -57,12 +57,12 @@ def test_numbers_are_signed_as_doubles_and_every_column_is_there(logged) -> None
 
 
 def test_the_answer_is_signed_as_label_and_probabilities(logged) -> None:
-    assert logged.info.signature.outputs.input_names() == ["label", *logged.probabilities]
+    assert logged.loaded.metadata.signature.outputs.input_names() == ["label", *logged.probabilities]
     assert list(logged.loaded.predict(logged.data.frame.head(2)).columns) == ["label", *logged.probabilities]
 
 
 def test_two_classes_take_a_threshold_and_more_take_none(logged) -> None:
-    params = logged.info.signature.params
+    params = logged.loaded.metadata.signature.params
     if len(logged.data.schema.classes) == 2:
         assert [(spec.name, spec.default) for spec in params] == [("threshold", 0.5)]
     else:

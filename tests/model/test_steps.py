@@ -7,6 +7,7 @@ import made
 import mlflow
 import numpy as np
 import pytest
+from mlflow.models import get_model_info
 
 from steps.model import flavor, own_features
 from tabular.data import datasets, own_code
@@ -86,7 +87,7 @@ def test_a_model_makes_the_users_own_columns_and_runs_no_other_code(
     np.testing.assert_array_equal(answer, fitted.probabilities(X)[:, 1])
     alone = model.predict(data.frame.head(1))["probability_yes"]
     np.testing.assert_allclose(alone, answer[:1], rtol=1e-12)
-    assert info.signature.inputs.input_names() == list(data.frame)
+    assert get_model_info(info.model_uri).signature.inputs.input_names() == list(data.frame)
 
     local = Path(mlflow.artifacts.download_artifacts(info.model_uri, dst_path=str(tmp_path / "copy")))
     recorded = {"code": flavor.digest_of_code(), "learnt": flavor.digest_of_parts(local / flavor.PARTS)}
