@@ -58,11 +58,11 @@ def registry(step: Step, name: str) -> str:
             "MLFLOW_REGISTRY_URI names another store than MLFLOW_TRACKING_URI, and a registry takes only models that "
             "were logged to its own store: leave MLFLOW_REGISTRY_URI out"
         )
-    if not registries.is_there(step.client, name):
+    found = registries.held(step.client, name)
+    if found is None:
         return f"there is no registered model {name!r} yet: the first champion makes it"
     whose = tracking.account()
     if whose:
-        found = step.client.get_registered_model(name)
         try:
             step.client.update_registered_model(name, found.description or "")  # as it was: to ask for the right alone
         except MlflowException as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from steps.run import artifacts, tracking
@@ -110,13 +110,13 @@ def aliased(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None  # no such model, or no such alias
-        if error.error_code == FORBIDDEN and not is_there(client, name):
+        if error.error_code == FORBIDDEN and held(client, name) is None:
             return None  # a server with accounts forbids to ask for an alias of a model that is not there yet
         raise
 
 
-def is_there(client: MlflowClient, name: str) -> bool:
-    """Whether there is a registered model of this name.
+def held(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """The registered model of this name, or None.
 
     Raises
     ------
@@ -124,17 +124,16 @@ def is_there(client: MlflowClient, name: str) -> bool:
         Where this account may not see the model.
     """
     try:
-        client.get_registered_model(name)
+        return client.get_registered_model(name)
     except MlflowException as error:
         if error.error_code in NOT_THERE:
-            return False
+            return None
         if error.error_code == FORBIDDEN:
             raise UserError(
                 f"registry.name: there is a registered model {name!r} that {tracking.account() or 'this account'} may "
                 "not see: name another one, or ask its owner for the right to read it"
             ) from None
         raise
-    return True
 
 
 def previous(alias: str) -> str:

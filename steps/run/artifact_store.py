@@ -10,7 +10,7 @@ from tabular import addresses
 from tabular.errors import UserError, first_line
 
 # The packages by which MLflow asks an object store directly, by the first part of its address.
-PACKAGES = {"s3": "boto3", "gs": "google-cloud-storage", "wasbs": "azure-storage-blob and azure-identity"}
+PACKAGES = {"gs": "google-cloud-storage", "wasbs": "azure-storage-blob and azure-identity"}
 S3 = "requirements-s3.txt"
 REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden")
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"

@@ -92,13 +92,15 @@ class Step:
         With `model_id` the metrics are those of that logged model as well.
         """
         now = get_current_time_millis()
-        self.tags.update({name: str(value) for name, value in (tags or {}).items()})
-        self.params.update({name: str(value) for name, value in (params or {}).items()})
-        self.pending.params.update({name: str(value) for name, value in (params or {}).items()})
+        told = {name: str(value) for name, value in (tags or {}).items()}
+        given = {name: str(value) for name, value in (params or {}).items()}
+        self.tags.update(told)
+        self.pending.tags.update(told)
+        self.params.update(given)
+        self.pending.params.update(given)
         self.pending.metrics += [
             Metric(name, float(value), now, 0, model_id=model_id) for name, value in (metrics or {}).items()
         ]
-        self.pending.tags.update({name: str(value) for name, value in (tags or {}).items()})
 
     def measure(self, metrics: Sequence[Metric]) -> None:
         """Log metrics that have steps, or logged models of their own; they are sent with the next `flush`."""
