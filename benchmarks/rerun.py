@@ -7,16 +7,13 @@ round of each counts. Ours is breast_cancer with 5 trials, run once before: no s
 """
 
 import argparse
-import os
-import platform
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from typed import PROJECT, run, words
+from typed import PROJECT, run, tell, words
 
 NOTHING = """
 name: nothing
@@ -49,11 +46,7 @@ def main() -> None:
                 if number:  # the first fills the caches
                     seconds[name].append(ended.seconds)
                     print(f"{name:8} {ended.seconds:6.2f} s", flush=True)
-    for name, times in seconds.items():
-        spread = (max(times) - min(times)) / statistics.median(times)
-        print(f"{name:8} best {min(times):.2f} s, median {statistics.median(times):.2f} s, spread {spread:.0%}")
-    ratio = min(seconds["rerun"]) / min(seconds["nothing"])
-    print(f"ratio    {ratio:.2f} (an unchanged chain over nothing; {os.cpu_count()} cores, {platform.platform()})")
+    tell(seconds, "rerun", "nothing", "an unchanged chain over nothing")
 
 
 if __name__ == "__main__":

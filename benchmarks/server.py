@@ -9,9 +9,7 @@ and with registered models of its own, so that nothing is reused. It compares th
 
 import argparse
 import os
-import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import yaml
 from mlflow import MlflowClient
 from mlflow.server import get_app_client
-from typed import PROJECT, command, environment, store, words
+from typed import PROJECT, command, environment, store, tell, words
 
 from tests import servers
 
@@ -52,11 +50,7 @@ def main() -> None:
                     if number:  # the first fills the caches
                         seconds[name].append(took)
                     print(f"{name:8} {took:6.2f} s, {len(metrics)} metrics are the same", flush=True)
-    for name, times in seconds.items():
-        spread = (max(times) - min(times)) / statistics.median(times)
-        print(f"{name:8} best {min(times):.2f} s, median {statistics.median(times):.2f} s, spread {spread:.0%}")
-    ratio = min(seconds["server"]) / min(seconds["database"])
-    print(f"ratio    {ratio:.2f} (a team's server over a database; {os.cpu_count()} cores, {platform.platform()})")
+    tell(seconds, "server", "database", "a team's server over a database")
 
 
 def login(address: str) -> None:

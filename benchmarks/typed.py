@@ -4,9 +4,12 @@ Bytecode is kept: what is not kept is compiled by every process anew.
 """
 
 import os
+import platform
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,3 +65,12 @@ def run(folder: Path, project: object, *arguments: str) -> Ended:
     if found.status:
         sys.exit(f"mlflow run {project} {' '.join(arguments)} failed:\n{found.output}")
     return found
+
+
+def tell(seconds: Mapping[str, Sequence[float]], measured: str, over: str, what: str) -> None:
+    """Print the best, the median and the spread of each one's rounds, and the ratio of the best rounds of two."""
+    for name, times in seconds.items():
+        spread = (max(times) - min(times)) / statistics.median(times)
+        print(f"{name:8} best {min(times):.2f} s, median {statistics.median(times):.2f} s, spread {spread:.0%}")
+    ratio = min(seconds[measured]) / min(seconds[over])
+    print(f"ratio    {ratio:.2f} ({what}; {os.cpu_count()} cores, {platform.platform()})")
