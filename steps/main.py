@@ -211,7 +211,7 @@ def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: flo
         return
     say(f"  champion  {uri} (version {tags[CHAMPION_VERSION]})")
     store = tracking.address()
-    look = _page(step) if store.startswith("http") else f"mlflow ui --backend-store-uri {store}"
+    look = _page(step) if tracking.is_server() else f"mlflow ui --backend-store-uri {store}"
     example = "serving_input_example.json"
     say()
     say(f"  first     export MLFLOW_TRACKING_URI={store}")

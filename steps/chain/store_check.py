@@ -34,7 +34,7 @@ def artifacts(step: Step) -> str:
 
 def is_servers(step: Step, name: str) -> None:
     """Refuse a folder for artifacts that the server does not share: what was uploaded as `name` has to be there too."""
-    if not (connection.is_server() and is_local_uri(step.artifact_uri)):
+    if not (tracking.is_server() and is_local_uri(step.artifact_uri)):
         return
     answer = connection.ask("/api/2.0/mlflow/artifacts/list", params={"run_id": step.run_id})
     if answer.status_code != 200 or name not in {one["path"] for one in answer.json().get("files", [])}:

@@ -265,7 +265,7 @@ def _link(what: str, one: Behind) -> Link:
     store = tracking.address()
     page = f"{store}/#/experiments/{one.run.info.experiment_id}/runs/{one.run_id}"
     said = GONE if one.is_gone else one.run.data.tags.get(SUMMARY, "")
-    return Link(what, one.run_id, page if store.startswith("http") else "", said)
+    return Link(what, one.run_id, page if tracking.is_server() else "", said)
 
 
 def _commands(step: Step) -> list[str]:
@@ -276,7 +276,7 @@ def _commands(step: Step) -> list[str]:
     return [
         f"export MLFLOW_TRACKING_URI={store}",
         f"mlflow run {place} -e reproduce --env-manager uv --experiment-name replays -P run={run_id}",
-        *([] if store.startswith("http") else [f"mlflow ui --backend-store-uri {store}"]),
+        *([] if tracking.is_server() else [f"mlflow ui --backend-store-uri {store}"]),
     ]
 
 

@@ -18,6 +18,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context import registry as context_registry
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
+from mlflow.utils.uri import is_local_uri
 
 from steps.model import served
 from steps.run import artifact_store, artifacts, inputs, kept
@@ -95,7 +96,8 @@ def log(
     except BaseException:
         client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
         raise
-    kept.keep_model(made.model_id, place)
+    if not is_local_uri(made.artifact_location):
+        kept.keep_model(made.model_id, place)
     return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
 
 

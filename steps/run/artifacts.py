@@ -44,7 +44,8 @@ REPORT = "report.html"
 # The folder in a step's own folder with the files of the model that it has logged.
 MODEL = "logged model"
 # The artifact manifest, which lists every artifact of a run but itself, and every file of its logged model:
-# {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256 or null]}}.
+# {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256]}}; of models that were logged to a remote store by an
+# earlier version, null in the place of the sha256.
 RECORD = "artifacts.json"
 BYTECODE = "__pycache__/"
 

@@ -36,7 +36,7 @@ def check() -> str:
     UserError
         With the reason, and what to do about it.
     """
-    if not is_server():
+    if not tracking.is_server():
         return ""
     answer = ask("/version")
     version = answer.text.strip()
@@ -54,11 +54,6 @@ def check() -> str:
     if found.status_code != 200:
         raise UserError(f"{tracking.address()} answers, but its database does not ({_shown(found)}): ask who keeps it")
     return version
-
-
-def is_server() -> bool:
-    """Whether the store is asked over HTTP."""
-    return urlsplit(mlflow.get_tracking_uri()).scheme in ("http", "https")
 
 
 def ask(endpoint: str, method: str = "GET", **about: Any) -> requests.Response:

@@ -152,17 +152,19 @@ class Step:
         if self.tables:
             tables = [{"path": name, "type": "table"} for name in self.tables]
             self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)})
-        if not is_local_uri(self.artifact_uri):
-            for path in self.artifacts.rglob("*"):
-                if path.is_file():
-                    kept.keep_artifact(self.run_id, path.relative_to(self.artifacts).as_posix(), path)
+        self._keep([path for path in self.artifacts.rglob("*") if path.is_file()])
 
     def upload(self, name: str) -> None:
         """Upload one of the files in `artifacts` to the run now: the run may be killed, or others read the file."""
         path = self.artifacts / name
         artifact_store.put(self.artifact_uri, path)
+        self._keep([path])
+
+    def _keep(self, paths: Sequence[Path]) -> None:
+        """Keep artifacts for the chain, unless they lie on this machine already."""
         if not is_local_uri(self.artifact_uri):
-            kept.keep_artifact(self.run_id, name, path)
+            for path in paths:
+                kept.keep_artifact(self.run_id, path.relative_to(self.artifacts).as_posix(), path)
 
 
 def describe(params: Mapping[str, Any]) -> str:

@@ -13,12 +13,17 @@ def address() -> str:
     return addresses.without_credentials(mlflow.get_tracking_uri())
 
 
+def is_server() -> bool:
+    """Whether the store is a server, and no database that is asked by itself."""
+    return urlsplit(mlflow.get_tracking_uri()).scheme in ("http", "https")
+
+
 def account() -> str | None:
     """The account with which a tracking server is asked; None where it is asked with none, or the store is no server.
 
     It is the one of MLFLOW_TRACKING_USERNAME, of MLflow's file of credentials, or of the server's address.
     """
-    parts = urlsplit(mlflow.get_tracking_uri())
-    if not parts.scheme.startswith("http"):
+    if not is_server():
         return None
+    parts = urlsplit(mlflow.get_tracking_uri())
     return read_mlflow_creds().username or (unquote(parts.username) if parts.username and parts.password else None)
