@@ -3,12 +3,13 @@
 import contextlib
 import http.client
 import re
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
+
+from tests import servers
 
 # What concerns one connection of the two.
 HOP = {"connection", "keep-alive", "transfer-encoding", "date", "server"}
@@ -104,9 +105,5 @@ def kind(path: str) -> str:
 @contextlib.contextmanager
 def before(target: str) -> Iterator[Relay]:
     """A relay before a server, in threads of this process."""
-    with Relay(target) as relay:
-        threading.Thread(target=relay.serve_forever, daemon=True).start()
-        try:
-            yield relay
-        finally:
-            relay.shutdown()
+    with servers.serving(Relay(target)) as relay:
+        yield relay

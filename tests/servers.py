@@ -6,12 +6,16 @@ import shutil
 import signal
 import socket
 import sqlite3
+import ssl
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,6 +25,7 @@ from tests.running import MOST_SECONDS, PROJECT
 MOTO = "moto[s3,server]==5.2.5"
 PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql", "/opt/homebrew/opt/postgresql")
 
+AnyServer = TypeVar("AnyServer", bound=ThreadingHTTPServer)
 PASSWORD = "a-long-password"  # of all accounts
 
 
@@ -83,6 +88,47 @@ def s3(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             os.killpg(server.pid, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def serving(server: AnyServer) -> Iterator[AnyServer]:
+    """A server of this process, at work in a thread until the end of the block."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextlib.contextmanager
+def answering(answers: dict[str, tuple[int, str]], tls: ssl.SSLContext | None = None, put: int = 404) -> Iterator[str]:
+    """A web server with an answer (status, text) for each path, and 404 for others; gives its address.
+
+    `put` is the status for whatever is uploaded.
+    """
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, text = answers.get(self.path.partition("?")[0], (404, "<h1>Not here</h1>"))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_PUT(self) -> None:
+            self.send_response(put)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield f"http{'s' if tls else ''}://localhost:{server.server_port}"
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pytest
 from steps.run import artifact_store
 from tabular.errors import UserError
 from tests import servers
-from tests.code.test_connection import answering
+from tests.servers import answering
 
 
 def refusal(place: str, held: Path) -> str:

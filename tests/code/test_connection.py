@@ -1,56 +1,22 @@
 """What is said of a tracking server that cannot be worked with, and how soon: of each kind a real one, on loopback."""
 
-import contextlib
 import socket
 import ssl
 import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
 
 from steps.run import connection
 from tabular.errors import UserError
-from tests.servers import free_port
+from tests.servers import answering, free_port
 
 # By when each answer has to be there, with a wide margin for what else this machine does.
 MOST_SECONDS = 15
 EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
-
-
-@contextlib.contextmanager
-def answering(answers: dict[str, tuple[int, str]], tls: ssl.SSLContext | None = None, put: int = 404) -> Iterator[str]:
-    """A web server with an answer (status, text) for each path, and 404 for others; gives its address.
-
-    `put` is the status for whatever is uploaded.
-    """
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, text = answers.get(self.path.partition("?")[0], (404, "<h1>Not here</h1>"))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def do_PUT(self) -> None:
-            self.send_response(put)
-            self.end_headers()
-
-        def log_message(self, format: str, *arguments: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        if tls is not None:
-            server.socket = tls.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http{'s' if tls else ''}://localhost:{server.server_port}"
-        server.shutdown()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import hashlib
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,6 +14,7 @@ import pytest
 from tabular.data.sources import Source, fetch, pin
 from tabular.digests import of_file as digest
 from tabular.errors import UserError
+from tests import servers
 
 BODY = b"a,b\n" + b"1,2\n" * 50_000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -54,12 +54,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.asked, server.body, server.daemon_threads = 0, BODY, True
     server.handle_error = lambda *_: None  # of who has hung up since
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with servers.serving(server):
+        yield server
 
 
 @pytest.fixture

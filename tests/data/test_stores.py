@@ -1,6 +1,5 @@
 """Tables in an object store, against one on this machine that speaks S3."""
 
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -161,12 +160,10 @@ def test_a_store_that_lets_nobody_in_is_told_what_the_environment_needs(get, mon
     for name, value in {"ACCESS_KEY_ID": "ann", "SECRET_ACCESS_KEY": "hush", "REGION": "us-east-1"}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("GS_NO_SIGN_REQUEST", "true")
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+    with servers.serving(ThreadingHTTPServer(("127.0.0.1", 0), Refusing)) as server:
         server.status = status
         address = f"http://127.0.0.1:{server.server_port}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", address)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         message = refusal(get, f"{scheme}://nowhere/t.csv", timeout=1)
-        server.shutdown()
     assert says in message

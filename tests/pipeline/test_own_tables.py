@@ -8,7 +8,6 @@ import gzip
 import http.server
 import io
 import json
-import threading
 import zipfile
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import yaml
 
 from tabular.data import datasets, tables
 from tabular.problem import build
+from tests import servers
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -86,10 +86,8 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     (folder / "served.csv").write_bytes(csv())
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
-        threading.Thread(target=serving.serve_forever, daemon=True).start()
+    with servers.serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as serving:
         yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
 
 
 def schema(store, run):

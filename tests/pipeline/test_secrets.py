@@ -6,7 +6,6 @@ import re
 import secrets
 import shutil
 import sqlite3
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,10 +86,9 @@ def web(tmp_path_factory):
         def log_message(self, *words):
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    handler = functools.partial(Handler, directory=folder)
+    with servers.serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as server:
         yield server.server_port
-        server.shutdown()
 
 
 @pytest.fixture(scope="module")
