@@ -516,7 +516,7 @@ def permutation_importances(
     """
     generator = np.random.default_rng(seed)
     whole = measure(probabilities(X))
-    encoded = [np.arange(X.shape[1])[place] for place in places.values()]
+    encoded = [np.arange(*place.indices(X.shape[1])) for place in places.values()]
 
     def drops(blocks: Sequence[Array], times: int) -> Array:
         """(blocks,) the mean drop of the score when the columns of a block are shuffled together, a number of times."""

@@ -1,5 +1,7 @@
 """Estimators: any classifier by its import path, and preprocessing that takes whatever rows bring."""
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,24 @@ def test_lightgbm_builds_its_trees_in_one_way_wherever_it_stands(path: str) -> N
     rows = made(LIGHTGBM, {"force_row_wise": True}).get_params()
     assert rows["force_row_wise"] and "force_col_wise" not in rows
     assert "verbose" not in made(LIGHTGBM, {"verbosity": 0}).get_params()
+
+
+@pytest.mark.slow
+def test_the_memory_of_lightgbm_is_bounded_however_many_columns_there_are() -> None:
+    """Without a bound, these rows take 6 GB."""
+    ask = """
+import resource
+import numpy as np
+from tabular.model.estimators import build
+from tabular.problem import Model
+X = np.random.default_rng(0).normal(size=(200, 20_000))
+params = {"num_leaves": 255, "n_estimators": 2, "min_child_samples": 5}
+model = Model(estimator="lightgbm.LGBMClassifier", params=params)
+build(model, {}, where="models.a", seed=0, threads=1).fit(X, X[:, 0] > 0)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", ask], check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 1_500
 
 
 def test_a_nested_parameter_may_be_given_and_searched_by_its_long_name() -> None:

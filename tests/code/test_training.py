@@ -1,5 +1,6 @@
 """Training: fits that do not depend on threads, cross-validation, curves and importances."""
 
+import tracemalloc
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -386,6 +387,18 @@ def test_the_work_for_importances_grows_with_the_columns_and_not_with_their_squa
 ) -> None:
     monkeypatch.setattr(training, "MOST_SHUFFLED", 5)
     assert sum(cells_predicted(400)) < 6 * sum(cells_predicted(100))
+
+
+def test_the_memory_for_importances_grows_with_the_columns_and_not_with_their_square(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training, "SHUFFLED_CELLS", 1)
+    tracemalloc.start()
+    try:
+        cells_predicted(4_000)  # 1.6 MB of rows; a number for each pair of columns would be 128 MB
+        assert tracemalloc.get_traced_memory()[1] < 40e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_no_more_cells_than_stated_are_predicted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
