@@ -16,7 +16,7 @@ from steps.evaluation.champion_test import Verdict, data_id, data_set, judge
 from steps.model import registry, smoke_test
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.process import lifecycle
-from steps.run import artifacts, lookup, run_problem
+from steps.run import artifact_store, artifacts, lookup, run_problem
 from steps.run.step import Step
 from steps.run.tags import (
     CODE_DIGEST,
@@ -51,30 +51,15 @@ def register(step: Step) -> None:
     replayed = step.arguments["replays"]
     if replayed:
         champion = registry.named(step.client, lookup.run(step.client, replayed, "replays").data.tags[MET])
-        verdict, version = judge(step, problem, evaluation, winner, champion), None
+        verdict = judge(step, problem, evaluation, winner, champion)
         verdict = _tried(step, verdict) if verdict.outcome == REGISTERED else verdict
+        _tell(step, problem, evaluation, verdict, champion, None)
     else:
-        champion, verdict, version = _decide(step, problem, evaluation, winner)
-    step.log(tags={MET: registry.identity(champion)})
-    _log(step, problem, verdict, version)
-    step.flush()  # the report shows this run as well
-    number = None if version is None else str(version.version)
-    told = _report(step, problem, evaluation, verdict, number)
-    for line in told.missing:
-        print(f"  note: {line}", flush=True)
-    step.text(report.page(told), artifacts.REPORT)
+        _decide(step, problem, evaluation, winner)
 
 
-def _decide(
-    step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any]
-) -> tuple[ModelVersion | None, Verdict, ModelVersion | None]:
-    """Decide whether the winner becomes the champion, and register it if so.
-
-    Returns
-    -------
-    tuple
-        The champion that the winner was compared with, the verdict, and the champion afterwards; None for no champion.
-    """
+def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any]) -> None:
+    """Decide whether the winner becomes the champion, tell why, and register it if so."""
     made: ModelVersion | None = None
     while True:
         met = registry.champion(step.client, problem)
@@ -84,10 +69,13 @@ def _decide(
         if verdict.outcome != REGISTERED:
             if made is not None:
                 step.client.delete_model_version(made.name, made.version)
-            return met, verdict, met
+            _tell(step, problem, evaluation, verdict, met, met)
+            return
         card = report.card(_report(step, problem, evaluation, verdict))
         with lifecycle.uninterrupted():
             made = made or _add_version(step, problem, evaluation, verdict, card)
+            _tell(step, problem, evaluation, verdict, met, made)
+            step.upload(artifacts.REPORT)  # before the alias: who meets a new champion finds why it is one
             # a concurrent chain may have made its winner the champion meanwhile: then that one has to be beaten
             if registry.identity(registry.champion(step.client, problem)) == registry.identity(met):
                 place = problem.registry
@@ -95,15 +83,41 @@ def _decide(
                 if registry.move_alias(step.client, made, place.alias, **about):
                     if place.stages:
                         registry.move_stage(step.client, made, registry.PRODUCTION, **about)
-                    return met, verdict, made
+                    return
+
+
+def _tell(
+    step: Step,
+    problem: Problem,
+    evaluation: Run,
+    verdict: Verdict,
+    met: ModelVersion | None,
+    version: ModelVersion | None,
+) -> None:
+    """Log a verdict and write the report: `met` was the champion, and `version` is the champion afterwards."""
+    step.log(tags={MET: registry.identity(met)})
+    _log(step, problem, verdict, version)
+    step.flush()  # the report shows this run as well
+    told = _report(step, problem, evaluation, verdict, None if version is None else str(version.version))
+    for line in told.missing:
+        print(f"  note: {line}", flush=True)
+    step.text(report.page(told), artifacts.REPORT)
 
 
 def _tried(step: Step, verdict: Verdict) -> Verdict:
-    """The verdict after the smoke test of the winner; a winner that fails the test is refused."""
+    """The verdict after the smoke test of the winner; a winner that fails the test is refused.
+
+    Raises
+    ------
+    artifact_store.FetchError
+        Where the winner cannot be fetched, which says nothing of the winner.
+    """
     winner = verdict.winner
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     try:
         smoke_test.ask(step, winner["model_uri"], **recorded)
+    except artifact_store.FetchError:
+        raise
     except UserError as error:
         return replace(verdict, outcome=REFUSED, reason=f"{winner['model']} cannot serve: {error}", is_lasting=False)
     return verdict

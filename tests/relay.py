@@ -15,6 +15,10 @@ from tests import servers
 HOP = {"connection", "keep-alive", "transfer-encoding", "date", "server"}
 
 
+def well(kind: str, path: str) -> None:
+    """Nothing goes wrong."""
+
+
 class Relay(ThreadingHTTPServer):
     """A server that passes each request on to another one, and its answer back.
 
@@ -28,8 +32,9 @@ class Relay(ThreadingHTTPServer):
     counts
         How often each kind of request came, such as `POST runs/log-batch`.
     fails
-        Of a kind of request and its number among all, what goes wrong: None, a status that is answered in the server's
-        place, `cut` (its answer ends in the middle) or `away` (the connection is closed at once).
+        Of a kind of request and its path, what goes wrong: None, a status that is answered in the server's place, `cut`
+        (its answer ends in the middle), `lost` (it has no answer, but is done) or `away` (the connection is closed at
+        once).
     """
 
     daemon_threads = True
@@ -38,7 +43,7 @@ class Relay(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
         self.counts: Counter[str] = Counter()
-        self.fails: Callable[[str, int], int | str | None] = lambda kind, number: None
+        self.fails: Callable[[str, str], int | str | None] = well
 
     @property
     def address(self) -> str:
@@ -53,7 +58,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         told = f"{self.command} {kind(self.path)}"
         self.server.counts[told] += 1
-        fault = self.server.fails(told, self.server.counts.total())
+        fault = self.server.fails(told, self.path)
         if fault == "away":
             self.close_connection = True
             return
@@ -62,17 +67,24 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(fault, int):
             self.send_error(fault)
             return
-        connection = http.client.HTTPConnection(self.server.target)
         kept = {name: value for name, value in self.headers.items() if name.lower() not in HOP | {"content-length"}}
-        connection.request(self.command, self.path, sent, kept)
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
+        try:
+            with contextlib.closing(http.client.HTTPConnection(self.server.target)) as connection:
+                connection.request(self.command, self.path, sent, kept)
+                answer = connection.getresponse()
+                body = answer.read()
+        except (OSError, http.client.HTTPException):  # nobody is behind it
+            self.close_connection = True
+            return
+        if fault == "lost":
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in HOP | {"content-length"}:
                 self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        size = answer.getheader("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", size or str(len(body)))
         self.end_headers()
         if fault == "cut":
             self.wfile.write(body[: len(body) // 2])

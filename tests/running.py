@@ -133,6 +133,7 @@ class Store:
     fork_server: str = ""  # the address of a process to fork chains off
     cwd: Path | None = None  # where `step` and `project` stand; the store's folder
     database: str = "mlflow.db"  # taken as it is where it is there
+    most_seconds: float = MOST_SECONDS  # that an `mlflow run` may take
 
     def __post_init__(self) -> None:
         if not (self.folder / self.database).exists():
@@ -176,7 +177,9 @@ class Store:
         def type_() -> tuple[int, str, str]:
             with tempfile.TemporaryFile("w+") as stdout, tempfile.TemporaryFile("w+") as stderr:
                 files = {"stdout": stdout, "stderr": stderr}
-                status = typed.start(words, cwd=cwd or self.folder, env=self.environment, **files).wait(MOST_SECONDS)
+                status = typed.start(words, cwd=cwd or self.folder, env=self.environment, **files).wait(
+                    self.most_seconds
+                )
                 return status, *(file.seek(0) or file.read() for file in (stdout, stderr))
 
         return self._ended(type_)

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,9 +46,12 @@ def _binaries() -> Path:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """A cluster of its own in a folder; gives the URL of its database, whose user needs the password `hush-hush`."""
-    binaries, port = _binaries(), free_port()
+def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
+    """A cluster of its own in a folder; gives the URL of its database, whose user needs the password `hush-hush`.
+
+    A cluster that was in the folder is started again.
+    """
+    binaries, port = _binaries(), port or free_port()
     ordinary: list[str] = []
     if os.geteuid() == 0:  # which PostgreSQL refuses
         if shutil.which("setpriv") is None:
@@ -58,10 +61,11 @@ def postgresql(folder: Path) -> Iterator[str]:
         for above in [folder, *folder.parents][:-1]:
             if not above.stat().st_mode & 0o001:
                 above.chmod(above.stat().st_mode | 0o011)
-    (folder / "password").write_text("hush-hush")
-    (folder / "password").chmod(0o644)
-    words = [binaries / "initdb", "-D", folder / "data", "-U", "ann", "-A", "md5", "--pwfile", folder / "password"]
-    subprocess.run([*ordinary, *words, "--no-sync", "-E", "UTF8"], check=True, capture_output=True, cwd=folder)
+    if not (folder / "data").exists():
+        (folder / "password").write_text("hush-hush")
+        (folder / "password").chmod(0o644)
+        words = [binaries / "initdb", "-D", folder / "data", "-U", "ann", "-A", "md5", "--pwfile", folder / "password"]
+        subprocess.run([*ordinary, *words, "--no-sync", "-E", "UTF8"], check=True, capture_output=True, cwd=folder)
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
     told = " ".join(f"-c {name}={value}" for name, value in settings.items())
     steer = [*ordinary, binaries / "pg_ctl", "-D", folder / "data", "-l", folder / "log", "-t", str(MOST_SECONDS)]
@@ -132,14 +136,48 @@ def answering(answers: dict[str, tuple[int, str]], tls: ssl.SSLContext | None = 
 
 
 @contextlib.contextmanager
-def tracking(uri: str, artifacts: Path) -> Iterator[str]:
-    """A tracking server over a store, which holds the artifacts of new experiments in a folder; gives its address."""
-    port = free_port()
+def tracking(uri: str, artifacts: Path | str, port: int | None = None, **variables: str) -> Iterator[str]:
+    """A tracking server over a store, which holds the artifacts of new experiments at a place; gives its address."""
+    port = port or free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
-    with in_background(
-        [*command, "--backend-store-uri", uri, "--artifacts-destination", str(artifacts)], port
-    ) as address:
+    command += ["--backend-store-uri", uri, "--artifacts-destination", str(artifacts)]
+    with in_background(command, port, **variables) as address:
         yield address
+
+
+class Mortal:
+    """A server that can be killed, and comes back at the same address.
+
+    Parameters
+    ----------
+    begin
+        Gives the block in which the server is up.
+    """
+
+    def __init__(self, begin: Callable[[], contextlib.AbstractContextManager[str]]) -> None:
+        self._begin, self._up, self._later = begin, contextlib.ExitStack(), threading.Thread()
+        self.address = self.begin()
+
+    def begin(self) -> str:
+        """Start it."""
+        return self._up.enter_context(self._begin())
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._up.close()
+
+    def go_away(self, seconds: float) -> None:
+        """Kill it, and start it again after a while, unless it is away already."""
+        if not self._later.is_alive():
+            self.kill()
+            self._later = threading.Thread(target=lambda: time.sleep(seconds) or self.begin())
+            self._later.start()
+
+    def close(self) -> None:
+        """End it for good."""
+        if self._later.ident is not None:
+            self._later.join()
+        self.kill()
 
 
 @contextlib.contextmanager
@@ -150,16 +188,24 @@ def team(folder: Path) -> Iterator[str]:
     """
     for package in ("boto3", "flask_wtf", "psycopg"):
         pytest.importorskip(package, reason="requirements-dev.txt is not installed here")
+    from tests import relay  # which needs this module
+
     for name in ("postgresql", "s3", "accounts"):
         (folder / name).mkdir()
     port = free_port()
-    with postgresql(folder / "postgresql") as database, s3(folder / "s3") as endpoint:
+    with (
+        postgresql(folder / "postgresql") as database,
+        s3(folder / "s3") as endpoint,
+        relay.before(endpoint) as objects,
+    ):
+        # as in deploy/compose.yaml, where nobody but the server reaches the store
+        objects.fails = lambda kind, path: 403 if "X-Amz-Signature" in path else None
         variables = {
             "DATABASE_URI": database.replace("${TABULAR_TEST_PASSWORD}", "hush-hush"),
             "ADMIN_PASSWORD": PASSWORD,
             "AWS_ACCESS_KEY_ID": "key",
             "AWS_SECRET_ACCESS_KEY": "hush-hush",
-            "MLFLOW_S3_ENDPOINT_URL": endpoint,
+            "MLFLOW_S3_ENDPOINT_URL": objects.address,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": "of the tests",
             "ACCOUNTS": str(folder / "accounts"),
             "HOST": "127.0.0.1",
@@ -187,7 +233,7 @@ def in_background(words: list[str], port: int, folder: Path | None = None, **var
             yield address
         finally:
             if server.poll() is None:
-                os.killpg(server.pid, signal.SIGTERM)
+                os.killpg(server.pid, signal.SIGKILL)  # which a server has to bear
 
 
 def quick_to_check(accounts: Path, passwords: Mapping[str, str]) -> None:

@@ -21,6 +21,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from steps.run.source_digest import MACHINERY
+from tabular.errors import UserError
 from tests.running import draw_pixels
 
 
@@ -46,12 +47,18 @@ def _put(place: str, held: Path) -> None:
     repository.log_artifacts(str(held)) if held.is_dir() else repository.log_artifact(str(held))
 
 
+def _fetch(uri: str, folder: Path | None) -> Path:
+    import mlflow
+
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder and str(folder)))
+
+
 # Machinery module: what computing modules use of it, and what stands there instead: nothing that makes a result.
 STAND_INS: dict[str, dict[str, Any]] = {
     "steps.chain.keys": {"of_step": lambda step, source: None},
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
-    "steps.run.artifact_store": {"put": _put},
+    "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": UserError},
     "steps.run.environment": {"describe": dict},
     "steps.run.kept": {
         "run": lambda client, run_id, ended=False: client.get_run(run_id),

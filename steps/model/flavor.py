@@ -132,11 +132,13 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
     """Copy a model's files and check them against the recorded digests; parameters and errors are those of `load`."""
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(place)))
+        local = artifact_store.fetch(uri, place)
         file = carried(local)
         found = {"code": digests.of_file(file), "parts": digest_of_parts(local / PARTS)}
         if (local / BYTECODE).is_dir():
             shutil.rmtree(local / BYTECODE)  # Python could run this in place of the code file that was checked
+    except artifact_store.FetchError as error:
+        raise artifact_store.FetchError(f"model {uri} cannot be read ({error})") from None
     except UserError as error:
         raise UserError(f"model {uri}: {error}: not loaded") from None
     except (MlflowException, OSError) as error:

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
@@ -23,7 +22,7 @@ from steps.chain import keys
 from steps.model import flavor
 from steps.pipeline import STEPS
 from steps.replay import checkout
-from steps.run import artifacts
+from steps.run import artifact_store, artifacts
 from steps.run.tags import (
     ARGUMENTS,
     ARTIFACTS_DIGEST,
@@ -310,7 +309,7 @@ def _really(pair: Pair) -> dict[str, str]:
     uri = pair.then.data.tags[MODEL_URI]
     target = pair.folder / f"model-{pair.then.info.run_id}"
     target.mkdir(exist_ok=True)
-    local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(target)))
+    local = artifact_store.fetch(uri, target)
     return {"model": flavor.digest_of_parts(local / flavor.PARTS), "code": digests.of_file(flavor.carried(local))}
 
 

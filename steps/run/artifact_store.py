@@ -1,8 +1,11 @@
-"""The store of artifacts: what is uploaded to it, and in words why it refuses."""
+"""The store of artifacts: what is uploaded to it and fetched from it, and in words why it refuses."""
 
 import re
 from pathlib import Path
 
+import mlflow
+from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
+from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from steps.run import disk
@@ -12,12 +15,48 @@ from tabular.errors import UserError, first_line
 # The packages by which MLflow asks an object store directly, by the first part of its address.
 PACKAGES = {"gs": "google-cloud-storage", "wasbs": "azure-storage-blob and azure-identity"}
 S3 = "requirements-s3.txt"
+# By which stores that speak S3, and web servers, say that they are full.
+FULL = re.compile(r"\b507\b|StorageFull|InsufficientStorage|QuotaExceeded")
 REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden")
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 ELSEWHERE = (
     "take another experiment (--experiment-name), of a server that is started with --artifacts-destination and hands "
     "artifacts on itself"
 )
+
+
+# Where MLflow tells what went wrong with several files.
+HEADERS = ("The following failures occurred while downloading", "##### File ")
+
+
+class FetchError(UserError):
+    """What lies in the store could not be fetched: it is not there, or the store is away."""
+
+
+def fetch(uri: str, folder: Path | None) -> Path:
+    """Fetch the file or folder at an address, such as `runs:/…` or `models:/…`, into a folder; return its path.
+
+    Raises
+    ------
+    FetchError
+        With MLflow's reason.
+    """
+    _through_the_server()
+    try:
+        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder and str(folder)))
+    except (MlflowException, OSError) as error:
+        lines = [line for line in str(error).splitlines() if not line.startswith(HEADERS)]
+        raise FetchError(first_line(type(error)("\n".join(lines)))) from None
+
+
+def _through_the_server() -> None:
+    """Have a tracking server hand on what it keeps, unless somebody has said otherwise.
+
+    By default MLflow asks the server for the file's address in its object store, and fetches the file there. That is an
+    address of the server's network, which this machine may not reach, and two more requests a file.
+    """
+    if not MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.is_set():
+        MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD.set(False)
 
 
 def put(place: str, held: Path) -> None:
@@ -39,6 +78,7 @@ def put(place: str, held: Path) -> None:
 
 def read(place: str, name: str, folder: Path) -> str:
     """The text of an artifact at an address, fetched into a folder; errors are those of `put`."""
+    _through_the_server()
     try:
         return Path(get_artifact_repository(place).download_artifacts(name, str(folder))).read_text(encoding="utf-8")
     except Exception as error:
@@ -69,6 +109,10 @@ def why(place: str, error: Exception, held: Path | None = None) -> str:
         (
             isinstance(error, PermissionError),
             lambda: f"that is a folder that this machine does not let you write: {ELSEWHERE}",
+        ),
+        (
+            FULL.search(words),
+            lambda: f"that store is full ({said}): ask who keeps it for room, {disk.AGAIN}",
         ),
         (held is not None and re.search(r"\b(413|504)\b", words), lambda: _too_large(words, held)),
         (True, lambda: f"cannot be had ({said})"),

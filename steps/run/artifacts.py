@@ -5,14 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from steps.run import kept
+from steps.run import artifact_store, kept
 from steps.run.step import Step
 from steps.run.tags import ARTIFACTS_DIGEST, KEY, MODEL_URI
 from tabular import digests
@@ -90,14 +89,12 @@ def fetch(found: Run, path: str, folder: Path) -> Path:
             return held
         place.mkdir(parents=True, exist_ok=True)
     try:
-        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=place and str(place)))
-        if place is not None:
-            kept.keep_artifact(found.info.run_id, path, local)
-        return local
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"run {found.info.run_id} has no artifact {path!r} that can be read ({first_line(error)})"
-        ) from None
+        local = artifact_store.fetch(uri, place)
+    except artifact_store.FetchError as error:
+        raise UserError(f"run {found.info.run_id} has no artifact {path!r} that can be read ({error})") from None
+    if place is not None:
+        kept.keep_artifact(found.info.run_id, path, local)
+    return local
 
 
 def content(found: Run, path: str, folder: Path) -> Any:

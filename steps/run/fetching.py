@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import mlflow
-from mlflow.exceptions import MlflowException
-
-from steps.run import inputs, paths, tracking
+from steps.run import artifact_store, inputs, paths, tracking
 from steps.run.step import Step
 from tabular.data import parts, sources
 from tabular.data.sources import Fetched, Source
-from tabular.errors import UserError, first_line
+from tabular.errors import UserError
 from tabular.problem import Data
 
 # The types of MLflow for the object stores that have several schemes.
@@ -58,9 +55,8 @@ def _download(uri: str, folder: Path) -> Path:
     """Download an artifact of MLflow into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
+        return artifact_store.fetch(uri, folder)
+    except artifact_store.FetchError as error:
         raise UserError(
-            f"{uri}: cannot be had from {tracking.address()} ({first_line(error)}); check the run or model, and "
-            "the path in it"
+            f"{uri}: cannot be had from {tracking.address()} ({error}); check the run or model, and the path in it"
         ) from None

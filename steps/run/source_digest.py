@@ -26,6 +26,7 @@ MACHINERY = {
     "steps.run.artifact_store": "uploads what a step has made, and says why a store refuses",
     "steps.run.cli": "reads parameters; a key is made of what was read",
     "steps.run.connection": "asks whether a server answers, before any work",
+    "steps.run.creations": "looks up what a server has made whose answer was lost",
     "steps.run.disk": "words for a disk that is full or closed",
     "steps.run.environment": "the lock, Python and the packages stand in a key by themselves; the rest is the machine",
     "steps.run.git": "asks git which tree this is; no step works on what it says",

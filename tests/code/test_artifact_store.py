@@ -94,6 +94,14 @@ def test_an_upload_that_a_proxy_refuses_is_said_with_what_was_too_large(held, mo
     assert "below/large.bin with 2.5 MB" in said
 
 
+def test_a_store_that_is_full(held, monkeypatch):
+    with answering({}, put=507) as uri:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+        said = refusal(f"{uri}/api/2.0/mlflow-artifacts/artifacts/1/{'0' * 32}/artifacts", held)
+    assert "that store is full (" in said
+    assert "type the same command again" in said
+
+
 def test_a_folder_that_may_not_be_written(held, tmp_path, monkeypatch):
     def refuse(*about: object, **more: object) -> None:
         raise PermissionError(13, "Permission denied")

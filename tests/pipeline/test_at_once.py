@@ -56,3 +56,9 @@ def served(place):
 @pytest.mark.long
 def test_three_chains_at_once_on_one_tracking_server_end_well(served):
     check_many(served, seeds=[1, 1, 2])
+
+
+@slow
+@pytest.mark.long
+def test_eight_chains_at_once_on_one_tracking_server_end_well(served):
+    check_many(served, seeds=[1, 1, 2, 2, 3, 4, 5, 6])

@@ -695,6 +695,26 @@ def test_a_model_that_could_not_serve_is_refused(duel, twin):
     assert not duel.store.versions(duel.registry)
 
 
+def test_a_model_that_cannot_be_fetched_is_no_verdict(duel, twin, monkeypatch):
+    """The store may be away for a while: the candidate is not refused, and the same command goes on later."""
+    duel.arena.evaluation(twin)
+
+    fetch = mlflow.artifacts.download_artifacts
+
+    def away(artifact_uri, **more):
+        if artifact_uri.startswith("models:"):
+            raise MlflowException("the store is away")
+        return fetch(artifact_uri=artifact_uri, **more)
+
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", away)
+    ended = duel.register(twin)
+    assert ended.status == 1
+    (line,) = ended.lines
+    assert "cannot be read (the store is away)" in line
+    assert "tabular.outcome" not in ended.tags
+    assert not duel.store.versions(duel.registry)
+
+
 @pytest.fixture(scope="module")
 def required(store, tmp_path_factory):
     """A chain whose gate nobody can pass, typed with `-P require=registered` and a name for its run."""
