@@ -98,9 +98,9 @@ def _word(value: Any) -> Any:
 
 
 Word = Annotated[str, BeforeValidator(_word)]
-MetricName = Annotated[str, BeforeValidator(_metric_name)]
+MetricName = Annotated[str, AfterValidator(_metric_name)]
 Threshold = Annotated[float | str, BeforeValidator(_threshold)]
-TagName = Annotated[str, BeforeValidator(_tag_name)]
+TagName = Annotated[str, AfterValidator(_tag_name)]
 
 
 # The keys of the section data that say where the table lies. What lies there counts by its content, its digest.

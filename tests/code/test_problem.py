@@ -1,5 +1,7 @@
 """Problems: what is written is what is read, and what is wrong is one line that names file, key and value."""
 
+from collections.abc import Hashable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -364,6 +366,45 @@ def documented() -> str:
     """The YAML that docs/problems.md shows."""
     text = (SHIPPED[0].parents[1] / "docs" / "problems.md").read_text(encoding="utf-8")
     return text.partition("```yaml\n")[2].partition("```")[0]
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Each mapping or list in a value, with each of its keys."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from places(value[key])
+
+
+ODD = (
+    *(None, "", "x", "a/b", "é", 0, -1, 2.5, 10**30, float("nan"), float("inf"), True, [], {}, [None], ["x"], [[1]]),
+    *({"a": 1}, {1: "x"}, {"min": "x"}, {"type": "int"}, "sklearn.svm.SVC", "os.system", date(2024, 2, 29)),
+)
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_whatever_stands_in_a_problem_it_is_one_or_is_refused_in_one_line(odd: Any) -> None:
+    whole = yaml.safe_load(documented())
+    for held, key in list(places(whole)):
+        kept, held[key] = held[key], odd
+        if isinstance(held, dict):
+            try_to_build(whole)
+            held.pop(key)
+            name = odd if isinstance(odd, Hashable) else str(odd)
+            held[name] = kept
+            try_to_build(whole)
+            held.pop(name)
+        else:
+            try_to_build(whole)
+        held[key] = kept
+
+
+def try_to_build(values: Any) -> None:
+    """Validate a problem: it is one, or it is refused in one line."""
+    try:
+        problems.build(values, "mine.yaml").model_dump(mode="json")
+    except UserError as error:
+        assert "\n" not in str(error)
 
 
 def test_the_problem_that_the_docs_show_is_one() -> None:
