@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -37,6 +37,7 @@ from tabular.problem import Problem
 
 # The most runs with one key that are checked for damage before the work is done again.
 MOST_CANDIDATES = 5
+FIRST = "for the first time"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Earlier:
             stands = crowned is not None and not winner["unmet"]
             if stands and registry.is_winner(self.client, crowned, winner, self.main.folder):
                 return self._show_settled(task, winner["model"], crowned), "nothing to do"
+        if self._is_first:
+            return None, FIRST
         damaged = ""
         for run in self._finished(f"tags.`{KEY}` = '{key.whole}'", MOST_CANDIDATES):
             if run.data.tags.get(OUTCOME) == registry.REGISTERED or TRANSIENT in run.data.tags:
@@ -82,13 +85,13 @@ class Earlier:
 
     def changes(self, task: Task, ended: Mapping[str, Run]) -> str:
         """What has changed since the last run of a task, in words."""
-        return self._changes(task, self._key(task, ended))
+        return FIRST if self._is_first else self._changes(task, self._key(task, ended))
 
     def is_certain_to_run(self, task: Task) -> bool:
         """Whether no run can have done a task's work, whatever its inputs turn out to be."""
         if not task.step.pure and registry.champion(self.client, self.problem) is not None:
             return False  # the winner may be the champion already
-        return not self._finished(f"tags.`{OWN_KEY}` = '{self._key(task, None).own}'", 1)
+        return self._is_first or not self._finished(f"tags.`{OWN_KEY}` = '{self._key(task, None).own}'", 1)
 
     def _key(self, task: Task, ended: Mapping[str, Run] | None) -> Key:
         contents: dict[str, str] = {}
@@ -114,7 +117,12 @@ class Earlier:
             except UserError:
                 return f"run {last.info.run_id}, the last one, is damaged"
             return _in_a_line(keys.changed(json.loads(before), key.parts))
-        return "for the first time"
+        return FIRST
+
+    @cached_property
+    def _is_first(self) -> bool:
+        """Whether nothing of the experiment can be reused, so that not each task has to be looked for."""
+        return not self._finished(f"tags.`{KEY}` != ''", 1)
 
     def _finished(self, asked: str, most: int) -> list[Run]:
         return self.client.search_runs(
