@@ -19,10 +19,9 @@ from threadpoolctl import threadpool_limits
 from steps.model import drift_reference, flavor, origin
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
-from steps.model.registry import FORBIDDEN
 from steps.model.served import TabularModel
 from steps.process import lifecycle
-from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget
+from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget, tracking
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DRIFT_OF_INPUTS, DRIFT_OF_SCORES, TRAIN, digest_tag
 from tabular import digests
@@ -201,7 +200,7 @@ def _show_model(step: Step, model_id: str) -> None:
     try:
         step.client.log_inputs(step.run_id, models=[LoggedModelInput(model_id)])
     except MlflowException as error:
-        if error.error_code != FORBIDDEN:
+        if error.error_code != tracking.FORBIDDEN:
             raise
         said = "the model is not shown as an input of this run: its experiment may only be read with this account"
         print(f"  note: {said}", flush=True)

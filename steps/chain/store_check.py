@@ -66,7 +66,7 @@ def registry(step: Step, name: str) -> str:
         try:
             step.client.update_registered_model(name, found.description or "")  # as it was: to ask for the right alone
         except MlflowException as error:
-            if error.error_code != registries.FORBIDDEN:
+            if error.error_code != tracking.FORBIDDEN:
                 raise
             raise UserError(
                 f"registry.name: {whose} may see the registered model {name!r} and not change it: ask its owner for "

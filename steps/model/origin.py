@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from steps.model import registry
-from steps.run import lookup
+from steps.run import lookup, tracking
 from steps.run.tags import (
     ARGUMENTS,
     CODE_DIGEST,
@@ -96,7 +96,7 @@ def _version(client: MlflowClient, given: str, name: str, which: str, *, is_alia
             return client.get_model_version_by_alias(name, which)
         return client.get_model_version(name, which)
     except MlflowException as error:
-        if error.error_code == registry.FORBIDDEN and registry.held(client, name) is not None:
+        if error.error_code == tracking.FORBIDDEN and registry.held(client, name) is not None:
             raise
         raise UserError(f"model: {given} is not in the registry ({first_line(error)})") from None
 

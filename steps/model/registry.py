@@ -34,7 +34,7 @@ from tabular.errors import UserError
 from tabular.problem import Problem
 
 NOBODY = "none"
-NOT_THERE, FORBIDDEN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"), "PERMISSION_DENIED"
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # The end of a replay's verdict.
 DRY = ", decided once more: nothing is written to the registry"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
@@ -110,7 +110,7 @@ def aliased(client: MlflowClient, name: str, alias: str) -> ModelVersion | None:
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None  # no such model, or no such alias
-        if error.error_code == FORBIDDEN and held(client, name) is None:
+        if error.error_code == tracking.FORBIDDEN and held(client, name) is None:
             return None  # a server with accounts forbids to ask for an alias of a model that is not there yet
         raise
 
@@ -128,7 +128,7 @@ def held(client: MlflowClient, name: str) -> RegisteredModel | None:
     except MlflowException as error:
         if error.error_code in NOT_THERE:
             return None
-        if error.error_code == FORBIDDEN:
+        if error.error_code == tracking.FORBIDDEN:
             raise UserError(
                 f"registry.name: there is a registered model {name!r} that {tracking.account() or 'this account'} may "
                 "not see: name another one, or ask its owner for the right to read it"

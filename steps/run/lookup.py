@@ -53,7 +53,7 @@ def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = 
     try:
         found = kept.run(client, run_id, ended=step is not None)
     except MlflowException as error:
-        if error.error_code == "PERMISSION_DENIED":
+        if error.error_code == tracking.FORBIDDEN:
             raise
         raise UserError(f"{parameter}: there is no run {run_id!r} in {tracking.address()}") from None
     if step is None:

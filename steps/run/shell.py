@@ -246,7 +246,7 @@ def _explained(error: BaseException) -> str:
     trouble = disk.trouble(error)
     if trouble is not None:
         return trouble
-    if isinstance(error, MlflowException) and error.error_code == "PERMISSION_DENIED":
+    if isinstance(error, MlflowException) and error.error_code == tracking.FORBIDDEN:
         found = re.search(r"endpoint (\S+)", str(error))
         return (
             f"{tracking.address()} does not give {tracking.account() or 'whoever has no account'} the right to "

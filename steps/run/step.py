@@ -8,13 +8,15 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 from mlflow.utils.time import get_current_time_millis
 from mlflow.utils.uri import is_local_uri
 
 from steps.process import lifecycle
-from steps.run import artifact_store, kept, run_name
+from steps.run import artifact_store, kept, run_name, tracking
 from steps.run.tags import NOTE, PARENT, RUN_NAME, SUMMARY
+from steps.run.terminal import say
 from tabular import addresses
 
 # The most parameters, the most tags and the most metrics that a tracking server accepts at once.
@@ -42,6 +44,12 @@ class Pending:
             measured = self.metrics[number * MOST_METRICS : (number + 1) * MOST_METRICS]
             client.log_batch(run_id, metrics=measured, params=params[some], tags=tags[some])
         self.params, self.metrics, self.tags = {}, [], {}
+
+    def untie(self) -> bool:
+        """Have the metrics be the run's alone and no logged model's; whether there were any that were a model's."""
+        are_tied = any(metric.model_id for metric in self.metrics)
+        self.metrics = [Metric(metric.key, metric.value, metric.timestamp, metric.step) for metric in self.metrics]
+        return are_tied
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,16 @@ class Step:
         self.pending.metrics.extend(metrics)
 
     def flush(self) -> None:
-        """Send what was logged."""
+        """Send what was logged; metrics of models that may only be read with this account go to the run alone."""
         # MLflow writes the run's status again along with its name: one that says KILLED meanwhile must stay
         with lifecycle.uninterrupted():
-            self.pending.send(self.client, self.run_id)
+            try:
+                self.pending.send(self.client, self.run_id)
+            except MlflowException as error:
+                if error.error_code != tracking.FORBIDDEN or not self.pending.untie():
+                    raise
+                say("  note: the metrics are this run's alone: the models may only be read with this account")
+                self.pending.send(self.client, self.run_id)
 
     def text(self, content: str, name: str) -> None:
         """Write a text as an artifact."""

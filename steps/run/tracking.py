@@ -7,6 +7,9 @@ from mlflow.utils.credentials import read_mlflow_creds
 
 from tabular import addresses
 
+# MLflow's error code for what the account has no right to.
+FORBIDDEN = "PERMISSION_DENIED"
+
 
 def address() -> str:
     """The address of the tracking store, without what only its user may know."""

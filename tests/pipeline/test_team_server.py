@@ -19,9 +19,14 @@ from tests.running import PROJECT, Ended, Store
 PROBLEM = """
 name: team
 data: {source: table.csv, target: y}
-models: {logistic: {estimator: sklearn.linear_model.LogisticRegression}}
+models:
+  logistic: {estimator: sklearn.linear_model.LogisticRegression}
 search: {folds: 2}
 registry: {name: %s}
+"""
+# One more of its models, which is searched.
+TREE = """
+  tree: {estimator: sklearn.tree.DecisionTreeClassifier, space: {max_depth: {type: int, low: 1, high: 3}}}
 """
 ACCOUNTS = ("ann", "bob", "dora", "eve")
 
@@ -87,6 +92,8 @@ def team(tmp_path_factory: pytest.TempPathFactory, fork_server: str, as_administ
     write_table(folder / "table.csv")
     for name in ("theirs", "own"):
         (folder / f"{name}.yaml").write_text(PROBLEM % f"{name}_model")
+    with_tree = (PROBLEM % "searched_model").replace("\nsearch:", f"{TREE}search:")
+    (folder / "searched.yaml").write_text(with_tree)
     with servers.team(folder) as address:
         found = Team(address, folder, fork_server)
         for account in ACCOUNTS:
@@ -146,6 +153,21 @@ def test_who_may_read_an_experiment_works_on_its_runs_in_another_one(of_ann, tea
     etl = team.store("ann", "ann's").children(of_ann.id)["etl"]
     ended = team.step("bob", "train", dataset=etl.info.run_id, model="logistic")
     assert ended.status == 0, ended.stderr
+
+
+def test_who_may_read_an_experiment_searches_judges_and_registers_from_its_runs(of_ann, team):
+    runs = team.store("ann", "ann's").children(of_ann.id)
+    etl, train = runs["etl"].info.run_id, runs["train logistic"].info.run_id
+    problem = team.problem("searched")
+    hpo = team.step("bob", "hpo", dataset=etl, model="tree", problem=problem, trials="1")
+    assert hpo.status == 0, hpo.stderr
+    evaluation = team.step("bob", "evaluate", dataset=etl, models=train)
+    assert evaluation.status == 0, evaluation.stderr
+    register = team.step("bob", "register", evaluation=evaluation.id, problem=problem)
+    assert register.status == 0, register.stderr
+    assert register.tags["tabular.outcome"] == "registered"
+    # what bob has registered is his own
+    assert "does not give ann the right to" in team.refusal("ann", "promote", **{**PROMOTION, "name": "searched_model"})
 
 
 def test_who_may_not_read_an_experiment_is_told_so_of_its_runs(of_ann, team, hidden):
