@@ -17,7 +17,10 @@ database_uri = sqlite:///{folder}/accounts.db
 admin_username = admin
 admin_password = {password}
 authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
 """
+# The last line has a password that was right taken as right for a minute: a check takes a sixth of a second, and each
+# request up to four checks. An old password may be taken for a minute after its change.
 
 
 def main() -> None:
