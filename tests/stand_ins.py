@@ -58,7 +58,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.chain.keys": {"of_step": lambda step, source: None},
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
-    "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": UserError},
+    "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},
     "steps.run.environment": {"describe": dict},
     "steps.run.kept": {
         "run": lambda client, run_id, ended=False: client.get_run(run_id),
@@ -74,7 +74,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     },
     "steps.run.run_owner": {"tags": lambda: {"mlflow.user": "nobody"}},
     "steps.run.source_digest": {"digests": lambda step: {}, "of_estimator": lambda path: {}},
-    "steps.run.terminal": {"progress": _silence},
+    "steps.run.terminal": {"progress": _silence, "say": lambda text="": None},
     "steps.run.thread_budget": {"threads": lambda share: 3, "cores": lambda: 3},
 }
 
