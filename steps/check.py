@@ -33,10 +33,10 @@ def check(step: Step) -> None:
 def _questions(step: Step, name: str) -> dict[str, Callable[[], str]]:
     version = connection.check()
     server = f"MLflow {version} answers" if version else "a database of this machine or network, asked without a server"
-    whose, experiment = tracking.account(), step.client.get_experiment(step.experiment_id).name
+    experiment = step.client.get_experiment(step.experiment_id).name
     return {
         "server": lambda: server,
-        "account": lambda: f"{whose} is let in" if whose else "none is asked for",
+        "account": connection.account,
         "runs": lambda: f"this one was made in the experiment {experiment!r}",
         "artifacts": lambda: store_check.artifacts(step),
         "registry": lambda: store_check.registry(step, name),

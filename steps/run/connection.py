@@ -6,6 +6,7 @@ MLflow's own requests are tried again for minutes, and end in a traceback.
 import re
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +24,9 @@ from tabular.errors import UserError, first_line
 SECONDS = (4, 8)
 # Servers before this version of MLflow do not know of logged models.
 LEAST = 3
+EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
+# Seconds that a server may take for the account of a request; a chain sends hundreds of them.
+QUICK = 0.1
 AUTHORITY = "name the file with the certificate of its authority in MLFLOW_TRACKING_SERVER_CERT_PATH"
 
 
@@ -50,10 +54,30 @@ def check() -> str:
             f"{tracking.address()} runs MLflow {version}, which does not know of logged models: it has to be {LEAST}.0 "
             f"or newer, best {mlflow.__version__}, which the steps run"
         )
-    found = ask("/api/2.0/mlflow/experiments/search", params={"max_results": 1})
+    found = ask(EXPERIMENTS, params={"max_results": 1})
     if found.status_code != 200:
         raise UserError(f"{tracking.address()} answers, but its database does not ({_shown(found)}): ask who keeps it")
     return version
+
+
+def account() -> str:
+    """Who is let in, in words, and what to do where the server takes long for the account of each request."""
+    whose = tracking.account()
+    if whose is None:
+        return "none is asked for"
+    seconds = min(_took(EXPERIMENTS) for _ in range(2)) - min(_took("/version") for _ in range(2))
+    if seconds < QUICK:
+        return f"{whose} is let in"
+    return (
+        f"{whose} is let in; the server takes {seconds:.1f} s for the account of each request, of which a chain sends "
+        "hundreds: ask its administrator for auth_cache_ttl_seconds (docs/server.md)"
+    )
+
+
+def _took(endpoint: str) -> float:
+    started = time.perf_counter()
+    ask(endpoint, params={"max_results": 1})
+    return time.perf_counter() - started
 
 
 def ask(endpoint: str, method: str = "GET", **about: Any) -> requests.Response:

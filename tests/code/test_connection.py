@@ -12,6 +12,7 @@ import pytest
 
 from steps.run import connection
 from tabular.errors import UserError
+from tests import relay
 from tests.servers import answering, free_port
 
 # By when each answer has to be there, with a wide margin for what else this machine does.
@@ -47,6 +48,20 @@ def test_a_server_that_is_well_gives_its_version(told):
 
 def test_a_database_is_no_server(told, tmp_path):
     assert told(f"sqlite:///{tmp_path / 'mlflow.db'}") == ""
+
+
+def test_a_server_that_takes_long_for_accounts_is_said_with_the_setting(monkeypatch):
+    def fails(kind: str, path: str) -> None:
+        time.sleep(0.5 if path.startswith(EXPERIMENTS) else 0)
+
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "a-password")
+    with answering({"/version": (200, "3.17.2"), EXPERIMENTS: (200, "{}")}) as uri, relay.before(uri) as between:
+        between.fails = fails
+        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: between.address)
+        said = connection.account()
+    assert said.startswith("ann is let in; the server takes ")
+    assert "ask its administrator for auth_cache_ttl_seconds" in said
 
 
 def test_a_port_that_nobody_listens_on(told):
