@@ -45,8 +45,8 @@ def fetch(uri: str, folder: Path | None) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder and str(folder)))
     except (MlflowException, OSError) as error:
-        lines = [line for line in str(error).splitlines() if not line.startswith(HEADERS)]
-        raise FetchError(first_line(type(error)("\n".join(lines)))) from None
+        told = "\n".join(line for line in str(error).splitlines() if not line.startswith(HEADERS))
+        raise FetchError(first_line(Exception(told)) if told else first_line(error)) from None
 
 
 def _through_the_server() -> None:

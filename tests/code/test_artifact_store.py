@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from steps.run import artifact_store
@@ -31,6 +32,15 @@ def test_a_folder_is_put_and_read(tmp_path, held):
     place = (tmp_path / "store").as_uri()
     artifact_store.put(place, held)
     assert artifact_store.read(place, "small.txt", tmp_path) == "x"
+
+
+def test_what_a_server_says_of_a_fetch_is_the_reason(tmp_path, monkeypatch):
+    gone = '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no such version"}'
+    with answering({"/api/2.0/mlflow/registered-models/get": (404, gone)}) as uri:
+        monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+        monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
+        with pytest.raises(artifact_store.FetchError, match=r"^RESOURCE_DOES_NOT_EXIST: no such version$"):
+            artifact_store.fetch("models:/nothing/1", tmp_path)
 
 
 def test_boto3_that_is_missing_is_named_with_the_line_of_the_file(held, monkeypatch):
