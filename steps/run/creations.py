@@ -57,9 +57,17 @@ def _version(ask: Ask, body: Body) -> Response | None:
     return None
 
 
+def _output(ask: Ask, body: Body) -> Response | None:
+    answer = ask(f"{API}/runs/get", "GET", params={"run_id": body["run_id"]})
+    held = _content(answer).get("run", {}).get("outputs", {}).get("model_outputs", [])
+    wanted = {model["model_id"] for model in body["models"]}
+    return answer if wanted <= {model["model_id"] for model in held} else None
+
+
 # By endpoint. Each answers what the creation would have answered.
 _LOOKUPS: dict[str, Callable[[Ask, Body], Response | None]] = {
     f"{API}/runs/create": _run,
+    f"{API}/runs/outputs": _output,
     f"{API}/logged-models": _logged_model,
     f"{API}/registered-models/create": _registered_model,
     f"{API}/model-versions/create": _version,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import LoggedModelOutput, Metric, Param
 from mlflow.exceptions import MlflowException
 
 from steps.run import retries
@@ -100,6 +100,13 @@ def make_logged_model(client, place):
     return len(client.search_logged_models(["0"], f"source_run_id = '{run.info.run_id}'"))
 
 
+def make_output(client, place):
+    run = client.create_run("0").info.run_id
+    model = client.create_logged_model("0", "a_model", run).model_id
+    client.log_outputs(run, [LoggedModelOutput(model, step=0)])
+    return len(client.get_run(run).outputs.model_outputs)
+
+
 def make_registered_model(client, place):
     client.create_registered_model(place.name)
     return len(client.search_registered_models(f"name = '{place.name}'"))
@@ -114,11 +121,12 @@ def make_version(client, place):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["cut", "lost", "away", 503, 500])
-@pytest.mark.parametrize("make", [make_run, make_logged_model, make_registered_model, make_version])
+@pytest.mark.parametrize("make", [make_run, make_logged_model, make_output, make_registered_model, make_version])
 def test_what_is_made_is_made_once_however_often_its_answer_is_lost(client, server, tmp_path, make, fault):
     asked = {
         make_run: "POST runs/create",
         make_logged_model: "POST logged-models",
+        make_output: "POST runs/outputs",
         make_registered_model: "POST registered-models/create",
         make_version: "POST model-versions/create",
     }[make]
