@@ -5,14 +5,13 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import ssl
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
@@ -234,16 +233,6 @@ def in_background(words: list[str], port: int, folder: Path | None = None, **var
         finally:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGKILL)  # which a server has to bear
-
-
-def quick_to_check(accounts: Path, passwords: Mapping[str, str]) -> None:
-    """Have the passwords of these accounts checked at once: it takes a tenth of a second for each request else."""
-    from werkzeug.security import generate_password_hash
-
-    with contextlib.closing(sqlite3.connect(accounts)) as database, database:
-        for name, password in passwords.items():
-            quick = generate_password_hash(password, "pbkdf2:sha256:1")
-            database.execute("update users set password_hash = ? where username = ?", [quick, name])
 
 
 def _is_up(address: str) -> bool:

@@ -13,7 +13,6 @@ from tests.chains import clone_of_working_files
 from tests.running import MOST_SECONDS, PROJECT, surroundings
 from tests.servers import free_port, in_background
 
-KNOWN = {"admin": "a-long-password", "ann": "the-password-of-ann", "bob": "the-password-of-bob"}
 PAGE = (PROJECT / "docs" / "server.md").read_text(encoding="utf-8")
 
 
@@ -35,10 +34,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     begun = [f"exec {line}" if line.startswith("mlflow server") else line for line in start.splitlines()]
     with in_background(["bash", "-ec", "\n".join(begun)], port, folder):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        first, *others = blocks("run", port)
-        quick = f"from tests import servers; servers.quick_to_check('{folder / 'accounts.db'}', {KNOWN})"
-        first += f'python -c "{quick}"'
-        commands = "\necho '=== next'\n".join([first, *others])
+        commands = "\necho '=== next'\n".join(blocks("run", port))
         pipes = {"capture_output": True, "text": True, "timeout": 2 * MOST_SECONDS}
         environment = {**surroundings(), "PATH": path}
         done = subprocess.run(["bash", "-ec", commands], cwd=folder / "project", env=environment, check=False, **pipes)

@@ -98,9 +98,6 @@ def team(tmp_path_factory: pytest.TempPathFactory, fork_server: str, as_administ
         found = Team(address, folder, fork_server)
         for account in ACCOUNTS:
             found.rights.create_user(account, servers.PASSWORD)
-        servers.quick_to_check(
-            folder / "accounts" / "accounts.db", dict.fromkeys(["admin", *ACCOUNTS], servers.PASSWORD)
-        )
         yield found
 
 
