@@ -20,7 +20,7 @@ def check(step: Step) -> None:
     for what, ask in _questions(step, problem.registry.name).items():
         try:
             answer, is_well = ask(), True
-        except UserError as error:
+        except (UserError, connection.Lost) as error:
             answer, is_well = str(error), False
             failed.append((what, answer))
         say(f"  {what:<9}  {'' if is_well else 'NO: '}{answer}")

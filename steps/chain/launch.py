@@ -17,7 +17,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import PROJECT
 from steps.process import lifecycle
-from steps.run import kept, run_owner, termination
+from steps.run import connection, kept, run_owner, termination
 from steps.run.step import Step
 from steps.run.tags import COMMIT, ENV_MANAGER, LEFT_OUT, MODEL, PARENT, REASON, REPOSITORY, SOURCE
 from tabular.errors import UserError, first_line
@@ -115,6 +115,9 @@ def start(
             if client.get_run(run_id).info.status != "FINISHED":
                 termination.mark(run_id, termination.STOPPED)
             raise StepStopped(name)
+    left = None if error is None else kept.reason(run_id)
+    if left is not None:  # the server was lost: neither the step nor main can write this to the step's run
+        raise StepFailed(name, left, said=False) from connection.Lost(left)
     if error is not None:
         raise _failed(client, name, run_id, error) from error
     return client.get_run(run_id)

@@ -19,7 +19,7 @@ from steps.chain.reuse import Earlier
 from steps.chain.started import Started, StartedTasks
 from steps.pipeline import Task, plan
 from steps.process import fork_server, lifecycle
-from steps.run import environment, kept, source_digest, termination
+from steps.run import connection, environment, kept, source_digest, termination
 from steps.run.tags import PROBLEM, SUMMARY
 from steps.run.terminal import say
 from tabular.problem import Problem
@@ -76,8 +76,9 @@ class Chain:
                     for task in self._take_up(threads):
                         calls[threads.submit(self._start, task)] = task
                     self._wait(calls)
-            except BaseException:
-                self._stop()
+            except BaseException as error:
+                with connection.hasty(error):
+                    self._stop()
                 raise
             finally:
                 fork_server.close()

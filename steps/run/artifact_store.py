@@ -8,7 +8,7 @@ from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-from steps.run import disk
+from steps.run import connection, disk
 from tabular import addresses
 from tabular.errors import UserError, first_line
 
@@ -16,7 +16,9 @@ from tabular.errors import UserError, first_line
 PACKAGES = {"gs": "google-cloud-storage", "wasbs": "azure-storage-blob and azure-identity"}
 S3 = "requirements-s3.txt"
 # By which stores that speak S3, and web servers, say that they are full.
-FULL = re.compile(r"\b507\b|StorageFull|InsufficientStorage|QuotaExceeded")
+FULL = re.compile(r"\b507 Server Error|\(507\)|StorageFull|InsufficientStorage|QuotaExceeded")
+# By which a proxy says that an upload is too large for it. A number alone may be an experiment's.
+TOO_LARGE = re.compile(r"\b(?:(413) Client Error|(504) Server Error|too many (504) error responses)")
 REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden")
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 ELSEWHERE = (
@@ -40,11 +42,14 @@ def fetch(uri: str, folder: Path | None) -> Path:
     ------
     FetchError
         With MLflow's reason.
+    connection.Lost
+        Where the tracking server does not answer any more.
     """
     _through_the_server()
     try:
         return Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder and str(folder)))
     except (MlflowException, OSError) as error:
+        connection.refuse_lost(error)
         told = "\n".join(line for line in str(error).splitlines() if not line.startswith(HEADERS))
         raise FetchError(first_line(Exception(told)) if told else first_line(error)) from None
 
@@ -66,6 +71,8 @@ def put(place: str, held: Path) -> None:
     ------
     UserError
         Where the store refuses, with the reason and what to do about it.
+    connection.Lost
+        Where the tracking server does not answer any more.
     """
     try:
         repository = get_artifact_repository(place)
@@ -73,7 +80,7 @@ def put(place: str, held: Path) -> None:
     except Exception as error:
         if disk.trouble(error) is not None:
             raise
-        raise UserError(why(place, error, held)) from None
+        raise _refusal(place, error, held) from None
 
 
 def read(place: str, name: str, folder: Path) -> str:
@@ -82,12 +89,19 @@ def read(place: str, name: str, folder: Path) -> str:
     try:
         return Path(get_artifact_repository(place).download_artifacts(name, str(folder))).read_text(encoding="utf-8")
     except Exception as error:
-        raise UserError(why(place, error)) from None
+        raise _refusal(place, error) from None
 
 
 def shown(place: str) -> str:
     """The address of artifacts as it may be shown, up to the experiment's part."""
     return re.sub(r"/[0-9a-f]{32}/artifacts.*|/models/m-[0-9a-f]{32}.*", "", addresses.without_credentials(place))
+
+
+def _refusal(place: str, error: Exception, held: Path | None = None) -> Exception:
+    """The error for a store that refuses, or for a tracking server before it that does not answer any more."""
+    is_told = FULL.search(str(error)) or (held is not None and TOO_LARGE.search(str(error)))
+    lost = None if is_told else connection.lost(error)
+    return UserError(why(place, error, held)) if lost is None else connection.Lost(lost)
 
 
 def why(place: str, error: Exception, held: Path | None = None) -> str:
@@ -114,7 +128,7 @@ def why(place: str, error: Exception, held: Path | None = None) -> str:
             FULL.search(words),
             lambda: f"that store is full ({said}): ask who keeps it for room, {disk.AGAIN}",
         ),
-        (held is not None and re.search(r"\b(413|504)\b", words), lambda: _too_large(words, held)),
+        (held is not None and TOO_LARGE.search(words), lambda: _too_large(words, held)),
         (True, lambda: f"cannot be had ({said})"),
     )
     return f"{where}, and {next(tell() for holds, tell in found if holds)}"

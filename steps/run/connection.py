@@ -1,23 +1,27 @@
-"""The connection to a tracking server, tried before anything is asked of it.
+"""The connection to a tracking server, tried before anything is asked of it, and in words why it was lost later.
 
 MLflow's own requests are tried again for minutes, and end in a traceback.
 """
 
+import contextlib
+import os
 import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import mlflow
 import requests
+from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES, MLFLOW_HTTP_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.utils import rest_utils
 from mlflow.utils.credentials import get_default_host_creds
 
-from steps.run import tracking
+from steps.run import disk, tracking
+from tabular import addresses
 from tabular.errors import UserError, first_line
 
 # The most seconds until a server lets itself be connected to, and until it answers. It checks a password first.
@@ -27,7 +31,32 @@ LEAST = 3
 EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
 # Seconds that a server may take for the account of a request; a chain sends hundreds of them.
 QUICK = 0.1
+# What an MLflow server calls its errors for want of a database.
+UNAVAILABLE = ("TEMPORARILY_UNAVAILABLE", "DEADLINE_EXCEEDED")
+# How MLflow, requests and urllib3 say, after their last try, that a server is away, and the same in few words.
+# They are looked for in the text: of a folder's download that is all that MLflow leaves of an error.
+GONE = (
+    (
+        r"too many (429|5\d\d) error responses|error code (50[234])\b|\b(50[234]) Server Error",
+        "each answer is an error {}",
+    ),
+    (r"CERTIFICATE_VERIFY_FAILED", "its certificate is refused"),
+    (r"SSLError|SSLEOFError", "no secure connection"),
+    (r"NameResolutionError|getaddrinfo|Name or service not known", "its name is not found"),
+    (r"Connection refused|actively refused", "connection refused"),
+    (r"[Tt]imed out|timeout exception", "no answer in time"),
+    (r"Connection aborted|RemoteDisconnected|Connection reset|Broken pipe|Connection broken", "connection broken off"),
+    (r"Max retries exceeded|unreachable|No route to host", "no connection"),
+    ("|".join(UNAVAILABLE), "each answer is that it cannot"),
+)
 AUTHORITY = "name the file with the certificate of its authority in MLFLOW_TRACKING_SERVER_CERT_PATH"
+
+
+class Lost(Exception):
+    """The tracking server has answered before and does not any more; the text is the line for the terminal.
+
+    It is no `UserError`: who goes on where something is missing must not take a server that is away for it.
+    """
 
 
 def check() -> str:
@@ -119,7 +148,7 @@ def _why(error: BaseException) -> str:
     causes = [*_causes(error)]
     words = " ".join(map(str, causes))
     timeouts = f"within {SECONDS[0]} to {SECONDS[1]} s: is the host up, and is a firewall or a VPN in between?"
-    port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    port = _port(parts)
     told: tuple[tuple[Any, str, Callable[[Any], str]], ...] = (
         (ssl.SSLCertVerificationError, "not valid for", lambda one: f"{_refused(one)}: write there the name it is of"),
         (ssl.SSLCertVerificationError, "", lambda one: f"{_refused(one)}: {AUTHORITY}"),
@@ -133,6 +162,57 @@ def _why(error: BaseException) -> str:
     )
     kind, _, tell = next(row for row in told if row[1] in words and any(isinstance(one, row[0]) for one in causes))
     return f"{address}: {tell(next(one for one in causes if isinstance(one, kind)))}"
+
+
+def lost(error: BaseException) -> str | None:
+    """What an error tells of a tracking server that does not answer any more, in one line; None where it is another."""
+    said = next((one for one in _causes(error) if isinstance(one, Lost)), None)
+    if said is not None:
+        return str(said)
+    if isinstance(error, UserError) or not tracking.is_server():
+        return None
+    causes = [one for one in _causes(error) if _is_of_the_server(one)]
+    for pattern, tell in GONE:
+        for found in filter(None, (re.search(pattern, str(one)) for one in causes)):
+            reason = tell.format(*filter(None, found.groups()))
+            return f"{tracking.address()} does not answer any more ({reason}): wait until it does, {disk.AGAIN}"
+    return None
+
+
+def refuse_lost(error: BaseException) -> None:
+    """Raise `Lost` where an error is of a tracking server that does not answer any more."""
+    said = lost(error)
+    if said is not None:
+        raise Lost(said) from None
+
+
+@contextlib.contextmanager
+def hasty(error: BaseException) -> Iterator[None]:
+    """In this block each request is sent once, where an error tells of a lost server: that has been waited for."""
+    if lost(error) is None:
+        yield
+        return
+    hurried = {MLFLOW_HTTP_REQUEST_MAX_RETRIES.name: "0", MLFLOW_HTTP_REQUEST_TIMEOUT.name: str(SECONDS[1])}
+    held = {name: os.environ.get(name) for name in hurried}
+    os.environ.update(hurried)
+    try:
+        yield
+    finally:
+        for name, value in held.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _is_of_the_server(error: BaseException) -> bool:
+    """Whether an error is of a request to the tracking server, and not to an object store or to where a table lies."""
+    words, parts = addresses.without_credentials(str(error)), urlsplit(mlflow.get_tracking_uri())
+    if isinstance(error, MlflowException) and words.startswith(("API request to endpoint", *UNAVAILABLE)):
+        return True
+    pool = f"host='{parts.hostname}', port={_port(parts)})"
+    return pool in words or re.search(rf"{re.escape(tracking.address().rstrip('/'))}(?![\w.:-])", words) is not None
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
 def _refused(error: ssl.SSLCertVerificationError) -> str:

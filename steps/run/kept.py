@@ -16,7 +16,10 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
 from mlflow.protos.service_pb2 import Run as Message
+
+from steps.run import connection
 
 # The environment variable with the folder, for the steps that main starts.
 VARIABLE = "TABULAR_KEPT"
@@ -25,7 +28,7 @@ VARIABLE = "TABULAR_KEPT"
 def begin(folder: Path) -> None:
     """Keep from now on, in a folder of this process, for it and the processes that it starts."""
     place = folder / "kept"
-    for part in ("runs", "artifacts", "models"):
+    for part in ("runs", "artifacts", "models", "reasons"):
         (place / part).mkdir(parents=True)
     os.environ[VARIABLE] = str(place)
 
@@ -51,6 +54,8 @@ def run(client: MlflowClient, run_id: str, *, ended: bool = False) -> Run:
     ------
     MlflowException
         Where the store has no such run.
+    connection.Lost
+        Where the tracking server does not answer any more, which says nothing of the run.
     """
     place = _place("runs", run_id) if re.fullmatch("[0-9a-f]{32}", run_id) else None
     with suppress(OSError):
@@ -58,7 +63,25 @@ def run(client: MlflowClient, run_id: str, *, ended: bool = False) -> Run:
             found = Run.from_proto(Message.FromString(place.read_bytes()))
             if not ended or found.info.status != "RUNNING":
                 return found
-    return client.get_run(run_id)
+    try:
+        return client.get_run(run_id)
+    except MlflowException as error:
+        connection.refuse_lost(error)
+        raise
+
+
+def leave_reason(run_id: str, reason: str) -> bool:
+    """Leave to main why a task has failed that cannot write it to its run; whether there is a main to say it."""
+    place = _place("reasons", run_id)
+    if place is not None:
+        place.write_text(reason, encoding="utf-8")
+    return place is not None
+
+
+def reason(run_id: str) -> str | None:
+    """The reason that a task has left to main; None where it has left none."""
+    place = _place("reasons", run_id)
+    return place.read_text(encoding="utf-8") if place is not None and place.is_file() else None
 
 
 def keep_artifact(run_id: str, path: str, held: Path) -> None:

@@ -86,13 +86,14 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         lifecycle.commit_exit()
         reason = explain(error)
         if not getattr(error, "said", False):  # a failed step may have printed it already
-            fail(reason, error)
-        _end_failed(MlflowClient(), run.info.run_id, reason, is_candidates=isinstance(error, CandidateError))
+            _say_failed(run.info.run_id, reason, error)
+        with connection.hasty(error):
+            _end_failed(MlflowClient(), run.info.run_id, reason, is_candidates=isinstance(error, CandidateError))
         sys.exit(1)
     try:
         _end(MlflowClient(), run.info.run_id, "FINISHED")
     except Exception as error:
-        fail(explain(error), error)
+        _say_failed(run.info.run_id, explain(error), error)
         sys.exit(1)
     sys.exit(0)
 
@@ -108,9 +109,9 @@ def _begin(name: str) -> Run:
         with lifecycle.uninterrupted():
             run_id = MLFLOW_RUN_ID.get()
             run = _adopted(MlflowClient(), run_id, tags) if run_id else mlflow.start_run(tags=tags)
-            lifecycle.answer_for(run.info.run_id, termination.end)
+            lifecycle.answer_for(run.info.run_id, _end_killed)
     except Exception as error:
-        fail(_store_reason(error), error)
+        _say_failed(MLFLOW_RUN_ID.get() or "", _store_reason(error), error)
         sys.exit(1)
     return run
 
@@ -162,8 +163,9 @@ def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callabl
         begun = time.perf_counter() if has_waited else STARTED
         try:
             work(step, body, key_of)
-        except Exception:
-            _save(step)
+        except Exception as error:
+            with connection.hasty(error):
+                _save(step)
             raise
         step.log(metrics={"step_seconds": time.perf_counter() - begun})
         step.flush()
@@ -243,7 +245,7 @@ def explain(error: BaseException) -> str:
 def _explained(error: BaseException) -> str:
     if isinstance(error, UserError):
         return " ".join(str(error).splitlines())  # a name in the message may hold a line break
-    trouble = disk.trouble(error)
+    trouble = disk.trouble(error) or connection.lost(error)
     if trouble is not None:
         return trouble
     if isinstance(error, MlflowException) and error.error_code == tracking.FORBIDDEN:
@@ -255,12 +257,25 @@ def _explained(error: BaseException) -> str:
     return f"unexpected {type(error).__name__}: {first_line(error)} (TABULAR_DEBUG=1 shows where)"
 
 
-def fail(reason: str, error: BaseException) -> None:
-    """Print on stderr why the step ends."""
+def _say_failed(run_id: str, reason: str, error: BaseException) -> None:
+    """Print on stderr why the step ends; that the server is lost is left to main, which says it once for all steps."""
     if os.environ.get("TABULAR_DEBUG") == "1":
         traceback.print_exception(error)
     sys.stdout.flush()
-    print(f"tabular: {reason}", file=sys.stderr, flush=True)
+    if connection.lost(error) is None or not kept.leave_reason(run_id, reason):
+        print(f"tabular: {reason}", file=sys.stderr, flush=True)
+
+
+def _end_killed(run_id: str, reason: str, *, is_step: bool) -> None:
+    """End the run of this process, which is being killed; that its server is lost is main's to say, and no step's."""
+    try:
+        termination.end(run_id, reason, is_step=is_step)
+    except Exception as error:
+        lost = connection.lost(error)
+        if lost is None:
+            raise
+        if not is_step:
+            raise connection.Lost(lost) from None
 
 
 def _end_failed(client: MlflowClient, run_id: str, reason: str, *, is_candidates: bool) -> None:
@@ -303,4 +318,5 @@ def _store_reason(error: Exception) -> str:
             f"the store {uri} was made by another version of MLflow than {mlflow.__version__}, which the steps run: "
             f"upgrade a copy of it with `mlflow db upgrade {uri}`, or use another store (MLFLOW_TRACKING_URI)"
         )
-    return disk.trouble(error) or f"the tracking store {uri} gives no run to work in: {explain(error)}"
+    told = disk.trouble(error) or connection.lost(error)
+    return told or f"the tracking store {uri} gives no run to work in: {explain(error)}"

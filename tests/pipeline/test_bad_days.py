@@ -185,6 +185,8 @@ def test_after_a_server_that_is_away_for_long_the_same_command_goes_on(scene, be
         ended = scene.chain(between, name)
     assert ended.status == 1
     assert away.is_set()
+    (line,) = ended.lines  # main's, whichever processes have lost the server; the traceback is that of `mlflow run`
+    assert f"{between.address} does not answer any more (connection broken off): wait until it does, then type" in line
     between.fails = relay.well
     again = scene.chain(between, name)
     scene.check(again, name, good)
