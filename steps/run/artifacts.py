@@ -69,9 +69,22 @@ def artifact(found: Run, path: str, folder: Path) -> Path:
     DamagedError
         Where the artifact differs from what the run recorded.
     """
+    if not _may_have(found, path, folder):
+        raise UserError(f"run {found.info.run_id} has no artifact {path!r}")
     local = fetch(found, path, folder)
     verify(found, path, local, folder)
     return local
+
+
+def _may_have(found: Run, path: str, folder: Path) -> bool:
+    """Whether a run in a remote store may have an artifact, by its manifest, which is fetched in any case.
+
+    Of a file that is not there, a server over an object store answers with an error of its own (500), for which MLflow
+    asks again for minutes.
+    """
+    if is_local_uri(found.info.artifact_uri) or path == RECORD or ARTIFACTS_DIGEST not in found.data.tags:
+        return True
+    return path in read(found, folder)["run"]
 
 
 def fetch(found: Run, path: str, folder: Path) -> Path:

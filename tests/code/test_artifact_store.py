@@ -2,11 +2,14 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
 
-from steps.run import artifact_store
+from steps.run import artifact_store, artifacts, kept
+from steps.run.tags import ARTIFACTS_DIGEST
+from tabular import digests
 from tabular.errors import UserError
 from tests import servers
 from tests.servers import answering
@@ -41,6 +44,19 @@ def test_what_a_server_says_of_a_fetch_is_the_reason(tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_REGISTRY_URI", uri)
         with pytest.raises(artifact_store.FetchError, match=r"^RESOURCE_DOES_NOT_EXIST: no such version$"):
             artifact_store.fetch("models:/nothing/1", tmp_path)
+
+
+def test_an_artifact_that_a_run_did_not_record_is_not_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: f"http://127.0.0.1:{servers.free_port()}")
+    monkeypatch.setenv(kept.VARIABLE, "")
+    kept.begin(tmp_path)
+    (tmp_path / artifacts.RECORD).write_text('{"run": {"a.txt": [1, "digest"]}}')
+    kept.keep_artifact("0" * 32, artifacts.RECORD, tmp_path / artifacts.RECORD)
+    info = SimpleNamespace(run_id="0" * 32, artifact_uri="mlflow-artifacts:/1/" + "0" * 32 + "/artifacts")
+    tags = {ARTIFACTS_DIGEST: digests.of_file(tmp_path / artifacts.RECORD)}
+    run = SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
+    with pytest.raises(UserError, match=r"^run 0{32} has no artifact 'source/parts\.sha256'$"):
+        artifacts.artifact(run, artifacts.LISTING, tmp_path)
 
 
 def test_boto3_that_is_missing_is_named_with_the_line_of_the_file(held, monkeypatch):
