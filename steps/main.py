@@ -48,7 +48,8 @@ def main(step: Step) -> None:
     orders = _orders(step, replayed)
     problem = _pinned(step, run_problem.asked(step))
     step.name_run(f"main {problem.name}")
-    store_check.registry(step, problem.registry.name)
+    if replayed is None:  # a replay leaves the registry alone
+        store_check.registry(step, problem.registry.name)
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)
     kept.begin(step.folder)

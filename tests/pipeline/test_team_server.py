@@ -217,6 +217,26 @@ def test_who_may_read_an_experiment_compares_its_runs(of_ann, team):
     assert ended.status == 0, ended.stderr
 
 
+@pytest.fixture
+def replays(monkeypatch):
+    """Runs can be replayed, by steps of this process, which tell their children who calls them."""
+    if not (PROJECT / ".git").exists():
+        pytest.skip("the project is not a git clone")
+    monkeypatch.setenv("TABULAR_CALLER", "")  # what a step in this process sets is gone afterwards
+    monkeypatch.delenv("TABULAR_CALLER")
+
+
+# main asks for the most: all that its steps read, and for the registry
+def test_who_may_read_an_experiment_and_a_model_reproduces_the_chain(of_ann, team, replays):
+    ended = team.store("bob", "bob's").project("reproduce", run=of_ann.id)
+    assert ended.status == 0, ended.stdout + ended.stderr
+    assert ended.tags["tabular.outcome"] == "same"
+
+
+def test_who_may_not_read_an_experiment_does_not_reproduce_its_runs(of_ann, team, hidden, replays):
+    assert "does not give dora the right to" in team.refusal("dora", "reproduce", run=of_ann.id)
+
+
 PROMOTION = {"name": "theirs_model", "version": "1", "reason": "a try", "alias": "candidate"}
 
 
