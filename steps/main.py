@@ -50,9 +50,9 @@ def main(step: Step) -> None:
     step.name_run(f"main {problem.name}")
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
+    kept.begin(step.folder)
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)
-    kept.begin(step.folder)
     kept.keep(step.client.get_run(step.run_id))
     _introduce(step, problem)
     cleanup.sweep(step)

@@ -17,7 +17,7 @@ from steps.process import lifecycle
 from steps.run import artifact_store, kept, run_name, tracking
 from steps.run.tags import NOTE, PARENT, RUN_NAME, SUMMARY
 from steps.run.terminal import say
-from tabular import addresses
+from tabular import addresses, digests
 
 # The most parameters, the most tags and the most metrics that a tracking server accepts at once.
 MOST_A_BATCH, MOST_METRICS = 100, 800
@@ -70,6 +70,7 @@ class Step:
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)  # those that the step has logged
     names: list[str] = field(default_factory=list)  # the names that the step has given its run
+    uploaded: dict[str, str] = field(default_factory=dict)  # artifacts that lie in the run already: their digests
     tables: list[str] = field(default_factory=list)  # the artifacts that MLflow's UI is to show as tables
     # import path of an estimator: its `source_digest.of_estimator`, taken before the estimator was loaded
     estimators: dict[str, Mapping[str, str]] = field(default_factory=dict)
@@ -161,24 +162,37 @@ class Step:
         self.log(tags={SUMMARY: summary, NOTE: note})
 
     def upload_artifacts(self) -> None:
-        """Upload all files in `artifacts` to the run, and keep them for the chain."""
-        artifact_store.put(self.artifact_uri, self.artifacts)
+        """Upload all files in `artifacts` to the run that do not lie there yet, and keep them for the chain."""
+        paths = [path for path in self.artifacts.rglob("*") if path.is_file()]
+        found = {self._name(path): digests.of_file(path) for path in paths}
+        if self.uploaded:
+            for name in [name for name, digest in found.items() if self.uploaded.get(name) != digest]:
+                folder = name.rpartition("/")[0]
+                artifact_store.put(f"{self.artifact_uri}/{folder}".rstrip("/"), self.artifacts / name)
+        else:
+            artifact_store.put(self.artifact_uri, self.artifacts)
+        self.uploaded.update(found)
         if self.tables:
             tables = [{"path": name, "type": "table"} for name in self.tables]
             self.log(tags={MLFLOW_LOGGED_ARTIFACTS: json.dumps(tables)})
-        self._keep([path for path in self.artifacts.rglob("*") if path.is_file()])
+        self._keep(paths)
 
     def upload(self, name: str) -> None:
         """Upload one of the files in `artifacts` to the run now: the run may be killed, or others read the file."""
         path = self.artifacts / name
         artifact_store.put(self.artifact_uri, path)
+        self.uploaded[name] = digests.of_file(path)
         self._keep([path])
 
     def _keep(self, paths: Sequence[Path]) -> None:
         """Keep artifacts for the chain, unless they lie on this machine already."""
         if not is_local_uri(self.artifact_uri):
             for path in paths:
-                kept.keep_artifact(self.run_id, path.relative_to(self.artifacts).as_posix(), path)
+                kept.keep_artifact(self.run_id, self._name(path), path)
+
+    def _name(self, path: Path) -> str:
+        """The name of an artifact, by which its run holds it."""
+        return path.relative_to(self.artifacts).as_posix()
 
 
 def describe(params: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ import mlflow
 import pytest
 
 from steps.run import artifact_store, artifacts, kept
+from steps.run.step import Step
 from steps.run.tags import ARTIFACTS_DIGEST
 from tabular import digests
 from tabular.errors import UserError
@@ -57,6 +58,21 @@ def test_an_artifact_that_a_run_did_not_record_is_not_asked_for(tmp_path, monkey
     run = SimpleNamespace(info=info, data=SimpleNamespace(tags=tags))
     with pytest.raises(UserError, match=r"^run 0{32} has no artifact 'source/parts\.sha256'$"):
         artifacts.artifact(run, artifacts.LISTING, tmp_path)
+
+
+def test_what_lies_in_a_run_already_is_uploaded_again_only_where_it_has_changed(tmp_path, monkeypatch):
+    put = []
+    monkeypatch.setattr(artifact_store, "put", lambda place, held: put.append((place, held.name)))
+    step = Step("main", {}, "0" * 32, "1", tmp_path, mlflow.MlflowClient(), "mlflow-artifacts:/a")
+    for name in ("early.txt", "changed.txt"):
+        step.text("x", name)
+        step.upload(name)
+    step.text("y", "changed.txt")
+    step.text("z", "below/late.txt")
+    step.upload_artifacts()
+    assert sorted(put[2:]) == [("mlflow-artifacts:/a", "changed.txt"), ("mlflow-artifacts:/a/below", "late.txt")]
+    step.upload_artifacts()
+    assert len(put) == 4
 
 
 def test_boto3_that_is_missing_is_named_with_the_line_of_the_file(held, monkeypatch):
