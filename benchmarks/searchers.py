@@ -1,6 +1,6 @@
 """One search by one of the ways that benchmarks/search.py compares: run by it, in a process of its own.
 
-    python benchmarks/searchers.py {ours,flaml,optuna,tutorial} --dataset RUN --seconds 30 --seed 0
+    python benchmarks/searchers.py {ours,chain,flaml,optuna,tutorial} --dataset RUN --seconds 30 --seed 0
 
 RUN is a run of etl in the store that MLFLOW_TRACKING_URI names. The last line of stdout is the outcome as JSON.
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -63,12 +64,20 @@ class Clock:
 
 @dataclass
 class Rows:
-    """A table as the peers take it: frames with categories as pandas has them, and labels 0 and 1."""
+    """A table as the peers take it: frames with categories as pandas has them, and labels 0 and 1, or numbers."""
 
     X: pd.DataFrame
     y: np.ndarray
     X_holdout: pd.DataFrame
     y_holdout: np.ndarray
+    raw_holdout: pd.DataFrame  # as a logged model takes it
+    is_number: bool
+
+    def score(self, answers: np.ndarray) -> float:
+        """What answers for the holdout are worth: the ROC AUC, or of numbers the RMSE."""
+        if self.is_number:
+            return float(np.sqrt(np.mean((answers - self.y_holdout) ** 2)))
+        return float(roc_auc_score(self.y_holdout, answers))
 
 
 @dataclass
@@ -78,7 +87,7 @@ class Found:
     promised: float
     trials: int
     threads: int  # that LightGBM worked with at a time, in each process
-    probabilities: Callable[[Rows], np.ndarray]  # of the positive class, for the holdout
+    answers: Callable[[Rows], np.ndarray]  # for the holdout: probabilities of the positive class, or numbers
     beside: dict[str, float]  # seconds in MLflow and in Hyperopt, where they are known
 
 
@@ -90,17 +99,19 @@ def load(dataset: str) -> Rows:
     run = MlflowClient().get_run(dataset)
     folder = Path(run.info.artifact_uri.removeprefix("file://"))
     schema = lookup.schema(run, folder)
-    frames, labels = {}, {}
+    frames, labels, raw = {}, {}, {}
     for part in ("train", "holdout"):
         rows = lookup.rows(run, part, schema, folder)
         frames[part] = as_features(rows.frame, [vars(column) for column in schema.columns])
-        labels[part] = (rows.y == schema.positive).astype(int)
+        labels[part] = (rows.y == schema.positive).astype(int) if schema.classes else rows.y
+        raw[part] = rows.frame
     for column in schema.columns:
         if column.kind == "category":
             kind = pd.CategoricalDtype(frames["train"][column.name].dropna().unique())
             for part, frame in frames.items():
                 frames[part] = frame.assign(**{column.name: frame[column.name].astype(kind)})
-    return Rows(frames["train"], labels["train"], frames["holdout"], labels["holdout"])
+    sides = (frames["train"], labels["train"], frames["holdout"], labels["holdout"])
+    return Rows(*sides, raw["holdout"], not schema.classes)
 
 
 def ours(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
@@ -124,23 +135,52 @@ def ours(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
 
     def probabilities(rows: Rows) -> np.ndarray:
         fitted = training.fit(work.candidate(best), work.rows.X, work.rows.y, threads=CORES)
-        return fitted.probabilities(rows.X_holdout)[:, work.rows.schema.positive]
+        return fitted.outputs(rows.X_holdout)[:, work.rows.schema.positive]
 
     found = run.data.metrics
     beside = {name: found[f"{name}_seconds"] for name in ("log", "suggest")}
     return Found(found["best_cv_roc_auc"], int(found["trials_ended"]), 1, probabilities, beside)
 
 
+def chain(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
+    """The whole chain with its default models; the one with the best cross-validated score."""
+    from steps.run import artifacts
+
+    project = Path(__file__).resolve().parent.parent
+    problem = Path("problem.yaml").resolve()
+    words = [sys.executable, "-m", "steps", "main", f"--problem={problem}"]
+    subprocess.run(words, check=True, cwd=project, stdout=subprocess.DEVNULL)
+    client = MlflowClient()
+    experiment = client.get_run(dataset).info.experiment_id
+    asked = "tags.`mlflow.project.entryPoint` = 'main'"
+    (run,) = client.search_runs([experiment], asked, order_by=["attributes.start_time DESC"], max_results=1)
+    board = json.loads(Path(run.info.artifact_uri.removeprefix("file://"), artifacts.LEADERBOARD).read_text())
+    candidates = [dict(zip(board["columns"], row, strict=True)) for row in board["data"]]
+    best = min(candidates, key=lambda one: one["cv_rmse_mean"])
+    uri = client.get_run(best["run"]).data.tags["tabular.model_uri"]
+
+    def answers(rows: Rows) -> np.ndarray:
+        return mlflow.pyfunc.load_model(uri).predict(rows.raw_holdout)["prediction"].to_numpy()
+
+    trials = client.search_runs([experiment], "tags.`mlflow.project.entryPoint` = 'hpo'", max_results=1)
+    return Found(best["cv_rmse_mean"], int(trials[0].data.metrics["trials_ended"]), CORES, answers, {})
+
+
 def flaml(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
-    """FLAML's AutoML, LightGBM alone; it fits its best on all rows by itself."""
+    """FLAML's AutoML, LightGBM alone, or of numbers all its estimators; it fits its best on all rows by itself."""
     from flaml.automl import AutoML
 
+    asked = {"task": "classification", "metric": "roc_auc", "estimator_list": ["lgbm"]}
+    if rows.is_number:
+        asked = {"task": "regression", "metric": "rmse", "estimator_list": "auto"}
     automl = AutoML()
     automl.fit(
-        rows.X, rows.y, task="classification", metric="roc_auc", estimator_list=["lgbm"], time_budget=seconds,
+        rows.X, rows.y, **asked, time_budget=seconds,
         seed=seed, n_jobs=CORES, verbose=0, log_file_name="flaml.log", log_type="all",
     )  # fmt: skip
     trials = sum(1 for line in Path("flaml.log").read_text().splitlines() if '"record_id"' in line)
+    if rows.is_number:
+        return Found(automl.best_loss, trials, CORES, lambda rows: automl.predict(rows.X_holdout), {})
     return Found(1 - automl.best_loss, trials, CORES, lambda rows: automl.predict_proba(rows.X_holdout)[:, 1], {})
 
 
@@ -169,7 +209,7 @@ def optuna(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
 
 
 def tutorial(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
-    """The loop of the tutorials: fmin, a nested run a trial, cross_val_score of a fresh classifier."""
+    """The loop of the tutorials: fmin, a nested run a trial, cross_val_score of a fresh estimator."""
     from hyperopt import STATUS_OK, Trials, fmin, hp, space_eval, tpe
     from sklearn.model_selection import cross_val_score
 
@@ -180,6 +220,9 @@ def tutorial(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
         "min_child_samples": hp.choice("min_child_samples", range(5, 100)),
         "colsample_bytree": hp.uniform("colsample_bytree", 0.5, 1.0),
     }
+    kind, scoring = lightgbm.LGBMClassifier, "roc_auc"
+    if rows.is_number:
+        kind, scoring = lightgbm.LGBMRegressor, "neg_root_mean_squared_error"
     logging = 0.0
 
     def objective(params: dict[str, Any]) -> dict[str, Any]:
@@ -188,10 +231,10 @@ def tutorial(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
         with mlflow.start_run(nested=True):
             mlflow.log_params(params)
             logging += time.perf_counter() - started
-            model = lightgbm.LGBMClassifier(**params, random_state=seed, n_jobs=CORES, verbose=-1)
-            score = cross_val_score(model, rows.X, rows.y, cv=5, scoring="roc_auc").mean()
+            model = kind(**params, random_state=seed, n_jobs=CORES, verbose=-1)
+            score = cross_val_score(model, rows.X, rows.y, cv=5, scoring=scoring).mean()
             started = time.perf_counter()
-            mlflow.log_metric("roc_auc", score)
+            mlflow.log_metric(scoring, score)
         logging += time.perf_counter() - started
         return {"loss": -score, "status": STATUS_OK}
 
@@ -202,14 +245,15 @@ def tutorial(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
             show_progressbar=False, verbose=False,
         )  # fmt: skip
 
-    def probabilities(rows: Rows) -> np.ndarray:
-        model = lightgbm.LGBMClassifier(**space_eval(space, best), random_state=seed, n_jobs=CORES, verbose=-1)
-        return model.fit(rows.X, rows.y).predict_proba(rows.X_holdout)[:, 1]
+    def answers(rows: Rows) -> np.ndarray:
+        model = kind(**space_eval(space, best), random_state=seed, n_jobs=CORES, verbose=-1).fit(rows.X, rows.y)
+        return model.predict(rows.X_holdout) if rows.is_number else model.predict_proba(rows.X_holdout)[:, 1]
 
-    return Found(-min(trials.losses()), len(trials.trials), CORES, probabilities, {"log": logging})
+    promised = min(trials.losses()) if rows.is_number else -min(trials.losses())
+    return Found(promised, len(trials.trials), CORES, answers, {"log": logging})
 
 
-WAYS = {way.__name__: way for way in (ours, flaml, optuna, tutorial)}
+WAYS = {way.__name__: way for way in (ours, chain, flaml, optuna, tutorial)}
 
 
 def main() -> None:
@@ -233,7 +277,7 @@ def main() -> None:
     found = WAYS[options.way](rows, options.seed, options.seconds, options.dataset)
     seconds, inside = time.perf_counter() - started, clock.seconds
     started = time.perf_counter()
-    holdout = roc_auc_score(rows.y_holdout, found.probabilities(rows))
+    holdout = rows.score(found.answers(rows))
     print(
         json.dumps(
             {

@@ -181,7 +181,7 @@ def save_plain(trained: Trained, folder: Path) -> Path:
     columns = [Column(**column) for column in trained.columns]
     how = resolve(Model(estimator="lightgbm.LGBMClassifier"))
     model = mlflow.pyfunc.load_model(str(trained.model))
-    booster = model.unwrap_python_model().classifier
+    booster = model.unwrap_python_model().estimator
     size = {name: booster.params[name] for name in ("num_leaves", "learning_rate")}
     classifier = LGBMClassifier(n_estimators=booster.current_iteration(), **size, verbose=-1, random_state=0)
     pipeline = make_pipeline(preprocessor(columns, how), classifier)

@@ -10,6 +10,8 @@ from steps.run import connection, run_problem, tracking
 from steps.run.step import Step
 from steps.run.terminal import say
 from tabular.errors import UserError
+from tabular.metrics.lookup import REGRESSION
+from tabular.problem import Problem
 
 
 def check(step: Step) -> None:
@@ -17,7 +19,7 @@ def check(step: Step) -> None:
     problem = run_problem.asked(step)
     say(f"tabular  check {tracking.address()} for {problem.name}")
     failed = []
-    for what, ask in _questions(step, problem.registry.name).items():
+    for what, ask in _questions(step, _names(step, problem)).items():
         try:
             answer, is_well = ask(), True
         except (UserError, connection.Lost) as error:
@@ -30,7 +32,15 @@ def check(step: Step) -> None:
     step.finish(f"check {problem.name}", "all is well", "A chain can do its work here.")
 
 
-def _questions(step: Step, name: str) -> dict[str, Callable[[], str]]:
+def _names(step: Step, problem: Problem) -> list[str]:
+    """The registered models that a chain may ask for: two where only the table tells which task it is."""
+    names = [problem.registry.name]
+    if problem.task is None:
+        names.append(run_problem.asked(step, REGRESSION).registry.name)
+    return list(dict.fromkeys(names))
+
+
+def _questions(step: Step, names: list[str]) -> dict[str, Callable[[], str]]:
     version = connection.check()
     server = f"MLflow {version} answers" if version else "a database of this machine or network, asked without a server"
     experiment = step.client.get_experiment(step.experiment_id).name
@@ -39,5 +49,5 @@ def _questions(step: Step, name: str) -> dict[str, Callable[[], str]]:
         "account": connection.account,
         "runs": lambda: f"this one was made in the experiment {experiment!r}",
         "artifacts": lambda: store_check.artifacts(step),
-        "registry": lambda: store_check.registry(step, name),
+        "registry": lambda: "; ".join(store_check.registry(step, name) for name in names),
     }

@@ -22,7 +22,8 @@ from steps.run.tags import PROBLEM, PRUNED, TRIAL
 from steps.run.terminal import fitting, markdown, say, table
 from steps.search import trial_runs
 from tabular.errors import UserError, first_line, listed, nearest
-from tabular.metrics.classification import METRICS, metric, sign
+from tabular.metrics.lookup import CLASSIFICATION, METRICS, REGRESSION, metric, sign, task_of
+from tabular.metrics.metric import rounded
 from tabular.plots import run_plots, style
 
 TABLE = "comparison.json"
@@ -42,7 +43,7 @@ class Kind:
     named: str
     asked: str  # the filter that finds them, in MLflow's search language
     logged: str  # the name by which they log a metric of ours
-    beside: tuple[str, ...]  # the other metrics that are shown
+    beside: tuple[str, ...]  # the other metrics that are shown; `first` and `second` of BESIDE
 
 
 KINDS = {
@@ -50,13 +51,13 @@ KINDS = {
         "runs of main",
         f"tags.`{MLFLOW_PROJECT_ENTRY_POINT}` = 'main'",
         "{}",
-        ("cv_{}_mean", "accuracy", "log_loss", "chain_seconds"),
+        ("cv_{}_mean", "{first}", "{second}", "chain_seconds"),
     ),
     "train": Kind(
         "runs of train",
         f"tags.`{MLFLOW_PROJECT_ENTRY_POINT}` = 'train'",
         "cv_{}_mean",
-        ("cv_{}_std", "training_{}", "cv_log_loss_mean", "fit_seconds"),
+        ("cv_{}_std", "training_{}", "cv_{second}_mean", "fit_seconds"),
     ),
     # without pruned trials, whose scores are estimates
     "trials": Kind(
@@ -65,8 +66,10 @@ KINDS = {
         "search_{}",
         ("trial_seconds",),
     ),
-    "all": Kind("runs", "", "{}", ("accuracy", "log_loss")),
+    "all": Kind("runs", "", "{}", ("{first}", "{second}")),
 }
+# The metrics of a task that are shown beside the one that ranks.
+BESIDE = {CLASSIFICATION: ("accuracy", "log_loss"), REGRESSION: ("mae", "r2")}
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,10 @@ class Asked:
     @property
     def shown(self) -> list[str]:
         """The metrics that are shown to a person, the one that ranks first."""
-        return list(dict.fromkeys([self.metric, *(name.format(_bare(self.metric)) for name in self.kind.beside)]))
+        bare = _bare(self.metric)
+        first, second = BESIDE[task_of(bare)]
+        beside = (name.format(bare, first=first, second=second) for name in self.kind.beside)
+        return list(dict.fromkeys([self.metric, *beside]))
 
     @property
     def title(self) -> str:
@@ -186,8 +192,9 @@ def _more_is_better(logged: str, direction: str) -> bool:
     try:
         return sign(_bare(logged)) > 0
     except UserError:
+        known = [name for table in METRICS.values() for name in table]
         raise UserError(
-            f"metric: {logged!r} is none of ours{nearest(_bare(logged), METRICS)}; of another one say which is better: "
+            f"metric: {logged!r} is none of ours{nearest(_bare(logged), known)}; of another one say which is better: "
             "-P direction=maximize or minimize"
         ) from None
 
@@ -285,7 +292,7 @@ def _conclude(step: Step, asked: Asked, found: Board, *, is_listed_once: bool) -
     ]:
         say(f"  {line}")
     value = found.metrics[asked.metric][0]
-    summary = f"the best of {len(rows)} {asked.title}: {value:.4f}, {found.names[0]}, run {found.about['run'][0]}"
+    summary = f"the best of {len(rows)} {asked.title}: {rounded(value)}, {found.names[0]}, run {found.about['run'][0]}"
     note = [f"In the experiment {asked.experiment.name!r}, {summary}.", *remarks, _table_of_note(asked, found, rows)]
     step.finish(f"compare {asked.title}", summary, "\n\n".join(note))
 

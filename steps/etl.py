@@ -9,11 +9,11 @@ import shutil
 from typing import Any
 
 from steps.model import own_features
-from steps.run import artifacts, fetching, inputs, run_problem
+from steps.run import artifacts, fetching, inputs, run_problem, task
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
 from tabular import digests
-from tabular.data import class_names, datasets, hints, parts, tables
+from tabular.data import datasets, hints, parts, tables
 from tabular.data.datasets import Weighted
 from tabular.data.hints import Hint
 from tabular.data.parts import Parts
@@ -31,7 +31,8 @@ MOST_SHOWN, MOST_IN_NOTE = 8, 30
 
 def etl(step: Step) -> None:
     """Fetch the table, read it as a stream, split off the holdout, log the data set."""
-    problem = run_problem.problem_of(step)
+    problem = task.settled(step, run_problem.asked(step))
+    run_problem.freeze(step, problem)
     source = fetching.source(problem.data)
     fetched = fetching.fetch(step, source, problem.data.sha256)
     _keep(step, source, fetched)
@@ -42,17 +43,13 @@ def etl(step: Step) -> None:
     step.table(prepared.profile.table(), artifacts.PROFILE)
     found = _hints(prepared)
     step.table(_as_table(found), artifacts.HINTS)
-    classes = list(prepared.train)
-    counts = {"class": classes, "train": list(prepared.train.values()), "holdout": list(prepared.holdout.values())}
     said = _said(source, fetched, table)
     if prepared.weighted is not None:
         said.append(f"rows are weighted by {prepared.weighted.column!r}, {prepared.weighted.said()}")
-        counts[artifacts.WEIGHT_OF_TRAIN] = list(prepared.weighted.train.values())
-        counts[artifacts.WEIGHT_OF_HOLDOUT] = list(prepared.weighted.holdout.values())
-    step.table(counts, artifacts.CLASSES)
+    step.table(prepared.summary.table, artifacts.SUMMARY[prepared.schema.task])
     read = {"digest": fetched.digest, "source": fetching.place(source), "rows": prepared.rows}
     inputs.log(step, name=problem.name, context="source", **read)
-    _log(step, problem, prepared, fetched.digest, counts, said, found)
+    _log(step, problem, prepared, fetched.digest, said, found)
 
 
 def _keep(step: Step, source: Source, fetched: Fetched) -> None:
@@ -92,11 +89,10 @@ def _log(
     problem: Problem,
     prepared: datasets.Prepared,
     digest: str,
-    counts: dict[str, list[Any]],
     said: list[str],
     found: list[Hint],
 ) -> None:
-    schema = prepared.schema
+    schema, summary = prepared.schema, prepared.summary
     folder = step.artifacts / artifacts.DATASET
     train, holdout = sum(prepared.train.values()), sum(prepared.holdout.values())
     step.log(
@@ -109,23 +105,23 @@ def _log(
             "rows_train": train,
             "rows_holdout": holdout,
             "columns": len(schema.columns),
-            "classes": ", ".join(str(label) for label in schema.classes)[:6000],
+            **summary.params,
             "seed": problem.seed,
             "split_by": problem.split.by,
             "holdout": problem.split.holdout,
             **_params_of_weights(prepared.weighted),
         },
-        metrics={f"rows_{side}_{name}": count for side, counts in _sides(prepared) for name, count in counts},
+        metrics=summary.metrics,
         tags={
             DATA_DIGEST: digest,
             **{digest_tag(part): digests.of_file(folder / name) for part, name in FILES.items()},
-            digest_tag("counts"): digests.of_values(counts),
+            digest_tag("counts"): digests.of_values([summary.table, summary.metrics]),
         },
     )
     notes = [
         f"{prepared.rows:,} rows of `{fetching.source(problem.data)}`, target `{schema.target}`.",
         f"Train {train:,} and holdout {holdout:,} rows, split by {problem.split.by}; {len(schema.columns)} columns, "
-        f"{len(schema.classes)} classes.",
+        f"{summary.words}.",
     ]
     notes += [f"{line[0].upper()}{line[1:]}." for line in said]
     for line in said:
@@ -148,8 +144,7 @@ def _log(
     for hint in hints.first(found, MOST_SHOWN, f"{artifacts.HINTS} of this run"):
         print(f"  hint: {hint}", flush=True)
     summary = (
-        f"{train:,} train and {holdout:,} holdout rows{schema.weighted}, {len(schema.columns)} columns, "
-        f"{len(schema.classes)} classes"
+        f"{train:,} train and {holdout:,} holdout rows{schema.weighted}, {len(schema.columns)} columns, {summary.words}"
     )
     step.finish(f"etl {problem.name}", summary, "\n\n".join(notes))
 
@@ -181,9 +176,3 @@ def _as_table(found: list[Hint]) -> dict[str, list]:
     """Hints as a table: their kinds, the columns that they are about, and their texts."""
     columns = [", ".join(hint.columns) for hint in found]
     return {"kind": [hint.kind for hint in found], "columns": columns, "hint": [hint.text for hint in found]}
-
-
-def _sides(prepared: datasets.Prepared):
-    names = class_names.in_metrics([*prepared.train, *prepared.holdout])
-    for side, counts in (("train", prepared.train), ("holdout", prepared.holdout)):
-        yield side, [(names[label], count) for label, count in counts.items()]

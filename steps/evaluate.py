@@ -33,6 +33,9 @@ from steps.run.tags import (
 from tabular import digests
 from tabular.errors import UserError
 from tabular.evaluation import slices
+from tabular.metrics import regression
+from tabular.metrics.metric import rounded
+from tabular.metrics.regression import NumberPredictions
 from tabular.problem import Problem
 
 
@@ -92,7 +95,7 @@ def _log(
     step.measure(_metrics(problem.search.metric, ranked))
     step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
-    notes = slices.notes([one.slice for one in best.slices])
+    notes = [*slices.notes([one.slice for one in best.slices]), *_undefined(best)]
     step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
     content = [_content(holdout), *map(_lasting, entries), *([left_out] if left_out else [])]
     step.log(
@@ -112,21 +115,30 @@ def _log(
     lines = [f"- {candidate.name}: {metric} {_with_interval(candidate, metric)}" for candidate in ranked]
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
+    # what has no value is no news beside the score
+    said = [*_in_words(left_out), *slices.notes([one.slice for one in best.slices])]
     notes = [*_in_words(left_out), *notes]
     weighted = holdout.schema.weighted
     note = f"{len(holdout.y):,} rows{weighted} that nothing before had read.\n\n"
     note += "\n".join(lines + [f"- {n}" for n in notes])
     step.finish(
         f"evaluate {problem.name}",
-        "; ".join([f"best {best.name}, holdout {metric} {best.metrics[metric]:.4f}{weighted}", *notes]),
+        "; ".join([f"best {best.name}, holdout {metric} {rounded(best.metrics[metric])}{weighted}", *said]),
         "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
 
 
+def _undefined(candidate: Judged) -> list[str]:
+    """A line for each metric of numbers that has no value for these rows."""
+    if not isinstance(candidate.predictions, NumberPredictions):
+        return []
+    return [f"{name} has no value: {why}" for name, why in regression.undefined(candidate.predictions).items()]
+
+
 def _with_interval(candidate: Judged, metric: str) -> str:
     interval = candidate.intervals[metric]
-    between = "no interval" if np.isnan(interval.low) else f"95 %: {interval.low:.4f} to {interval.high:.4f}"
-    return f"{candidate.metrics[metric]:.4f} ({between})"
+    between = "no interval" if np.isnan(interval.low) else f"95 %: {rounded(interval.low)} to {rounded(interval.high)}"
+    return f"{rounded(candidate.metrics[metric])} ({between})"
 
 
 def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:

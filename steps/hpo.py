@@ -6,11 +6,11 @@ Writes a nested run for each trial, the trials as a table, and `best_params.json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from steps.chain import keys
-from steps.model import dataset
+from steps.model import dataset, out_of_fold
 from steps.model.dataset import DataSet
 from steps.process import pool
 from steps.run import artifacts, lookup, run_problem, source_digest, terminal, thread_budget
@@ -20,7 +20,8 @@ from steps.search import trial_runs
 from tabular import digests
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, UserError
-from tabular.metrics.classification import sign, with_named
+from tabular.metrics.lookup import REGRESSION, sign, with_named
+from tabular.metrics.metric import rounded
 from tabular.model import estimators, training
 from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
@@ -40,7 +41,9 @@ def hpo(step: Step) -> None:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     limits = _limits(step, problem, name)
     saved = _earlier(step)
-    work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
+    rows = dataset.load(step, problem, source, "train")
+    estimators.check({name: problem.models[name]}, rows.schema.task)
+    work = _prepared(rows, problem, name, limits)
     metric, ended, logged = problem.search.metric, [], []
     with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:
 
@@ -148,7 +151,7 @@ class _Work:
     @property
     def names(self) -> list[str]:
         """The names of the metrics of the cross-validation."""
-        return with_named(self.problem.search.metric)
+        return with_named(self.rows.schema.task, self.problem.search.metric)
 
     @property
     def threads(self) -> int:
@@ -238,10 +241,12 @@ def _log(
     found = {**winner.params, **winner.found}
     score = result.summary()[f"cv_{metric}_mean"]
     step.json({"params": found, "trial": winner.number, metric: score}, artifacts.BEST_PARAMS)
-    step.json(asdict(result), artifacts.CROSS_VALIDATION)
+    step.json(result.as_dict(), artifacts.CROSS_VALIDATION)
     step.table(columns, artifacts.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
     folds = {"scores": result.scores, "curves": result.curves, "threshold": result.threshold}
+    if work.rows.schema.task == REGRESSION:
+        folds["out_of_fold"] = out_of_fold.write(step, result.out_of_fold)
     step.log(
         params={"model_type": model, "search_metric": metric, "folds": problem.search.folds, "seed": problem.seed,
                 "search_trials": problem.search.trials, "search_timeout": problem.search.timeout,
@@ -264,14 +269,15 @@ def _log(
         ended += f", {len(failed)} failed"
     if not winner.is_complete:
         ended += ", none evaluated whole"
-    summary = f"{ended}, best cross-validated {metric} {score:.4f}"
+    summary = f"{ended}, best cross-validated {metric} {rounded(score)}"
     took = f"{seconds['search_seconds']:.1f} s"
     note = f"{ended}; Hyperopt's TPE, {took}. Best: trial {winner.number}, `{describe(found)}`."
     if not winner.is_complete:
         note += " It is the best of those that were pruned."
     if failed:
         note += f" Trial {failed[0].number} failed: {failed[0].reason}"
-    said = f"Cross-validated {metric}: {score:.4f}; of the classes' shares alone: {baseline[f'cv_{metric}_mean']:.4f}."
+    prior = f"of {work.rows.task(problem).prior} alone: {rounded(baseline[f'cv_{metric}_mean'])}"
+    said = f"Cross-validated {metric}: {rounded(score)}; {prior}."
     step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")
 
 

@@ -19,7 +19,7 @@ from steps.chain import cleanup, launch, store_check
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
-from steps.run import artifacts, fetching, inputs, kept, run_problem, thread_budget, tracking
+from steps.run import artifacts, fetching, inputs, kept, run_problem, task, thread_budget, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
@@ -34,10 +34,14 @@ from steps.run.tags import (
 )
 from steps.run.terminal import markdown, say, table
 from tabular.errors import UserError, first_line
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION, task_of
+from tabular.metrics.metric import rounded
 from tabular.problem import Problem
 
 # The tag for the kind of an experiment; MLflow's UI guesses the kind where the tag is missing.
 EXPERIMENT_KIND = "mlflow.experimentKind"
+# The metrics of a candidate that the terminal shows beside the one that ranks.
+BESIDE = {CLASSIFICATION: ("accuracy", "f1_score", "log_loss"), REGRESSION: ("mae", "r2", "interval_coverage")}
 
 
 def main(step: Step) -> None:
@@ -47,6 +51,8 @@ def main(step: Step) -> None:
     replayed = options.of(step)
     orders = _orders(step, replayed)
     problem = _pinned(step, run_problem.asked(step))
+    say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
+    problem = task.settled(step, problem)
     step.name_run(f"main {problem.name}")
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
@@ -54,7 +60,7 @@ def main(step: Step) -> None:
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)
     kept.keep(step.client.get_run(step.run_id))
-    _introduce(step, problem)
+    _introduce(step)
     cleanup.sweep(step)
     try:
         runs = Chain(step.client, problem, launch.parent(step), orders).run()
@@ -92,9 +98,8 @@ def _pinned(step: Step, problem: Problem) -> Problem:
     return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 
-def _introduce(step: Step, problem: Problem) -> None:
-    """Print what is about to run, and in which experiment and store."""
-    say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
+def _introduce(step: Step) -> None:
+    """Print in which experiment and store the chain is about to run."""
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"  run {step.run_id} in the experiment {experiment.name!r} of {tracking.address()}")
     _tell_kind(step, experiment)
@@ -165,8 +170,8 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     """The columns of a leaderboard's row that fit a terminal."""
     metric = problem.search.metric
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
-    sure = {"95 %": "" if low is None else f"{low:.4f} to {high:.4f}"}
-    names = [f"cv_{metric}_mean", "accuracy", "f1_score", "log_loss", "fit_seconds", "gate"]
+    sure = {"95 %": "" if low is None else f"{rounded(low)} to {rounded(high)}"}
+    names = [f"cv_{metric}_mean", *BESIDE[task_of(metric)], "fit_seconds", "gate"]
     return {"model": row["model"], metric: row[metric], **sure, **{name: row[name] for name in names if name != metric}}
 
 

@@ -42,9 +42,16 @@ CONDUCT: dict[str, Kind] = {"share": "conduct"}
 CHAIN = (
     StepSpec(
         name="etl",
-        parameters={"problem": "reference", "data": "reference", "query": "reference", "target": "value", **CONDUCT},
+        parameters={
+            "problem": "reference",
+            "data": "reference",
+            "query": "reference",
+            "target": "value",
+            "task": "value",
+            **CONDUCT,
+        },
         inputs={},
-        reads=("name", "seed", "data", "split", "search.folds", "evaluation.slices"),
+        reads=("name", "task", "seed", "data", "split", "search.folds", "evaluation.slices"),
     ),
     StepSpec(
         name="hpo",
@@ -58,7 +65,7 @@ CHAIN = (
             **CONDUCT,
         },
         inputs={"dataset": Input("etl", ("train", "schema"))},
-        reads=("name", "seed", "search", "models.{model}"),
+        reads=("name", "task", "seed", "data.target_transform", "search", "models.{model}"),
         each_model=True,
     ),
     StepSpec(
@@ -68,7 +75,10 @@ CHAIN = (
             "dataset": Input("etl", ("train", "schema", "counts")),
             "params": Input("hpo", ("params", "cross_validation")),
         },
-        reads=("name", "seed", "search.metric", "search.threshold", "search.folds", "models.{model}"),
+        reads=(
+            *("name", "task", "seed", "data.target_transform", "search.metric", "search.threshold", "search.folds"),
+            *("evaluation.coverage", "models.{model}"),
+        ),
         each_model=True,
     ),
     StepSpec(
@@ -85,7 +95,7 @@ CHAIN = (
             "models": Input("train", ("model", "code", "scores", "curves")),
             "searches": Input("hpo", ("trials",)),
         },
-        reads=("name", "seed", "search.metric", "evaluation", "gate.require", "gate.beat_prior"),
+        reads=("name", "task", "seed", "search.metric", "evaluation", "gate.require", "gate.beat_prior"),
     ),
     StepSpec(
         name="register",
@@ -102,7 +112,7 @@ CHAIN = (
             "dataset": Input("etl", ("train", "holdout", "schema")),
             "models": Input("train", ("model", "code")),
         },
-        reads=("name", "description", "seed", "search.metric", "gate", "registry", "tags"),
+        reads=("name", "task", "description", "seed", "search.metric", "gate", "registry", "tags"),
         pure=False,
     ),
 )

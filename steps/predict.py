@@ -131,8 +131,10 @@ def _joined(batch: pa.RecordBatch, keys: Sequence[str], answer: pd.DataFrame, sc
 
 
 def _answer(model: TabularModel) -> list[pa.Field]:
-    """The columns of a model's predictions: the label, and the probability of each class."""
+    """The columns of a model's predictions: the label and the probability of each class, or a number and its ends."""
     classes = model.description["classes"]
+    if not classes:
+        return [pa.field(name, pa.float64()) for name in ("prediction", "prediction_low", "prediction_high")]
     return [
         pa.field("label", LABELS[type(classes[0])]),
         *(pa.field(f"probability_{label}", pa.float64()) for label in classes),

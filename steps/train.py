@@ -9,14 +9,17 @@ from typing import Any
 
 from mlflow.entities import Metric, Run
 
-from steps.model import dataset, flavor
+from steps.model import dataset, flavor, out_of_fold
 from steps.run import artifacts, environment, lookup, run_problem
 from steps.run.step import Step, describe
 from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM, REASON, SEARCH, digest_tag
 from tabular import digests
 from tabular.errors import CandidateError, UserError
-from tabular.metrics.classification import DEFAULT_THRESHOLD, with_named
-from tabular.model import training
+from tabular.metrics.classification import DEFAULT_THRESHOLD
+from tabular.metrics.lookup import REGRESSION, with_named
+from tabular.metrics.metric import rounded
+from tabular.model import estimators, intervals, training
+from tabular.model.intervals import Intervals
 from tabular.problem import Problem
 
 
@@ -26,12 +29,13 @@ def train(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train")
+    estimators.check({name: problem.models[name]}, rows.schema.task)
     search = _search(step, name)
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
-    names = with_named(problem.search.metric)
+    names = with_named(rows.schema.task, problem.search.metric)
     if search:  # hpo has cross-validated the best trial on the same folds
-        result = training.CrossValidation(**artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder))
+        result = _found_by(search, step, rows)
     else:
         cuts = rows.folds(problem)
         result = training.cross_validate(
@@ -41,7 +45,8 @@ def train(step: Step) -> None:
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, weights=rows.weights)
     seconds = time.perf_counter() - started
     about = {"threshold": result.threshold, "weights": rows.weights}
-    scores = training.score(candidate, rows.y, fitted.probabilities(rows.X), names, **about)
+    scores = training.score(candidate, rows.y, fitted.outputs(rows.X), names, **about)
+    ends = _intervals(problem, rows, fitted, result.out_of_fold)
     metrics = {
         **result.summary(),
         **{f"training_{metric}": value for metric, value in scores.items()},
@@ -59,9 +64,35 @@ def train(step: Step) -> None:
     _log_curves(step, result.curves)
     step.json([column.name for column in rows.schema.features], "feature_names.json")
     step.json(environment.describe(), artifacts.ENVIRONMENT)
-    model_id = _log_model(step, problem, name, rows, fitted, result.threshold)
+    model_id = _log_model(step, problem, name, rows, fitted, result.threshold, ends)
     step.log(metrics=kept, tags=of_content, model_id=model_id)
-    _finish(step, problem, name, params, metrics)
+    _finish(step, problem, name, params, metrics, ends)
+
+
+def _found_by(search: Run, step: Step, rows: dataset.DataSet) -> training.CrossValidation:
+    """The cross-validation of the best trial of a search."""
+    found = artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder)
+    predicted = out_of_fold.read(search, step.folder) if rows.schema.task == REGRESSION else None
+    return training.CrossValidation(**found, out_of_fold=predicted)
+
+
+def _intervals(
+    problem: Problem, rows: dataset.DataSet, fitted: training.Fitted, found: training.OutOfFold | None
+) -> Intervals | None:
+    """What makes the intervals of predictions, learnt from how far those out of fold were off; None for classes."""
+    if rows.schema.task != REGRESSION or found is None:
+        return None
+    X_encoded = fitted.preprocessor.transform(rows.X.iloc[found.rows])
+    return intervals.learn(
+        rows.y[found.rows],
+        found.outputs[:, 0],
+        X_encoded,
+        found.fold,
+        weights=None if rows.weights is None else rows.weights[found.rows],
+        level=problem.evaluation.coverage,
+        seed=problem.seed,
+        threads=rows.threads,
+    )
 
 
 def _search(step: Step, name: str) -> Run | None:
@@ -79,7 +110,11 @@ def _search(step: Step, name: str) -> Run | None:
 
 
 def _log_params(step: Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
-    of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns", "classes")}
+    of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns")}
+    if rows.schema.classes:
+        of_data["classes"] = rows.source.data.params["classes"]
+    else:
+        of_data |= {"target_transform": problem.data.target_transform, "coverage": problem.evaluation.coverage}
     step.log(
         params={
             # first, since some estimators have a hyperparameter `estimator` of their own
@@ -96,7 +131,7 @@ def _log_params(step: Step, problem: Problem, rows: dataset.DataSet, candidate: 
 
 
 def _log_curves(step: Step, curves: training.Curves) -> None:
-    """Log the mean log loss of the folds by iteration, as metrics with steps."""
+    """Log the mean loss of the folds by iteration, as metrics with steps."""
     if not curves:
         return
     now = int(time.time() * 1000)
@@ -116,9 +151,11 @@ def _log_model(
     rows: dataset.DataSet,
     fitted: training.Fitted,
     threshold: float,
+    ends: Intervals | None,
 ) -> str:
     """Log the fitted model; return its id."""
     about = {"name": name, "threshold": threshold, "tags": {PROBLEM: problem.name}}
+    about |= {"intervals": ends, "coverage": problem.evaluation.coverage}
     made = flavor.log(step, fitted, rows.schema, rows.frame.head(3), **about)
     step.log(
         tags={
@@ -131,17 +168,31 @@ def _log_model(
     return made.model_id
 
 
-def _finish(step: Step, problem: Problem, name: str, params: dict[str, Any], metrics: dict[str, float]) -> None:
+def _finish(
+    step: Step,
+    problem: Problem,
+    name: str,
+    params: dict[str, Any],
+    metrics: dict[str, float],
+    ends: Intervals | None,
+) -> None:
     metric = problem.search.metric
     mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
-    summary = f"cross-validated {metric} {mean:.4f} ± {spread:.4f}"
+    beside = "accuracy" if ends is None else "mae"
+    summary = f"cross-validated {metric} {rounded(mean)} ± {rounded(spread)}"
     found = "with the hyperparameters of the search" if params else "with the problem's own hyperparameters"
     note = (
         f"Fitted {name} {found} on all training rows in {metrics['fit_seconds']:.1f} s.\n\n"
-        f"Over {problem.search.folds} folds: {metric} {mean:.4f} ± {spread:.4f} (deviation of the folds), "
-        f"accuracy {metrics['cv_accuracy_mean']:.4f}. On the rows that it learnt from: {metric} "
-        f"{metrics[f'training_{metric}']:.4f}."
+        f"Over {problem.search.folds} folds: {metric} {rounded(mean)} ± {rounded(spread)} (deviation of the folds), "
+        f"{beside} {rounded(metrics[f'cv_{beside}_mean'])}. On the rows that it learnt from: {metric} "
+        f"{rounded(metrics[f'training_{metric}'])}."
     )
+    if ends is not None:
+        width = ends.widths[ends.form]
+        note += (
+            f"\n\nIntervals of {problem.evaluation.coverage:.0%}: {ends.form}, {width:.6g} wide on average, "
+            "learnt from how far the folds' predictions were off."
+        )
     if problem.search.threshold != DEFAULT_THRESHOLD:
         tuned = f", the best for {problem.search.threshold}" if isinstance(problem.search.threshold, str) else ""
         note += f"\n\nThe positive class is the label from a probability of {metrics['threshold']:.4f} up{tuned}."

@@ -19,49 +19,51 @@ from typing import Any
 
 # What `space: default` stands for, by estimator: fixed `params`, the search `space`, and `start`, the points that are
 # tried after the model's own. LightGBM's number of iterations is in no space: the search finds it by early stopping.
-SPACES: Mapping[str, Mapping[str, Any]] = {
-    "lightgbm.LGBMClassifier": {
-        "params": {"subsample_freq": 1},
-        "space": {
-            "num_leaves": {"type": "int", "low": 8, "high": 512, "log": True},
-            "learning_rate": {"type": "float", "low": 0.05, "high": 0.3, "log": True},
-            "min_child_samples": {"type": "int", "low": 5, "high": 200, "log": True},
-            "colsample_bytree": {"type": "float", "low": 0.3, "high": 1.0},
-            "subsample": {"type": "float", "low": 0.5, "high": 1.0},
-            "reg_lambda": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
-        },
-        "start": [
-            {
-                "num_leaves": 383,
-                "learning_rate": 0.15,
-                "min_child_samples": 20,
-                "colsample_bytree": 0.6,
-                "subsample": 0.9,
-                "reg_lambda": 1.0,
-            }
-        ],
+_LIGHTGBM: Mapping[str, Any] = {
+    "params": {"subsample_freq": 1},
+    "space": {
+        "num_leaves": {"type": "int", "low": 8, "high": 512, "log": True},
+        "learning_rate": {"type": "float", "low": 0.05, "high": 0.3, "log": True},
+        "min_child_samples": {"type": "int", "low": 5, "high": 200, "log": True},
+        "colsample_bytree": {"type": "float", "low": 0.3, "high": 1.0},
+        "subsample": {"type": "float", "low": 0.5, "high": 1.0},
+        "reg_lambda": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
     },
-    "sklearn.ensemble.HistGradientBoostingClassifier": {
-        "params": {},
-        "space": {
-            "max_leaf_nodes": {"type": "int", "low": 8, "high": 128, "log": True},
-            "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
-            "max_iter": {"type": "int", "low": 50, "high": 500, "log": True},
-            "min_samples_leaf": {"type": "int", "low": 5, "high": 200, "log": True},
-            "max_features": {"type": "float", "low": 0.3, "high": 1.0},
-            "l2_regularization": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
-        },
-        "start": [
-            {
-                "max_leaf_nodes": 31,
-                "learning_rate": 0.05,
-                "max_iter": 300,
-                "min_samples_leaf": 20,
-                "max_features": 0.7,
-                "l2_regularization": 1.0,
-            }
-        ],
+    "start": [
+        {
+            "num_leaves": 383,
+            "learning_rate": 0.15,
+            "min_child_samples": 20,
+            "colsample_bytree": 0.6,
+            "subsample": 0.9,
+            "reg_lambda": 1.0,
+        }
+    ],
+}
+_HISTOGRAMS: Mapping[str, Any] = {
+    "params": {},
+    "space": {
+        "max_leaf_nodes": {"type": "int", "low": 8, "high": 128, "log": True},
+        "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
+        "max_iter": {"type": "int", "low": 50, "high": 500, "log": True},
+        "min_samples_leaf": {"type": "int", "low": 5, "high": 200, "log": True},
+        "max_features": {"type": "float", "low": 0.3, "high": 1.0},
+        "l2_regularization": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
     },
+    "start": [
+        {
+            "max_leaf_nodes": 31,
+            "learning_rate": 0.05,
+            "max_iter": 300,
+            "min_samples_leaf": 20,
+            "max_features": 0.7,
+            "l2_regularization": 1.0,
+        }
+    ],
+}
+SPACES_OF_CLASSES: Mapping[str, Mapping[str, Any]] = {
+    "lightgbm.LGBMClassifier": _LIGHTGBM,
+    "sklearn.ensemble.HistGradientBoostingClassifier": _HISTOGRAMS,
     "sklearn.ensemble.RandomForestClassifier": {
         "params": {"n_estimators": 200},
         "space": {
@@ -79,12 +81,51 @@ SPACES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
-# The models of a problem that names none.
-MODELS: Mapping[str, Mapping[str, Any]] = {
-    "logistic_regression": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000}},
-    "random_forest": {
-        "estimator": "sklearn.ensemble.RandomForestClassifier",
-        "params": {"n_estimators": 200, "min_samples_leaf": 2},
+SPACES_OF_NUMBERS: Mapping[str, Mapping[str, Any]] = {
+    "lightgbm.LGBMRegressor": _LIGHTGBM,
+    "sklearn.ensemble.HistGradientBoostingRegressor": _HISTOGRAMS,
+    "sklearn.ensemble.RandomForestRegressor": {
+        "params": {"n_estimators": 200},
+        "space": {
+            "max_features": {"type": "float", "low": 0.1, "high": 1.0, "log": True},
+            "min_samples_leaf": {"type": "int", "low": 1, "high": 50, "log": True},
+            "max_samples": {"type": "float", "low": 0.3, "high": 0.99},
+        },
+        "start": [{"max_features": 0.5, "min_samples_leaf": 3, "max_samples": 0.9}],
     },
-    "lightgbm": {"estimator": "lightgbm.LGBMClassifier", "params": {}, "space": "default"},
+    "sklearn.linear_model.Ridge": {
+        "params": {},
+        "space": {"alpha": {"type": "float", "low": 0.001, "high": 10000.0, "log": True}},
+        "start": [{"alpha": 10.0}],
+    },
+    "sklearn.linear_model.ElasticNet": {
+        "params": {"max_iter": 10000},
+        "space": {
+            "alpha": {"type": "float", "low": 0.0001, "high": 100.0, "log": True},
+            "l1_ratio": {"type": "float", "low": 0.05, "high": 1.0},
+        },
+        "start": [{"alpha": 0.01, "l1_ratio": 0.5}],
+    },
+}
+SPACES: Mapping[str, Mapping[str, Any]] = {**SPACES_OF_CLASSES, **SPACES_OF_NUMBERS}
+
+# The models of a problem that names none, by its task.
+MODELS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "classification": {
+        "logistic_regression": {"estimator": "sklearn.linear_model.LogisticRegression", "params": {"max_iter": 1000}},
+        "random_forest": {
+            "estimator": "sklearn.ensemble.RandomForestClassifier",
+            "params": {"n_estimators": 200, "min_samples_leaf": 2},
+        },
+        "lightgbm": {"estimator": "lightgbm.LGBMClassifier", "params": {}, "space": "default"},
+    },
+    "regression": {
+        "ridge": {"estimator": "sklearn.linear_model.Ridge", "params": {}},
+        # a third of the columns for each split, as L. Breiman's own forests of numbers have it ("Random Forests", 2001)
+        "random_forest": {
+            "estimator": "sklearn.ensemble.RandomForestRegressor",
+            "params": {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.33},
+        },
+        "lightgbm": {"estimator": "lightgbm.LGBMRegressor", "params": {}, "space": "default"},
+    },
 }

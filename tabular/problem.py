@@ -27,9 +27,11 @@ from pydantic import (
 )
 
 from tabular import addresses
-from tabular.defaults import MODELS, SPACES
+from tabular.defaults import MODELS, SPACES, SPACES_OF_CLASSES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, nearest
-from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels, metric
+from tabular.metrics import lookup
+from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 
 Label = bool | int | float | str
 Scalar = bool | int | float | str | None
@@ -40,7 +42,7 @@ YAML_BOOLEANS = "; YAML reads yes, no, on and off as true and false: put them in
 
 def _metric_name(value: str) -> str:
     try:
-        return metric(value).name
+        return lookup.metric(value).name
     except UserError as error:
         raise ValueError(str(error)) from None
 
@@ -193,6 +195,9 @@ class Data(Section):
     positive: Label | None = Field(default=None, description="of two classes, the one whose probability is asked for")
     classes: dict[str, list[Label]] | None = Field(default=None, description="class: the target's values that mean it")
     rare: Rare | None = Field(default=None, description="what becomes of classes of few rows")
+    target_transform: Literal["none", "log", "log1p"] = Field(
+        default="none", description="of a number to predict: the scale on which it is learnt"
+    )
     weight: str | None = Field(default=None, description="column: how much each row counts; no model sees it")
     drop: dict[str, str] = Field(default={}, description="column: the reason why no model may see it")
     duplicates: Literal["keep", "drop"] = "keep"
@@ -481,7 +486,7 @@ def _check_mappings(one: Model | Nested) -> None:
 class Search(Section):
     """The search: the metric that it optimises, its length, and the folds."""
 
-    metric: MetricName = "roc_auc"
+    metric: MetricName = Field(description="left out: roc_auc, or rmse of a number")
     trials: int = Field(default=20, ge=1)
     timeout: float | None = Field(default=None, gt=0, description="seconds for each model's search; None: no limit")
     folds: int = Field(default=5, ge=2)
@@ -504,6 +509,9 @@ class Evaluation(Section):
 
     slices: list[str] = Field(
         default=[], description="columns: the metrics of each category, or quarter of a number's range, are shown"
+    )
+    coverage: float = Field(
+        default=0.9, ge=0.01, le=0.999, description="of a number to predict: how often its interval holds the truth"
     )
 
 
@@ -546,7 +554,7 @@ class Gate(Section):
 
     require: dict[MetricName, Bound] = {}
     beat_prior: bool = Field(
-        description="whether it must be better than the classes' shares; left out: where nothing else is required"
+        description="whether it must be better than what no column tells; left out: where nothing else is required"
     )
     beat_champion: BeatChampion
 
@@ -564,11 +572,14 @@ class Problem(Section):
 
     name: str = Field(max_length=200, pattern=r"^[\w.-]+$")
     description: str = ""
+    task: Literal["classification", "regression"] | None = Field(
+        default=None, description="left out: what the rest of the problem implies, else what the target looks like"
+    )
     seed: int = Field(default=0, ge=0, lt=2**31)
     data: Data
     split: Split = Split()
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)
-    search: Search = Search()
+    search: Search
     evaluation: Evaluation = Evaluation()
     gate: Gate
     registry: Registry
@@ -579,11 +590,34 @@ class Problem(Section):
     def _defaults(cls, values: Any) -> Any:
         if not isinstance(values, dict):
             raise ValueError(f"a problem is a mapping of sections ({', '.join(cls.model_fields)})")
-        filled = {"models": MODELS, "registry": {}, **values}
+        task = _task(values)
+        known = {} if task is None else {"task": task}
+        task = task or CLASSIFICATION
+        filled = {"models": MODELS.get(task, {}), "registry": {}, "search": {}, **values, **known}
         if isinstance(filled["registry"], dict):
-            filled["registry"] = {"name": f"{values.get('name')}_classifier", **filled["registry"]}
-        filled["gate"] = _gate(filled.get("gate", {}), filled.get("search"))
+            kind = "regressor" if task == REGRESSION else "classifier"
+            filled["registry"] = {"name": f"{values.get('name')}_{kind}", **filled["registry"]}
+        if isinstance(filled["search"], dict):
+            filled["search"] = {"metric": lookup.DEFAULT[task], **filled["search"]}
+        filled["gate"] = _gate(filled.get("gate", {}), filled["search"])
         return filled
+
+    @model_validator(mode="after")
+    def _of_one_task(self) -> Self:
+        task = self.task or CLASSIFICATION
+        for key, name in _metrics_named(self):
+            of = lookup.task_of(name)
+            if of != task:
+                raise ValueError(
+                    f"{key}: {name} is a metric of {of}, and the task is {task}: take another one, such as "
+                    f"{lookup.DEFAULT[task]}"
+                )
+        if self.search.metric.startswith("interval_"):
+            raise ValueError(f"search.metric: {self.search.metric} is of the final model's intervals: take another one")
+        for key, given in _of_other_task(self, task):
+            if given:
+                raise ValueError(f"{key}: the task is {task}, for which it has no meaning: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _positive_is_a_class(self) -> Self:
@@ -624,6 +658,58 @@ class Problem(Section):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
+def _metrics_named(problem: Problem) -> Iterator[tuple[str, str]]:
+    """The metrics that a problem names, each with its key."""
+    yield "search.metric", problem.search.metric
+    yield "gate.beat_champion.metric", problem.gate.beat_champion.metric
+    yield from ((f"gate.require.{name}", name) for name in problem.gate.require)
+
+
+def _of_other_task(problem: Problem, task: str) -> Iterator[tuple[str, bool]]:
+    """The keys that have a meaning for the other task only, and whether they are given."""
+    data = problem.data
+    if task == REGRESSION:
+        yield from ((f"data.{key}", getattr(data, key) is not None) for key in OF_CLASSES)
+        yield "search.threshold", problem.search.threshold != DEFAULT_THRESHOLD
+    else:
+        yield "data.target_transform", data.target_transform != "none"
+
+
+# The keys of data that are about classes.
+OF_CLASSES = ("positive", "classes", "rare")
+
+
+def _task(values: Mapping[str, Any]) -> Any:
+    """The task that values of a problem name, or that other keys imply; None where none does.
+
+    A value of the wrong type is left to the validation.
+    """
+    if values.get("task") is not None:
+        return values["task"] if values["task"] in (CLASSIFICATION, REGRESSION) else None
+    sections = {name: values[name] if isinstance(values.get(name), dict) else {} for name in ("data", "search", "gate")}
+    if any(sections["data"].get(key) is not None for key in OF_CLASSES) or "threshold" in sections["search"]:
+        return CLASSIFICATION
+    if sections["data"].get("target_transform", "none") != "none":
+        return REGRESSION
+    rule = sections["gate"].get("beat_champion")
+    required = sections["gate"].get("require")
+    named = [sections["search"].get("metric"), rule.get("metric") if isinstance(rule, dict) else None]
+    named += list(required) if isinstance(required, dict) else []
+    models = values["models"].values() if isinstance(values.get("models"), dict) else []
+    paths = [model.get("estimator") for model in models if isinstance(model, dict)]
+    implied = [lookup.task_of(name) for name in named if isinstance(name, str)]
+    implied += [task for path in paths if isinstance(path, str) for task in _of_class(path)]
+    return implied[0] if implied else None
+
+
+def _of_class(path: str) -> list[lookup.Task]:
+    """The task that the name of an estimator's class tells, in a list that is empty where it tells none."""
+    name = path.rpartition(".")[2]
+    if path in SPACES_OF_NUMBERS or name.endswith("Regressor"):
+        return [REGRESSION]
+    return [CLASSIFICATION] if path in SPACES_OF_CLASSES or name.endswith("Classifier") else []
+
+
 def _gate(gate: Any, search: Any) -> Any:
     """The gate, with its defaults: the metric of the search, and a floor where nothing is required.
 
@@ -636,8 +722,8 @@ def _gate(gate: Any, search: Any) -> Any:
     if not isinstance(rule, dict):
         return gate
     metric = rule.get("metric")
-    if metric is None:
-        metric = search.get("metric", Search().metric) if isinstance(search, dict) else Search().metric
+    if metric is None and isinstance(search, dict):
+        metric = search["metric"]
     return {**gate, "beat_champion": {**rule, "metric": metric}}
 
 

@@ -22,6 +22,7 @@ from steps.process import fork_server, lifecycle
 from steps.run import connection, environment, kept, source_digest, termination
 from steps.run.tags import PROBLEM, SUMMARY
 from steps.run.terminal import say
+from tabular.metrics.lookup import CLASSIFICATION
 from tabular.problem import Problem
 
 # Enough time to check the estimators of most problems: those that use the default estimators or similar ones.
@@ -218,4 +219,4 @@ class Chain:
 def _check_estimators(problem: Problem) -> None:
     from tabular.model import estimators  # here, since it is not needed where all steps are reused
 
-    estimators.check(problem.models, weighted=problem.data.weight is not None)
+    estimators.check(problem.models, problem.task or CLASSIFICATION, weighted=problem.data.weight is not None)

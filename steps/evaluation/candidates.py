@@ -18,12 +18,15 @@ from steps.process import pool
 from steps.run import artifacts, thread_budget
 from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, TRAINED_ON
+from tabular.data import summaries
 from tabular.errors import UserError, first_line
 from tabular.evaluation import bootstrap, gate, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.gate import Check
 from tabular.evaluation.slices import Scored, Slice
-from tabular.metrics.classification import Predictions, metric, scores, sign, with_named
+from tabular.metrics.classification import ClassPredictions
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION, metric, scores, sign, with_named
+from tabular.metrics.metric import Predictions
 from tabular.model import thresholds, training
 from tabular.problem import Problem
 
@@ -31,6 +34,10 @@ from tabular.problem import Problem
 # that have about as many cells.
 IMPORTANCE_ROWS, LEAST_IMPORTANCE_ROWS = 1000, 200
 IMPORTANCE_CELLS = 500_000
+
+
+# The metrics of slices, by task, beside the search's and those that the gate requires.
+IN_SLICES = {CLASSIFICATION: ("accuracy",), REGRESSION: ("mae", "interval_coverage", "interval_width")}
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,11 @@ class Judged:
 
     @cached_property
     def thresholds(self) -> dict[str, list[float]] | None:
-        """The effect of each threshold on the labels (`thresholds.effect`); None for more than two classes."""
-        positive = self.predictions.positive
-        if positive is None:
-            return None
+        """The effect of each threshold on the labels (`thresholds.effect`); None where there are not two classes."""
         one = self.predictions
-        return thresholds.effect(one.y, one.probabilities, positive=positive, weights=one.weights)
+        if not isinstance(one, ClassPredictions) or one.positive is None:
+            return None
+        return thresholds.effect(one.y, one.probabilities, positive=one.positive, weights=one.weights)
 
     @property
     def passes(self) -> bool:
@@ -172,14 +178,14 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged |
         raise
     started = time.perf_counter()
     try:
-        probabilities = model.probabilities(holdout.raw)
+        outputs = flavor.ask(model, holdout.raw)
     except Exception as error:  # whatever an estimator may raise
         return f"it refuses holdout rows: {first_line(error)}"
-    if not np.isfinite(probabilities).all():
-        return "it gives probabilities that are no numbers (NaN) for holdout rows"
+    if not np.isfinite(outputs).all():
+        return "it gives predictions that are no finite numbers (NaN, infinity) for holdout rows"
     seconds = time.perf_counter() - started
-    predictions = holdout.predictions(probabilities, threshold=flavor.threshold(model))
-    metrics = scores(predictions, with_named(problem.search.metric, *problem.gate.require))
+    predictions = holdout.predictions(outputs, threshold=flavor.threshold(model))
+    metrics = scores(predictions, with_named(holdout.schema.task, problem.search.metric, *problem.gate.require))
     return Judged(run, tags[MODEL], model, predictions, metrics, seconds)
 
 
@@ -206,7 +212,7 @@ def _looked_at(number: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     problem, one = work.problem, work.candidates[number]
     about = {"seed": problem.seed, "groups": work.holdout.groups}
     values = bootstrap.resampled({"": one.predictions}, list(one.metrics), **about)[""]
-    of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, "accuracy"])
+    of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, *IN_SLICES[work.holdout.schema.task]])
     # one thread: the other processes work at the same time, and OpenMP's threads do not survive a fork
     with threadpool_limits(1):
         importances = _importances(problem, work.holdout, one)
@@ -225,12 +231,23 @@ def _floors(
     if not problem.gate.beat_prior:
         return [[] for _ in resamples]
     name = gate.metric_of_floor(problem.search.metric)
-    counts = artifacts.table(holdout.source, artifacts.CLASSES, step.folder)
-    rows = np.array(counts.get(artifacts.WEIGHT_OF_TRAIN, counts["train"]), dtype=float)
-    prior = holdout.predictions(np.tile(rows / rows.sum(), (len(holdout.y), 1)))
     about = {"seed": problem.seed, "groups": holdout.groups}
-    of_prior = bootstrap.resampled({"": prior}, [name], **about)[""][name]
-    return [[gate.check_floor(name, values[name], of_prior, candidates=len(resamples))] for values in resamples]
+    priors = {str(number): holdout.predictions(one) for number, one in enumerate(_priors(step, holdout))}
+    best = max(priors, key=lambda number: sign(name) * metric(name).score(priors[number]))
+    of_prior = bootstrap.resampled({"": priors[best]}, [name], **about)[""][name]
+    task = holdout.task(problem)
+    told = {"prior": task.prior, "advice": task.advice, "candidates": len(resamples)}
+    return [[gate.check_floor(name, values[name], of_prior, **told)] for values in resamples]
+
+
+def _priors(step: Step, holdout: DataSet) -> list[np.ndarray]:
+    """What no column is needed for: the classes' shares of the training rows; or their mean, and their median."""
+    if not holdout.schema.classes:
+        constants = (holdout.source.data.metrics[name] for name in ("target_mean", "target_median"))
+        return [np.full((len(holdout.y), 1), constant) for constant in constants]
+    counts = artifacts.table(holdout.source, artifacts.CLASSES, step.folder)
+    rows = np.array(counts.get(summaries.WEIGHT_OF_TRAIN, counts["train"]), dtype=float)
+    return [np.tile(rows / rows.sum(), (len(holdout.y), 1))]
 
 
 def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:
@@ -240,8 +257,8 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[
     rows = shuffled[holdout.counting[shuffled]][:most]
     threshold = flavor.threshold(candidate.model)
 
-    def measure(probabilities: np.ndarray) -> float:
-        return sign(name) * metric(name).score(holdout.predictions(probabilities, threshold=threshold, rows=rows))
+    def measure(outputs: np.ndarray) -> float:
+        return sign(name) * metric(name).score(holdout.predictions(outputs, threshold=threshold, rows=rows))
 
     asked = _to_shuffle(candidate.model, holdout.raw.iloc[rows])
     drops = training.permutation_importances(*asked, measure, seed=problem.seed)
@@ -262,7 +279,7 @@ def _to_shuffle(
     if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:
 
         def ask(values: np.ndarray) -> np.ndarray:
-            return model.probabilities(pd.DataFrame(values, columns=X.columns, dtype=object).astype(X.dtypes))
+            return flavor.ask(model, pd.DataFrame(values, columns=X.columns, dtype=object).astype(X.dtypes))
 
         return ask, X.to_numpy(dtype=object), {name: slice(at, at + 1) for at, name in enumerate(X.columns)}
     places = {name: places[name] for name in X.columns}  # the order in which shuffles are drawn
@@ -287,10 +304,11 @@ def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metr
 
 
 def prediction_table(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
-    """(n, any) each holdout row's true class, its weight where rows have one, and a candidate's probabilities."""
-    classes = np.array([str(label) for label in holdout.schema.classes])
-    columns = {
-        f"probability_{label}": candidate.predictions.probabilities[:, code] for code, label in enumerate(classes)
-    }
-    weight = {} if holdout.weights is None else {"weight": holdout.weights}
-    return pd.DataFrame({"truth": classes[holdout.y], **weight, **columns})
+    """(n, any) each holdout row's truth, its weight where rows have one, and what a candidate predicts for it."""
+    weight, found = {} if holdout.weights is None else {"weight": holdout.weights}, candidate.predictions
+    if isinstance(found, ClassPredictions):
+        classes = np.array([str(label) for label in holdout.schema.classes])
+        columns = {f"probability_{label}": found.probabilities[:, code] for code, label in enumerate(classes)}
+        return pd.DataFrame({"truth": classes[holdout.y], **weight, **columns})
+    ends = {"prediction_low": found.low, "prediction_high": found.high}
+    return pd.DataFrame({"truth": holdout.y, **weight, "prediction": found.predicted, **ends})

@@ -21,6 +21,7 @@ from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, DATASET, MODEL_DIGEST, TRAIN, TRAINED_ON
 from tabular.errors import UserError, listed
 from tabular.evaluation import gate
+from tabular.metrics.metric import rounded
 from tabular.problem import Problem
 
 # The fewest rows on which a comparison says anything.
@@ -97,8 +98,8 @@ def judge(
         )
         return Verdict(KEPT, reason, winner, champion.version, is_lasting=False)
     figures = (
-        f"{comparison.metric} {comparison.challenger:.4f} against {comparison.champion:.4f} of {name}, "
-        f"{comparison.challenger - comparison.champion:+.4f}, on {rows}"
+        f"{comparison.metric} {rounded(comparison.challenger)} against {rounded(comparison.champion)} of {name}, "
+        f"{rounded(comparison.challenger - comparison.champion, '+')}, on {rows}"
     )
     outcome = REGISTERED if comparison.wins else KEPT
     reason = f"{winner['model']} {_said(comparison, name)}: {figures}"
@@ -147,7 +148,7 @@ def _meet(
     challenger = flavor.load(winner["model_uri"], step.folder, **recorded)
     X, places = holdout.raw[new], np.flatnonzero(new)
     predictions = [
-        holdout.predictions(model.probabilities(X), threshold=flavor.threshold(model), rows=places)
+        holdout.predictions(flavor.ask(model, X), threshold=flavor.threshold(model), rows=places)
         for model in (challenger, asked)
     ]
     rule = problem.gate.beat_champion
@@ -187,7 +188,7 @@ def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdou
 
 def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
     started = time.perf_counter()
-    model.probabilities(X)
+    flavor.ask(model, X)
     return time.perf_counter() - started
 
 
@@ -197,7 +198,8 @@ def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> Tabu
     recorded = registry.recorded(champion)
     model = flavor.load(f"models:/{champion.name}/{champion.version}", step.folder, **recorded)
     if model.description["classes"] != list(holdout.schema.classes):
-        raise UserError(f"{name} tells other classes apart: {model.description['classes']}")
+        told = f"tells other classes apart: {model.description['classes']}"
+        raise UserError(f"{name} {told if model.description['classes'] else 'predicts a number, and no classes'}")
     today = {(column.name, column.dtype, column.kind) for column in holdout.schema.columns}
     read = drift_reference.columns(model)
     lacking = [column.name for column in read if (column.name, column.dtype, column.kind) not in today]

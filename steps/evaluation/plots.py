@@ -14,12 +14,15 @@ from steps.model.dataset import DataSet
 from steps.process import pool
 from steps.run import artifacts, thread_budget
 from steps.run.step import Step
-from tabular.metrics.classification import sign
-from tabular.model import training
-from tabular.plots import classifier_plots, search_plots, style, verdict_plots
+from tabular.metrics.lookup import sign
+from tabular.metrics.regression import NumberPredictions
+from tabular.model import intervals, training
+from tabular.plots import classifier_plots, regressor_plots, search_plots, style, verdict_plots
 from tabular.problem import Problem
 
 Drawing = Callable[[], "classifier_plots.Figure"]
+# The levels at which it is shown how often intervals hold the truth.
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], searches: Mapping[str, Run]) -> None:
@@ -43,11 +46,11 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
     drawings: dict[str, Drawing] = {}
     for candidate in ranked:
         of_candidate = {
-            **_answers(problem, holdout, candidate),
+            **_answers(step, problem, holdout, candidate),
             **_thresholds(problem, holdout, candidate),
             **_slices(metric, candidate, _weighted(holdout)),
             **_importances(step, metric, candidate),
-            **_learning(step, candidate, searches.get(candidate.name)),
+            **_learning(step, candidate, searches.get(candidate.name), holdout.task(problem).loss),
         }
         drawings |= {f"{candidate.name}/{name}": drawing for name, drawing in of_candidate.items()}
     metrics = {candidate.name: candidate.metrics for candidate in ranked}
@@ -60,8 +63,7 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
         metric=metric,
         title=title,
     )
-    tally = _tally(step, holdout.source)
-    drawings["class_balance"] = partial(classifier_plots.class_balance, tally, title=f"{problem.name}: classes")
+    drawings |= _of_target(step, problem, holdout)
     _save(drawings, step.artifacts / artifacts.PICTURES, thread_budget.threads(step.arguments["share"]))
 
 
@@ -78,8 +80,10 @@ def _draw(drawing: Drawing, path: Path) -> None:
     style.save(drawing(), path)
 
 
-def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+def _answers(step: Step, problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
     """The plots of a candidate's predictions for the holdout."""
+    if isinstance(candidate.predictions, NumberPredictions):
+        return _numbers(step, problem, holdout, candidate, candidate.predictions)
     schema = holdout.schema
     about = {"classes": schema.classes, "positive": schema.positive}
     about |= {} if holdout.weights is None else {"weights": holdout.weights}
@@ -96,6 +100,32 @@ def _answers(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str,
     }
     threshold = flavor.threshold(candidate.model)
     return {**found, "confusion_matrix": partial(found["confusion_matrix"], threshold=threshold)}
+
+
+def _numbers(
+    step: Step, problem: Problem, holdout: DataSet, candidate: Judged, found: NumberPredictions
+) -> dict[str, Drawing]:
+    """The plots of predicted numbers and of their intervals."""
+    title, target = f"{candidate.name} on the holdout of {problem.name}{_weighted(holdout)}", holdout.schema.target
+    drawn = (
+        regressor_plots.predicted_against_actual,
+        regressor_plots.residuals_against_predicted,
+        regressor_plots.error_distribution,
+    )
+    about = {"target": target, "weights": holdout.weights, "title": title}
+    drawings: dict[str, Drawing] = {
+        picture.__name__: partial(picture, found.y, found.predicted, **about) for picture in drawn
+    }
+    held = [
+        intervals.coverage_of(found.y, *flavor.ends_at(candidate.model, found, one), found.weights) for one in LEVELS
+    ]
+    columns = {"coverage": list(LEVELS), "held": [share for share, _ in held], "width": [width for _, width in held]}
+    step.table(columns, f"{artifacts.COVERAGE}/{candidate.name}.json")
+    rows = int(holdout.counting.sum())
+    drawings["interval_coverage"] = partial(
+        regressor_plots.interval_coverage, LEVELS, columns["held"], columns["width"], rows, target=target, title=title
+    )
+    return drawings
 
 
 def _weighted(holdout: DataSet) -> str:
@@ -141,7 +171,7 @@ def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawin
     lost = f"permutation, loss of {metric}", candidate.importances
     columns, alone = len(candidate.model.description["columns"]), training.MOST_SHUFFLED
     few = f", {alone} of {columns:,} columns one by one" if columns > alone else ""
-    kind, own = training.importances(candidate.model.preprocessor, candidate.model.classifier) or lost
+    kind, own = training.importances(candidate.model.preprocessor, candidate.model.estimator) or lost
     own = dict(sorted(own.items(), key=lambda item: -item[1]))
     step.table({"column": list(own), kind: list(own.values())}, f"feature_importance/{candidate.name}.json")
     draw, title = classifier_plots.feature_importance, f"{candidate.name}: what it looks at"
@@ -151,7 +181,7 @@ def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawin
     }
 
 
-def _learning(step: Step, candidate: Judged, search: Run | None) -> dict[str, Drawing]:
+def _learning(step: Step, candidate: Judged, search: Run | None, loss: str) -> dict[str, Drawing]:
     """The plots of the loss by iteration and of the search, where train and hpo left their data."""
     found: dict[str, Drawing] = {}
     run = candidate.run
@@ -159,7 +189,7 @@ def _learning(step: Step, candidate: Judged, search: Run | None) -> dict[str, Dr
         curves = artifacts.content(run, artifacts.CURVES, step.folder)
         title = f"{candidate.name}: loss by iteration, mean of the folds"
         found["loss_by_iteration"] = partial(
-            classifier_plots.learning_curve, curves, iterations=curves.pop("iteration"), metric="log_loss", title=title
+            classifier_plots.learning_curve, curves, iterations=curves.pop("iteration"), metric=loss, title=title
         )
     return {**found, **(_of_search(step, candidate.name, search) if search is not None else {})}
 
@@ -198,6 +228,19 @@ def _of_search(step: Step, name: str, search: Run) -> dict[str, Drawing]:
             **about,
         ),
     }
+
+
+def _of_target(step: Step, problem: Problem, holdout: DataSet) -> dict[str, Drawing]:
+    """The plot of the target in both parts of the data set."""
+    if holdout.schema.classes:
+        tally = _tally(step, holdout.source)
+        return {"class_balance": partial(classifier_plots.class_balance, tally, title=f"{problem.name}: classes")}
+    spread = artifacts.table(holdout.source, artifacts.TARGET, step.folder)
+    edges = [*spread["from"], spread["to"][-1]]
+    parts = {part: (edges, spread[part]) for part in ("train", "holdout")}
+    target = holdout.schema.target
+    drawing = partial(regressor_plots.target_distribution, parts, target=target, title=f"{problem.name}: {target}")
+    return {"target_distribution": drawing}
 
 
 def _tally(step: Step, source: Run) -> dict[str, dict[str, int]]:

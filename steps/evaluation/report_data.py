@@ -17,7 +17,7 @@ from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
 from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
-from tabular.metrics.classification import METRICS
+from tabular.metrics.lookup import METRICS, task_of
 from tabular.problem import Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
 
@@ -29,6 +29,10 @@ FIRST = (
     "confusion_matrix",
     "calibration_curve",
     "threshold_effect",
+    "predicted_against_actual",
+    "residuals_against_predicted",
+    "interval_coverage",
+    "error_distribution",
     "permutation_importance",
     "slices",
 )
@@ -77,7 +81,7 @@ def gather(
         slices=_slices(step, evaluation, winner["model"]),
         left_out=artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("left_out", {}),
         slice_notes=artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("notes", []),
-        classes=Table((), ()) if data is None else _table(artifacts.table(data, artifacts.CLASSES, step.folder)),
+        classes=_classes(step, data),
         profile=Table((), ()) if data is None else _profile(step, data),
         pictures=_pictures(step, evaluation, winner["model"]),
         facts=_facts(step, evaluation, winner, behind),
@@ -88,6 +92,13 @@ def gather(
         weight=evaluation.data.params.get("weight", ""),
         **_hints(step, data),
     )
+
+
+def _classes(step: Step, data: Run | None) -> Table:
+    """The rows of each class; none of a number, whose spread is drawn."""
+    if data is None or artifacts.CLASSES not in artifacts.names(data, step.folder):
+        return Table((), ())
+    return _table(artifacts.table(data, artifacts.CLASSES, step.folder))
 
 
 def _check(one: dict[str, Any]) -> Check:
@@ -111,7 +122,7 @@ def _figures(winner: dict[str, Any]) -> dict[str, tuple[float | None, float | No
 def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
     """A table with one row for each candidate, with its confidence intervals."""
     found = artifacts.content(evaluation, artifacts.EVALUATION, step.folder)["candidates"]
-    others = [name for name in METRICS if name != metric]
+    others = [name for name in METRICS[task_of(metric)] if name != metric]
     columns = ["model", metric, "95 % interval", "behind", "cross-validated", "training", *others, "gate"]
     rows = []
     for one in found:
@@ -133,7 +144,7 @@ def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
 
 def _between(ends: Sequence[float | None]) -> str:
     low, high = ends
-    return shown(None) if low is None or high is None else f"{low:.4f} to {high:.4f}"
+    return shown(None) if low is None or high is None else f"{shown(low)} to {shown(high)}"
 
 
 def _slices(step: Step, evaluation: Run, model: str) -> Table:

@@ -16,8 +16,10 @@ from tabular.data import datasets
 from tabular.data.datasets import Schema
 from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
-from tabular.metrics.classification import DEFAULT_THRESHOLD, Predictions, as_predictions
-from tabular.model import estimators
+from tabular.metrics.classification import DEFAULT_THRESHOLD
+from tabular.metrics.metric import Predictions
+from tabular.model import estimators, tasks
+from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
 from tabular.problem import Problem
 
@@ -44,7 +46,7 @@ class DataSet:
     X
         (n, features) what estimators learn from: the columns of raw rows, and the user's own after them.
     y
-        (n,) positions in the schema's classes.
+        (n,) positions in the schema's classes, or the numbers to predict.
     key
         (n,) the time or the group of each row; None for a random split.
     share
@@ -90,11 +92,13 @@ class DataSet:
         Raises
         ------
         UserError
-            Where the problem sets a threshold and the data set has not two classes, or where the model names a
-            class or a column that the data set does not have.
+            Where the problem sets a threshold and the data set has not two classes, where the model names a class or a
+            column that the data set does not have, or where a number cannot be learnt on the problem's scale.
         """
-        threshold = problem.search.threshold
-        if threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:
+        threshold, task = problem.search.threshold, self.task(problem)
+        if isinstance(task, Regression):
+            tasks.check_scale(self.y, task.transform, self.schema.target)
+        elif threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:
             raise UserError(
                 f"search.threshold: {self.schema.target!r} has {len(self.schema.classes)} classes, and a threshold is "
                 "between two: leave it out"
@@ -110,11 +114,16 @@ class DataSet:
             ),
             params=params,
             columns=self.schema.features,
-            classes=len(self.schema.classes),
-            positive=self.schema.positive,
+            task=task,
             seed=problem.seed,
             threshold=threshold,
         )
+
+    def task(self, problem: Problem) -> Task:
+        """What is predicted."""
+        if self.schema.classes:
+            return Classification(len(self.schema.classes), self.schema.positive)
+        return Regression(problem.data.target_transform)
 
     def folds(self, problem: Problem) -> list[Fold]:
         """The folds for the cross-validation of every model, cut by the same rule as the holdout."""
@@ -132,19 +141,19 @@ class DataSet:
         return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
 
     def fingerprints(self, names: list[str]) -> np.ndarray:
-        """(n,) uint64 a hash of each row's class and named columns; equal rows have equal hashes in every data set."""
-        labels = [str(self.schema.classes[code]) for code in self.y]
+        """(n,) uint64 a hash of each row's target and named columns; equal rows have equal hashes in every data set."""
+        labels = [str(self.schema.classes[code]) for code in self.y] if self.schema.classes else self.y
         return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
 
     def predictions(
-        self, probabilities: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
+        self, outputs: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
     ) -> Predictions:
-        """Predictions for all rows or for those at some positions, beside their true classes.
+        """Predictions for all rows or for those at some positions, beside the truth.
 
         Parameters
         ----------
-        probabilities
-            (n, classes) the probability of each class.
+        outputs
+            (n, classes) the probability of each class; or (n, 1) numbers, or (n, 3) with the ends of their intervals.
         threshold
             Of two classes, the probability of the positive class from which on it is the label.
         rows
@@ -153,8 +162,9 @@ class DataSet:
         """
         y = self.y if rows is None else self.y[rows]
         weights = self.weights if rows is None or self.weights is None else self.weights[rows]
-        about = {"classes": len(self.schema.classes), "positive": self.schema.positive, "threshold": threshold}
-        return as_predictions(y, probabilities, weights=weights, **about)
+        # the scale on which a number was learnt has no meaning here
+        task = Classification(len(self.schema.classes), self.schema.positive) if self.schema.classes else Regression()
+        return task.predictions(y, outputs, threshold=threshold, weights=weights)
 
     @property
     def counting(self) -> np.ndarray:

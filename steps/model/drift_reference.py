@@ -54,14 +54,19 @@ def columns(model: TabularModel) -> list[Column]:
 
 
 def scores(model: TabularModel) -> list[Column]:
-    """The probability columns of a model's answer; of two classes only the positive one's, which implies the other."""
+    """The probability columns of a model's answer; of two classes only the positive one's, which implies the other.
+
+    Of a number the prediction.
+    """
+    if not model.description["classes"]:
+        return [Column("prediction", "double", "number")]
     classes, positive = model.description["classes"], model.description["positive"]
     told = [classes[positive]] if len(classes) == 2 else classes
     return [Column(f"probability_{label}", "double", "number") for label in told]
 
 
 def against(step: Step, origin: Origin, model: TabularModel) -> dict[str, Reference]:
-    """The references for a model's inputs (`input`) and for its predicted probabilities (`score`)."""
+    """The references for a model's inputs (`input`) and for its predictions (`score`)."""
     return {"input": of_inputs(step, origin, model), "score": of_scores(step, origin, model)}
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -27,7 +28,10 @@ from tabular import digests
 from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
+from tabular.metrics.regression import NumberPredictions
 from tabular.model.formats import format_of, within
+from tabular.model.intervals import Intervals
+from tabular.model.tasks import Classification
 from tabular.model.training import Fitted
 
 # The folder within a model's folder in which MLflow puts the parts.
@@ -47,6 +51,8 @@ def log(
     name: str,
     tags: dict,
     threshold: float = DEFAULT_THRESHOLD,
+    intervals: Intervals | None = None,
+    coverage: float = 0.0,
 ) -> LoggedModel:
     """Log a fitted candidate as a model of the step's run, with the parameters of that run.
 
@@ -71,8 +77,11 @@ def log(
     threshold
         Of two classes, the probability of the positive class from which on it is the label, where a request gives no
         other threshold.
+    intervals, coverage
+        Of a number, what makes the intervals of predictions, and how often these hold the truth where a request does
+        not say.
     """
-    parts = write_parts(fitted, schema, step.folder, threshold)
+    parts = write_parts(fitted, schema, step.folder, threshold, intervals, coverage)
     client, params = step.client, {"model_type": name, **step.params}
     made = client.create_logged_model(
         step.experiment_id, name, step.run_id, context_registry.resolve_tags(tags), params
@@ -86,10 +95,12 @@ def log(
             place,
             mlflow_model,
             parts,
-            signature=signature(schema, threshold),
+            signature=signature(schema, threshold, coverage),
             # a missing number as null: MLflow would write NaN, which is no JSON
             input_example=example.astype(object).where(example.notna(), None),
-            pip_requirements=requirements(fitted, schema.own),
+            pip_requirements=requirements(
+                fitted, schema.own, is_scaled=intervals is not None and intervals.scale is not None
+            ),
         )
         artifact_store.put(made.artifact_location, place)
         inputs.log_output(client, step.run_id, made.model_id)
@@ -188,6 +199,29 @@ def _parts_named(flavor: Mapping[str, Any]) -> str | None:
         return None
 
 
+def ask(model: served.TabularModel, X) -> np.ndarray:
+    """What a loaded model predicts for raw rows, as `TabularModel.outputs` says; models of before say it otherwise."""
+    found: np.ndarray = model.outputs(X) if hasattr(model, "outputs") else model.probabilities(X)
+    return found
+
+
+def ends_at(model: served.TabularModel, found: NumberPredictions, coverage: float) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) low and (n,) high ends of the intervals of a loaded model's predictions at another coverage than its own.
+
+    At one beyond what its rows allow they are those of the greatest that these do.
+    """
+    told = model.description["intervals"]
+
+    def offsets(level: float) -> list[float]:
+        return [float(np.interp(level, told["coverage"], told[end])) for end in ("low", "high")]
+
+    (own_low, own_high), (low, high) = offsets(model.description["coverage"]), offsets(coverage)
+    if found.low is None or found.high is None or own_high == own_low:
+        return found.predicted + low, found.predicted + high
+    scale = (found.high - found.low) / (own_high - own_low)
+    return found.predicted + scale * low, found.predicted + scale * high
+
+
 def threshold(model: served.TabularModel) -> float:
     """Threshold of a loaded model: of two classes, the positive class's probability from which on it is the label."""
     return float(model.description.get("threshold", DEFAULT_THRESHOLD))  # models of earlier versions have no threshold
@@ -198,13 +232,20 @@ def digest_of_code() -> str:
     return digests.of_file(Path(served.__file__))
 
 
-def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold: float = DEFAULT_THRESHOLD) -> Path:
+def write_parts(
+    fitted: Fitted,
+    schema: datasets.Schema,
+    folder: Path,
+    threshold: float = DEFAULT_THRESHOLD,
+    intervals: Intervals | None = None,
+    coverage: float = 0.0,
+) -> Path:
     """Write a fitted candidate as files without pickle into the new folder `model` below `folder`; return it.
 
     Raises
     ------
     CandidateError
-        The classifier cannot be stored without pickle.
+        The estimator cannot be stored without pickle.
     """
     import skops.io
     from skops.io.exceptions import UnsupportedTypeException
@@ -212,11 +253,11 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
     parts = folder / "model"
     parts.mkdir()
     objects = {served.FEATURES: fitted.preprocessor}
-    own = format_of(fitted.classifier)
+    own = format_of(fitted.estimator)
     if own is None:
-        objects[served.CLASSIFIER] = fitted.classifier
+        objects[served.CLASSIFIER if schema.classes else served.REGRESSOR] = fitted.estimator
     else:
-        own.write(fitted.classifier, parts / own.file)
+        own.write(fitted.estimator, parts / own.file)
     trusted: set[str] = set()
     for file, part in objects.items():
         try:
@@ -229,11 +270,11 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
     description = {
         **datasets.described(schema.columns),
         "classes": list(schema.classes),
-        "classes_seen": [int(code) for code in fitted.seen],
-        "positive": schema.positive,
-        "threshold": threshold,
+        **_answer(fitted, schema, threshold, intervals, coverage),
         "trusted_types": sorted(trusted),
     }
+    if intervals is not None and intervals.scale is not None:
+        (parts / served.SCALE).write_text(intervals.scale, encoding="utf-8")
     if schema.own is not None:
         description["own"] = {
             "function": schema.own.function,
@@ -244,8 +285,21 @@ def write_parts(fitted: Fitted, schema: datasets.Schema, folder: Path, threshold
     return parts
 
 
-def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> ModelSignature:
-    """The MLflow signature: raw rows as input, label and probabilities as output.
+def _answer(
+    fitted: Fitted, schema: datasets.Schema, threshold: float, intervals: Intervals | None, coverage: float
+) -> dict[str, Any]:
+    """What a model has to know to make an answer of what its estimator gives."""
+    if isinstance(fitted.task, Classification):
+        seen = [int(code) for code in fitted.seen]
+        return {"classes_seen": seen, "positive": schema.positive, "threshold": threshold}
+    if intervals is None:
+        raise ValueError("a model of numbers needs intervals")
+    ends = {name: getattr(intervals, name) for name in ("coverage", "low", "high", "floor")}
+    return {"transform": fitted.task.transform, "coverage": coverage, "intervals": ends}
+
+
+def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD, coverage: float = 0.0) -> ModelSignature:
+    """The MLflow signature: raw rows as input; label and probabilities, or a number and its interval, as output.
 
     Every number is a double, since an integer column may have a missing value one day. Boolean and date columns have
     the type "any", and the model parses them: in a boolean column MLflow's server would turn a missing value and any
@@ -253,6 +307,10 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> 
     """
     types = {"double": DataType.double, "string": DataType.string}
     inputs = [ColSpec(types.get(column.dtype, AnyType()), column.name) for column in schema.columns]
+    if not schema.classes:
+        numbers = [ColSpec(DataType.double, name) for name in ("prediction", "prediction_low", "prediction_high")]
+        asked = ParamSchema([ParamSpec("coverage", DataType.double, coverage)])
+        return ModelSignature(Schema(inputs), Schema(numbers), asked)
     label = {bool: DataType.boolean, int: DataType.long, float: DataType.double, str: DataType.string}
     outputs = [ColSpec(label[type(schema.classes[0])], "label")]
     outputs += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
@@ -260,21 +318,23 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD) -> 
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params) if params else None)
 
 
-def requirements(fitted: Fitted, own: datasets.Own | None = None) -> list[str]:
-    """The pinned packages that serve the model: those of `SERVING`, those of its classifier and of what is in it.
+def requirements(fitted: Fitted, own: datasets.Own | None = None, *, is_scaled: bool = False) -> list[str]:
+    """The pinned packages that serve the model: those of `SERVING`, those of its estimator and of what is in it.
 
-    Where it makes columns of the user's own, also those that their code imports.
+    Where it makes columns of the user's own, also those that their code imports; where its intervals are scaled, the
+    library that scales them.
 
-    A classifier class outside of any installed package adds no package. Where such a class cannot be imported, the
+    An estimator's class outside of any installed package adds no package. Where such a class cannot be imported, the
     model cannot be served, and `register` finds that out.
     """
     usual = {"sklearn": [], "lightgbm": ["lightgbm"]}  # the lookup in all installed packages is slow
     steps = [step for _, step in getattr(fitted.preprocessor, "steps", [])]
-    stored = format_of(fitted.classifier)
+    stored = format_of(fitted.estimator)
     # a library's own file is read by that library alone
-    every = (*steps, *(() if stored is not None else (fitted.classifier, *within(fitted.classifier))))
+    every = (*steps, *(() if stored is not None else (fitted.estimator, *within(fitted.estimator))))
     tops = dict.fromkeys(type(one).__module__.split(".")[0] for one in every)
-    tops |= dict.fromkeys(() if stored is None else (*stored.packages, *stored.more(fitted.classifier)))
+    tops |= dict.fromkeys(() if stored is None else (*stored.packages, *stored.more(fitted.estimator)))
+    tops |= dict.fromkeys(["lightgbm"] if is_scaled else [])
     tops |= dict.fromkeys([] if own is None else carried_code.packages(own.code, "data.features"))
     known = usual if tops.keys() <= usual.keys() else {**packages_distributions(), **usual}
     names = dict.fromkeys([*SERVING, *(package for top in tops for package in known.get(top, []))])
@@ -335,13 +395,14 @@ def _save(place: Path, mlflow_model: Model, parts: Path, **about: Any) -> None:
     """Write a model's folder: pyfunc from code, and the flavor `lightgbm` too where there is a booster.
 
     The `lightgbm` entry makes `mlflow.lightgbm.load_model` work, and makes MLflow's Docker images install LightGBM's
-    libgomp.
+    libgomp. Of a model that is no booster itself it names what scales the intervals, for the sake of the libgomp.
     """
-    if (parts / served.BOOSTER).exists():
+    boosters = [name for name in (served.BOOSTER, served.REGRESSOR_BOOSTER, served.SCALE) if (parts / name).exists()]
+    if boosters:
         mlflow_model.add_flavor(
             "lightgbm",
             lgb_version=version("lightgbm"),
-            data=f"{PARTS}/{served.BOOSTER}",
+            data=f"{PARTS}/{boosters[0]}",
             model_class="lightgbm.basic.Booster",
         )
     mlflow.pyfunc.save_model(

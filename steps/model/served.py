@@ -25,6 +25,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.types.schema import AnyType, Schema
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
+# Of a model of numbers: what predicts them, and what tells how far its predictions are off.
+REGRESSOR, REGRESSOR_BOOSTER, SCALE = "regressor.skops", "regressor.txt", "scale.txt"
 # The code that makes the user's own columns, one of the files with a recorded digest.
 OWN = "own_features.py"
 # The code of a net, where it is the user's, likewise.
@@ -33,7 +35,9 @@ NET = "net.py"
 MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
 FEWEST_FOR_THREADS = 200
-FORESTS = ("RandomForestClassifier", "ExtraTreesClassifier")
+FORESTS = ("RandomForestClassifier", "ExtraTreesClassifier", "RandomForestRegressor", "ExtraTreesRegressor")
+# What is meant by a number that was learnt on another scale.
+SCALES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"none": np.asarray, "log": np.exp, "log1p": np.expm1}
 # The words that are numbers and dates, as in a table of text.
 NUMBER = r"(?i)[+-]?(((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-]?[0-9]+)?|inf|infinity)"
 DATE = r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?"
@@ -446,7 +450,10 @@ def _widths(encoder: Any) -> list[int]:
 
 
 class TabularModel(mlflow.pyfunc.PythonModel):
-    """A fitted preprocessor and classifier: answers raw rows with a label and the probability of each class."""
+    """A fitted preprocessor and estimator: answers raw rows.
+
+    Its answer is a label and the probability of each class, or a number and the ends of its interval.
+    """
 
     def load_context(self, context) -> None:
         """Load the parts; what skops finds in them must be on the list that the model was logged with."""
@@ -469,7 +476,8 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         self.encoder = Encoder(self.preprocessor)
         file = next(name for name in FORMATS if (folder / name).exists())
         self.format = FORMATS[file]
-        self.classifier = self.format.read(folder / file, trusted)
+        self.estimator = self.format.read(folder / file, trusted)
+        self.scale = _read_lightgbm(folder / SCALE, []) if (folder / SCALE).exists() else None
 
     def _own_of(self, folder: Path) -> Own | None:
         own = self.description.get("own")
@@ -478,13 +486,23 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         function = named_in((folder / OWN).read_text(encoding="utf-8"), own["function"])
         return Own(function, own["columns"], self.description["columns"])
 
-    def probabilities(self, features: pd.DataFrame) -> np.ndarray:
-        """(n, classes) float64, for raw rows as `as_features` gives them without the user's own columns."""
-        return self._probabilities({name: features[name].to_numpy() for name in features}, len(features))
+    def outputs(self, features: pd.DataFrame) -> np.ndarray:
+        """What is predicted for raw rows as `as_features` gives them without the user's own columns.
+
+        (n, classes) float64 probabilities; or (n, 3) float64 numbers, and the low and the high ends of their intervals.
+        """
+        return self._outputs({name: features[name].to_numpy() for name in features}, len(features))
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
-        """Label and probability of each class; of two classes the positive one from `params["threshold"]` up."""
-        probabilities = self._probabilities(_read(model_input, self.to_read), len(model_input))
+        """Label and probability of each class; of two classes the positive one from `params["threshold"]` up.
+
+        Of a model of numbers: the number, and the ends of its interval, which holds the truth as often as
+        `params["coverage"]` says.
+        """
+        features, rows = _read(model_input, self.to_read), len(model_input)
+        if not self.description["classes"]:
+            return self._numbers(features, model_input.index, params or {})
+        probabilities = self._outputs(features, rows)
         classes, positive = self.description["classes"], self.description["positive"]
         if len(classes) == 2:
             threshold = (params or {}).get("threshold", self.description["threshold"])
@@ -496,26 +514,49 @@ class TabularModel(mlflow.pyfunc.PythonModel):
             answer[f"probability_{label}"] = probabilities[:, code]
         return pd.DataFrame(answer, index=model_input.index)
 
-    def _probabilities(self, features: Features, rows: int) -> np.ndarray:
-        if not rows:  # scikit-learn refuses none
-            return np.zeros((0, len(self.description["classes"])))
-        return self.of_prepared(self.encoder.prepare(features if self.own is None else self.own.added(features)))
+    def _numbers(self, features: Features, index: pd.Index, params: dict) -> pd.DataFrame:
+        levels = self.description["intervals"]["coverage"]
+        coverage = params.get("coverage", self.description["coverage"])
+        if not levels[0] <= coverage <= levels[-1]:
+            raise MlflowException.invalid_parameter_value(
+                f"coverage: {coverage:g} is not from {levels[0]:g} to {levels[-1]:g}, as far as its training rows tell"
+            )
+        found = self._outputs(features, len(index), coverage)
+        return pd.DataFrame(found, index, ["prediction", "prediction_low", "prediction_high"])
 
-    def of_prepared(self, prepared: Any) -> np.ndarray:
-        """(n, classes) float64, for at least one row as the encoder prepares it."""
+    def _outputs(self, features: Features, rows: int, coverage: float | None = None) -> np.ndarray:
+        if not rows:  # scikit-learn refuses none
+            return np.zeros((0, len(self.description["classes"]) or 3))
+        prepared = self.encoder.prepare(features if self.own is None else self.own.added(features))
+        return self.of_prepared(prepared, coverage)
+
+    def of_prepared(self, prepared: Any, coverage: float | None = None) -> np.ndarray:
+        """What `outputs` gives, for at least one row as the encoder prepares it; coverage is only of numbers.
+
+        It is what the fitted estimator gives (`predict_proba`, `predict`), bit by bit.
+        """
+        found = self.format.ask(self.estimator, prepared)
+        if not self.description["classes"]:
+            return self._with_ends(found, prepared, coverage or self.description["coverage"])
         whole = np.zeros((prepared.shape[0], len(self.description["classes"])))
-        whole[:, self.description["classes_seen"]] = self._ask(prepared)
+        whole[:, self.description["classes_seen"]] = found
         return whole
 
-    def _ask(self, prepared: Any) -> np.ndarray:
-        """(n, classes seen) probabilities, as `predict_proba` of the fitted classifier gives them, bit by bit."""
-        return self.format.ask(self.classifier, prepared)
+    def _with_ends(self, found: np.ndarray, prepared: Any, coverage: float) -> np.ndarray:
+        """(n, 3) numbers on the target's scale, and the ends of their intervals, for (n,) numbers as learnt."""
+        intervals = self.description["intervals"]
+        with np.errstate(over="ignore"):
+            numbers = SCALES[self.description["transform"]](found)
+        scale = 1.0 if self.scale is None else np.maximum(_ask_booster(self.scale, prepared), intervals["floor"])
+        low, high = (np.interp(coverage, intervals["coverage"], intervals[end]) for end in ("low", "high"))
+        return np.column_stack([numbers, numbers + scale * low, numbers + scale * high])
 
 
 class _Format(NamedTuple):
-    """A kind of file that a classifier is stored in: how it is read, and how what was read is asked.
+    """A kind of file that an estimator is stored in: how it is read, and how what was read is asked.
 
-    `read` takes the file and the types that skops may rebuild; `ask` gives (n, classes seen) for prepared rows.
+    `read` takes the file and the types that skops may rebuild; `ask` gives (n, classes seen) probabilities or (n,)
+    numbers for prepared rows.
     """
 
     read: Callable[[Path, list[str]], Any]
@@ -549,10 +590,13 @@ def _let_csv_in() -> None:
 
 
 def _ask_estimator(classifier: Any, prepared: Any) -> np.ndarray:
-    kind = type(classifier)
-    if kind.__module__.startswith("sklearn.") and kind.__name__ in FORESTS and isinstance(prepared, np.ndarray):
-        return _ask_trees(classifier, prepared)
+    if _is_forest(classifier) and isinstance(prepared, np.ndarray):
+        return _ask_trees(classifier, prepared, classifier.n_classes_, classifier.predict_proba)
     return classifier.predict_proba(prepared)
+
+
+def _is_forest(estimator: Any) -> bool:
+    return type(estimator).__module__.startswith("sklearn.") and type(estimator).__name__ in FORESTS
 
 
 def _read_lightgbm(file: Path, trusted: list[str]) -> Any:
@@ -562,9 +606,19 @@ def _read_lightgbm(file: Path, trusted: list[str]) -> Any:
 
 
 def _ask_lightgbm(booster: Any, prepared: Any) -> np.ndarray:
-    threads = {"num_threads": 1} if prepared.shape[0] < FEWEST_FOR_THREADS else {}
-    found = booster.predict(prepared, **threads)
+    found = _ask_booster(booster, prepared)
     return np.column_stack([1 - found, found]) if found.ndim == 1 else found
+
+
+def _ask_booster(booster: Any, prepared: Any) -> np.ndarray:
+    threads = {"num_threads": 1} if prepared.shape[0] < FEWEST_FOR_THREADS else {}
+    return booster.predict(prepared, **threads)
+
+
+def _ask_regressor(regressor: Any, prepared: Any) -> np.ndarray:
+    if _is_forest(regressor) and isinstance(prepared, np.ndarray):
+        return _ask_trees(regressor, prepared, 1, regressor.predict).ravel()
+    return np.ravel(regressor.predict(prepared))
 
 
 def _read_xgboost(file: Path, trusted: list[str]) -> Any:
@@ -580,6 +634,24 @@ def _read_catboost(file: Path, trusted: list[str]) -> Any:
     import catboost
 
     return catboost.CatBoostClassifier().load_model(str(file))
+
+
+def _read_xgboost_regressor(file: Path, trusted: list[str]) -> Any:
+    import xgboost
+
+    regressor = xgboost.XGBRegressor(n_jobs=1)
+    regressor.load_model(str(file))
+    return regressor
+
+
+def _read_catboost_regressor(file: Path, trusted: list[str]) -> Any:
+    import catboost
+
+    return catboost.CatBoostRegressor().load_model(str(file))
+
+
+def _ask_catboost_regressor(regressor: Any, prepared: Any) -> np.ndarray:
+    return regressor.predict(prepared, thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1)
 
 
 def _ask_catboost(classifier: Any, prepared: Any) -> np.ndarray:
@@ -627,18 +699,18 @@ def _ask_net(net: _Net, prepared: Any) -> np.ndarray:
         torch.set_num_threads(threads)
 
 
-def _ask_trees(forest: Any, prepared: np.ndarray) -> np.ndarray:
-    """As a forest's `predict_proba`, without a task and a check of the rows for each of its trees.
+def _ask_trees(forest: Any, prepared: np.ndarray, width: int, whole_forest: Callable) -> np.ndarray:
+    """As a forest's own method, without a task and a check of the rows for each of its trees.
 
     Of one row that is a tenth of the time, of a thousand less than a half (benchmarks/forest.py).
     """
     with np.errstate(over="ignore"):
         rows = prepared.astype(np.float32, order="C")
     if np.isinf(rows).any():
-        return forest.predict_proba(prepared)  # has an error for them
-    whole = np.zeros((len(rows), forest.n_classes_))
+        return whole_forest(prepared)  # has an error for them
+    whole = np.zeros((len(rows), width))
     for tree in forest.estimators_:
-        whole += tree.tree_.predict(rows)[:, : forest.n_classes_]
+        whole += tree.tree_.predict(rows)[:, :width]
     return whole / len(forest.estimators_)
 
 
@@ -649,6 +721,10 @@ FORMATS: Mapping[str, _Format] = {
     "booster.cbm": _Format(_read_catboost, _ask_catboost),
     "net.safetensors": _Format(_read_net, _ask_net),
     CLASSIFIER: _Format(_read_skops, _ask_estimator),
+    REGRESSOR_BOOSTER: _Format(_read_lightgbm, _ask_booster),
+    "regressor.ubj": _Format(_read_xgboost_regressor, _ask_regressor),
+    "regressor.cbm": _Format(_read_catboost_regressor, _ask_catboost_regressor),
+    REGRESSOR: _Format(_read_skops, _ask_regressor),
 }
 
 mlflow.models.set_model(TabularModel())

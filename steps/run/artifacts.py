@@ -16,6 +16,7 @@ from steps.run.step import Step
 from steps.run.tags import ARTIFACTS_DIGEST, KEY, MODEL_URI
 from tabular import digests
 from tabular.errors import UserError, first_line
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 
 # Artifacts that one step writes and another reads.
 PROBLEM = "problem.yaml"
@@ -23,12 +24,14 @@ DATASET = "dataset"
 SNAPSHOT = "source/answer.parquet"  # what a database answered, which it may not answer again
 LISTING = "source/parts.sha256"  # the digest and path of each part of a table of several files
 CLASSES = "classes.json"
-WEIGHT_OF_TRAIN, WEIGHT_OF_HOLDOUT = "train_weight", "holdout_weight"  # its columns of weighted rows
+TARGET = "target.json"  # of a number: how its values are spread
+SUMMARY = {CLASSIFICATION: CLASSES, REGRESSION: TARGET}
 PROFILE = "profile.json"
 HINTS = "hints.json"
 TRIALS = "trials.json"
 BEST_PARAMS = "best_params.json"
 CROSS_VALIDATION = "cross_validation.json"
+OUT_OF_FOLD = "out_of_fold.parquet"  # of a number: what the models of the folds predicted
 CURVES = "loss_by_iteration.json"
 LEADERBOARD = "leaderboard.json"
 EVALUATION = "evaluation.json"
@@ -36,7 +39,7 @@ ENVIRONMENT = "environment.json"
 CHAIN = "chain.json"
 KEY_PARTS = "key.json"  # a later chain compares these parts with its own to say what has changed
 PREDICTIONS = "predictions"
-SLICES, THRESHOLDS = "slices", "thresholds"
+SLICES, THRESHOLDS, COVERAGE = "slices", "thresholds", "coverage"
 PICTURES = "pictures"
 VERDICT = "verdict.json"
 REPORT = "report.html"

@@ -8,11 +8,24 @@ from typing import NoReturn
 from steps.pipeline import STEPS
 from tabular.errors import UserError, nearest
 
-MAIN = ("problem", "data", "query", "target", "trials", "timeout", "seed", "jobs", "reuse", "require", "replays")
+MAIN = (
+    "problem",
+    "data",
+    "query",
+    "target",
+    "task",
+    "trials",
+    "timeout",
+    "seed",
+    "jobs",
+    "reuse",
+    "require",
+    "replays",
+)
 # The entry points that are not steps of the chain.
 ENTRY_POINTS = {
     "main": MAIN,
-    "check": ("problem", "data", "target"),
+    "check": ("problem", "data", "target", "task"),
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
     "predict": ("model", "data", "query", "output", "keys"),

@@ -21,6 +21,7 @@ OVERRIDES = {
     "data": ("data.source", str),
     "query": ("data.query", str),
     "target": ("data.target", str),
+    "task": ("task", str),
     "trials": ("search.trials", int),
     "timeout": ("search.timeout", float),
     "seed": ("seed", int),
@@ -47,8 +48,8 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
     Parameters
     ----------
     arguments
-        `problem` (a name in problems/, or a path), `data`, `query`, `target`, `trials`, `timeout`, `seed`; empty: not
-        given.
+        `problem` (a name in problems/, or a path), `data`, `query`, `target`, `task`, `trials`, `timeout`, `seed`;
+        empty: not given.
 
     Raises
     ------

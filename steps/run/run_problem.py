@@ -24,7 +24,7 @@ def problem_of(step: Step, earlier: Run | None = None) -> Problem:
     if before is not None and not step.arguments["problem"]:
         found = paths.set_over(before, step.arguments)
     else:
-        found = asked(step)
+        found = asked(step, "" if before is None else before.task or "")
     if before is not None and _made_of_table(found) != _made_of_table(before):
         raise UserError(
             f"problem: the data or split section of {found.name!r} is not that of the earlier run, on which this step "
@@ -34,13 +34,17 @@ def problem_of(step: Step, earlier: Run | None = None) -> Problem:
     return found
 
 
-def asked(step: Step) -> Problem:
-    """The problem that a step's command line names: that of a run, a file's, or defaults, with the overrides."""
+def asked(step: Step, task: str = "") -> Problem:
+    """The problem that a step's command line names: that of a run, a file's, or defaults, with the overrides.
+
+    `task` is what it predicts, where the command line does not say; "" leaves it to the problem.
+    """
     given = step.arguments["problem"]
     if lookup.is_run_id(given):
         run = lookup.run(step.client, given, "problem")
         return paths.set_over(lookup.problem(run, step.folder), step.arguments)
-    return paths.effective_problem(step.arguments)
+    said = step.arguments.get("task", "") or task
+    return paths.effective_problem({**step.arguments, "task": said})
 
 
 def freeze(step: Step, problem: Problem) -> None:

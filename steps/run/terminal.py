@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tabular.metrics.metric import rounded
+
 
 def say(text: str = "") -> None:
     """Print a line on stdout at once.
@@ -66,7 +68,7 @@ class Progress:
         self._done += 1
         if value is not None and (self._best is None or (value > self._best) == greater_is_better):
             self._best = value
-        best = f"best {self._unit} {self._best:.4f}" if self._best is not None else "none evaluated whole so far"
+        best = f"best {self._unit} {rounded(self._best)}" if self._best is not None else "none evaluated whole so far"
         if self._bar is not None:
             self._bar.set_postfix_str(best, refresh=False)
             self._bar.update()
@@ -102,5 +104,5 @@ def rows_done(total: int, title: str) -> Any:
 def cell(value: Any) -> str:
     """A value as a table shows it."""
     if isinstance(value, float):
-        return f"{value:.4f}"
+        return rounded(value)
     return "" if value is None else str(value)

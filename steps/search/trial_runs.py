@@ -15,7 +15,7 @@ from steps.process import lifecycle
 from steps.run import run_owner, run_problem
 from steps.run.step import Step, describe
 from steps.run.tags import BASELINE, NOTE, PARENT, PROBLEM, PRUNED, REASON, SEARCH_KEY, TRIAL, TRIAL_SAVED
-from tabular.metrics.classification import sign
+from tabular.metrics.lookup import sign
 from tabular.problem import Problem
 
 if TYPE_CHECKING:  # the module imports Hyperopt, which the comparison of runs does not need

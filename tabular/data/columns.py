@@ -65,6 +65,8 @@ class Reading:
         The types of columns, where the problem names them.
     dropped : collection of str
         Columns that need not be of any use: `scan` looks at none of their values.
+    only : collection of str, optional
+        Where they are named, all other columns are as those of `dropped`.
     needed : sequence of str
         Columns that the problem cannot do without, such as the target.
     escape : str, optional
@@ -85,10 +87,15 @@ class Reading:
     of_columns: Mapping[str, Words] = field(default_factory=dict)
     types: Mapping[str, Expected] = field(default_factory=dict)
     dropped: Collection[str] = ()
+    only: Collection[str] | None = None
     needed: Sequence[str] = ()
     escape: Literal["backslash", "double"] | None = None
     verbatim: Collection[str] = ()
     sheet: str | None = None
+
+    def looks_at(self, name: str) -> bool:
+        """Whether `scan` looks at the values of a column."""
+        return name not in self.dropped and (self.only is None or name in self.only)
 
     def words(self, name: str) -> tuple[str, ...]:
         """The words that mean "missing" in a column; the empty text always does."""

@@ -17,16 +17,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data import evidence, profiles, rare
+from tabular.data import evidence, profiles, summaries, tables, targets
 from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
+from tabular.data.parts import Place
 from tabular.data.profiles import Profile
+from tabular.data.summaries import Summary
 from tabular.data.tables import Table
+from tabular.data.targets import Target
 from tabular.errors import UserError, as_yaml, first_line, listed, nearest
-from tabular.problem import YAML_BOOLEANS, Data, DateParts, Label, MissingInColumn, Problem, Split, Typed
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
+from tabular.metrics.lookup import Task as Name
+from tabular.problem import Data, DateParts, Label, MissingInColumn, Problem, Split, Typed
 
 # The column with the time or the group of each row, kept beside the features to cut folds by the holdout's rule.
 SPLIT_KEY = "__split_key__"
-MAX_CLASSES = 100
 # The Arrow types, in a data set's files, of the types in a schema.
 ARROW = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
 
@@ -94,11 +98,16 @@ class Schema:
 
     columns: tuple[Column, ...]
     target: str
-    classes: tuple[Label, ...]
+    classes: tuple[Label, ...]  # empty where a number is predicted
     positive: int  # position in `classes`; with more than two classes it has no meaning and is the last by default
     split_by: Literal["random", "time", "group"]
     own: Own | None = None
     weight: str | None = None  # the column of the rows' weights; None where all rows count alike
+
+    @property
+    def task(self) -> Name:
+        """What is predicted: classes or a number."""
+        return CLASSIFICATION if self.classes else REGRESSION
 
     @property
     def features(self) -> tuple[Column, ...]:
@@ -140,7 +149,7 @@ class Rows:
     frame
         (n, columns) a pandas frame of the raw features.
     y
-        (n,) positions in the schema's classes.
+        (n,) positions in the schema's classes, or the numbers to predict.
     key
         (n,) the time or the group of each row; None for a random split.
     slice_only
@@ -159,9 +168,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Sides:
-    """(n,) arrays for all rows of a table: class (-1: missing), split key, masks of training and holdout, weight."""
+    """The target of all rows of a table, and (n,) arrays: split key, masks of training and holdout rows, weight."""
 
-    codes: Array
+    target: Target
     keys: Array | None
     train: Array
     holdout: Array
@@ -170,14 +179,14 @@ class _Sides:
 
 @dataclass(frozen=True)
 class Weighted:
-    """The weights of a data set's rows: their column, their sum for each class on both sides, and their range.
+    """The weights of a data set's rows: their column, their sum for each class or part on both sides, and their range.
 
     Attributes
     ----------
     column
         The name of the column.
     train, holdout
-        Class: the sum of the weights of its rows.
+        Class, or part of the numbers: the sum of the weights of its rows.
     low, high
         The least weight and the greatest.
     zeros
@@ -214,9 +223,10 @@ class Prepared:
     rows: int
     duplicates: int
     without_target: int
-    train: dict[str, int]  # class: rows
+    train: dict[str, int]  # class, or part of the numbers: rows
     holdout: dict[str, int]
     profile: Profile
+    summary: Summary
     target_missing: str = ""  # the words that made the target missing, and how often, in all rows
     rare: str = ""  # what became of the rows of rare classes
     weighted: Weighted | None = None
@@ -273,6 +283,15 @@ def reading_for(columns: Sequence[Column], given: Reading) -> Reading:
     )
 
 
+def looks_like(place: Place, problem: Problem) -> targets.Looks:
+    """Which task the target of a table looks like, which is read once for it; only the target is looked at."""
+    target = problem.data.target
+    how = replace(reading(problem), only={target}, needed=(target,))
+    table = tables.scan(place, how)
+    _check_columns(table, "target", [target])
+    return targets.looks_like((batch[target] for batch in table.batches([target])), target)
+
+
 def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     """Write `train.parquet`, `holdout.parquet` and `schema.json` into `folder`.
 
@@ -295,37 +314,34 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     data, split = problem.data, problem.split
     columns = _features(table, data, split)
     slice_only = _slice_only_columns(table, columns, problem)
-    labels, keys, weights, hashes = _collect(table, data, split)
-    classes, codes = _classes(labels, data)
-    without_target = int((codes < 0).sum())
-    kept = _kept(codes, hashes)
-    grouped = rare.group(classes, codes, kept, data.rare)
-    classes, codes = grouped.classes, grouped.codes
-    kept &= codes >= 0
+    found, keys, weights, hashes = _collect(table, problem)
+    target = targets.of(found, problem)
+    without_target = int((~target.known).sum())
+    kept = _kept(target.known, hashes)
+    target = target.settled(kept, problem)
+    kept &= target.known
     _check_weights(weights, kept, table, data)
-    rows = np.bincount(codes[kept], minlength=len(classes))
-    _check_classes(classes, rows, problem)
-    schema = Schema(columns, data.target, classes, _positive(classes, data), split.by, weight=data.weight)
-    _enough_rows(rows, rows, 2, "rows", schema, problem)
-    _enough_for_all(rows, schema, problem)
-    in_holdout = np.zeros(len(codes), dtype=bool)
-    in_holdout[kept] = holdout_mask(codes[kept], keys[kept] if keys is not None else None, split, problem.seed)
-    sides = _Sides(codes, keys, kept & ~in_holdout, kept & in_holdout, weights)
-    _check_sides(sides, rows, schema, problem)
-    _check_rows_that_count(sides, schema, problem)
-    profile = _write(table, schema, slice_only, sides, folder)
+    positive = targets.positive(target.classes, data) if target.classes else 0
+    schema = Schema(columns, data.target, target.classes, positive, split.by, weight=data.weight)
+    in_holdout = np.zeros(len(kept), dtype=bool)
+    in_holdout[kept] = holdout_mask(target.parts[kept], keys[kept] if keys is not None else None, split, problem.seed)
+    sides = _Sides(target, keys, kept & ~in_holdout, kept & in_holdout, weights)
+    target.check_sides(sides.train, sides.holdout, problem)
+    _check_rows_that_count(sides, problem)
+    profile, weighted = _write(table, schema, slice_only, sides, folder), _weighted(sides, schema)
     (folder / "schema.json").write_text(schema.to_json(), encoding="utf-8")
     return Prepared(
         schema=schema,
         rows=table.rows,
-        duplicates=0 if hashes is None else int(len(codes) - len(np.unique(hashes))),
+        duplicates=0 if hashes is None else int(len(kept) - len(np.unique(hashes))),
         without_target=without_target,
-        train=_counts(codes[sides.train], classes),
-        holdout=_counts(codes[sides.holdout], classes),
+        train=_counts(target, sides.train),
+        holdout=_counts(target, sides.holdout),
         profile=profile,
         target_missing=profiles.counted(table.notes[data.target].missing) if data.target in table.notes else "",
-        rare=grouped.said,
-        weighted=_weighted(sides, schema),
+        rare=target.said,
+        weighted=weighted,
+        summary=_summary(sides, weighted),
     )
 
 
@@ -339,9 +355,13 @@ def load(path: Path, schema: Schema) -> Rows:
     features = [column.name for column in schema.columns]
     named = {*features, schema.target, SPLIT_KEY, *([] if weights is None else [WEIGHT])}
     others = [name for name in table.column_names if name not in named]
-    position = {(type(label), label): code for code, label in enumerate(schema.classes)}
-    y = np.array([position[type(label), label] for label in table[schema.target].to_pylist()], dtype=np.int64)
+    y = _codes(table[schema.target], schema) if schema.classes else table[schema.target].to_numpy()
     return Rows(table.select(features).to_pandas(), y, key, table.select(others).to_pandas(), weights)
+
+
+def _codes(labels: pa.ChunkedArray, schema: Schema) -> Array:
+    position = {(type(label), label): code for code, label in enumerate(schema.classes)}
+    return np.array([position[type(label), label] for label in labels.to_pylist()], dtype=np.int64)
 
 
 def counting(rows: Rows) -> Rows:
@@ -367,7 +387,7 @@ def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> A
     Parameters
     ----------
     codes
-        (n,) positions of the rows' classes.
+        (n,) positions of the rows' classes, or of the parts of their numbers.
     keys
         (n,) the time or the group of each row; None for a random split.
     split
@@ -493,24 +513,24 @@ def _column(name: str, type_: pa.DataType, table: Table, data: Data) -> Column:
     return Column(name, dtype, kind, table.reading.words(name))  # type: ignore[arg-type]
 
 
-def _collect(table: Table, data: Data, split: Split) -> tuple[Array, Array | None, Array | None, Array | None]:
-    """Arrays (n,) for all rows: the target as objects (None where missing), split key, weight (NaN), a hash of the row.
+def _collect(table: Table, problem: Problem) -> tuple[Array, Array | None, Array | None, Array | None]:
+    """Arrays (n,) for all rows: the target, from `targets.batch`, split key, weight (NaN), a hash of the row.
 
     None for what the problem does not ask for.
     """
+    data, split = problem.data, problem.split
     whole_rows = data.duplicates == "drop"
-    labels, keys, weights, hashes = [], [], [], []
+    found, keys, weights, hashes = [], [], [], []
     names = {data.target, *_weight_columns(data), *_split_columns(split)}
     for batch in table.batches(None if whole_rows else list(names)):
-        labels.append(_labels(batch[data.target], data))
+        found.append(targets.batch(batch[data.target], problem))
         if split.column is not None:
             keys.append(_keys(batch, split, table.path.name))
         if data.weight is not None:
             weights.append(_weights(batch[data.weight], table, data))
         if whole_rows:
             hashes.append(_hashes(batch))
-    whole = _whole_numbers(np.concatenate(labels))
-    return whole, _joined(keys), _joined(weights), _joined(hashes)
+    return np.concatenate(found), _joined(keys), _joined(weights), _joined(hashes)
 
 
 def _joined(parts: list[Array]) -> Array | None:
@@ -572,24 +592,6 @@ def _check_weights(weights: Array | None, kept: Array, table: Table, data: Data)
             )
 
 
-def _labels(values: pa.Array, data: Data) -> Array:
-    if pa.types.is_timestamp(values.type):
-        raise UserError(f"target: column {data.target!r} holds dates, which are no classes")
-    labels = np.empty(len(values), dtype=object)
-    labels[:] = values.to_pylist()
-    return labels
-
-
-def _whole_numbers(labels: Array) -> Array:
-    """Labels with 1.0 as 1, where all are such floats: whole numbers with missing values are read as floats."""
-    present = set(labels) - {None}
-    if not present or not all(isinstance(label, float) and label.is_integer() for label in present):
-        return labels
-    whole = np.empty(len(labels), dtype=object)
-    whole[:] = [None if label is None else int(label) for label in labels]
-    return whole
-
-
 def _keys(batch: pa.RecordBatch, split: Split, file: str) -> Array:
     """(n,) the split key of each row: its time, as datetime64[D] or as in the column, or its group."""
     if isinstance(split.column, DateParts):
@@ -624,72 +626,8 @@ def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
     return np.asarray(dates.to_numpy(), dtype="datetime64[D]")
 
 
-def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
-    """The classes in order, and (n,) the position of each row's class (-1 where the target is missing)."""
-    present = set(labels) - {None}
-    if data.classes is not None:
-        meaning = {_key(label): name for name, group in data.classes.items() for label in group}
-        unknown = [label for label in present if _key(label) not in meaning]
-        if unknown:
-            booleans = any(isinstance(label, bool) for group in data.classes.values() for label in group)
-            raise UserError(
-                f"data.classes: the value {unknown[0]!r} of {data.target!r} belongs to no class"
-                f"{YAML_BOOLEANS if booleans else ''}"
-            )
-        used = {meaning[_key(label)] for label in present}
-        classes: tuple[Label, ...] = tuple(name for name in data.classes if name in used)
-        code = {_key(label): classes.index(meaning[_key(label)]) for label in present}
-    else:
-        classes = tuple(sorted(present))
-        code = {_key(label): position for position, label in enumerate(classes)}
-    if len(classes) < 2:
-        only = f"only the class {classes[0]!r}" if classes else "no value"
-        raise UserError(f"target: column {data.target!r} has {only}; a classifier needs two classes and more")
-    return classes, np.array([-1 if label is None else code[_key(label)] for label in labels], dtype=np.int64)
-
-
-def _check_classes(classes: tuple[Label, ...], rows: Array, problem: Problem) -> None:
-    """That there are two classes and not too many; `rows` are (classes,) those of each."""
-    data, found = problem.data, len(classes)
-    if found < 2:
-        raise UserError(
-            f"data.rare: {'no class' if not classes else f'only the class {classes[0]!r}'} of {data.target!r} is left; "
-            f"a classifier needs two: lower fewer_than ({getattr(data.rare, 'fewer_than', 0)})"
-        )
-    if found <= MAX_CLASSES:
-        return
-    most = f"Tabular tells at most {MAX_CLASSES} classes apart"
-    many = f"target: column {data.target!r} has {found} different values; {most}"
-    way = rare.way_out(rows, rare.least_rows(problem.split, problem.search.folds), most=MAX_CLASSES)
-    if rare.looks_like_a_number(classes, fractions=False):
-        raise UserError(f"{many}, and {rare.REGRESSION}{f'; if its values are names, {way}' if way else ''}")
-    raise UserError(
-        f"{many}: {f'{way}, ' if way else ''}choose a column of classes, or group its values in data.classes"
-    )
-
-
-def _key(label: Label) -> tuple[bool, Label]:
-    """A key that tells True from 1, which are equal in Python but different classes; 1 and 1.0 are one class."""
-    return isinstance(label, bool), label
-
-
-def _positive(classes: tuple[Label, ...], data: Data) -> int:
-    if data.positive is None:
-        return len(classes) - 1
-    keys = [_key(label) for label in classes]
-    as_text = _key(str(data.positive))
-    if data.rare is not None and _key(data.positive) not in keys and as_text in keys:
-        return keys.index(as_text)  # the names of all classes became texts
-    if _key(data.positive) not in keys:
-        hint = YAML_BOOLEANS if isinstance(data.positive, bool) else ""
-        raise UserError(
-            f"data.positive: {data.positive!r} is no class of {data.target!r}; its classes: {listed(classes)}{hint}"
-        )
-    return keys.index(_key(data.positive))
-
-
-def _kept(codes: Array, hashes: Array | None) -> Array:
-    kept = np.asarray(codes >= 0)
+def _kept(known: Array, hashes: Array | None) -> Array:
+    kept = known.copy()
     if hashes is not None:
         first = np.zeros(len(hashes), dtype=bool)
         first[np.unique(hashes, return_index=True)[1]] = True
@@ -697,67 +635,17 @@ def _kept(codes: Array, hashes: Array | None) -> Array:
     return kept
 
 
-def _enough_rows(found: Array, rows: Array, need: int, what: str, schema: Schema, problem: Problem) -> None:
-    """That each class has what it needs of `found`, (classes,) some of its rows; `rows` are all of them."""
-    rarest = int(found.argmin())
-    if found[rarest] < need:
-        some = what.replace("rows", "row", 1) if found[rarest] == 1 else what
-        lack = (
-            f"class {schema.classes[rarest]!r} of {schema.target!r} has {found[rarest]} {some}, and {need} are needed"
-        )
-        raise UserError(f"target: {lack}{_way_to_more_rows(rows, schema, problem)}")
-
-
-def _enough_for_all(rows: Array, schema: Schema, problem: Problem) -> None:
-    """That both sides of a random split have a row for each class."""
-    held_out = int(np.ceil(problem.split.holdout * rows.sum()))
-    if schema.split_by == "random" and min(held_out, int(rows.sum()) - held_out) < len(rows):
-        lack = f"{schema.target!r} has {len(rows)} classes, and {held_out} of {rows.sum()} rows are to be held out"
-        raise UserError(
-            f"target: {lack}: both sides need a row of each class{_way_to_more_rows(rows, schema, problem)}"
-        )
-
-
-def _way_to_more_rows(rows: Array, schema: Schema, problem: Problem) -> str:
-    if rare.looks_like_a_number(schema.classes, fractions=True):
-        return f"; {rare.REGRESSION}"
-    split, folds = problem.split, problem.search.folds
-    ways = [rare.way_out(rows, rare.least_rows(split, folds)), rare.other_split(rows, split, folds)]
-    return f": {', or '.join(way for way in ways if way) or 'choose another target, or add rows of this class'}"
-
-
-def _check_sides(sides: _Sides, rows: Array, schema: Schema, problem: Problem) -> None:
-    codes, folds = sides.codes, problem.search.folds
-    if schema.split_by == "random":  # each fold needs a row of each class, and so does the holdout
-        of_train, of_holdout = (np.bincount(codes[side], minlength=len(rows)) for side in (sides.train, sides.holdout))
-        _enough_rows(of_train, rows, folds, f"training rows for {folds} folds", schema, problem)
-        _enough_rows(of_holdout, rows, 1, "rows in the holdout", schema, problem)
-    for name, side in (("training rows", sides.train), ("holdout", sides.holdout)):
-        present = len(np.unique(codes[side]))
-        if present < 2:
-            raise UserError(
-                f"split: the {name} of a split by {schema.split_by} ({int(side.sum())} rows) hold {present} of the "
-                f"{len(schema.classes)} classes: change split.holdout ({problem.split.holdout:g}) or split.by"
-            )
-
-
-def _check_rows_that_count(sides: _Sides, schema: Schema, problem: Problem) -> None:
-    """That what each side needs of a class it has among the rows whose weight is above 0 too."""
+def _check_rows_that_count(sides: _Sides, problem: Problem) -> None:
+    """That each side has what it needs among the rows whose weight is above 0 too."""
     if sides.weights is None:
         return
-    counts, folds, classes = sides.weights > 0, problem.search.folds, len(schema.classes)
+    counts, folds = sides.weights > 0, problem.search.folds
     for name, side, need in (("training rows", sides.train, folds), ("holdout rows", sides.holdout, 1)):
-        rows = np.bincount(sides.codes[side & counts], minlength=classes)
-        rarest, present = int(rows.argmin()), np.count_nonzero(rows)
-        lack = ""
-        if schema.split_by == "random" and rows[rarest] < need:
-            lack = f"class {schema.classes[rarest]!r} of {schema.target!r} has {rows[rarest]}, and {need} are needed"
-        elif present < 2:
-            lack = f"they are {rows.sum():,} and hold {present} of the {classes} classes, and two are needed"
+        lack = sides.target.lack(side & counts, need, problem)
         if lack:
             raise UserError(
-                f"data.weight: of the {name} whose {schema.weight!r} is above 0, {lack}: give more of them a weight, "
-                f"or {_way_without_weights(problem.data)}"
+                f"data.weight: of the {name} whose {problem.data.weight!r} is above 0, {lack}: give more of them a "
+                f"weight, or {_way_without_weights(problem.data)}"
             )
 
 
@@ -766,10 +654,11 @@ def _weighted(sides: _Sides, schema: Schema) -> Weighted | None:
         return None
     weights: Array = sides.weights
     every = weights[sides.train | sides.holdout]
+    names = sides.target.names
 
     def sums(side: Array) -> dict[str, float]:
-        found = np.bincount(sides.codes[side], weights=weights[side], minlength=len(schema.classes))
-        return {str(label): float(total) for label, total in zip(schema.classes, found, strict=True)}
+        found = np.bincount(sides.target.parts[side], weights=weights[side], minlength=len(names))
+        return {str(name): float(total) for name, total in zip(names, found, strict=True)}
 
     return Weighted(
         column=str(schema.weight),
@@ -782,6 +671,23 @@ def _weighted(sides: _Sides, schema: Schema) -> Weighted | None:
     )
 
 
+def _summary(sides: _Sides, weighted: Weighted | None) -> Summary:
+    """What is told of the target in both parts of the data set."""
+    target, train, holdout = sides.target, sides.train, sides.holdout
+    if isinstance(target, targets.Numbers):
+        weights = None if sides.weights is None else sides.weights[train]
+        return summaries.of_numbers(target.values[train], target.values[holdout], weights)
+    sums = (
+        {}
+        if weighted is None
+        else {
+            summaries.WEIGHT_OF_TRAIN: weighted.train,
+            summaries.WEIGHT_OF_HOLDOUT: weighted.holdout,
+        }
+    )
+    return summaries.OfClasses(_counts(target, train), _counts(target, holdout), sums)
+
+
 def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sides, folder: Path) -> Profile:
     """Stream the table and write each row to its file; columns that are only for slices go to the holdout alone."""
     import pyarrow.parquet as pq
@@ -789,9 +695,9 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
     arrow = _arrow_schema(schema, table, sides)
     wide = pa.schema([*arrow, *slice_only])
     features, beside = [column.name for column in schema.columns], [field.name for field in slice_only]
-    profile = Profile(schema, table.notes, table.reading.missing)
-    sampled, sample = evidence.sampled(sides.codes, sides.train, len(features)), []
-    labels = np.array(schema.classes, dtype=object)
+    profile = Profile(schema, table.notes, table.reading.missing, sides.target.names)
+    parts = sides.target.parts
+    sampled, sample = evidence.sampled(parts, sides.train, len(features)), []
     start = 0
     with (
         pq.ParquetWriter(folder / "train.parquet", arrow) as train,
@@ -800,7 +706,7 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
         for batch in table.batches([*features, *beside]):
             rows = slice(start, start + len(batch))
             start += len(batch)
-            target = pa.array([None if code < 0 else labels[code] for code in sides.codes[rows]])
+            target = sides.target.column(rows)
             key = [] if sides.keys is None else [pa.array(sides.keys[rows])]
             weight = [] if sides.weights is None else [pa.array(sides.weights[rows])]
             arrays = [*(batch[name] for name in features), target, *key, *weight, *(batch[name] for name in beside)]
@@ -815,13 +721,13 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
             sample.append(narrow.select(features).filter(pa.array(sampled[rows])))
             train.write_batch(narrow.filter(pa.array(sides.train[rows])))
             holdout.write_batch(whole.filter(pa.array(sides.holdout[rows])))
-    profile.look_at(pa.Table.from_batches(sample, pa.schema(list(arrow)[: len(features)])), sides.codes[sampled])
+    profile.look_at(pa.Table.from_batches(sample, pa.schema(list(arrow)[: len(features)])), parts[sampled])
     return profile
 
 
 def _arrow_schema(schema: Schema, table: Table, sides: _Sides) -> pa.Schema:
     fields = [pa.field(column.name, ARROW[column.dtype]) for column in schema.columns]
-    fields.append(pa.field(schema.target, pa.array(list(schema.classes)).type))
+    fields.append(pa.field(schema.target, pa.array(list(schema.classes)).type if schema.classes else pa.float64()))
     if sides.keys is not None:
         fields.append(pa.field(SPLIT_KEY, pa.array(sides.keys[:1]).type))
     if sides.weights is not None:
@@ -832,6 +738,5 @@ def _arrow_schema(schema: Schema, table: Table, sides: _Sides) -> pa.Schema:
     return pa.schema(fields)
 
 
-def _counts(codes: Array, classes: tuple[Label, ...]) -> dict[str, int]:
-    rows = np.bincount(codes, minlength=len(classes))
-    return {str(label): int(count) for label, count in zip(classes, rows, strict=True)}
+def _counts(target: Target, side: Array) -> dict[str, int]:
+    return {str(name): int(rows) for name, rows in zip(target.names, target.rows(side), strict=True)}

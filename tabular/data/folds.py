@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from tabular.data.targets import strata
 from tabular.errors import UserError, first_line
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -25,12 +26,13 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
     Parameters
     ----------
     y
-        (n,) the classes of the rows.
+        (n,) the class codes of the rows, or their numbers to predict, as floats.
     key
         (n,) the time or the group of each row; None for a random split.
     by
-        `random`: stratified; `group`: no group on both sides, stratified as far as groups allow; `time`: the later half
-        is cut into stretches, each scored by a model of all rows before it (a growing window).
+        `random`: stratified by class, or by tenths of the numbers; `group`: no group on both sides, stratified as far
+        as groups allow; `time`: the later half is cut into stretches, each scored by a model of all rows before it (a
+        growing window).
     folds
         Number of folds.
     seed
@@ -39,8 +41,10 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
     Raises
     ------
     UserError
-        Where there are too few groups or points in time, or where a fold would have rows of one class only.
+        Where there are too few groups or points in time, or where a fold would have rows of one class only, or of one
+        number.
     """
+    are_numbers = np.issubdtype(y.dtype, np.floating)
     if by == "time":
         made = _by_time(np.asarray(key), folds)
     else:
@@ -51,7 +55,7 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
         kind = StratifiedKFold if by == "random" else StratifiedGroupKFold
         splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
         try:
-            made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), y, key)]
+            made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), _strata(y), key)]
         except ValueError as error:  # no class has a row for each fold
             raise UserError(f"search.folds: {len(y)} rows cannot be cut by {by}: {first_line(error)}") from None
     for number, fold in enumerate(made, start=1):
@@ -59,9 +63,14 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
             if len(np.unique(y[rows])) < 2:
                 raise UserError(
                     f"search.folds: fold {number} of {folds}, cut by {by}, would be {what} on {len(rows)} rows of one "
-                    "class: lower search.folds or change split.by"
+                    f"{'number' if are_numbers else 'class'}: lower search.folds or change split.by"
                 )
     return made
+
+
+def _strata(y: Array) -> Array:
+    """(n,) codes by which folds are stratified: the classes, or tenths of numbers as far as there are rows."""
+    return strata(y)[0] if np.issubdtype(y.dtype, np.floating) else y
 
 
 def _by_time(times: Array, folds: int) -> list[Fold]:

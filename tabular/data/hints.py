@@ -37,7 +37,7 @@ MOST_LISTED = 12
 # Of more columns than these one hint is made of what is said of each alone.
 MOST_OF_A_KIND = 3
 AFTER = "it is known only after the answer"
-MEASURES = {True: "ROC AUC", False: "balanced accuracy"}
+MEASURES = {0: "balanced accuracy for its tenths", 2: "ROC AUC"}  # by the number of classes
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Looked:
         What a sample of the training rows shows of a column.
     said : collection of str
         The words that the problem itself says mean missing.
+    parts : sequence
+        The classes, or the parts of a number to predict by their names.
 
     """
 
@@ -76,6 +78,7 @@ class Looked:
     notes: Mapping[str, Note]
     evidence: Mapping[str, Evidence]
     said: Collection[str]
+    parts: Sequence[Any] = ()
 
     def note(self, name: str) -> Note:
         """The note on a column's cells."""
@@ -191,11 +194,15 @@ def _of_column(column: ColumnCounts, looked: Looked) -> Iterator[Hint]:
 
 
 def _of_leak(name: str, seen: Evidence, looked: Looked) -> str:
-    target, measure = looked.schema.target, MEASURES[len(looked.schema.classes) == 2]
+    target, measure = looked.schema.target, _measure(looked)
     return (
         f"{name!r} alone tells {target!r} nearly without error ({measure} {seen.score:.3f}, out of fold, in "
         f"{seen.rows:,} training rows): {_drop_after([name])}"
     )
+
+
+def _measure(looked: Looked) -> str:
+    return MEASURES.get(len(looked.schema.classes), "balanced accuracy")
 
 
 def _drop_after(names: Sequence[str]) -> str:
@@ -207,9 +214,10 @@ def _drop_after(names: Sequence[str]) -> str:
 
 def _of_groups(name: str, seen: Evidence, looked: Looked) -> str:
     split, drop = as_yaml({"by": "group", "column": name}), as_yaml({name: AFTER})
+    one = f"{'one' if looked.schema.classes else 'about one'} {looked.schema.target!r}"
     return (
-        f"{seen.groups:,} values of {name!r} are in several rows each, which all have one {looked.schema.target!r}: if "
-        f"rows of a value belong together, as those of a customer do, say split: {split}; if it is known only after "
+        f"{seen.groups:,} values of {name!r} are in several rows each, which all have {one}: if rows of a value "
+        f"belong together, as those of a customer do, say split: {split}; if it is known only after "
         f"the answer, say data.drop: {drop}"
     )
 
@@ -249,7 +257,7 @@ def _time(column: ColumnCounts, seen: Evidence, looked: Looked) -> str | None:
     if seen.is_ordered:
         return f"the rows are in the order of {name!r}: if later rows are to be predicted, say split: {split}"
     if seen.drift is not None:
-        label, earliest, latest = _of_drift(seen.drift, looked.schema)
+        label, earliest, latest = _of_drift(seen.drift, looked)
         change = f"from {earliest:.0%} of the earliest to {latest:.0%} of the latest rows"
         return (
             f"the share of {label!r} changes with {name!r}, {change}: if later rows are to be predicted, "
@@ -258,11 +266,12 @@ def _time(column: ColumnCounts, seen: Evidence, looked: Looked) -> str | None:
     return None
 
 
-def _of_drift(drift: Drift, schema: Any) -> tuple[object, float, float]:
-    """A class and its share among the earliest and the latest rows; of two classes the positive one's."""
+def _of_drift(drift: Drift, looked: Looked) -> tuple[object, float, float]:
+    """A class or part and its share among the earliest and the latest rows; of two classes the positive one's."""
+    schema = looked.schema
     if len(schema.classes) == 2 and drift.code != schema.positive:
         return schema.classes[schema.positive], 1 - drift.earliest, 1 - drift.latest
-    return schema.classes[drift.code], drift.earliest, drift.latest
+    return looked.parts[drift.code], drift.earliest, drift.latest
 
 
 def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> Iterator[Hint]:
@@ -311,7 +320,7 @@ def _together(found: Sequence[Hint], looked: Looked) -> Iterator[Hint]:
         elif kind == LEAK:
             scores = ", ".join(f"{name!r} {looked.evidence[name].score:.3f}" for name in names[:MOST_LISTED])
             more = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
-            measure = MEASURES[len(looked.schema.classes) == 2]
+            measure = _measure(looked)
             text = f"{len(names):,} columns, each alone, tell {looked.schema.target!r} nearly without error ({measure} "
             yield Hint(kind, tuple(names), f"{text}out of fold: {scores}{more}): {_drop_after(names)}")
         elif kind == ONE_VALUE:

@@ -253,7 +253,7 @@ def narrowest(texts: Sequence[str | None], name: str, reading: Reading, path: Pa
     held = missing.texts(pa.array(texts, STRING), column.words)
     column.see(held)
     column.check_expected(path)
-    fault = column.fault() if name not in reading.dropped else None
+    fault = column.fault() if reading.looks_at(name) else None
     check_usable(path, {name: fault} if fault is not None else {}, reading)
     return as_typed(held, pa.field(name, column.type), reading) if column.values else held
 

@@ -1,6 +1,6 @@
 """The profile of a data set's columns, computed batch by batch, and what is to be looked at in them."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from tabular.data.counts import ColumnCounts
 from tabular.data.evidence import Array, Evidence
 from tabular.data.hints import Hint, Looked
 from tabular.data.narrowing import shown
+from tabular.problem import Label
 
 
 class Profile:
@@ -30,6 +31,8 @@ class Profile:
         What became of the cells of the file's columns, the target's too.
     said : collection of str
         The words that the problem itself says mean missing.
+    parts : sequence of str, optional
+        The names of the parts of a number to predict; by default the schema's classes.
 
     """
 
@@ -53,8 +56,14 @@ class Profile:
         "tells_target",
     )
 
-    def __init__(self, schema: Any, notes: Mapping[str, Note] | None = None, said: Collection[str] = ()) -> None:
-        self._schema = schema
+    def __init__(
+        self,
+        schema: Any,
+        notes: Mapping[str, Note] | None = None,
+        said: Collection[str] = (),
+        parts: Sequence[Label] | None = None,
+    ) -> None:
+        self._schema, self._parts = schema, schema.classes if parts is None else parts
         self._columns = [ColumnCounts(column.name, column.dtype) for column in schema.columns]
         self._weight = None if schema.weight is None else ColumnCounts(schema.weight, "double")
         self._notes, self._said = notes or {}, said
@@ -75,7 +84,7 @@ class Profile:
         sample
             The rows, with the columns of the schema by name.
         codes
-            (n,) positions of their classes.
+            (n,) positions of their classes, or of the parts of their numbers.
 
         """
         rows = self._columns[0].rows if self._columns else 0
@@ -113,7 +122,7 @@ class Profile:
 
     @cached_property
     def _hints(self) -> tuple[Hint, ...]:
-        return hints.find(Looked(self._schema, self._columns, self._notes, self._evidence, self._said))
+        return hints.find(Looked(self._schema, self._columns, self._notes, self._evidence, self._said, self._parts))
 
 
 def counted(missing: Mapping[str, int]) -> str:

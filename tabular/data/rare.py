@@ -15,7 +15,7 @@ HOLDOUTS = (0.25, 0.3, 0.4, 0.5)
 # The most classes whose rows are told one by one.
 MOST_TOLD = 8
 REGRESSION = (
-    "it looks like a number to predict (regression), which Tabular does not do yet: write a column of its classes, "
+    "it looks like a number to predict: say task: regression (-P task=regression); or write a column of its classes, "
     "such as low, middle and high, into the table, and name that as the target"
 )
 

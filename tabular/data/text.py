@@ -44,7 +44,7 @@ def scan(path: Path, reading: Reading, progress: bool, block_bytes: int, files: 
 
 
 def _scan(path: Path, reading: Reading, names: list[str], files: Sequence[Path], how: Mapping[str, Any]) -> Scanned:
-    looked_at = [place for place, name in enumerate(names) if name not in reading.dropped] or [0]
+    looked_at = [place for place, name in enumerate(names) if reading.looks_at(name)] or [0]
     columns = [Narrowing(names[at], reading.words(names[at]), reading.types.get(names[at])) for at in looked_at]
     counting = Counting() if columns[0].name == UNNAMED else None
     rows = 0

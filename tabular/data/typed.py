@@ -162,7 +162,7 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool, files: Sequen
     check_names(path, [column.name for column in fields])
     if rows == 0:
         raise UserError(f"{path}: has columns and no rows")
-    needed = [column for column in fields if column.name not in reading.dropped]
+    needed = [column for column in fields if reading.looks_at(column.name)]
     faults = {column.name: fault for column in needed if (fault := _fault_of_type(column.type)) is not None}
     looked_at = [column for column in needed if column.name not in faults]
     columns = [_begun(column, reading) for column in looked_at]

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from scipy import sparse
 
-from tabular.metrics.classification import Metric, Predictions, metric
+from tabular.metrics.classification import ClassPredictions
+from tabular.metrics.lookup import metric
+from tabular.metrics.metric import Metric, Predictions
 
 Array: TypeAlias = np.ndarray[Any, Any]
 RESAMPLES = 2000
@@ -75,7 +77,7 @@ def resampled(
     for times in draws(rows, seed=seed, groups=groups, resamples=resamples):
         for model, one in predictions.items():
             weighted = times if one.weights is None else times * one.weights
-            counts = _counts(one, weighted)
+            counts = _counts(one, weighted) if isinstance(one, ClassPredictions) else None
             for each in wanted:
                 values = _scores(each, one, times, weighted, counts, left=RESAMPLES_ONE_BY_ONE - done)
                 found[model][each.name].append(values)
@@ -120,7 +122,7 @@ def draws(rows: int, *, seed: int, groups: Array | None = None, resamples: int =
         left -= b
 
 
-def _counts(predictions: Predictions, weighted: Array) -> Array:
+def _counts(predictions: ClassPredictions, weighted: Array) -> Array:
     """The (b, k, k) confusion matrices of the resamples, in which each row counts (b, n) times."""
     k = predictions.probabilities.shape[1]
     rows = np.arange(len(predictions.y))
@@ -132,7 +134,7 @@ def _counts(predictions: Predictions, weighted: Array) -> Array:
 
 
 def _scores(
-    wanted: Metric, predictions: Predictions, times: Array, weighted: Array, counts: Array, *, left: int
+    wanted: Metric, predictions: Predictions, times: Array, weighted: Array, counts: Array | None, *, left: int
 ) -> Array:
     """The (b,) values of a metric in the resamples; NaN in one that holds rows of weight 0 alone.
 
@@ -141,10 +143,12 @@ def _scores(
     whole = weighted.sum(axis=1)
     values: Array
     with np.errstate(invalid="ignore"):  # of a whole that is 0
-        if wanted.of_counts is not None:
+        if wanted.of_counts is not None and isinstance(predictions, ClassPredictions) and counts is not None:
             values = wanted.of_counts(counts, predictions.positive)
         elif wanted.of_rows is not None:
-            values = weighted @ wanted.of_rows(predictions) / whole
+            of_rows = wanted.of_rows(predictions)
+            means = (weighted @ of_rows) / (whole if of_rows.ndim == 1 else whole[:, None])
+            values = means if wanted.of_means is None else wanted.of_means(means)
         elif wanted.of_ranks is not None:
             values = wanted.of_ranks(predictions, weighted)
         else:

@@ -7,7 +7,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from tabular.evaluation import bootstrap, slices
-from tabular.metrics.classification import Predictions, is_of_labels, metric, sign
+from tabular.metrics.classification import is_of_labels
+from tabular.metrics.lookup import metric, sign
+from tabular.metrics.metric import Predictions, rounded
 from tabular.problem import Bound, Limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -17,10 +19,7 @@ NOTABLY = 0.9
 OF_RANKS = "roc_auc"
 # How sure it has to be that no candidate of an evaluation is better than the prior by luck.
 CONFIDENCE_OF_FLOOR = 0.95
-NO_BETTER = (
-    "it may know no more than how common each class is: give columns that tell the classes apart, or more rows, or let "
-    "it pass with gate: {beat_prior: false}"
-)
+NO_BETTER = "or more rows, or let it pass with gate: {beat_prior: false}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Check:
     def line(self) -> str:
         """The check as a line of text."""
         advice = f" ({self.advice})" if self.advice and not self.passed else ""
-        return f"{self.what}: {self.found:.4f} {'passed' if self.passed else 'not met'}{advice}"
+        return f"{self.what}: {rounded(self.found)} {'passed' if self.passed else 'not met'}{advice}"
 
 
 @dataclass(frozen=True)
@@ -131,8 +130,8 @@ def metric_of_floor(search_metric: str) -> str:
     return OF_RANKS if is_of_labels(search_metric) else search_metric
 
 
-def check_floor(name: str, values: Array, of_prior: Array, *, candidates: int) -> Check:
-    """Check that a candidate is better than the prior: predictions that are the classes' shares in the training rows.
+def check_floor(name: str, values: Array, of_prior: Array, *, prior: str, advice: str, candidates: int) -> Check:
+    """Check that a candidate is better than the prior: what can be answered without any column.
 
     Parameters
     ----------
@@ -140,6 +139,10 @@ def check_floor(name: str, values: Array, of_prior: Array, *, candidates: int) -
         The metric, from `metric_of_floor`.
     values, of_prior
         (resamples,) the metric of the candidate and of the prior on the same bootstrap resamples.
+    prior
+        What the prior is, in words.
+    advice
+        What a candidate may know that is no better, and what would tell more.
     candidates
         How many candidates are checked. Each has a chance of its own to be better by luck, so that each is asked for
         a higher confidence (C. E. Bonferroni, "Teoria statistica delle classi e calcolo delle probabilità", 1936).
@@ -150,9 +153,9 @@ def check_floor(name: str, values: Array, of_prior: Array, *, candidates: int) -
         `found` is the lower confidence limit of the gain, in the metric's unit; NaN, and not passed, if no resample
         has a value.
     """
-    what = f"gain in {name} over the classes' shares, at least, with {CONFIDENCE_OF_FLOOR:.0%} confidence, above 0"
+    what = f"gain in {name} over {prior}, at least, with {CONFIDENCE_OF_FLOOR:.0%} confidence, above 0"
     lower = _lower_limit(sign(name) * (values - of_prior), 1 - (1 - CONFIDENCE_OF_FLOOR) / candidates)
-    return Check(what, lower, lower > 0, NO_BETTER)
+    return Check(what, lower, lower > 0, f"{advice}, {NO_BETTER}")
 
 
 def _lower_limit(gains: Array, confidence: float) -> float:

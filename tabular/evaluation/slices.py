@@ -10,7 +10,8 @@ import numpy as np
 from tabular.errors import UserError, nearest
 from tabular.evaluation import bootstrap
 from tabular.evaluation.bootstrap import Interval
-from tabular.metrics.classification import Predictions, scores, sign
+from tabular.metrics.lookup import scores, sign
+from tabular.metrics.metric import Predictions
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # On fewer rows than this a metric is mostly chance: such a slice is shown, but not judged.

@@ -1,6 +1,6 @@
-"""Metrics of classifiers: the table `METRICS`, each of whose rows is a small function of `Predictions`.
+"""Metrics of classifiers: the table `METRICS`, each of whose rows is a small function of `ClassPredictions`.
 
-To add a metric, write a function of `Predictions` and give it a row in `METRICS`: problem files, the gate and the
+To add a metric, write a function of `ClassPredictions` and give it a row in `METRICS`: problem files, the gate and the
 plots then know the metric by its name. scikit-learn's scorers of classifiers are known by their own names as well.
 """
 
@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from tabular.errors import UserError, first_line, nearest
 from tabular.metrics import rank_metrics
+from tabular.metrics.metric import Codes, Floats, Metric, in_order
 from tabular.metrics.rank_metrics import OfRanks
 
-Codes = NDArray[np.integer[Any]]
-Floats = NDArray[np.floating[Any]]
 # With two classes, the positive one is predicted from this probability up, unless another threshold is given or tuned.
 DEFAULT_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
-class Predictions:
+class ClassPredictions:
     """True classes and predicted probabilities of the same rows, checked once for all metrics.
 
     Attributes
@@ -59,7 +58,7 @@ class Predictions:
         """(n,) how much each row counts."""
         return np.ones(len(self.y)) if self.weights is None else self.weights
 
-    def taken(self, rows: NDArray[Any]) -> Predictions:
+    def taken(self, rows: NDArray[Any]) -> ClassPredictions:
         """The predictions of some rows, given by position; a position may occur several times."""
         return replace(
             self,
@@ -68,40 +67,6 @@ class Predictions:
             predicted=self.predicted[rows],
             weights=None if self.weights is None else self.weights[rows],
         )
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric: its name, its direction, and the function that scores `Predictions`.
-
-    At most one of `of_counts`, `of_rows` and `of_ranks` is given. With it the metric is computed for many resamples of
-    the same rows at once (tabular/evaluation/bootstrap.py); without it, for one resample after another.
-
-    Attributes
-    ----------
-    name
-        The name by which problem files and tables know the metric.
-    greater_is_better
-        Whether a greater value is better.
-    score
-        Function of `Predictions` that returns the value.
-    of_counts
-        For a metric of the confusion matrix alone: function of (..., k, k) matrices and of the positive class's code
-        (None for more than two classes) that returns (...) values.
-    of_rows
-        For a metric that is a mean over the rows: function of `Predictions` that returns the (n,) loss of each row.
-    of_ranks
-        For a metric of the order of the rows: function of `Predictions` and of (b, n) numbers, how much each row
-        counts in each of b resamples, that returns (b,) values.
-
-    """
-
-    name: str
-    greater_is_better: bool
-    score: Callable[[Predictions], float]
-    of_counts: Callable[[Floats, int | None], Floats] | None = None
-    of_rows: Callable[[Predictions], Floats] | None = None
-    of_ranks: Callable[[Predictions, Floats], Floats] | None = None
 
 
 def classification_metrics(
@@ -162,14 +127,8 @@ def classification_metrics(
     """
     about: dict[str, Any] = {"positive": positive, "threshold": threshold, "weights": weights}
     predictions = as_predictions(y, probabilities, classes=len(classes), **about)
-    return scores(predictions, METRICS if names is None else names)
-
-
-def scores(predictions: Predictions, names: Collection[str]) -> dict[str, float]:
-    """Compute the metrics of these names, in the order that `classification_metrics` returns."""
-    wanted = {name: metric(name) for name in names}
-    ordered = [name for name in METRICS if name in wanted] + [name for name in wanted if name not in METRICS]
-    return {name: float(wanted[name].score(predictions)) for name in ordered}
+    wanted = METRICS if names is None else in_order(names, METRICS)
+    return {name: float(metric(name).score(predictions)) for name in wanted}
 
 
 def predicted_codes(
@@ -210,8 +169,8 @@ def as_predictions(
     positive: int | None = None,
     threshold: float = DEFAULT_THRESHOLD,
     weights: Floats | None = None,
-) -> Predictions:
-    """Check true classes and probabilities, and make `Predictions` of them.
+) -> ClassPredictions:
+    """Check true classes and probabilities, and make `ClassPredictions` of them.
 
     Parameters and errors are those of `classification_metrics`; `classes` is the number of classes.
     """
@@ -235,7 +194,7 @@ def as_predictions(
         raise UserError("the model gave probabilities that are not finite numbers; is its input scaled and complete?")
     binary = None if k != 2 else 1 if positive is None else positive
     predicted = predicted_codes(probabilities, positive=positive, threshold=threshold)
-    return Predictions(y, probabilities, predicted, binary, weights)
+    return ClassPredictions(y, probabilities, predicted, binary, weights)
 
 
 def confusion(y: Codes, predicted: Codes, classes: int, weights: Floats | None = None) -> Floats:
@@ -304,7 +263,7 @@ def _of_classes(values: Floats, counts: Floats, positive: int | None) -> Floats:
     return mean
 
 
-def _of_classes_present(predictions: Predictions, times: Floats, of_ranks: OfRanks) -> Floats:
+def _of_classes_present(predictions: ClassPredictions, times: Floats, of_ranks: OfRanks) -> Floats:
     """The (b,) values of a rank metric: with two classes the positive one's, else the mean over the present ones."""
     codes = predictions.present if predictions.positive is None else [predictions.positive]
     found = np.array([of_ranks(predictions.y == code, predictions.probabilities[:, code], times) for code in codes])
@@ -330,11 +289,11 @@ def log_losses(of_truth: Floats) -> Floats:
     return losses
 
 
-def _log_losses(predictions: Predictions) -> Floats:
+def _log_losses(predictions: ClassPredictions) -> Floats:
     return log_losses(predictions.probabilities[np.arange(len(predictions.y)), predictions.y])
 
 
-def _squared_errors(predictions: Predictions) -> Floats:
+def _squared_errors(predictions: ClassPredictions) -> Floats:
     if predictions.positive is not None:
         squared: Floats = (
             predictions.probabilities[:, predictions.positive] - (predictions.y == predictions.positive)
@@ -347,7 +306,7 @@ def _squared_errors(predictions: Predictions) -> Floats:
 
 
 def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Metric:
-    def score(predictions: Predictions) -> float:
+    def score(predictions: ClassPredictions) -> float:
         k = predictions.probabilities.shape[1]
         counts = confusion(predictions.y, predictions.predicted, k, predictions.weights)
         return float(of_counts(counts, predictions.positive))
@@ -355,18 +314,18 @@ def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Me
     return Metric(name, True, score, of_counts=of_counts)
 
 
-def _averaged(name: str, of_rows: Callable[[Predictions], Floats]) -> Metric:
-    def score(predictions: Predictions) -> float:
+def _averaged(name: str, of_rows: Callable[[ClassPredictions], Floats]) -> Metric:
+    def score(predictions: ClassPredictions) -> float:
         return float(np.average(of_rows(predictions), weights=predictions.weights))
 
     return Metric(name, False, score, of_rows=of_rows)
 
 
 def _ranked(name: str, one: OfRanks) -> Metric:
-    def of_ranks(predictions: Predictions, times: Floats) -> Floats:
+    def of_ranks(predictions: ClassPredictions, times: Floats) -> Floats:
         return _of_classes_present(predictions, times, one)
 
-    def score(predictions: Predictions) -> float:
+    def score(predictions: ClassPredictions) -> float:
         return float(of_ranks(predictions, predictions.counts[None])[0])
 
     return Metric(name, True, score, of_ranks=of_ranks)
@@ -415,14 +374,12 @@ _OF_PROBABILITIES = (
 
 
 def metric(name: str) -> Metric:
-    """Find a metric by its name: one of `METRICS`, else one of scikit-learn's scorers.
-
-    A greater value is better for every scorer of scikit-learn.
+    """The metric of this name, one of `METRICS`, else one of scikit-learn's scorers, of which more is always better.
 
     Raises
     ------
     UserError
-        There is no metric of that name.
+        There is no metric of classes of that name.
     """
     if name in METRICS:
         return METRICS[name]
@@ -448,12 +405,7 @@ def is_of_labels(name: str) -> bool:
     return name.startswith(_OF_LABELS)
 
 
-def with_named(*names: str) -> list[str]:
-    """The names of all `METRICS`, followed by those of `names` that are not among them."""
-    return list(dict.fromkeys([*METRICS, *names]))
-
-
-def _scored(name: str, predictions: Predictions) -> float:
+def _scored(name: str, predictions: ClassPredictions) -> float:
     """The value of a scorer of scikit-learn for these predictions.
 
     With two classes, the scorer is given 1 as the positive class, whatever its code.
@@ -498,8 +450,3 @@ def _said(probabilities: Floats, predicted: Codes) -> Any:
             return probabilities
 
     return Said()
-
-
-def sign(name: str) -> int:
-    """1 if a greater value of the metric is better, -1 if a smaller one is."""
-    return 1 if metric(name).greater_is_better else -1

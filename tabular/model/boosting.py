@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tabular.model.tasks import Task
+
 Array: TypeAlias = np.ndarray[Any, Any]
 # A limit for fits whose scores would go on improving.
 MOST_ITERATIONS = 5000
@@ -99,10 +101,12 @@ class Bins:
     ----------
     X_encoded : (n, encoded columns) array or sparse matrix
         The rows to fit on.
-    y : (n,) integer array
-        The class codes of the rows to fit on.
+    y : (n,) array
+        The class codes, or the numbers, of the rows to fit on.
     Z_scored : (m, encoded columns) array or sparse matrix
         The rows to score.
+    task
+        What is predicted.
     weights : (n,) array, optional
         How much each of the rows to fit on counts; None where all count alike.
     """
@@ -110,12 +114,13 @@ class Bins:
     X_encoded: Any
     y: Array
     Z_scored: Any
+    task: Task
     weights: Array | None = None
     _made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def build(self, estimator: Any) -> None:
         """Build the data sets now, for the parameters of this estimator."""
-        self.of(_parameters(estimator, self.y))
+        self.of(_parameters(estimator, self))
 
     def of(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
         """The data sets to fit on and to score, for parameters from `_parameters`."""
@@ -123,8 +128,8 @@ class Bins:
 
         by = {name: params[name] for name in sorted(aliases(*_OF_BINS) & set(params))}
         if (key := repr(by)) not in self._made:
-            codes = np.unique(self.y, return_inverse=True)[1]
-            fitted = lightgbm.Dataset(self.X_encoded, codes, params=dict(params)).construct()
+            labels = self.task.without_gaps(self.y)
+            fitted = lightgbm.Dataset(self.X_encoded, labels, params=dict(params)).construct()
             scored = lightgbm.Dataset(self.Z_scored, reference=fitted, params=dict(params)).construct()
             self._made[key] = fitted, scored
         return self._made[key]
@@ -138,12 +143,13 @@ def staged_scores(
     Parameters
     ----------
     estimator
-        An unfitted LGBMClassifier; its own number of iterations is not used.
+        An unfitted LGBMClassifier or LGBMRegressor; its own number of iterations is not used.
     bins
         The fold.
     score
-        Function of the probabilities (n, classes present in the fitted rows) of the scored rows. It returns two scores,
-        the one that is followed and another one; higher is better for both.
+        Function of what LightGBM gives for the scored rows: (n,) numbers, of two classes the probabilities of the
+        second, or (n, classes present in the fitted rows). It returns two scores, the one that is followed and another
+        one; higher is better for both.
     most
         The most iterations.
 
@@ -158,7 +164,7 @@ def staged_scores(
     """
     import lightgbm
 
-    params = _parameters(estimator, bins.y)
+    params = _parameters(estimator, bins)
     fitted, scored = bins.of(params)
     if fitted.set_weight(_weights(estimator, bins)).weight is None:
         fitted.set_field("weight", None)  # LightGBM would keep those of an earlier trial
@@ -167,7 +173,7 @@ def staged_scores(
     found: list[tuple[float, float]] = []
 
     def stage(raw: Array, _: Any) -> tuple[str, float, bool]:
-        found.append(score(np.column_stack([1 - raw, raw]) if raw.ndim == 1 else raw))
+        found.append(score(raw))
         return "followed", found[-1][0], True
 
     every = iterations_a_stage(params["learning_rate"])
@@ -182,16 +188,17 @@ def staged_scores(
     return found
 
 
-def _parameters(estimator: Any, y: Array) -> dict[str, Any]:
-    """An LGBMClassifier's hyperparameters in the form of `lightgbm.train`, which accepts their names as aliases."""
+def _parameters(estimator: Any, bins: Bins) -> dict[str, Any]:
+    """An estimator's hyperparameters in the form of `lightgbm.train`, which accepts their names as aliases."""
     aside = ("n_estimators", "importance_type", "class_weight")
     params = {name: value for name, value in estimator.get_params().items() if name not in aside and value is not None}
-    classes = len(np.unique(y))
+    classes = len(bins.task.seen(bins.y))
     several = {"objective": "multiclass", "num_class": classes}
+    objective = {0: {"objective": "regression"}, 2: {"objective": "binary"}}.get(classes, several)
     # feature_pre_filter off: a column that this trial's leaf size cannot split may be split by another trial's, on the
     # same bins; metric off: `staged_scores` computes the scores
     own = {"feature_pre_filter": False, "metric": "None"}
-    return {**({"objective": "binary"} if classes == 2 else several), **params, **own}
+    return {**objective, **params, **own}
 
 
 def _weights(estimator: Any, bins: Bins) -> Array | None:

@@ -6,8 +6,10 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tabular.data.datasets import Column
-from tabular.defaults import MODELS, SPACES
+from tabular.defaults import MODELS, SPACES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, first_line, nearest
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
+from tabular.metrics.lookup import Task as Name
 from tabular.model import libraries, nets
 from tabular.model.boosting import finds_iterations
 from tabular.model.formats import within
@@ -21,6 +23,8 @@ SAMPLE_WEIGHT = "sample_weight"
 # Parameters that hold estimators.
 _HOLDING = {"estimator", "estimators", "steps"}
 
+# The estimators of numbers that tabular/defaults.py knows.
+OF_NUMBERS = frozenset([*(given["estimator"] for given in MODELS[REGRESSION].values()), *SPACES_OF_NUMBERS])
 # The requirements that bring packages which are not in the lock.
 EXTRAS = {
     **dict.fromkeys(("xgboost", "catboost"), "requirements-boosting.txt"),
@@ -45,6 +49,22 @@ def load_class(path: str, where: str, needs: Sequence[str] = ("fit", "predict_pr
     UserError
         The module cannot be imported, or has no such class, or the class lacks a method.
     """
+    found = _imported(path, where)
+    if not (inspect.isclass(found) and all(hasattr(found, method) for method in needs)):
+        kinds = {
+            "predict": "classifier or regressor",
+            "predict_proba": "classifier",
+            "transform": "transformer",
+            "fit": "estimator",
+        }
+        what = next((kind for method, kind in kinds.items() if method in needs), "class")
+        lacking = f": it needs {' and '.join(needs)}" if needs else ""
+        raise UserError(f"{where}: {path} is no {what}{lacking}")
+    return found
+
+
+def _imported(path: str, where: str) -> Any:
+    """What an import path names; errors are those of `load_class`."""
     module_name, _, name = path.rpartition(".")
     try:
         module = importlib.import_module(module_name)
@@ -56,11 +76,6 @@ def load_class(path: str, where: str, needs: Sequence[str] = ("fit", "predict_pr
     found = getattr(module, name, None)
     if found is None:
         raise UserError(f"{where}: {module_name} has no {name!r}{nearest(name, dir(module))}")
-    if not (inspect.isclass(found) and all(hasattr(found, method) for method in needs)):
-        kinds = {"predict_proba": "classifier", "transform": "transformer", "fit": "estimator"}
-        what = next((kind for method, kind in kinds.items() if method in needs), "class")
-        lacking = f": it needs {' and '.join(needs)}" if needs else ""
-        raise UserError(f"{where}: {path} is no {what}{lacking}")
     return found
 
 
@@ -120,7 +135,7 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
         A class cannot be loaded or made of its parameters, does not have one of them, or gives no probabilities with
         them; or early stopping by scored rows is asked for.
     """
-    kind = load_class(model.estimator, f"{where}.estimator")
+    kind = _kind(model.estimator, f"{where}.estimator")
     nets.check_kind(model.estimator, kind, f"{where}.estimator", is_nested=False)
     searched = hyperparameters(model.space)
     _check_names(model.estimator, kind, [name for name in searched if "__" not in name], f"{where}.space")
@@ -129,10 +144,27 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     # a stack without a final estimator of its own gets a logistic regression when it is fitted
     is_stack_of_default = getattr(estimator, "final_estimator", estimator) is None
     # SVC and SGDClassifier have it with some parameters only
-    if not (is_stack_of_default or hasattr(estimator, "predict_proba")):
+    if not (is_stack_of_default or is_regressor(estimator) or hasattr(estimator, "predict_proba")):
         hint = "; with voting: soft it does" if "voting" in libraries.arguments(kind) else ""
         raise UserError(f"{where}.params: {model.estimator} gives no probabilities with these parameters{hint}")
     return estimator
+
+
+def _kind(path: str, where: str) -> Any:
+    """The class of a predictor: a regressor, else one that must give probabilities."""
+    needs = ("fit", "predict") if is_regressor(_imported(path, where)) else ("fit", "predict_proba")
+    return load_class(path, where, needs)
+
+
+def is_regressor(estimator: Any) -> bool:
+    """Whether an estimator, or a class of estimators, predicts numbers; a pipeline does what its last step does."""
+    from sklearn.base import RegressorMixin
+    from sklearn.base import is_regressor as is_one
+
+    if inspect.isclass(estimator):
+        # CatBoost's classes say it by themselves, without scikit-learn's
+        return issubclass(estimator, RegressorMixin) or getattr(estimator, "_estimator_type", "") == "regressor"
+    return is_regressor(type(estimator)) or bool(hasattr(estimator, "__sklearn_tags__") and is_one(estimator))
 
 
 def _check_deep_names(estimator: Any, searched: Sequence[str], where: str, path: str) -> None:
@@ -220,7 +252,7 @@ def defaults(model: Model) -> dict[str, Any]:
     search would find it by staged scores. A tuple is a list, as problems write it.
     """
     searched = hyperparameters(model.space)
-    kind = load_class(model.estimator, "estimator")
+    kind = _kind(model.estimator, "estimator")
     # an argument without a default has a class as such, as those have whose default is a class
     known = {name: value for name, value in libraries.arguments(kind).items() if not isinstance(value, type)}
     if any("__" in name for name in searched):
@@ -266,7 +298,7 @@ def in_terms_of_data(
     where
         The key of the model in the problem file, for error messages.
     columns, classes
-        The data set's.
+        The data set's; no classes where a number is predicted.
     positive
         The position of the positive class, whose probability a constraint is about; used with two classes only.
 
@@ -274,7 +306,7 @@ def in_terms_of_data(
     -------
     Model
         Weights are keyed by the classes' positions; a constraint is a list with the direction of each encoded column,
-        for the probability of the second class.
+        for the probability of the second class, or for the number.
 
     Raises
     ------
@@ -295,11 +327,12 @@ def in_terms_of_data(
             elif name in WEIGHTS:
                 found[name] = _by_position(value, here, classes)
             elif name in CONSTRAINTS:
-                if len(classes) != 2:
+                if classes and len(classes) != 2:
                     raise UserError(
                         f"{here}: it is about a probability of two classes, and the target has {len(classes)}"
                     )
-                directions = [one if positive else -one for one in _directions(value, here, columns, how)]
+                falls = bool(classes) and not positive
+                directions = [-one if falls else one for one in _directions(value, here, columns, how)]
                 # XGBoost takes no list
                 found[name] = f"({','.join(map(str, directions))})" if path.startswith("xgboost.") else directions
             else:
@@ -314,6 +347,8 @@ def in_terms_of_data(
 
 
 def _by_position(weights: Mapping[str, float], where: str, classes: Sequence[object]) -> dict[int, float]:
+    if not classes:
+        raise UserError(f"{where}: the target is a number, which has no classes: leave it out")
     positions = {str(label): position for position, label in enumerate(classes)}
     for label in weights:
         if label not in positions:
@@ -337,7 +372,7 @@ def _directions(wanted: Mapping[str, float], where: str, columns: Sequence[Colum
     return [int(wanted.get(name, 0)) for name in [*numbers, *categories]]
 
 
-def check(models: Mapping[str, Model], *, weighted: bool = False) -> None:
+def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) -> None:
     """Build every estimator of a problem once, to find errors before anything runs.
 
     A model that differs from a default model in values only is not built, which saves its import.
@@ -346,20 +381,34 @@ def check(models: Mapping[str, Model], *, weighted: bool = False) -> None:
     ----------
     models
         The models of the problem.
+    task
+        What they have to predict.
     weighted
         Whether its rows have weights, which all default models take.
 
     Raises
     ------
     UserError
-        An estimator cannot be imported or made, or takes no weights.
+        An estimator cannot be imported or made, is of the other task, or takes no weights.
     """
     for name, model in models.items():
         transformers(model.preprocessing.steps, where=f"models.{name}.preprocessing.steps", seed=0)
         if not _is_usual(model):
             made = build(model, {}, where=f"models.{name}", seed=0, threads=1)
+            _check_task(model.estimator, is_regressor(made), task, f"models.{name}.estimator")
             if weighted:
                 weight_argument(made, f"models.{name}")
+        else:
+            _check_task(model.estimator, model.estimator in OF_NUMBERS, task, f"models.{name}.estimator")
+
+
+def _check_task(path: str, gives_numbers: bool, task: Name, where: str) -> None:
+    if gives_numbers == (task == REGRESSION):
+        return
+    kinds = ("a number", "regression") if gives_numbers else ("classes", "classification")
+    usual = ", ".join(given["estimator"] for given in MODELS[task].values())
+    other = f"take one such as {usual}, or say task: {kinds[1]}"
+    raise UserError(f"{where}: {path} predicts {kinds[0]}, and the task is {task}: {other}")
 
 
 def with_weights(estimator: Any, weights: Any, where: str) -> dict[str, Any]:
@@ -405,20 +454,28 @@ def weight_argument(estimator: Any, where: str) -> str:
     UserError
         It takes none, or does not pass them on to an estimator within it that learns from the rows.
     """
-    from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+    from sklearn.ensemble import (
+        BaggingClassifier,
+        BaggingRegressor,
+        StackingClassifier,
+        StackingRegressor,
+        VotingClassifier,
+        VotingRegressor,
+    )
     from sklearn.pipeline import Pipeline
     from sklearn.utils.validation import has_fit_parameter
 
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
         return f"{name}__{weight_argument(last, where)}"
-    passes_on = isinstance(estimator, VotingClassifier | StackingClassifier)
+    passes_on = isinstance(estimator, VotingClassifier | StackingClassifier | VotingRegressor | StackingRegressor)
     if not (passes_on or has_fit_parameter(estimator, SAMPLE_WEIGHT)):
-        raise _takes_no_weights(type(estimator).__name__, where)
-    if not isinstance(estimator, BaggingClassifier):  # which draws rows by their weights
+        raise _takes_no_weights(estimator, type(estimator).__name__, where)
+    if not isinstance(estimator, BaggingClassifier | BaggingRegressor):  # which draws rows by their weights
         for inner in _held(estimator):
             if weight_argument(inner, where) != SAMPLE_WEIGHT:
-                raise _takes_no_weights(f"a {type(inner).__name__} within {type(estimator).__name__}", where)
+                what = f"a {type(inner).__name__} within {type(estimator).__name__}"
+                raise _takes_no_weights(estimator, what, where)
     return SAMPLE_WEIGHT
 
 
@@ -429,8 +486,9 @@ def _held(estimator: Any) -> list[Any]:
     return [one for one in (*values, *several) if hasattr(one, "fit") and hasattr(one, "predict")]
 
 
-def _takes_no_weights(what: str, where: str) -> UserError:
-    can = ", ".join(given["estimator"] for given in MODELS.values())
+def _takes_no_weights(estimator: Any, what: str, where: str) -> UserError:
+    task = REGRESSION if is_regressor(estimator) else CLASSIFICATION
+    can = ", ".join(given["estimator"] for given in MODELS[task].values())
     return UserError(
         f"{where}: {what} takes no weights of rows, which data.weight asks for: leave the model out, or take one that "
         f"does, such as {can}"
@@ -439,7 +497,7 @@ def _takes_no_weights(what: str, where: str) -> UserError:
 
 def _is_usual(model: Model) -> bool:
     """Whether tabular/defaults.py knows the model's class and all of the model's hyperparameters."""
-    known = [given for given in MODELS.values() if given["estimator"] == model.estimator]
+    known = [given for models in MODELS.values() for given in models.values() if given["estimator"] == model.estimator]
     known += [SPACES[model.estimator]] if model.estimator in SPACES else []
     usual = {name for given in known for part in (given["params"], given.get("space", {})) for name in part}
     return bool(known) and {*model.params, *hyperparameters(model.space)} <= usual

@@ -56,8 +56,11 @@ def _write_own(classifier: Any, path: Path) -> None:
 
 FORMATS = (
     Format("lightgbm.LGBMClassifier", "booster.txt", _write_lightgbm, ("lightgbm",)),
+    Format("lightgbm.LGBMRegressor", "regressor.txt", _write_lightgbm, ("lightgbm",)),
     Format("xgboost.XGBClassifier", "booster.ubj", _write_own, ("xgboost",)),
+    Format("xgboost.XGBRegressor", "regressor.ubj", _write_own, ("xgboost",)),
     Format("catboost.CatBoostClassifier", "booster.cbm", _write_own, ("catboost",)),
+    Format("catboost.CatBoostRegressor", "regressor.cbm", _write_own, ("catboost",)),
     Format(nets.KIND, "net.safetensors", nets.write, ("torch", "safetensors"), nets.packages),
 )
 
@@ -97,8 +100,13 @@ def settle(classifier: Any) -> None:
         if one.get_params(deep=False).get("n_jobs") is not None:
             one.set_params(n_jobs=1)
         kind = getattr(format_of(one), "kind", None)
-        if kind in _SETTLED and getattr(one, "classes_", None) is not None:
+        if kind in _SETTLED and _is_fitted(one):
             _SETTLED[kind](one, one is classifier)
+
+
+def _is_fitted(booster: Any) -> bool:
+    says = getattr(booster, "is_fitted", None) or booster.__sklearn_is_fitted__  # of CatBoost, and of the others
+    return bool(says())
 
 
 def _settle_lightgbm(classifier: Any, is_whole: bool) -> None:
@@ -125,4 +133,7 @@ _SETTLED = {
     "lightgbm.LGBMClassifier": _settle_lightgbm,
     "xgboost.XGBClassifier": _settle_xgboost,
     "catboost.CatBoostClassifier": _settle_catboost,
+    "lightgbm.LGBMRegressor": _settle_lightgbm,
+    "xgboost.XGBRegressor": _settle_xgboost,
+    "catboost.CatBoostRegressor": _settle_catboost,
 }

@@ -6,7 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, metric, sign
+from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics
+from tabular.metrics.lookup import metric, sign
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # How many thresholds are tried: as many as scikit-learn tries.

@@ -2,9 +2,10 @@
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,18 +13,21 @@ import numpy as np
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, first_line
-from tabular.metrics.classification import DEFAULT_THRESHOLD, classification_metrics, log_losses
+from tabular.metrics.classification import DEFAULT_THRESHOLD
+from tabular.metrics.lookup import METRICS, scores, sign
+from tabular.metrics.metric import Predictions
 from tabular.model import nets
 from tabular.model.estimators import build, preprocessor, resolve, takes_sparse, with_weights
 from tabular.model.formats import format_of, settle, within
+from tabular.model.tasks import Classification, Task
 from tabular.model.thresholds import Tuned, tune
 from tabular.problem import Model
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# The log loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the losses.
-# Empty if the classifier has no iterations.
+# The task's loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the
+# losses. Empty if the estimator has no iterations.
 Curves: TypeAlias = dict[str, list[Any]]
-# Rows, their class codes, and how much each counts; None where all count alike.
+# Rows, their class codes or numbers, and how much each counts; None where all count alike.
 Weighed: TypeAlias = tuple[Any, Array, Array | None]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
@@ -53,10 +57,8 @@ class Candidate:
         Hyperparameters, which replace the model's own.
     columns
         The data set's columns.
-    classes
-        The number of classes.
-    positive
-        The code of the positive class; only used with two classes.
+    task
+        What is predicted.
     seed
         The estimator's seed.
     threshold
@@ -67,47 +69,80 @@ class Candidate:
     model: Model
     params: Mapping[str, Any]
     columns: tuple[Column, ...]
-    classes: int
-    positive: int
+    task: Task
     seed: int
     threshold: float | str = DEFAULT_THRESHOLD  # a number, or the metric to tune it for
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted preprocessor and classifier.
+    """A fitted preprocessor and estimator.
 
     Attributes
     ----------
-    preprocessor, classifier
+    preprocessor, estimator
         Both fitted.
-    classes
-        The number of classes.
+    task
+        What they predict.
     seen
-        The codes of the classes in the training rows, ascending.
+        The codes of the classes in the training rows, ascending; empty where a number is predicted.
     curves
-        The classifier's log loss by iteration, if that was recorded.
+        The estimator's loss by iteration, if that was recorded.
     """
 
     preprocessor: Any
-    classifier: Any
-    classes: int
+    estimator: Any
+    task: Task
     seen: Array
     curves: Curves
 
-    def probabilities(self, X: Any) -> Array:
-        """The (n, classes) float64 probabilities; a class that the training rows lack has probability 0."""
-        return _probabilities(self, self.preprocessor.transform(X))
+    def outputs(self, X: Any) -> Array:
+        """(n, classes) float64 probabilities, 0 for a class that the training rows lack; or (n, 1) numbers."""
+        return _outputs(self, self.preprocessor.transform(X))
 
 
 @dataclass(frozen=True)
 class OnFold:
-    """A fold's (n,) true codes, (n, classes) probabilities, log loss by iteration if that was recorded, and weights."""
+    """What the model of a fold predicted for the rows that it was scored on.
 
+    Attributes
+    ----------
+    rows
+        (n,) the rows' positions.
+    y
+        (n,) the truth.
+    outputs
+        (n, classes) probabilities, or (n, 1) numbers.
+    curves
+        The loss by iteration, if that was recorded.
+    weights
+        (n,) how much each row counts; None where all count alike.
+    """
+
+    rows: Array
     y: Array
-    probabilities: Array
+    outputs: Array
     curves: Curves
     weights: Array | None = None
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What the models of all folds predicted for rows that they had not learnt from.
+
+    Attributes
+    ----------
+    rows
+        (m,) the rows' positions, in the order of the folds.
+    fold
+        (m,) the number of the fold in which each was scored.
+    outputs
+        (m, classes) probabilities, or (m, 1) numbers.
+    """
+
+    rows: Array
+    fold: Array
+    outputs: Array
 
 
 @dataclass(frozen=True)
@@ -119,17 +154,25 @@ class CrossValidation:
     scores
         Each fold's metrics. If the threshold is tuned, they are at the threshold that is best on the other folds.
     curves
-        The mean over the folds of the log loss by iteration.
+        The mean over the folds of the loss by iteration.
     seconds
         How long it took.
     threshold
         The decision threshold; if it is tuned, the one that is best on all folds.
+    out_of_fold
+        What the models of the folds predicted; None where it was not kept.
     """
 
     scores: tuple[Mapping[str, float], ...]
     curves: Curves
     seconds: float
-    threshold: float = DEFAULT_THRESHOLD
+    threshold: float
+    out_of_fold: OutOfFold | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The results as plain values, without the predictions."""
+        names = ("scores", "curves", "seconds", "threshold")
+        return {name: getattr(self, name) for name in names}
 
     def summary(self) -> dict[str, float]:
         """`cv_<metric>_mean` and `cv_<metric>_std`: mean and standard deviation (not standard error) over the folds."""
@@ -150,7 +193,7 @@ def fit(
     validation: Weighed | None = None,
     weights: Array | None = None,
 ) -> Fitted:
-    """Fit a candidate's preprocessor and classifier.
+    """Fit a candidate's preprocessor and estimator.
 
     Parameters
     ----------
@@ -159,14 +202,14 @@ def fit(
     X
         (n, columns) features, from `steps.model.served.as_features`.
     y
-        (n,) class codes.
+        (n,) class codes or numbers.
     threads
-        How many threads the classifier may use. The result does not depend on this number.
+        How many threads the estimator may use. The result does not depend on this number.
     validation
-        Features, class codes and weights of rows that are not fitted on. If they are given and the classifier has
-        iterations, its log loss by iteration is recorded on them and on the fitted rows.
+        Features, class codes or numbers, and weights of rows that are not fitted on. If they are given and the
+        estimator has iterations, its loss by iteration is recorded on them and on the fitted rows.
     weights
-        (n,) how much each row counts for the classifier, above 0; None where all count alike. The preprocessor takes
+        (n,) how much each row counts for the estimator, above 0; None where all count alike. The preprocessor takes
         none.
 
     Raises
@@ -175,19 +218,19 @@ def fit(
         The estimator refuses its hyperparameters or the rows.
     """
     where = f"models.{candidate.name}"
-    classifier = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
-    features, X_encoded = encode(candidate, X, y, sparse=takes_sparse(classifier))
+    estimator = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
+    features, X_encoded = encode(candidate, X, y, sparse=takes_sparse(estimator))
     followed: list[Weighed] = []
     if validation is not None:
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
-    curves = fit_encoded(candidate, classifier, X_encoded, y, followed, weights)
-    return Fitted(features, classifier, candidate.classes, np.unique(y), curves)
+    curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights)
+    return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves)
 
 
 def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any, Any]:
     """Fit a candidate's preprocessor on rows, and encode these rows.
 
-    The result does not depend on any hyperparameter of the classifier, so that all trials of a search can share it.
+    The result does not depend on any hyperparameter of the estimator, so that all trials of a search can share it.
 
     Parameters
     ----------
@@ -196,9 +239,9 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     X
         (n, columns) features.
     y
-        (n,) class codes, for steps of the problem's that select by them.
+        (n,) class codes or numbers, for steps of the problem's that select by them.
     sparse
-        Whether the classifier takes sparse matrices.
+        Whether the estimator takes sparse matrices.
 
     Returns
     -------
@@ -218,7 +261,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
         return features, features.fit_transform(X)
     try:
         with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
-            return features, features.fit_transform(X, y)
+            return features, features.fit_transform(X, candidate.task.learnt(y))
     except Exception as error:  # transformers raise what they like
         named = ", ".join(step.transformer for step in steps)
         message = f"{named} refuses to fit: {first_line(error)}"
@@ -227,73 +270,73 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
 
 def fit_encoded(
     candidate: Candidate,
-    classifier: Any,
+    estimator: Any,
     X_encoded: Any,
     y: Array,
     followed: Sequence[Weighed] = (),
     weights: Array | None = None,
 ) -> Curves:
-    """Fit a classifier in place on encoded rows.
+    """Fit an estimator in place on encoded rows.
 
     Parameters
     ----------
     candidate
-        The candidate of the classifier.
-    classifier
-        The unfitted classifier.
+        The candidate of the estimator.
+    estimator
+        The unfitted estimator.
     X_encoded
         (n, encoded columns) array or sparse matrix.
     y
-        (n,) class codes.
+        (n,) class codes or numbers.
     followed
-        Encoded rows, class codes and weights on which the log loss by iteration is recorded: first the training rows,
-        then the validation rows.
+        Encoded rows, class codes or numbers, and weights on which the loss by iteration is recorded: first the training
+        rows, then the validation rows.
     weights
         (n,) how much each row counts, above 0; None where all count alike.
 
     Returns
     -------
     dict
-        The log loss by iteration; empty if nothing is `followed` or the classifier has no iterations.
+        The loss by iteration; empty if nothing is `followed` or the estimator has no iterations.
 
     Raises
     ------
     CandidateError
-        The classifier refuses its hyperparameters or the rows.
+        The estimator refuses its hyperparameters or the rows.
     UserError
         It takes no weights.
     """
     from joblib import parallel_config
     from threadpoolctl import threadpool_limits
 
-    weighted = with_weights(classifier, weights, f"models.{candidate.name}")
+    weighted = with_weights(estimator, weights, f"models.{candidate.name}")
     if weighted:
-        _draw_by_rows(classifier, len(y))
+        _draw_by_rows(estimator, len(y))
     # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
     # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
     with threadpool_limits(limits=1, user_api="blas"), parallel_config("threading"):
         try:
-            curves = _fit(candidate, classifier, X_encoded, y, followed, weighted)
+            curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
             message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
             raise CandidateError(f"models.{candidate.name}: {message}") from error
-    settle(classifier)
+    settle(estimator)
     if weighted:
-        _forget_weights(classifier)
+        _forget_weights(estimator)
     return curves
 
 
-def _draw_by_rows(classifier: Any, rows: int) -> None:
+def _draw_by_rows(estimator: Any, rows: int) -> None:
     """Have forests and the like draw a share of the rows, not of the sum of their weights, which may be any number."""
-    for one in within(classifier):
+    for one in within(estimator):
         share = one.get_params(deep=False).get("max_samples")
         if isinstance(share, float):
             one.set_params(max_samples=max(1, int(share * rows)))
 
 
-def _forget_weights(classifier: Any) -> None:
+def _forget_weights(estimator: Any) -> None:
     """Take out the weights of the training rows that forests and the like keep, and answer without."""
-    for one in within(classifier):
+    for one in within(estimator):
         if getattr(one, "_sample_weight", None) is not None:
             one._sample_weight = None
 
@@ -318,22 +361,22 @@ def cross_validate(
     X
         (n, columns) features, from `steps.model.served.as_features`.
     y
-        (n,) class codes.
+        (n,) class codes or numbers.
     folds
         Positions of the rows to fit on and of the rows to score.
     threads
-        How many threads the classifier may use.
+        How many threads the estimator may use.
     names
         The metrics, by default all.
     curves
-        Whether to record the log loss by iteration, which takes time.
+        Whether to record the loss by iteration, which takes time.
     weights
         (n,) how much each row counts, above 0, in fits and scores; None where all count alike.
 
     Raises
     ------
     CandidateError
-        As `fit`; or the classifier refuses rows that it is asked about, or gives no probabilities for them.
+        As `fit`; or the estimator refuses rows that it is asked about, or gives no numbers for them.
     """
     started = time.perf_counter()
     about: dict[str, Any] = {"threads": threads, "curves": curves, "weights": weights}
@@ -355,7 +398,7 @@ def on_fold(
     scored = (X.iloc[fold.score], y[fold.score], _of(weights, fold.score))
     about: dict[str, Any] = {"threads": threads, "validation": scored if curves else None}
     fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], weights=_of(weights, fold.fit), **about)
-    return OnFold(scored[1], fitted.probabilities(scored[0]), fitted.curves, scored[2])
+    return OnFold(fold.score, scored[1], fitted.outputs(scored[0]), fitted.curves, scored[2])
 
 
 def _of(weights: Array | None, rows: Array) -> Array | None:
@@ -379,16 +422,22 @@ def joined(
         The metrics, by default all.
     """
     wanted = candidate.threshold
-    if isinstance(wanted, str):
-        answers = [(fold.y, fold.probabilities) for fold in folds]
-        tuned = tune(answers, wanted, positive=candidate.positive, weights=[fold.weights for fold in folds])
+    if isinstance(wanted, str) and isinstance(candidate.task, Classification):
+        answers = [(fold.y, fold.outputs) for fold in folds]
+        tuned = tune(answers, wanted, positive=candidate.task.positive, weights=[fold.weights for fold in folds])
     else:
-        tuned = Tuned(wanted, (wanted,) * len(folds))
+        threshold = float(wanted)
+        tuned = Tuned(threshold, (threshold,) * len(folds))
     scores = tuple(
-        score(candidate, fold.y, fold.probabilities, names, threshold=threshold, weights=fold.weights)
+        score(candidate, fold.y, fold.outputs, names, threshold=threshold, weights=fold.weights)
         for fold, threshold in zip(folds, tuned.without, strict=True)
     )
-    return CrossValidation(scores, _mean_curves([fold.curves for fold in folds]), seconds, tuned.whole)
+    found = OutOfFold(
+        np.concatenate([fold.rows for fold in folds]),
+        np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds]),
+        np.concatenate([fold.outputs for fold in folds]),
+    )
+    return CrossValidation(scores, _mean_curves([fold.curves for fold in folds]), seconds, tuned.whole, found)
 
 
 def prior(
@@ -398,37 +447,38 @@ def prior(
     names: Sequence[str] | None = None,
     weights: Array | None = None,
 ) -> CrossValidation:
-    """Cross-validate the baseline that uses no column: each row's probabilities are the classes' shares in training.
-
-    The predictions are those of `sklearn.dummy.DummyClassifier(strategy="prior")`; with (n,) weights, shares of them.
-    """
-    found = []
+    """Cross-validate the baselines that use no column (`Task.baselines`); of each metric the best of them counts."""
+    each: list[list[OnFold]] = []
     for fold in folds:
-        counts = np.bincount(y[fold.fit], weights=_of(weights, fold.fit), minlength=candidate.classes)
-        shares = np.tile(counts / counts.sum(), (len(fold.score), 1))
-        found.append(OnFold(y[fold.score], shares, {}, _of(weights, fold.score)))
-    return joined(candidate, found, 0.0, names)
+        constants = candidate.task.baselines(y[fold.fit], _of(weights, fold.fit), len(fold.score))
+        each.append([OnFold(fold.score, y[fold.score], one, {}, _of(weights, fold.score)) for one in constants])
+    every = [joined(candidate, found, 0.0, names) for found in zip(*each, strict=True)]
+    of_folds = zip(*(one.scores for one in every), strict=True)
+    best = tuple({name: _best(name, [one[name] for one in scores]) for name in scores[0]} for scores in of_folds)
+    return replace(every[0], scores=best)
+
+
+def _best(name: str, values: Sequence[float]) -> float:
+    """The best of a metric's values; NaN where it has none."""
+    known = [value for value in values if not math.isnan(value)]
+    return max(known, key=lambda value: sign(name) * value, default=math.nan)
 
 
 def score(
     candidate: Candidate,
     y: Array,
-    probabilities: Array,
+    outputs: Array,
     names: Sequence[str] | None = None,
     *,
     threshold: float = DEFAULT_THRESHOLD,
     weights: Array | None = None,
 ) -> Mapping[str, float]:
-    """Compute the metrics of a candidate's (n, classes) probabilities; parameters as for `classification_metrics`."""
-    return classification_metrics(
-        y,
-        probabilities,
-        classes=range(candidate.classes),
-        positive=candidate.positive,
-        names=names,
-        threshold=threshold,
-        weights=weights,
-    )
+    """Compute the metrics of a candidate's (n, classes) probabilities, or (n, 1) numbers; by default all of its task's.
+
+    Other parameters as for `Classification.predictions`.
+    """
+    predictions: Predictions = candidate.task.predictions(y, outputs, threshold=threshold, weights=weights)
+    return scores(predictions, METRICS[candidate.task.name] if names is None else names)
 
 
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:
@@ -442,30 +492,30 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
 
-def importances(features: Any, classifier: Any) -> tuple[str, dict[str, float]] | None:
-    """The classifier's own importances of the encoded columns.
+def importances(features: Any, estimator: Any) -> tuple[str, dict[str, float]] | None:
+    """The estimator's own importances of the encoded columns.
 
     Parameters
     ----------
     features
         The fitted preprocessor.
-    classifier
-        The fitted classifier, or the Booster of a LightGBM model.
+    estimator
+        The fitted estimator, or the Booster of a LightGBM model.
 
     Returns
     -------
     tuple or None
-        The measure's name and the importance of each encoded column, by its name; None if the classifier has none.
+        The measure's name and the importance of each encoded column, by its name; None if the estimator has none.
     """
     names: Iterable[str] = _feature_names(features) or map("encoded column {}".format, itertools.count(1))
-    if hasattr(classifier, "feature_importance"):
-        gains = classifier.feature_importance(importance_type="gain")
+    if hasattr(estimator, "feature_importance"):
+        gains = estimator.feature_importance(importance_type="gain")
         return "gain", dict(zip(names, map(float, gains), strict=isinstance(names, list)))
-    # CatBoost's attribute is None in a classifier that was read from a file, and its function finds them anew
-    find = getattr(classifier, "get_feature_importance", None)
-    shares = getattr(classifier, "feature_importances_", None) if find is None else find()
+    # CatBoost's attribute is None in an estimator that was read from a file, and its function finds them anew
+    find = getattr(estimator, "get_feature_importance", None)
+    shares = getattr(estimator, "feature_importances_", None) if find is None else find()
     if shares is not None:
-        measure = _MEASURES.get(type(classifier).__module__.partition(".")[0], "mean decrease in impurity")
+        measure = _MEASURES.get(type(estimator).__module__.partition(".")[0], "mean decrease in impurity")
         return measure, dict(zip(names, map(float, shares), strict=isinstance(names, list)))
     return None
 
@@ -481,7 +531,7 @@ def _feature_names(features: Any) -> list[str]:
 
 
 def permutation_importances(
-    probabilities: Callable[[Array], Array],
+    ask: Callable[[Array], Array],
     X: Array,
     places: Mapping[str, slice],
     measure: Callable[[Array], float],
@@ -492,15 +542,15 @@ def permutation_importances(
 
     Parameters
     ----------
-    probabilities
-        Function of rows like those of `X` that returns (n, classes) probabilities.
+    ask
+        Function of rows like those of `X` that returns (n, any) what the model predicts.
     X
         (n, encoded columns) encoded rows; a sample of a thousand is enough. To shuffle what a column has become is to
         shuffle the column, since rows are encoded one by one, and takes no encoding of each shuffle.
     places
         Column: where it lies in `X`.
     measure
-        Function of (n, classes) probabilities of the rows of `X` that returns a score; greater is better.
+        Function of what the model predicts for the rows of `X` that returns a score; greater is better.
     seed
         Seed of the shuffles; each column is shuffled three times and the mean is taken.
 
@@ -515,7 +565,7 @@ def permutation_importances(
     L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
     """
     generator = np.random.default_rng(seed)
-    whole = measure(probabilities(X))
+    whole = measure(ask(X))
     encoded = [np.arange(*place.indices(X.shape[1])) for place in places.values()]
 
     def drops(blocks: Sequence[Array], times: int) -> Array:
@@ -525,8 +575,8 @@ def permutation_importances(
             for block in blocks
             for _ in range(times)
         ]
-        scores = _scores_when_shuffled(probabilities, X, measure, shuffles)
-        return np.asarray(whole - np.mean(np.reshape(scores, (-1, times)), axis=1))
+        found = _scores_when_shuffled(ask, X, measure, shuffles)
+        return np.asarray(whole - np.mean(np.reshape(found, (-1, times)), axis=1))
 
     numbers = np.arange(len(encoded))
     chosen = numbers if len(numbers) <= MOST_SHUFFLED else _most_important(numbers, drops)
@@ -557,7 +607,7 @@ def _most_important(numbers: Array, drops: Callable[[Sequence[Array], int], Arra
 
 
 def _scores_when_shuffled(
-    probabilities: Callable[[Array], Array],
+    ask: Callable[[Array], Array],
     X: Array,
     measure: Callable[[Array], float],
     shuffles: Sequence[tuple[Array, Array]],
@@ -568,67 +618,62 @@ def _scores_when_shuffled(
     rows; but no more than `SHUFFLED_CELLS`.
     """
     at_once = max(1, min(SHUFFLED_ROWS // len(X), SHUFFLED_CELLS // max(1, X.size)))
-    scores = []
+    found: list[float] = []
     for start in range(0, len(shuffles), at_once):
         part = shuffles[start : start + at_once]
         copies = np.tile(X, (len(part), 1))
         for number, (columns, order) in enumerate(part):
             copies[number * len(X) : (number + 1) * len(X), columns] = X[np.ix_(order, columns)]
-        scores += [measure(found) for found in np.split(probabilities(copies), len(part))]
-    return scores
+        found += [measure(one) for one in np.split(ask(copies), len(part))]
+    return found
 
 
 def _fit(
     candidate: Candidate,
-    classifier: Any,
+    estimator: Any,
     X_encoded: Any,
     y: Array,
     followed: Sequence[Weighed],
     weighted: Mapping[str, Array],
 ) -> Curves:
-    """Fit a classifier in place, and return the log loss by iteration on the followed rows.
+    """Fit an estimator in place, and return the loss by iteration on the followed rows.
 
-    `weighted` are the weights of the rows by the name that the classifier has for them; empty where all count alike.
+    `weighted` are the weights of the rows by the name that the estimator has for them; empty where all count alike.
     """
-    names = ("training", "validation")
-    if nets.is_net(type(classifier)):
-        return _fit_net(classifier, X_encoded, y, dict(zip(names, followed, strict=False)), candidate.seed)
-    if followed and type(classifier).__module__.startswith("lightgbm"):
+    names, task = ("training", "validation"), candidate.task
+    if nets.is_net(type(estimator)):
+        return _fit_net(task, estimator, X_encoded, y, dict(zip(names, followed, strict=False)), candidate.seed)
+    if followed and type(estimator).__module__.startswith("lightgbm"):
         # LightGBM cannot score a class that the fitted rows lack
-        known = {name: rows for name, rows in zip(names, followed, strict=True) if np.isin(rows[1], y).all()}
-        losses = _IterationLosses(known, np.unique(y), _points(classifier.get_params()["n_estimators"]))
+        seen = task.seen(y)
+        known = {name: rows for name, rows in zip(names, followed, strict=True) if task.can_score(rows[1], seen)}
+        losses = _IterationLosses(task, known, seen, _points(estimator.get_params()["n_estimators"]))
         # without this LightGBM computes its own metrics after each iteration
-        classifier.set_params(metric="None").fit(X_encoded, y, callbacks=[losses], **weighted)
+        estimator.set_params(metric="None").fit(X_encoded, task.learnt(y), callbacks=[losses], **weighted)
         return losses.curves
     # XGBoost takes no codes but 0, 1, … without a gap; `Fitted.seen` says which classes they are
-    codes = np.unique(y, return_inverse=True)[1] if _is_xgboost(classifier) else y
-    classifier.fit(X_encoded, codes, **weighted)
-    if not (followed and hasattr(classifier, "staged_predict_proba")) or format_of(classifier) is not None:
+    estimator.fit(X_encoded, task.without_gaps(y) if _is_xgboost(estimator) else task.learnt(y), **weighted)
+    if not (followed and hasattr(estimator, task.staged)) or format_of(estimator) is not None:
         return {}
-    found = [_staged(classifier, one, candidate.classes) for one in followed]
+    found = [_staged(task, estimator, one, task.seen(y)) for one in followed]
     return {"iteration": list(found[0]), **{name: list(f.values()) for name, f in zip(names, found, strict=True)}}
 
 
-def _fit_net(net: Any, X_encoded: Any, y: Array, followed: Mapping[str, Weighed], seed: int) -> Curves:
-    """Fit a net in place, and return the log loss by epoch on the followed rows. It takes no weights."""
-    seen, points = np.unique(y), _points(net.max_epochs)
+def _fit_net(task: Task, net: Any, X_encoded: Any, y: Array, followed: Mapping[str, Weighed], seed: int) -> Curves:
+    """Fit a net in place, and return the loss by epoch on the followed rows. It takes no weights."""
+    seen, points = task.seen(y), _points(net.max_epochs)
     # it cannot score a class that the fitted rows lack
-    known = {name: rows for name, rows in followed.items() if np.isin(rows[1], seen).all()}
+    known = {name: rows for name, rows in followed.items() if task.can_score(rows[1], seen)}
     curves: Curves = {"iteration": [], **{name: [] for name in known}}
 
     def take(epoch: int) -> None:
         if epoch in points:
             curves["iteration"].append(epoch)
             for name, (A, b, weights) in known.items():
-                curves[name].append(_loss(np.searchsorted(seen, b), nets.probabilities(net, A), weights))
+                curves[name].append(task.mean_loss(b, task.outputs(net, A, seen), weights))
 
     nets.fit(net, X_encoded, y, seed, take if known else lambda epoch: None)
     return curves if known else {}
-
-
-def _loss(codes: Array, probabilities: Array, weights: Array | None) -> float:
-    """The log loss of (n, seen classes) probabilities, for the positions of the true classes among those seen."""
-    return float(np.average(log_losses(probabilities[np.arange(len(codes)), codes]), weights=weights))
 
 
 def _points(iterations: int) -> set[int]:
@@ -638,14 +683,14 @@ def _points(iterations: int) -> set[int]:
 
 
 class _IterationLosses:
-    """A callback of LightGBM that computes the log loss after some of the iterations.
+    """A callback of LightGBM that computes the loss after some of the iterations.
 
     LightGBM's `eval_set` is not used: its metrics are computed after every iteration, which takes as long as the
     iterations themselves, and they are sums over threads, whose bits depend on the number of threads.
     """
 
-    def __init__(self, followed: Mapping[str, Weighed], classes: Array, points: set[int]) -> None:
-        self._followed, self._classes, self._points = followed, classes, points
+    def __init__(self, task: Task, followed: Mapping[str, Weighed], seen: Array, points: set[int]) -> None:
+        self._task, self._followed, self._seen, self._points = task, followed, seen, points
         self.curves: Curves = {"iteration": [], **{name: [] for name in followed}}
 
     def __call__(self, env: Any) -> None:
@@ -661,80 +706,46 @@ class _IterationLosses:
         self.curves["iteration"].append(env.iteration + 1)
         asked = {"training": booster.eval_train, "validation": booster.eval_valid}
         for name, (_, y, weights) in self._followed.items():
-            asked[name](lambda p, _, name=name, y=y, weights=weights: self._take(name, y, weights, p))
+            asked[name](lambda found, _, name=name, y=y, weights=weights: self._take(name, y, weights, found))
 
-    def _take(self, name: str, y: Array, weights: Array | None, probabilities: Array) -> tuple[str, float, bool]:
-        codes = np.searchsorted(self._classes, y)
-        both = np.column_stack([1 - probabilities, probabilities]) if probabilities.ndim == 1 else probabilities
-        loss = _loss(codes, both, weights)
+    def _take(self, name: str, y: Array, weights: Array | None, found: Array) -> tuple[str, float, bool]:
+        loss = self._task.mean_loss(y, self._task.whole(found, self._seen), weights)
         self.curves[name].append(loss)
-        return "log_loss", loss, False
+        return self._task.loss, loss, False
 
 
-def _staged(classifier: Any, rows: Weighed, classes: int) -> dict[int, float]:
+def _staged(task: Task, estimator: Any, rows: Weighed, seen: Array) -> dict[int, float]:
     X_encoded, y, weights = rows
-    losses, points = {}, _points(_iterations(classifier))
-    for iteration, stage in enumerate(classifier.staged_predict_proba(X_encoded), start=1):
+    losses, points = {}, _points(_iterations(estimator))
+    for iteration, stage in enumerate(getattr(estimator, task.staged)(X_encoded), start=1):
         if iteration in points:
-            whole = spread(stage, classifier.classes_, classes)
-            found = classification_metrics(y, whole, classes=range(classes), names=["log_loss"], weights=weights)
-            losses[iteration] = found["log_loss"]
+            losses[iteration] = task.mean_loss(y, task.whole(stage, seen), weights)
     return losses
 
 
-def _iterations(classifier: Any) -> int:
-    """The number of iterations of a fitted classifier that has `staged_predict_proba`."""
-    if hasattr(classifier, "n_iter_"):
-        return int(classifier.n_iter_)
-    return len(classifier.estimators_)
+def _iterations(estimator: Any) -> int:
+    """The number of iterations of a fitted estimator that can be asked after each."""
+    if hasattr(estimator, "n_iter_"):
+        return int(estimator.n_iter_)
+    return len(estimator.estimators_)
 
 
-def _is_xgboost(classifier: Any) -> bool:
-    own = format_of(classifier)
+def _is_xgboost(estimator: Any) -> bool:
+    own = format_of(estimator)
     return own is not None and own.kind.startswith("xgboost.")
 
 
-def asked(classifier: Any, X_encoded: Any) -> Array:
-    """The (n, seen classes) probabilities that a fitted classifier gives for encoded rows."""
-    if nets.is_net(type(classifier)):
-        return nets.probabilities(classifier, X_encoded)
-    found: Array = classifier.predict_proba(X_encoded)
-    return found
-
-
-def _probabilities(fitted: Fitted, X_encoded: Any) -> Array:
-    kind = type(fitted.classifier).__name__
+def _outputs(fitted: Fitted, X_encoded: Any) -> Array:
+    kind = type(fitted.estimator).__name__
     try:
-        found = spread(asked(fitted.classifier, X_encoded), fitted.seen, fitted.classes)
+        found = fitted.task.outputs(fitted.estimator, X_encoded, fitted.seen)
     except Exception as error:  # as in `fit_encoded`
         raise CandidateError(f"{kind} refuses to predict: {first_line(error)}") from error
     if not np.isfinite(found).all():
-        raise CandidateError(f"{kind} gives probabilities that are no numbers (NaN) for {_rows_of_nan(found)}")
+        wrong = int((~np.isfinite(found)).any(axis=1).sum())
+        rows = f"{wrong:,} of {len(found):,} rows"
+        raise CandidateError(f"{kind} gives {fitted.task.what} that are no finite numbers (NaN, infinity) for {rows}")
     return found
-
-
-def _rows_of_nan(probabilities: Array) -> str:
-    wrong = int((~np.isfinite(probabilities)).any(axis=1).sum())
-    return f"{wrong:,} of {len(probabilities):,} rows"
-
-
-def spread(probabilities: Array, seen: Array, classes: int) -> Array:
-    """Widen probabilities (n, seen classes) to (n, classes); a class that was not seen has probability 0.
-
-    Parameters
-    ----------
-    probabilities
-        (n, seen classes) probabilities.
-    seen
-        The codes of the classes in the training rows, ascending.
-    classes
-        The number of classes.
-    """
-    if len(seen) == classes:
-        return np.asarray(probabilities, dtype=np.float64)
-    whole = np.zeros((len(probabilities), classes))
-    whole[:, np.asarray(seen, dtype=int)] = probabilities
-    return whole
 
 
 def _mean_curves(curves: Sequence[Curves]) -> Curves:

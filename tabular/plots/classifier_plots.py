@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabular.errors import UserError
-from tabular.metrics.classification import DEFAULT_THRESHOLD, Codes, Floats, confusion, predicted_codes, sign
+from tabular.metrics.classification import DEFAULT_THRESHOLD, confusion, predicted_codes
+from tabular.metrics.lookup import sign
+from tabular.metrics.metric import Codes, Floats
 from tabular.plots import style
 
 if TYPE_CHECKING:
@@ -454,7 +456,7 @@ def learning_curve(
     iterations : sequence of int, optional
         The iterations after which the scores were computed, by default 1, 2, 3, ….
     metric : str
-        The score's name. Less is better if `tabular.metrics.classification.metric` says so or, for an unknown name, if
+        The score's name. Less is better if `tabular.metrics.lookup.metric` says so or, for an unknown name, if
         the name holds "loss" or "error".
     title : str
         The title of the figure.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tabular.evaluation.varying_params import Value, number
-from tabular.metrics.classification import Floats
+from tabular.metrics.metric import Floats
 from tabular.plots import style
 from tabular.plots.search_plots import WIDE_SPAN
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular.metrics.classification import Floats
+from tabular.metrics.metric import Floats
 from tabular.plots import style
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tabular.evaluation.gate import Check
+from tabular.metrics.metric import rounded
 
 # The most characters that MLflow's database holds of a version's description.
 LONGEST_CARD = 5000
@@ -175,5 +176,5 @@ def shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.0f}"
+        return rounded(value)
     return str(value)

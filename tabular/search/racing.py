@@ -14,7 +14,7 @@ import numpy as np
 
 from tabular.data.folds import Fold
 from tabular.errors import UserError
-from tabular.metrics.classification import sign
+from tabular.metrics.lookup import sign
 from tabular.model import boosting, training
 from tabular.model.estimators import build, takes_sparse
 from tabular.model.training import Candidate
@@ -36,8 +36,8 @@ ETA = 3
 # With fewer trials to compare with, whether a trial is among the best third cannot be told.
 ENOUGH_TRIALS = 5
 # Metrics that change with each iteration, by which the number of iterations is found. A metric of labels moves in
-# steps: log_loss is followed in its place.
-FOLLOWED = ("roc_auc", "average_precision", "log_loss", "brier_score")
+# steps: the task's loss is followed in its place.
+FOLLOWED = ("roc_auc", "average_precision", "log_loss", "brier_score", "rmse", "mae", "r2", "mape", "rmsle")
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _is_of_the_best(score: float, point: Point) -> bool:
 
 @dataclass
 class _Encoded:
-    """A part's encoded rows, and the (m,) class codes and weights of the rows to score."""
+    """A part's encoded rows, and the (m,) truth and weights of the rows to score."""
 
     bins: boosting.Bins
     y_scored: Array
@@ -175,7 +175,9 @@ class _EncodedParts:
             features, X_encoded = training.encode(self.candidate, X_fit, y_fit, sparse=sparse)
             sides = (rows.fit, rows.score)
             of_fit, of_score = (None if self._weights is None else self._weights[side] for side in sides)
-            bins = boosting.Bins(X_encoded, y_fit, features.transform(self._X.iloc[rows.score]), of_fit)
+            bins = boosting.Bins(
+                X_encoded, y_fit, features.transform(self._X.iloc[rows.score]), self.candidate.task, of_fit
+            )
             self._encoded[number] = _Encoded(bins, self._y[rows.score], of_score)
         return self._encoded[number]
 
@@ -200,7 +202,7 @@ class TrialRunner:
     candidate
         The candidate whose hyperparameters are searched.
     X, y
-        (n, columns) features and (n,) class codes.
+        (n, columns) features and (n,) class codes or numbers.
     parts
         The parts of each trial's evaluation, from `parts`.
     metric
@@ -277,25 +279,26 @@ class TrialRunner:
         """Fit one part, and return its curve; the curve of a fit without stages has one point."""
         rows = self._encoded.rows(number)
         estimator = self._encoded.estimator(params, threads=threads)
-        present = np.unique(rows.bins.y)
+        task = self._encoded.candidate.task
+        seen = task.seen(rows.bins.y)
 
-        def score(probabilities: Array) -> tuple[float, float]:
-            whole = training.spread(probabilities, present, self._encoded.candidate.classes)
-            return self._scores(rows.y_scored, whole, rows.weights_scored)
+        def score(found: Array) -> tuple[float, float]:
+            return self._scores(rows.y_scored, task.whole(found, seen), rows.weights_scored)
 
         if not self._encoded.finds_iterations(params):
             fitted = (rows.bins.X_encoded, rows.bins.y)
             training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights)
-            return [score(training.asked(estimator, rows.bins.Z_scored))]
+            outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
+            return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
         return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
 
-    def _scores(self, y: Array, probabilities: Array, weights: Array | None) -> tuple[float, float]:
-        followed = self._metric if self._metric in FOLLOWED else "log_loss"
-        names = [followed, self._metric]
-        found = training.score(self._encoded.candidate, y, probabilities, names, weights=weights)
+    def _scores(self, y: Array, outputs: Array, weights: Array | None) -> tuple[float, float]:
+        task = self._encoded.candidate.task
+        followed = self._metric if self._metric in FOLLOWED else task.loss
+        found = training.score(self._encoded.candidate, y, outputs, [followed, self._metric], weights=weights)
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):
-            raise UserError(f"{self._metric} has no value: a fold's scored rows are of one class")
+            raise UserError(f"{self._metric} has no value: {task.why_none(self._metric, y, outputs)}")
         return signed[followed], signed[self._metric]
 
 

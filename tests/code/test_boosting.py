@@ -18,6 +18,7 @@ from tabular.model.boosting import (
     iterations_a_stage,
     staged_scores,
 )
+from tabular.model.tasks import Classification, Regression
 
 
 def rows(n: int, classes: int, seed: int = 0) -> tuple[Any, Any]:
@@ -33,8 +34,11 @@ def classifier(**params: Any) -> lightgbm.LGBMClassifier:
     return lightgbm.LGBMClassifier(**{**own, **params})
 
 
+CLASSES = Classification(2, 1)
+
+
 def log_loss(y: Any) -> Any:
-    return lambda probabilities: (float(np.mean(np.log(probabilities[np.arange(len(y)), y]))), 0.0)
+    return lambda found: (-CLASSES.mean_loss(y, CLASSES.whole(found, np.arange(2)), None), 0.0)
 
 
 @given(
@@ -54,10 +58,12 @@ def log_loss(y: Any) -> Any:
 )
 @settings(max_examples=12)
 def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, params: dict[str, Any]) -> None:
-    X, y = rows(400, classes)
+    (X, y), task = rows(400, classes), Classification(classes, 1)
     seen = []
     staged_scores(
-        classifier(**params), Bins(X[:300], y[:300], X[300:]), lambda p: (seen.append(p.copy()), (0.0, 0.0))[1]
+        classifier(**params),
+        Bins(X[:300], y[:300], X[300:], task),
+        lambda found: (seen.append(task.whole(found.copy(), np.arange(classes))), (0.0, 0.0))[1],
     )
     assert len(seen) == PATIENCE + 1  # nothing is gained after the first stage
     for number, probabilities in list(enumerate(seen, start=1))[::2]:
@@ -69,7 +75,7 @@ def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, par
 
 def test_a_fit_ends_where_nothing_is_gained_for_a_while() -> None:
     X, y = rows(600, 2)
-    found = staged_scores(classifier(learning_rate=0.3), Bins(X[:400], y[:400], X[400:]), log_loss(y[400:]))
+    found = staged_scores(classifier(learning_rate=0.3), Bins(X[:400], y[:400], X[400:], CLASSES), log_loss(y[400:]))
     followed = [score for score, _ in found]
     assert len(followed) - 1 - int(np.argmax(followed)) == PATIENCE
 
@@ -78,7 +84,9 @@ def test_a_fit_ends_where_nothing_is_gained_for_a_while() -> None:
 def test_a_fit_that_always_gains_ends_all_the_same(most: int, taken: int) -> None:
     X, y = rows(300, 2)
     told = iter(range(10_000))
-    assert len(staged_scores(classifier(), Bins(X, y, X), lambda p: (float(next(told)), 0.0), most=most)) == taken
+    assert (
+        len(staged_scores(classifier(), Bins(X, y, X, CLASSES), lambda p: (float(next(told)), 0.0), most=most)) == taken
+    )
 
 
 @given(st.floats(0.1, 10_000), st.integers(1, 10**10))
@@ -90,7 +98,7 @@ def test_more_seconds_or_fewer_cells_afford_no_fewer_iterations(seconds: float, 
 
 def test_bins_are_built_once_for_all_that_cuts_them_alike() -> None:
     X, y = rows(300, 2)
-    bins = Bins(X, y, X)
+    bins = Bins(X, y, X, CLASSES)
     for leaves in (4, 8, 16):
         staged_scores(classifier(num_leaves=leaves, min_child_samples=leaves), bins, lambda p: (0.0, 0.0))
     assert len(bins._made) == 1
@@ -100,18 +108,18 @@ def test_bins_are_built_once_for_all_that_cuts_them_alike() -> None:
 
 def test_other_bins_give_what_the_classifier_gives_with_them() -> None:
     X, y = rows(300, 2)
-    bins, seen = Bins(X, y, X), []
+    bins, seen = Bins(X, y, X, CLASSES), []
     staged_scores(classifier(), bins, lambda p: (0.0, 0.0))
     staged_scores(classifier(max_bin=7), bins, lambda p: (seen.append(p.copy()), (0.0, 0.0))[1])
     fitted = classifier(max_bin=7, n_estimators=10).fit(X, y)
-    assert seen[0] == pytest.approx(fitted.predict_proba(X), abs=1e-12)
+    assert seen[0] == pytest.approx(fitted.predict_proba(X)[:, 1], abs=1e-12)
 
 
 def test_more_threads_change_no_bit() -> None:
     X, y = rows(4_000, 2)
     one, two = (
         # beside another busy process two threads wait for each other most of the time: a few iterations are enough
-        staged_scores(classifier(n_jobs=n, learning_rate=0.3), Bins(X, y, X[:999]), log_loss(y[:999]), most=30)
+        staged_scores(classifier(n_jobs=n, learning_rate=0.3), Bins(X, y, X[:999], CLASSES), log_loss(y[:999]), most=30)
         for n in (1, 2)
     )
     assert one == two
@@ -132,3 +140,21 @@ def test_more_threads_change_no_bit() -> None:
 def test_iterations_are_found_where_nothing_names_them(named: list[str], finds: bool) -> None:
     assert finds_iterations("lightgbm.LGBMClassifier", dict.fromkeys(named)) == finds
     assert not finds_iterations("sklearn.ensemble.RandomForestClassifier", dict.fromkeys(named))
+
+
+def regressor(**params: Any) -> lightgbm.LGBMRegressor:
+    own = {"random_state": 3, "verbose": -1, "deterministic": True, "force_col_wise": True, "n_jobs": 1}
+    return lightgbm.LGBMRegressor(**{**own, **params})
+
+
+@pytest.mark.parametrize("objective", ["regression", "regression_l1", "huber", "quantile", "poisson", "tweedie"])
+def test_up_to_each_look_the_numbers_are_those_of_the_regressor(objective: str) -> None:
+    (X, _), task, seen = rows(400, 2), Regression(), []
+    y = np.abs(np.nan_to_num(X[:, 0])) * 100 + np.arange(400) % 7
+    staged_scores(
+        regressor(objective=objective, learning_rate=0.3),
+        Bins(X[:300], y[:300], X[300:], task),
+        lambda found: (seen.append(task.whole(found.copy(), np.empty(0))), (0.0, 0.0))[1],
+    )
+    fitted = regressor(objective=objective, learning_rate=0.3, n_estimators=2 * iterations_a_stage(0.3))
+    assert seen[1][:, 0] == pytest.approx(fitted.fit(X[:300], y[:300]).predict(X[300:]), rel=1e-9)

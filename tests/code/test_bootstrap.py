@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular.evaluation.bootstrap import FEWEST, MOST_DRAWS, RESAMPLES_ONE_BY_ONE, draws, interval, resampled
-from tabular.metrics.classification import METRICS, Predictions, as_predictions, metric
+from tabular.metrics.classification import METRICS, ClassPredictions, as_predictions, metric
 
 Array = np.ndarray
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> tuple[Predictions, int]:
+def tables(draw: st.DrawFn) -> tuple[ClassPredictions, int]:
     """Answers with ties and, now and then, a class that is hardly there."""
     k, n = draw(st.integers(2, 4)), draw(st.integers(4, 40))
     seed = draw(st.integers(0, 2**31 - 1))
@@ -26,7 +26,7 @@ def tables(draw: st.DrawFn) -> tuple[Predictions, int]:
 @pytest.mark.parametrize("name", [*METRICS, "f1_macro", "neg_log_loss"])
 @given(tables())
 @settings(max_examples=25, deadline=None)
-def test_a_resamples_metric_is_that_of_its_rows(name: str, table: tuple[Predictions, int]) -> None:
+def test_a_resamples_metric_is_that_of_its_rows(name: str, table: tuple[ClassPredictions, int]) -> None:
     answers, seed = table
     if name == "neg_log_loss" and len(answers.present) < answers.probabilities.shape[1]:
         return  # scikit-learn's own refuses rows that lack a class

@@ -19,7 +19,7 @@ from tabular.errors import UserError
 from tabular.model.estimators import build, check, defaults, in_terms_of_data, load_class, preprocessor, resolve
 from tabular.problem import Choice, Model, Preprocessing, Range
 
-LOGISTIC, FOREST, LIGHTGBM = (MODELS[name]["estimator"] for name in MODELS)
+LOGISTIC, FOREST, LIGHTGBM = (model["estimator"] for model in MODELS["classification"].values())
 COLUMNS = (
     Column("amount", "double", "number"),
     Column("member", "boolean", "number"),
@@ -115,11 +115,31 @@ def test_a_file_of_the_users_that_fails_is_told_in_one_line(tmp_path: Path, monk
     assert said.endswith("mend the file of my_faulty_estimators")
 
 
-@pytest.mark.parametrize(
-    "path", ["sklearn.linear_model.LinearRegression", "sklearn.datasets.load_iris", "json.JSONDecoder"]
-)
+@pytest.mark.parametrize("path", ["sklearn.decomposition.PCA", "sklearn.datasets.load_iris", "json.JSONDecoder"])
 def test_what_is_no_classifier_is_told(path: str) -> None:
-    assert f"{path} is no classifier" in refused(path)
+    assert f"{path} is no classifier: it needs fit and predict_proba" in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "task", "says"),
+    [
+        ("sklearn.linear_model.LinearRegression", {}, "classification", "predicts a number"),
+        ("lightgbm.LGBMRegressor", {}, "classification", "predicts a number"),
+        ("lightgbm.LGBMRegressor", {"max_depth": 3}, "classification", "predicts a number"),
+        ("sklearn.svm.SVR", {}, "classification", "predicts a number"),
+        (LOGISTIC, {}, "regression", "predicts classes"),
+        ("sklearn.naive_bayes.GaussianNB", {}, "regression", "predicts classes"),
+    ],
+)
+def test_an_estimator_of_the_other_task_is_told_with_one_of_this(
+    path: str, params: dict[str, Any], task: Any, says: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        check({"mine": Model(estimator=path, params=params)}, task)
+    line = str(caught.value)
+    assert line.startswith(f"models.mine.estimator: {path} {says}, and the task is {task}: take one such as ")
+    advised = line.partition("such as ")[2].partition(", or say")[0].split(", ")
+    check({f"m{place}": Model(estimator=one) for place, one in enumerate(advised)}, task)
 
 
 VOTERS = {
@@ -510,6 +530,6 @@ def test_missing_values_are_imputed_before_a_step_that_refuses_them() -> None:
 )
 def test_a_step_that_cannot_be_made_is_told_with_its_key(step: Any, said: str) -> None:
     with pytest.raises(UserError, match=r"^models\.mine\.preprocessing\.steps\.0") as caught:
-        check({"mine": with_steps(step)})
+        check({"mine": with_steps(step)}, "classification")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from tabular.evaluation.bootstrap import Interval, resampled
 from tabular.evaluation.gate import Check, Comparison, TieBreak, check, check_floor, compare, metric_of_floor
 from tabular.evaluation.slices import Scored, Slice
 from tabular.metrics.classification import METRICS, as_predictions, classification_metrics, is_of_labels
+from tabular.model.tasks import Classification
 from tabular.problem import Bound, Limits
 
 Array = np.ndarray
@@ -204,7 +205,8 @@ def floors(y: Array, candidates: list[Array], metric: str = "roc_auc", *, resamp
     all_of_them["prior"] = as_predictions(y, shares, classes=classes)
     found = resampled(all_of_them, [name], seed=0, resamples=resamples)
     of_prior = found.pop("prior")[name]
-    return [check_floor(name, values[name], of_prior, candidates=len(candidates)) for values in found.values()]
+    told = {"prior": Classification.prior, "advice": Classification.advice, "candidates": len(candidates)}
+    return [check_floor(name, values[name], of_prior, **told) for values in found.values()]
 
 
 @pytest.mark.parametrize("metric", list(METRICS))

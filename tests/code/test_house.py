@@ -16,6 +16,7 @@ import yaml
 from steps.model import flavor
 from tabular.model import estimators, training
 from tabular.model.formats import FORMATS
+from tabular.model.tasks import Classification
 
 PROJECT = Path(__file__).resolve().parents[2]
 TABULAR = sorted((PROJECT / "tabular").rglob("*.py"))
@@ -67,7 +68,7 @@ def test_only_steps_and_tests_and_benchmarks_import_mlflow() -> None:
 @pytest.mark.parametrize("module", ["lightgbm.sklearn", "sklearn.linear_model"])
 def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(module: str) -> None:
     classifier = type("Classifier", (), {"__module__": module})()
-    wanted = flavor.requirements(SimpleNamespace(classifier=classifier, preprocessor=None))  # type: ignore[arg-type]
+    wanted = flavor.requirements(SimpleNamespace(estimator=classifier, preprocessor=None))  # type: ignore[arg-type]
     held = {line.partition("==")[0] for line in wanted}
     needed = tops(PROJECT / "steps" / "model" / "served.py") - STANDARD - OF_CLASSIFIERS
     distributions = packages_distributions()
@@ -82,7 +83,8 @@ def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
     lock = pins("requirements.txt")
     classifier = type("Classifier", (), {"__module__": "lightgbm.sklearn"})()
     found = dict(
-        line.split("==") for line in flavor.requirements(training.Fitted(None, classifier, 2, np.arange(2), {}))
+        line.split("==")
+        for line in flavor.requirements(training.Fitted(None, classifier, Classification(2, 1), np.arange(2), {}))
     )
     assert found == {name: version(name) for name in found}
     assert set(found) <= set(lock)
@@ -92,7 +94,7 @@ def test_requirements_of_a_served_model_are_pinned_and_limited() -> None:
 def requirements_of(module: str) -> set[str]:
     """What a model of a class of this module asks for beside what each model does."""
     fitted = [
-        SimpleNamespace(classifier=type("Classifier", (), {"__module__": one})(), preprocessor=None)
+        SimpleNamespace(estimator=type("Classifier", (), {"__module__": one})(), preprocessor=None)
         for one in (module, "sklearn.tree")
     ]
     wanted, usual = (set(flavor.requirements(one)) for one in fitted)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
+from tabular.model.tasks import Classification
 from tabular.model.training import Candidate, cross_validate
 from tabular.problem import Model
 from tabular.search import racing
@@ -35,7 +36,7 @@ def rows(n: int = 600, classes: int = 2) -> tuple[Any, Any]:
 def candidate(model: dict[str, Any], classes: int = 2, **params: Any) -> Candidate:
     kinds = {"a": ("double", "number"), "b": ("double", "number"), "c": ("string", "category")}
     columns = tuple(Column(name, *kind) for name, kind in kinds.items())
-    return Candidate("m", Model.model_validate(model), params, columns, classes, 1, seed=3)
+    return Candidate("m", Model.model_validate(model), params, columns, Classification(classes, 1), seed=3)
 
 
 def course(

@@ -16,6 +16,7 @@ from tabular.errors import UserError
 from tabular.metrics.classification import METRICS, classification_metrics
 from tabular.model import training
 from tabular.model.formats import booster_text
+from tabular.model.tasks import Classification
 from tabular.model.training import (
     Candidate,
     Fitted,
@@ -57,7 +58,7 @@ def rows(n: int = 300, classes: int = 2, seed: int = 0) -> tuple[pd.DataFrame, n
 
 def candidate(estimator: str, classes: int = 2, params: Mapping[str, Any] | None = None) -> Candidate:
     model = Model(estimator=estimator, params=FEW.get(estimator, {}))
-    return Candidate("mine", model, params or {}, COLUMNS, classes, classes - 1, seed=3)
+    return Candidate("mine", model, params or {}, COLUMNS, Classification(classes, classes - 1), seed=3)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -65,9 +66,9 @@ def candidate(estimator: str, classes: int = 2, params: Mapping[str, Any] | None
 def test_a_fit_does_not_depend_on_threads(estimator: str, classes: int) -> None:
     X, y = rows(classes=classes)
     one, two = (fit(candidate(estimator, classes), X, y, threads=threads) for threads in (1, 2))
-    assert np.array_equal(one.probabilities(X), two.probabilities(X))
+    assert np.array_equal(one.outputs(X), two.outputs(X))
     if estimator == LIGHTGBM:
-        assert booster_text(one.classifier) == booster_text(two.classifier)
+        assert booster_text(one.estimator) == booster_text(two.estimator)
 
 
 def test_a_fit_does_not_depend_on_the_threads_that_linear_algebra_may_use() -> None:
@@ -75,24 +76,24 @@ def test_a_fit_does_not_depend_on_the_threads_that_linear_algebra_may_use() -> N
     X = pd.DataFrame(generator.normal(0, 1, (20000, 60)), columns=[f"c{place}" for place in range(60)])
     y = (X.sum(axis=1).to_numpy() + generator.normal(0, 3, len(X)) > 0).astype(int)
     columns = tuple(Column(name, "double", "number") for name in X)
-    wide = Candidate("mine", Model(estimator=LOGISTIC), {"max_iter": 200}, columns, 2, 1, seed=3)
+    wide = Candidate("mine", Model(estimator=LOGISTIC), {"max_iter": 200}, columns, Classification(2, 1), seed=3)
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads, user_api="blas"):
-            found.append(fit(wide, X, y, threads=1).classifier.coef_)
+            found.append(fit(wide, X, y, threads=1).estimator.coef_)
     assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize("estimator", KINDS)
 def test_the_same_rows_in_the_same_order_give_the_same_fit(estimator: str) -> None:
     X, y = rows()
-    first, again = (fit(candidate(estimator), X, y, threads=1).probabilities(X) for _ in range(2))
+    first, again = (fit(candidate(estimator), X, y, threads=1).outputs(X) for _ in range(2))
     assert np.array_equal(first, again)
 
 
 def test_the_text_of_a_booster_names_no_number_of_threads() -> None:
     X, y = rows()
-    text = booster_text(fit(candidate(LIGHTGBM), X, y, threads=2).classifier)
+    text = booster_text(fit(candidate(LIGHTGBM), X, y, threads=2).estimator)
     assert text is not None
     assert "[num_threads: 0]" in text
 
@@ -100,7 +101,7 @@ def test_the_text_of_a_booster_names_no_number_of_threads() -> None:
 @pytest.mark.parametrize("estimator", KINDS)
 def test_probabilities_of_a_row_sum_to_one(estimator: str) -> None:
     X, y = rows(classes=3)
-    found = fit(candidate(estimator, 3), X, y, threads=1).probabilities(X)
+    found = fit(candidate(estimator, 3), X, y, threads=1).outputs(X)
     assert found.shape == (len(X), 3)
     assert found.sum(axis=1) == pytest.approx(1)
 
@@ -109,7 +110,7 @@ def test_probabilities_of_a_row_sum_to_one(estimator: str) -> None:
 def test_a_class_that_the_rows_lack_has_probability_0(estimator: str) -> None:
     X, y = rows(classes=3)
     fitted = fit(candidate(estimator, 3), X[y != 1], y[y != 1], threads=1)
-    found = fitted.probabilities(X)
+    found = fitted.outputs(X)
     assert np.all(found[:, 1] == 0)
     assert found.sum(axis=1) == pytest.approx(1)
 
@@ -225,7 +226,7 @@ def test_the_end_of_a_curve_is_the_log_loss_of_the_fitted_model(estimator: str, 
     held = X[:100], y[:100], None
     fitted = fit(candidate(estimator, classes), X[100:], y[100:], threads=1, validation=held)
     about = {"classes": range(classes), "names": ["log_loss"]}
-    found = classification_metrics(held[1], fitted.probabilities(held[0]), **about)["log_loss"]  # type: ignore[arg-type]
+    found = classification_metrics(held[1], fitted.outputs(held[0]), **about)["log_loss"]  # type: ignore[arg-type]
     assert fitted.curves["validation"][-1] == pytest.approx(found, rel=1e-6)
 
 
@@ -239,7 +240,7 @@ def test_rows_that_are_followed_change_nothing() -> None:
     X, y = rows()
     alone = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1)
     followed = fit(candidate(LIGHTGBM), X[100:], y[100:], threads=1, validation=(X[:100], y[:100], None))
-    assert booster_text(alone.classifier) == booster_text(followed.classifier)
+    assert booster_text(alone.estimator) == booster_text(followed.estimator)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +255,7 @@ def test_rows_that_are_followed_change_nothing() -> None:
 def test_any_scikit_learn_classifier_is_fitted_on_many_categories(estimator: str) -> None:
     X, y = rows()
     X["town"] = np.array([f"t{row % 60}" for row in range(len(X))], dtype=object)
-    assert np.isfinite(fit(candidate(estimator), X, y, threads=1).probabilities(X)).all()
+    assert np.isfinite(fit(candidate(estimator), X, y, threads=1).outputs(X)).all()
 
 
 def test_what_the_estimator_refuses_is_one_line_with_the_models_name() -> None:
@@ -286,7 +287,7 @@ def test_found_hyperparameters_go_over_the_models_own() -> None:
 def test_the_informative_column_is_the_most_important(estimator: str) -> None:
     X, y = rows()
     fitted = fit(candidate(estimator), X, y, threads=1)
-    found = importances(fitted.preprocessor, fitted.classifier)
+    found = importances(fitted.preprocessor, fitted.estimator)
     assert found is not None
     assert max(found[1], key=found[1].__getitem__) == "signal"
 
@@ -294,7 +295,7 @@ def test_the_informative_column_is_the_most_important(estimator: str) -> None:
 def test_a_model_that_tells_no_importance_is_asked_by_permutation() -> None:
     X, y = rows()
     fitted = fit(candidate(LOGISTIC), X, y, threads=1)
-    assert importances(fitted.preprocessor, fitted.classifier) is None
+    assert importances(fitted.preprocessor, fitted.estimator) is None
 
 
 def permuted(
@@ -305,7 +306,7 @@ def permuted(
     numbers = [name for name in X if name != "town"]
     places = {name: slice(place, place + 1) for place, name in enumerate(numbers)}
     places["town"] = slice(len(numbers), encoded.shape[1])
-    return permutation_importances(fitted.classifier.predict_proba, encoded, places, measure, seed=seed)
+    return permutation_importances(fitted.estimator.predict_proba, encoded, places, measure, seed=seed)
 
 
 def measured(y: np.ndarray, metric: str = "roc_auc") -> Callable[[np.ndarray], float]:
@@ -331,7 +332,7 @@ def test_to_shuffle_what_a_column_has_become_is_to_shuffle_the_column() -> None:
     places = {name: slice(place, place + 1) for place, name in enumerate(X)}
 
     def ask(values: np.ndarray) -> np.ndarray:
-        return fitted.probabilities(pd.DataFrame(values, columns=X.columns).astype(X.dtypes))
+        return fitted.outputs(pd.DataFrame(values, columns=X.columns).astype(X.dtypes))
 
     of_columns = permutation_importances(ask, X.to_numpy(dtype=object), places, measured(y, "log_loss"), seed=1)
     assert permuted(fitted, X, measured(y, "log_loss"), seed=1) == pytest.approx(of_columns)

@@ -16,14 +16,15 @@ from tabular.evaluation import slices
 from tabular.evaluation.bootstrap import draws, resampled
 from tabular.metrics.classification import (
     METRICS,
-    Predictions,
+    ClassPredictions,
     as_predictions,
     classification_metrics,
     confusion,
     metric,
 )
 from tabular.model import boosting, training
-from tabular.model.estimators import build, check, weight_argument
+from tabular.model.estimators import build, check, is_regressor, weight_argument
+from tabular.model.tasks import Classification, Regression
 from tabular.model.thresholds import effect, tune
 from tabular.model.training import Candidate, cross_validate, fit, prior
 from tabular.problem import Model
@@ -38,7 +39,7 @@ SCORERS = ("f1_macro", "matthews_corrcoef", "roc_auc_ovr_weighted", "jaccard_mac
 
 
 @st.composite
-def weighted(draw: st.DrawFn, classes: int | None = None) -> Predictions:
+def weighted(draw: st.DrawFn, classes: int | None = None) -> ClassPredictions:
     """Answers with ties, to rows of whole-number weights, of which two rows of each class count at the least."""
     k = classes or draw(st.integers(2, 4))
     generator = np.random.default_rng(draw(st.integers(0, 2**31 - 1)))
@@ -49,7 +50,7 @@ def weighted(draw: st.DrawFn, classes: int | None = None) -> Predictions:
     return as_predictions(y, found / found.sum(axis=1, keepdims=True), weights=weights, **about)
 
 
-def repeated(answers: Predictions) -> Predictions:
+def repeated(answers: ClassPredictions) -> ClassPredictions:
     """The same rows without weights, each as often as its weight says."""
     return replace(answers.taken(np.repeat(np.arange(len(answers.y)), answers.counts.astype(int))), weights=None)
 
@@ -57,13 +58,13 @@ def repeated(answers: Predictions) -> Predictions:
 @pytest.mark.parametrize("name", [*METRICS, *SCORERS])
 @given(answers=weighted())
 @few
-def test_a_metric_of_weighted_rows_is_that_of_the_rows_repeated(name: str, answers: Predictions) -> None:
+def test_a_metric_of_weighted_rows_is_that_of_the_rows_repeated(name: str, answers: ClassPredictions) -> None:
     assert metric(name).score(answers) == pytest.approx(metric(name).score(repeated(answers)), abs=1e-12)
 
 
 @given(weighted())
 @few
-def test_weights_of_1_change_no_bit_of_a_metric(answers: Predictions) -> None:
+def test_weights_of_1_change_no_bit_of_a_metric(answers: ClassPredictions) -> None:
     ones, none = (replace(answers, weights=weights) for weights in (np.ones(len(answers.y)), None))
     for name in METRICS:
         assert metric(name).score(ones) == metric(name).score(none)
@@ -73,7 +74,7 @@ def test_weights_of_1_change_no_bit_of_a_metric(answers: Predictions) -> None:
 
 @given(weighted(), st.sampled_from([0.001, 1000.0]))
 @few
-def test_the_scale_of_weights_changes_no_metric(answers: Predictions, scale: float) -> None:
+def test_the_scale_of_weights_changes_no_metric(answers: ClassPredictions, scale: float) -> None:
     for name in METRICS:
         scaled = replace(answers, weights=answers.counts * scale)
         assert metric(name).score(scaled) == pytest.approx(metric(name).score(answers), abs=1e-9)
@@ -81,7 +82,7 @@ def test_the_scale_of_weights_changes_no_metric(answers: Predictions, scale: flo
 
 @given(weighted())
 @few
-def test_a_confusion_matrix_holds_sums_of_weights(answers: Predictions) -> None:
+def test_a_confusion_matrix_holds_sums_of_weights(answers: ClassPredictions) -> None:
     k, same = answers.probabilities.shape[1], repeated(answers)
     found = confusion(answers.y, answers.predicted, k, answers.weights)
     assert np.array_equal(found, confusion(same.y, same.predicted, k))
@@ -91,7 +92,7 @@ def test_a_confusion_matrix_holds_sums_of_weights(answers: Predictions) -> None:
 @given(answers=weighted(), seed=st.integers(0, 99))
 @settings(max_examples=10, deadline=None)
 def test_a_weighted_row_counts_in_a_resample_as_often_as_it_was_drawn(
-    name: str, answers: Predictions, seed: int
+    name: str, answers: ClassPredictions, seed: int
 ) -> None:
     (times,) = draws(len(answers.y), seed=seed, resamples=5)
     drawn = [answers.taken(np.repeat(np.arange(len(answers.y)), one.astype(int))) for one in times]
@@ -126,7 +127,7 @@ def test_a_metric_that_takes_no_weights_says_so() -> None:
 
 @given(weighted(classes=2))
 @few
-def test_the_effect_of_thresholds_is_that_of_the_rows_repeated(answers: Predictions) -> None:
+def test_the_effect_of_thresholds_is_that_of_the_rows_repeated(answers: ClassPredictions) -> None:
     same, positive = repeated(answers), answers.positive or 0
     found = effect(answers.y, answers.probabilities, positive=positive, weights=answers.weights)
     expected = effect(same.y, same.probabilities, positive=positive)
@@ -137,7 +138,7 @@ def test_the_effect_of_thresholds_is_that_of_the_rows_repeated(answers: Predicti
 
 @given(st.lists(weighted(classes=2), min_size=2, max_size=3), st.sampled_from(["f1_score", "accuracy", "f1_macro"]))
 @settings(max_examples=12, deadline=None)
-def test_a_tuned_threshold_is_that_of_the_rows_repeated(folds: list[Predictions], name: str) -> None:
+def test_a_tuned_threshold_is_that_of_the_rows_repeated(folds: list[ClassPredictions], name: str) -> None:
     found = tune([(one.y, one.probabilities) for one in folds], name, positive=1, weights=[one.counts for one in folds])
     same = [repeated(one) for one in folds]
     assert found == tune([(one.y, one.probabilities) for one in same], name, positive=1)
@@ -171,7 +172,7 @@ def test_rows_of_weight_0_are_in_no_slice() -> None:
 def test_weights_of_1_change_no_bit_of_a_fit(estimator: str) -> None:
     X, y = rows(200)
     ones, none = (fit(candidate(estimator), X, y, threads=1, weights=weights) for weights in (np.ones(len(y)), None))
-    assert np.array_equal(ones.probabilities(X), none.probabilities(X))
+    assert np.array_equal(ones.outputs(X), none.outputs(X))
 
 
 def test_a_fit_with_a_row_of_weight_2_is_one_with_the_row_twice() -> None:
@@ -182,10 +183,10 @@ def test_a_fit_with_a_row_of_weight_2_is_one_with_the_row_twice() -> None:
     one = replace(candidate(LOGISTIC), model=model)
     weights = np.random.default_rng(1).integers(1, 4, len(y))
     places = np.repeat(np.arange(len(y)), weights)
-    found = fit(one, X, y, threads=1, weights=weights.astype(float)).probabilities(X)
-    expected = fit(one, X.iloc[places], y[places], threads=1).probabilities(X)
+    found = fit(one, X, y, threads=1, weights=weights.astype(float)).outputs(X)
+    expected = fit(one, X.iloc[places], y[places], threads=1).outputs(X)
     assert found == pytest.approx(expected, abs=1e-5)
-    assert np.abs(found - fit(one, X, y, threads=1).probabilities(X)).max() > 1e-3
+    assert np.abs(found - fit(one, X, y, threads=1).outputs(X)).max() > 1e-3
 
 
 @pytest.mark.parametrize("estimator", KINDS)
@@ -193,7 +194,7 @@ def test_every_kind_of_estimator_learns_from_weights(estimator: str) -> None:
     X, y = rows(300)
     heavy = np.where(y == 1, 50.0, 1.0)
     found, plain = (fit(candidate(estimator), X, y, threads=1, weights=weights) for weights in (heavy, None))
-    assert found.probabilities(X)[:, 1].mean() > plain.probabilities(X)[:, 1].mean() + 0.02
+    assert found.outputs(X)[:, 1].mean() > plain.outputs(X)[:, 1].mean() + 0.02
 
 
 def test_a_forest_draws_as_many_rows_whatever_weights_sum_to_and_keeps_none_of_them() -> None:
@@ -201,8 +202,8 @@ def test_a_forest_draws_as_many_rows_whatever_weights_sum_to_and_keeps_none_of_t
     weights = np.random.default_rng(0).integers(1, 5, len(y)).astype(float)
     forest = candidate(FOREST, params={"max_samples": 0.5})
     one, other = (fit(forest, X, y, threads=1, weights=weights * scale) for scale in (1.0, 2.0**40))
-    assert np.array_equal(one.probabilities(X), other.probabilities(X))
-    assert one.classifier._sample_weight is None
+    assert np.array_equal(one.outputs(X), other.outputs(X))
+    assert one.estimator._sample_weight is None
 
 
 @pytest.mark.parametrize("estimator", [LIGHTGBM, BOOSTING])
@@ -213,7 +214,7 @@ def test_the_end_of_a_curve_is_the_weighted_log_loss(estimator: str) -> None:
     fitted = fit(candidate(estimator), X[100:], y[100:], threads=1, validation=held, weights=weights[100:])
     about: dict[str, Any] = {"classes": range(2), "names": ["log_loss"]}
     for name, (A, b, w) in {"validation": held, "training": (X[100:], y[100:], weights[100:])}.items():
-        found = classification_metrics(b, fitted.probabilities(A), weights=w, **about)["log_loss"]
+        found = classification_metrics(b, fitted.outputs(A), weights=w, **about)["log_loss"]
         assert fitted.curves[name][-1] == pytest.approx(found, rel=1e-6)
 
 
@@ -224,7 +225,7 @@ def test_folds_are_fitted_and_scored_with_the_weights_of_their_rows() -> None:
     result = cross_validate(candidate(LOGISTIC), X, y, folds, threads=1, weights=weights)
     for scores, fold in zip(result.scores, folds, strict=True):
         fitted = fit(candidate(LOGISTIC), X.iloc[fold.fit], y[fold.fit], threads=1, weights=weights[fold.fit])
-        asked = y[fold.score], fitted.probabilities(X.iloc[fold.score])
+        asked = y[fold.score], fitted.outputs(X.iloc[fold.score])
         assert scores == classification_metrics(*asked, classes=range(2), weights=weights[fold.score])
 
 
@@ -261,11 +262,11 @@ def test_lightgbms_bins_keep_no_weights_of_the_trial_before() -> None:
     def scored(bins: boosting.Bins, class_weight: str | None) -> list[tuple[float, float]]:
         model = Model(estimator=LIGHTGBM, params={"class_weight": class_weight})
         estimator = build(model, {}, where="models.a", seed=0, threads=1)
-        return boosting.staged_scores(estimator, bins, lambda p: (float(p[:, 1].mean()), 0.0), most=20)
+        return boosting.staged_scores(estimator, bins, lambda p: (float(p.mean()), 0.0), most=20)
 
-    shared = boosting.Bins(X, y, X)
+    shared = boosting.Bins(X, y, X, Classification(2, 1))
     before = scored(shared, "balanced")
-    assert scored(shared, None) == scored(boosting.Bins(X, y, X), None) != before
+    assert scored(shared, None) == scored(boosting.Bins(X, y, X, Classification(2, 1)), None) != before
 
 
 NEIGHBOURS = {"estimator": "sklearn.neighbors.KNeighborsClassifier"}
@@ -290,7 +291,7 @@ def made(model: dict[str, Any]) -> Any:
 TAKES = {
     **{
         path: ({"estimator": path}, "sample_weight")
-        for path in [one["estimator"] for one in MODELS.values()] + [*SPACES]
+        for path in [one["estimator"] for models in MODELS.values() for one in models.values()] + [*SPACES]
     },
     "a pipeline, by its last step": (REDUCED, "last__sample_weight"),
     "a vote": (holding("VotingClassifier", BAYES), "sample_weight"),
@@ -332,27 +333,28 @@ def test_what_takes_weights_is_fitted_with_them(model: dict[str, Any], argument:
     X, y = rows(120)
     X = X[["signal"]].assign(other=X["signal"] ** 2)
     columns = tuple(Column(name, "double", "number") for name in X)
-    one = Candidate("a", Model.model_validate(model), {}, columns, 2, 1, seed=0)
-    heavy = np.where(y == 1, 9.0, 1.0)
-    found, plain = (fit(one, X, y, threads=1, weights=weights).probabilities(X) for weights in (heavy, None))
-    assert found[:, 1].mean() > plain[:, 1].mean()
+    task = Regression() if is_regressor(made(model)) else Classification(2, 1)
+    one = Candidate("a", Model.model_validate(model), {}, columns, task, seed=0)
+    y, heavy = y.astype(float if isinstance(task, Regression) else int), np.where(y == 1, 9.0, 1.0)
+    found, plain = (fit(one, X, y, threads=1, weights=weights).outputs(X) for weights in (heavy, None))
+    assert found[:, -1].mean() > plain[:, -1].mean()
 
 
 @pytest.mark.parametrize(("model", "said"), TAKES_NONE.values(), ids=TAKES_NONE)
 def test_what_takes_no_weights_is_refused_in_one_line_that_names_what_does(model: dict[str, Any], said: str) -> None:
     asked = {"a": Model.model_validate(model)}
-    check(asked)
+    check(asked, "classification")
     with pytest.raises(UserError) as caught:
-        check(asked, weighted=True)
+        check(asked, "classification", weighted=True)
     line = str(caught.value)
     assert line.startswith(f"models.a: {said}") and "\n" not in line
     advised = line.partition("such as ")[2].split(", ")
-    check({f"m{place}": Model(estimator=path) for place, path in enumerate(advised)}, weighted=True)
+    check({f"m{place}": Model(estimator=path) for place, path in enumerate(advised)}, "classification", weighted=True)
     for path in advised:
         assert weight_argument(made({"estimator": path}), "models.a")
     with pytest.raises(UserError, match="takes no weights"):
         training.fit(
-            Candidate("a", asked["a"], {}, (Column("x", "double", "number"),), 2, 1, seed=0),
+            Candidate("a", asked["a"], {}, (Column("x", "double", "number"),), Classification(2, 1), seed=0),
             rows(40)[0][["signal"]].rename(columns={"signal": "x"}),
             np.arange(40) % 2,
             threads=1,

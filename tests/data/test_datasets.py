@@ -511,8 +511,8 @@ def test_too_few_classes_left_beside_the_rare_ones_are_told(tmp_path: Path) -> N
 @pytest.mark.parametrize("y", [np.arange(120) / 7, np.arange(120), np.arange(120) % 40 / 7])
 def test_a_target_that_looks_like_a_number_is_told_with_a_way_that_leads_to_a_data_set(tmp_path: Path, y: Any) -> None:
     message = refused(frame().assign(y=y), tmp_path)
-    assert "looks like a number to predict (regression)" in message
-    assert not advised(message)
+    assert "looks like a number to predict: say task: regression" in message
+    assert Made(frame().assign(y=y), tmp_path, task="regression").schema.task == "regression"
     assert "write a column of its classes, such as low, middle and high" in message
     classes = pd.cut(y, 3, labels=["low", "middle", "high"])
     assert set(Made(frame().assign(y=classes), tmp_path).schema.classes) == {"low", "middle", "high"}

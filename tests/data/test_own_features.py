@@ -183,7 +183,8 @@ def test_the_file_lies_beside_the_problem_which_then_holds_what_it_means(tmp_pat
     (tmp_path / "f.py").write_text(CODE)
     found = paths.effective_problem({"problem": str(path)})
     assert found.data.features == OwnFeatures(file="f.py", function="make", code=own_code.meaning(CODE, "f.py", "make"))
-    assert parse(found.to_yaml(), "frozen") == found
+    settled = found.model_copy(update={"task": "classification"})
+    assert parse(settled.to_yaml(), "frozen") == settled
 
 
 @pytest.mark.parametrize("given", ["features.py", "make", "features:make", "features.py:a.b"])

@@ -16,7 +16,7 @@ from steps.model.served import as_features
 from steps.run.step import Step
 from tabular import problem
 from tabular.data import datasets, tables
-from tabular.model import training
+from tabular.model import tasks, training
 
 ESTIMATORS = {
     "logistic_regression": ("sklearn.linear_model.LogisticRegression", {"max_iter": 500}),
@@ -90,8 +90,7 @@ def candidate(data: Data, kind: str, *, seed: int = 0, params: Mapping[str, Any]
         model=problem.Model(estimator=estimator, params=dict(own)),
         params=params or {},
         columns=data.schema.columns,
-        classes=len(data.schema.classes),
-        positive=data.schema.positive,
+        task=tasks.Classification(len(data.schema.classes), data.schema.positive),
         seed=seed,
     )
 

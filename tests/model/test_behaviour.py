@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 
-from tabular.data import datasets, folds
+from tabular.data import folds, targets
 from tabular.model import training
 
 KINDS = list(made.ESTIMATORS)
@@ -25,38 +25,38 @@ def fitted(data: dict) -> dict[str, training.Fitted]:
 def test_a_rows_answer_does_not_depend_on_the_order_of_rows(kind: str, fitted: dict, data: dict) -> None:
     X = data[2].X
     order = np.random.default_rng(0).permutation(len(X))
-    found = fitted[kind].probabilities(X.iloc[order])
-    assert found == pytest.approx(fitted[kind].probabilities(X)[order], rel=1e-9)
+    found = fitted[kind].outputs(X.iloc[order])
+    assert found == pytest.approx(fitted[kind].outputs(X)[order], rel=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_column_that_says_nothing_hardly_moves_answers(kind: str, fitted: dict, data: dict) -> None:
     X = data[2].X
     shuffled = X.assign(visits=X["visits"].to_numpy()[np.random.default_rng(0).permutation(len(X))])
-    moved = np.abs(fitted[kind].probabilities(X) - fitted[kind].probabilities(shuffled)).mean()
+    moved = np.abs(fitted[kind].outputs(X) - fitted[kind].outputs(shuffled)).mean()
     important = X.assign(amount=X["amount"].to_numpy()[np.random.default_rng(0).permutation(len(X))])
-    assert moved < 0.3 * np.abs(fitted[kind].probabilities(X) - fitted[kind].probabilities(important)).mean()
+    assert moved < 0.3 * np.abs(fitted[kind].outputs(X) - fitted[kind].outputs(important)).mean()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_raising_the_informative_column_raises_the_probability(kind: str, fitted: dict, data: dict) -> None:
     X = data[2].X.dropna()
-    low, high = (fitted[kind].probabilities(X.assign(amount=amount))[:, 1] for amount in (15.0, 85.0))
+    low, high = (fitted[kind].outputs(X.assign(amount=amount))[:, 1] for amount in (15.0, 85.0))
     assert (high > low).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_town_that_favours_yes_raises_its_probability(kind: str, fitted: dict, data: dict) -> None:
     X = data[2].X.dropna()
-    other, favoured = (fitted[kind].probabilities(X.assign(town=town))[:, 1].mean() for town in ("Lisboa", "Porto"))
+    other, favoured = (fitted[kind].outputs(X.assign(town=town))[:, 1].mean() for town in ("Lisboa", "Porto"))
     assert favoured > other + 0.1
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_unseen_town_is_answered_between_the_extremes(kind: str, fitted: dict, data: dict) -> None:
     X = data[2].X.dropna()
-    answers = {town: fitted[kind].probabilities(X.assign(town=town))[:, 1].mean() for town in X["town"].unique()}
-    unseen = fitted[kind].probabilities(X.assign(town="Braga"))[:, 1].mean()
+    answers = {town: fitted[kind].outputs(X.assign(town=town))[:, 1].mean() for town in X["town"].unique()}
+    unseen = fitted[kind].outputs(X.assign(town="Braga"))[:, 1].mean()
     assert min(answers.values()) - 0.1 <= unseen <= max(answers.values()) + 0.1
 
 
@@ -98,7 +98,7 @@ def test_tables_of_one_kind_of_column_are_learnt(kind: str, kept: list[str], tmp
     data = made.prepare(table, tmp_path, data={"source": "table.csv", "target": "answer", "types": types})
     assert isinstance(data.frame, pd.DataFrame)
     assert [column.name for column in data.schema.columns] == kept
-    assert np.isfinite(made.fit(data, kind).probabilities(data.X)).all()
+    assert np.isfinite(made.fit(data, kind).outputs(data.X)).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -106,6 +106,6 @@ def test_a_hundred_classes_are_learnt(kind: str, tmp_path: Path) -> None:
     rows = 100 * 8
     table = pd.DataFrame({"x": np.arange(rows) % 100 + 0.25, "answer": [f"class {row % 100}" for row in range(rows)]})
     data = made.prepare(table, tmp_path, data={"source": "table.csv", "target": "answer"})
-    assert len(data.schema.classes) == datasets.MAX_CLASSES
+    assert len(data.schema.classes) == targets.MAX_CLASSES
     params = {"n_estimators": 3} if kind != "logistic_regression" else {"max_iter": 20}
-    assert made.fit(data, kind, **params).probabilities(data.X).shape == (len(data.y), 100)
+    assert made.fit(data, kind, **params).outputs(data.X).shape == (len(data.y), 100)

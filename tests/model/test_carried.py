@@ -51,7 +51,7 @@ def renamed(model: Path, name: str, path: str) -> None:
 def test_a_model_is_loaded_whose_code_has_another_name_than_ours_has_today(copy, binary, tmp_path, path) -> None:
     renamed(copy, "serving.py", path)
     model = flavor.load(str(copy), tmp_path, **binary.recorded)
-    assert np.array_equal(model.probabilities(binary.data.X), binary.fitted.probabilities(binary.data.X))
+    assert np.array_equal(model.outputs(binary.data.X), binary.fitted.outputs(binary.data.X))
 
 
 def test_a_replay_finds_the_code_of_a_model_under_the_name_that_it_has(copy, binary, tmp_path) -> None:
@@ -108,7 +108,7 @@ def test_what_lies_beside_the_code_is_not_run(copy, binary, tmp_path, evil, put:
     put(copy, evil)
     before = {path for path in copy.rglob("*") if path.is_file()}
     model = flavor.load(str(copy), tmp_path, **binary.recorded)
-    assert np.array_equal(model.probabilities(binary.data.X), binary.fitted.probabilities(binary.data.X))
+    assert np.array_equal(model.outputs(binary.data.X), binary.fitted.outputs(binary.data.X))
     assert not (tmp_path / "was run").exists()
     assert {path for path in copy.rglob("*") if path.is_file()} == before, "the model itself is left as it is"
 

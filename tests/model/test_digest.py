@@ -151,7 +151,7 @@ def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Pat
     assert len({made.digest(one, rows, folder) for one, folder in zip(fits, folders, strict=True)}) == 1
     model = served.TabularModel()
     model.load_context(SimpleNamespace(artifacts={"model": str(folders[0] / "model")}))
-    assert np.array_equal(model.probabilities(rows.X), fits[0].probabilities(rows.X))
+    assert np.array_equal(model.outputs(rows.X), fits[0].outputs(rows.X))
 
 
 def test_another_process_finds_the_same_digests(data: dict, tmp_path: Path) -> None:

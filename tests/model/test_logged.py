@@ -73,7 +73,7 @@ def test_the_input_example_is_of_raw_rows_and_can_be_asked(logged) -> None:
     example = logged.loaded.input_example
     assert list(example.columns) == list(logged.data.frame.columns)
     answer = logged.loaded.predict(example)[logged.probabilities].to_numpy()
-    assert np.array_equal(answer, logged.fitted.probabilities(logged.data.X.head(3)))
+    assert np.array_equal(answer, logged.fitted.outputs(logged.data.X.head(3)))
 
 
 def test_requirements_are_pinned_and_limited_to_serving(logged) -> None:
@@ -86,7 +86,7 @@ def test_requirements_are_pinned_and_limited_to_serving(logged) -> None:
 
 def test_raw_rows_get_the_probabilities_of_the_fitted_pipeline_bit_by_bit(logged) -> None:
     answer = logged.loaded.predict(logged.data.frame)
-    assert np.array_equal(answer[logged.probabilities].to_numpy(), logged.fitted.probabilities(logged.data.X))
+    assert np.array_equal(answer[logged.probabilities].to_numpy(), logged.fitted.outputs(logged.data.X))
 
 
 def test_the_label_is_the_likeliest_class(logged) -> None:
@@ -132,7 +132,7 @@ def elsewhere(shelf: dict, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_model_answers_elsewhere_without_this_repository(kind: str, shelf: dict, elsewhere: Path) -> None:
     one = shelf[kind, 2]
     found = pd.read_parquet(elsewhere / f"{kind}.parquet")[one.probabilities].to_numpy()
-    assert np.array_equal(found, one.fitted.probabilities(one.data.X.head(5)))
+    assert np.array_equal(found, one.fitted.outputs(one.data.X.head(5)))
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -140,7 +140,7 @@ def test_mlflows_own_lightgbm_flavor_loads_the_booster(classes: int, shelf: dict
     one = shelf["lightgbm", classes]
     booster = mlflow.lightgbm.load_model(one.uri)
     found = booster.predict(one.fitted.preprocessor.transform(one.data.X))
-    expected = one.fitted.probabilities(one.data.X)
+    expected = one.fitted.outputs(one.data.X)
     assert np.array_equal(found, expected[:, 1] if classes == 2 else expected)
 
 
@@ -254,7 +254,7 @@ def test_a_positive_class_that_comes_first_keeps_its_probability(tmp_path: Path,
 
 def test_models_load_gives_the_model_as_serving_loads_it(logged, tmp_path: Path) -> None:
     model = flavor.load(logged.uri, tmp_path, **logged.recorded)
-    assert np.array_equal(model.probabilities(logged.data.X), logged.fitted.probabilities(logged.data.X))
+    assert np.array_equal(model.outputs(logged.data.X), logged.fitted.outputs(logged.data.X))
 
 
 def test_a_model_that_carries_changed_code_is_not_loaded(binary, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_class_that_no_training_row_had_is_answered_with_probability_0(
     answer = mlflow.pyfunc.load_model(info.model_uri).predict(whole.frame)
     found = answer[[f"probability_{label}" for label in whole.schema.classes]].to_numpy()
     assert np.all(found[:, 1] == 0)
-    assert np.array_equal(found, made.fit(rows, kind).probabilities(whole.X))
+    assert np.array_equal(found, made.fit(rows, kind).outputs(whole.X))
 
 
 def test_a_model_that_is_not_there_is_told_in_one_line(tracking: str, tmp_path: Path) -> None:
@@ -331,7 +331,7 @@ def test_two_models_of_different_code_are_loaded_in_one_process(binary, tmp_path
     ours = flavor.load(binary.uri, tmp_path, **binary.recorded)
     assert other.mark == "other"
     assert not hasattr(ours, "mark")
-    assert np.array_equal(other.probabilities(binary.data.X), ours.probabilities(binary.data.X))
+    assert np.array_equal(other.outputs(binary.data.X), ours.outputs(binary.data.X))
 
 
 def changed(folder: Path, place: Path, code: str) -> Path:

@@ -92,7 +92,7 @@ class Asked:
         answer = self.model.predict(None, frame)
         found = answer[[f"probability_{label}" for label in self.data.schema.classes]].to_numpy()
         features = served.as_features(frame, [vars(column) for column in self.data.schema.columns])
-        expected = self.fitted.probabilities(features)
+        expected = self.fitted.outputs(features)
         assert found.dtype == expected.dtype and np.array_equal(found, expected)
 
 
@@ -291,6 +291,6 @@ def test_a_number_that_a_forest_cannot_hold_is_its_own_error(asked: dict[tuple[s
     one = asked["random forest", 2]
     frame = one.data.frame.head(2).assign(amount=1e300)
     with pytest.raises(CandidateError, match="too large for dtype"):
-        one.fitted.probabilities(served.as_features(frame, [vars(column) for column in one.data.schema.columns]))
+        one.fitted.outputs(served.as_features(frame, [vars(column) for column in one.data.schema.columns]))
     with pytest.raises(ValueError, match="too large for dtype"):
         one.model.predict(None, frame)

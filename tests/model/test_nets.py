@@ -140,7 +140,7 @@ def test_a_fit_leaves_torch_as_it_was(data: dict) -> None:
         return torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), drawn
 
     before = state()
-    fit(data[2]).probabilities(data[2].X)
+    fit(data[2]).outputs(data[2].X)
     assert state() == before
 
 
@@ -152,7 +152,7 @@ def test_to_follow_the_loss_changes_nothing_of_the_fit(data: dict, tmp_path: Pat
     losses = followed.curves["training"]
     assert losses == followed.curves["validation"]
     assert losses[2] < losses[0]
-    scored = training.score(candidate(rows), rows.y, followed.probabilities(rows.X), ["log_loss"])["log_loss"]
+    scored = training.score(candidate(rows), rows.y, followed.outputs(rows.X), ["log_loss"])["log_loss"]
     assert losses[2] == pytest.approx(scored)
 
 
@@ -179,12 +179,12 @@ def test_what_is_read_answers_as_what_was_fitted_where_the_module_is_not(
         "net.py",
         "net.safetensors",
     ]
-    before, expected = flavor.digest_of_parts(parts), fitted.probabilities(rows.X)
+    before, expected = flavor.digest_of_parts(parts), fitted.outputs(rows.X)
     net.unlink()
     forget(monkeypatch)
     model = read(parts)
-    assert np.array_equal(model.probabilities(rows.X), expected)
-    assert np.allclose(model.probabilities(rows.X[7:8]), expected[7:8])
+    assert np.array_equal(model.outputs(rows.X), expected)
+    assert np.allclose(model.outputs(rows.X[7:8]), expected[7:8])
     assert expected.sum(axis=1) == pytest.approx(1)
     assert np.ptp(expected, axis=0).min() > 0.01
     assert flavor.digest_of_parts(parts) == before, "nothing compiled is left among the parts"
@@ -195,9 +195,9 @@ def test_its_probabilities_are_those_that_skorch_gives(data: dict) -> None:
 
     fitted = fit(data[3])
     encoded = fitted.preprocessor.transform(data[3].X).astype(np.float32)
-    fitted.classifier.dataset = Dataset
-    expected = fitted.classifier.predict_proba(encoded)
-    assert np.allclose(fitted.probabilities(data[3].X), expected, atol=1e-6)
+    fitted.estimator.dataset = Dataset
+    expected = fitted.estimator.predict_proba(encoded)
+    assert np.allclose(fitted.outputs(data[3].X), expected, atol=1e-6)
 
 
 def test_a_comment_in_the_code_of_a_net_changes_nothing_of_the_model(
@@ -216,7 +216,7 @@ def test_a_class_that_the_fitted_rows_lack_has_probability_0(data: dict) -> None
     rows = data[3]
     some = rows.y != 1
     fitted = training.fit(candidate(rows), rows.X[some], rows.y[some], threads=1)
-    found = fitted.probabilities(rows.X)
+    found = fitted.outputs(rows.X)
     assert found.shape == (len(rows.y), 3)
     assert set(found[:, 1]) == {0.0}
 
@@ -246,7 +246,7 @@ def test_code_that_is_not_the_recorded_one_is_not_run(data: dict, tmp_path: Path
 def test_the_weights_of_classes_are_numbers_in_their_order(data: dict) -> None:
     params = {**PARAMS, "max_epochs": 20}
     plain, weighted = (fit(data[2], {**params, **more}) for more in ({}, {"criterion__weight": [1, 20]}))
-    assert weighted.probabilities(data[2].X)[:, 1].mean() > plain.probabilities(data[2].X)[:, 1].mean() + 0.1
+    assert weighted.outputs(data[2].X)[:, 1].mean() > plain.outputs(data[2].X)[:, 1].mean() + 0.1
 
 
 def test_its_hyperparameters_are_plain_values(data: dict) -> None:

@@ -26,7 +26,7 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
     """One server, since it takes its seconds to start; each case below is one request."""
     one = shelf["random_forest", 2]
     frame = one.data.frame.head(5)
-    expected = one.fitted.probabilities(one.data.X.head(5))[:, 1].tolist()
+    expected = one.fitted.outputs(one.data.X.head(5))[:, 1].tolist()
     status, answers = server.frame(frame)
     assert (status, [answer["probability_yes"] for answer in answers]) == (200, expected)
     assert set(answers[0]) == {"label", "probability_no", "probability_yes"}
@@ -63,7 +63,7 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
             assert len(found) == len(beside) + 1, case
             known = {name: value for name, value in {**ROW, **change}.items() if name in ROW}
             features = as_features(pd.DataFrame([known]), [vars(column) for column in one.data.schema.columns])
-            assert found[-1]["probability_yes"] == one.fitted.probabilities(features)[0, 1], case
+            assert found[-1]["probability_yes"] == one.fitted.outputs(features)[0, 1], case
     a_null = server.records({**ROW, "member": None})[1][0]["probability_yes"]
     assert a_null < probability, "MLflow's own cast makes true out of a null"
 

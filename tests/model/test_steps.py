@@ -42,10 +42,10 @@ def test_steps_are_stored_with_the_model_and_answer_the_same(
     info = made.log(fitted, data, tmp_path / "model")
     model = mlflow.pyfunc.load_model(info.model_uri)
     answer = model.predict(data.frame)["probability_yes"]
-    np.testing.assert_array_equal(answer, fitted.probabilities(data.X)[:, 1])
+    np.testing.assert_array_equal(answer, fitted.outputs(data.X)[:, 1])
     again = training.fit(candidate(data, kind, STEPS), data.X, data.y, threads=2)
     assert made.digest(again, data, tmp_path / "again") == made.digest(fitted, data, tmp_path / "once")
-    names = training.importances(fitted.preprocessor, fitted.classifier)
+    names = training.importances(fitted.preprocessor, fitted.estimator)
     assert names is None or list(names[1]) == ["pca0", "pca1", "pca2"]
 
 
@@ -84,7 +84,7 @@ def test_a_model_makes_the_users_own_columns_and_runs_no_other_code(
     info = made.log(fitted, whole, tmp_path / "model")
     model = mlflow.pyfunc.load_model(info.model_uri)
     answer = model.predict(data.frame)["probability_yes"]
-    np.testing.assert_array_equal(answer, fitted.probabilities(X)[:, 1])
+    np.testing.assert_array_equal(answer, fitted.outputs(X)[:, 1])
     alone = model.predict(data.frame.head(1))["probability_yes"]
     np.testing.assert_allclose(alone, answer[:1], rtol=1e-12)
     assert get_model_info(info.model_uri).signature.inputs.input_names() == list(data.frame)

@@ -38,9 +38,9 @@ class Case:
     files: dict[str, Any] = field(default_factory=dict)
 
 
-def table(content: Any, *says: str, target: str = "churn", name: str = "t.csv") -> Case:
+def table(content: Any, *says: str, target: str = "churn", name: str = "t.csv", **given: str) -> Case:
     """A case of one table."""
-    return Case(says, {"data": name, "target": target}, {name: content})
+    return Case(says, {"data": name, "target": target, **given}, {name: content})
 
 
 def problem(text: str, *says: str, content: Any = CHURN) -> Case:
@@ -86,7 +86,8 @@ TABLES = {
         pd.DataFrame({"age": range(500), "churn": [i / 7 for i in range(500)]}).to_csv(index=False),
         "'churn' has 500 different values",
         "at most 100",
-        "looks like a number to predict (regression)",
+        "looks like a number to predict: say task: regression",
+        task="classification",
     ),
     "101 classes": table(
         pd.DataFrame({"age": range(808), "churn": [f"c{i % 101}" for i in range(808)]}).to_csv(index=False),
@@ -297,7 +298,7 @@ def test_bad_input_is_one_line_and_a_failed_run_with_its_reason(store, place, st
 FITS = {
     "an unknown module": ("models.m.estimator", "sklearn.linear_modl.LogisticRegression", {}, {}, "cannot be imported"),
     "an unknown class": ("models.m.estimator", "sklearn.linear_model.Logistic", {}, {}, "did you mean"),
-    "no classifier": ("models.m.estimator", "sklearn.linear_model.LinearRegression", {}, {}, "is no classifier"),
+    "no classifier": ("models.m.estimator", "sklearn.linear_model.LinearRegression", {}, {}, "predicts a number"),
     "an unknown hyperparameter": (
         "models.m.params",
         "lightgbm.LGBMClassifier",

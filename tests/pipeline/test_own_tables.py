@@ -224,7 +224,7 @@ def etl_of(store, tmp_path_factory):
     def made(kind):
         folder = tmp_path_factory.mktemp("labelled")
         labelled(folder, LABELS[kind][0])
-        ended = store.step("etl", data=str(folder / "t.csv"), target="y")
+        ended = store.step("etl", data=str(folder / "t.csv"), target="y", task="classification")
         assert ended.status == 0, ended.stderr
         return ended
 
@@ -331,7 +331,7 @@ def test_a_value_seen_in_the_holdout_only_does_not_stop_a_model(store, stand):
 def test_labels_of_mixed_numbers_are_read_alike_in_every_part_of_a_long_file(store, stand):
     labels = [1.0] * 70_000 + [2.5] * 70_000  # the first part by itself would be whole numbers
     pd.DataFrame({"x": range(len(labels)), "y": labels}).to_csv(stand / "t.csv", index=False)
-    etl = store.step("etl", data="t.csv", target="y")
+    etl = store.step("etl", data="t.csv", target="y", task="classification")
     ended = store.step("train", dataset=etl.id, model="logistic_regression")
     assert ended.status == 0, ended.stderr
 

@@ -257,9 +257,7 @@ def dirty(lab):
     edited = lab.clone / "steps" / "etl.py"
     read = 'from steps import PROJECT; step.log(metrics={"of_new": float(len((PROJECT / "new.bin").read_bytes()))})'
     text = edited.read_text()
-    body = text.replace(
-        "    problem = run_problem.problem_of(step)\n", f"    {read}\n    problem = run_problem.problem_of(step)\n"
-    )
+    body = text.replace("    problem = task.settled(step, ", f"    {read}\n    problem = task.settled(step, ")
     assert body != text
     edited.write_text(body)
     (lab.clone / "new.bin").write_bytes(bytes(range(256)) * 3)

@@ -9,7 +9,7 @@ from tabular.data import parts
 from tabular.data.parts import Entry, Parts, Place
 from tabular.errors import UserError, nearest
 
-SKLEARN_SETS = ("breast_cancer", "digits", "iris", "wine")
+SKLEARN_SETS = ("breast_cancer", "diabetes", "digits", "iris", "wine")
 
 
 def find(source: str) -> tuple[Place, tuple[str, ...]]:

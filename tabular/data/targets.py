@@ -1,0 +1,371 @@
+"""The target of a table's rows: classes or numbers, which of the two it looks like, and whether it has rows enough."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tabular.data import rare
+from tabular.errors import UserError, as_yaml, listed
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
+from tabular.metrics.lookup import Task as Name
+from tabular.problem import YAML_BOOLEANS, Data, Label, Problem
+
+Array: TypeAlias = np.ndarray[Any, Any]
+MAX_CLASSES = 100
+# A target of whole numbers with more values than these looks like a number to predict.
+MOST_VALUES_OF_CLASSES = 20
+# A number to predict is cut into so many parts of equal numbers of rows, by which random splits are stratified.
+PARTS = 10
+
+
+@dataclass(frozen=True)
+class Looks:
+    """What a target looks like: the task, and why, in words."""
+
+    task: Name
+    why: str
+
+
+def looks_like(values: Iterator[pa.Array], target: str) -> Looks:
+    """Which task a target is of: fractions, or many whole numbers (`MOST_VALUES_OF_CLASSES`), are numbers to predict.
+
+    All else are classes: texts, truths, few whole numbers, and dates, which are refused later.
+    """
+    found: set[Any] = set()
+    for array in values:
+        if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+            return Looks(CLASSIFICATION, f"the values of {target!r} are no numbers")
+        fractions = array.filter(pc.not_equal(pc.round(array), array)) if pa.types.is_floating(array.type) else []
+        if len(fractions):
+            return Looks(REGRESSION, f"{target!r} holds fractions such as {fractions[0].as_py():g}")
+        found.update(pc.unique(array.drop_null()).to_pylist())
+        if len(found) > MOST_VALUES_OF_CLASSES:
+            return Looks(REGRESSION, f"{target!r} holds more than {MOST_VALUES_OF_CLASSES} different numbers")
+    return Looks(CLASSIFICATION, f"{target!r} holds {len(found)} different whole numbers")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes to tell apart.
+
+    Attributes
+    ----------
+    names
+        The classes in order.
+    parts
+        (n,) the position of each row's class; -1 where the target is missing or the row is left out.
+    said
+        Which rows of which rare classes became what; "" where none did.
+    """
+
+    names: tuple[Label, ...]
+    parts: Array
+    said: str = ""
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The classes that a model tells apart."""
+        return self.names
+
+    @property
+    def known(self) -> Array:
+        """(n,) bool, the rows that have a target."""
+        return np.asarray(self.parts >= 0)
+
+    def settled(self, kept: Array, problem: Problem) -> "Classes":
+        """These classes once it is known which rows are kept: rare ones grouped, as the problem says.
+
+        Raises
+        ------
+        UserError
+            Where there are too few classes or too many, or one has too few rows.
+        """
+        grouped = rare.group(self.names, self.parts, kept, problem.data.rare)
+        found = Classes(grouped.classes, grouped.codes, grouped.said)
+        rows = found.rows(kept & found.known)
+        _check_number(found.names, rows, problem)
+        _enough_rows(found, rows, rows, 2, "rows", problem)
+        _enough_for_all(found.names, rows, problem)
+        return found
+
+    def rows(self, some: Array) -> Array:
+        """(classes,) the rows of each class among some, given as (n,) bool."""
+        return np.bincount(self.parts[some], minlength=len(self.names))
+
+    def check_sides(self, train: Array, holdout: Array, problem: Problem) -> None:
+        """That both sides, (n,) bool, have the classes that they need."""
+        folds, rows = problem.search.folds, self.rows(train | holdout)
+        if problem.split.by == "random":  # each fold needs a row of each class, and so does the holdout
+            _enough_rows(self, self.rows(train), rows, folds, f"training rows for {folds} folds", problem)
+            _enough_rows(self, self.rows(holdout), rows, 1, "rows in the holdout", problem)
+        for name, side in (("training rows", train), ("holdout", holdout)):
+            present = len(np.unique(self.parts[side]))
+            if present < 2:
+                raise UserError(
+                    f"split: the {name} of a split by {problem.split.by} ({int(side.sum())} rows) hold {present} of "
+                    f"the {len(self.names)} classes: change split.holdout ({problem.split.holdout:g}) or split.by"
+                )
+
+    def lack(self, side: Array, need: int, problem: Problem) -> str:
+        """What some rows, given as (n,) bool, lack where each class needs so many rows of a random split; else ""."""
+        rows = self.rows(side)
+        rarest, present = int(rows.argmin()), np.count_nonzero(rows)
+        if problem.split.by == "random" and rows[rarest] < need:
+            return f"class {self.names[rarest]!r} of {problem.data.target!r} has {rows[rarest]}, and {need} are needed"
+        if present < 2:
+            return f"they are {rows.sum():,} and hold {present} of the {len(self.names)} classes, and two are needed"
+        return ""
+
+    def column(self, rows: slice) -> pa.Array:
+        """The target of some rows, as a data set's files hold it; null where it is missing."""
+        return pa.array([None if code < 0 else self.names[code] for code in self.parts[rows].tolist()])
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers to predict.
+
+    Attributes
+    ----------
+    values
+        (n,) the number of each row; NaN where it is missing.
+    names
+        The parts into which the numbers are cut, as texts such as `3 to 7`; empty before `settled`.
+    parts
+        (n,) the part of each row's number; -1 where it is missing.
+    """
+
+    values: Array
+    names: tuple[str, ...]
+    parts: Array
+    classes: tuple[Label, ...] = ()
+    said: str = ""
+
+    @property
+    def known(self) -> Array:
+        """(n,) bool, the rows that have a target."""
+        return np.asarray(~np.isnan(self.values))
+
+    def settled(self, kept: Array, problem: Problem) -> "Numbers":
+        """These numbers cut into parts, once it is known which rows are kept.
+
+        Raises
+        ------
+        UserError
+            Where there are too few rows, or all have one number.
+        """
+        found, name = self.values[kept], problem.data.target
+        need = 2 * problem.search.folds + 2
+        if len(found) < need:
+            raise UserError(
+                f"target: {len(found)} rows have a {name!r}, and {need} are needed for {problem.search.folds} folds "
+                "and a holdout: add rows, or lower search.folds"
+            )
+        if found.min() == found.max():
+            raise UserError(f"target: all rows have the same {name!r}, {found[0]:g}: there is nothing to predict")
+        parts, edges = strata(found)
+        names = tuple(f"{low:.6g} to {high:.6g}" for low, high in pairwise(edges))
+        whole = np.full(len(self.values), -1)
+        whole[kept] = parts
+        return replace(self, names=names, parts=whole)
+
+    def rows(self, some: Array) -> Array:
+        """(parts,) the rows of each part among some, given as (n,) bool."""
+        return np.bincount(self.parts[some], minlength=len(self.names))
+
+    def check_sides(self, train: Array, holdout: Array, problem: Problem) -> None:
+        """That both sides, (n,) bool, have the rows that they need, and more numbers than one."""
+        for name, side, need in (("training rows", train, 2 * problem.search.folds), ("holdout", holdout, 2)):
+            lack = self.lack(side, need, problem)
+            if lack:
+                raise UserError(
+                    f"split: of the {name} of a split by {problem.split.by}, {lack}: change split.holdout "
+                    f"({problem.split.holdout:g}) or split.by"
+                )
+
+    def lack(self, side: Array, need: int, problem: Problem) -> str:
+        """What some rows, given as (n,) bool, lack where so many are needed; "" where nothing."""
+        rows, distinct = int(side.sum()), len(np.unique(self.values[side]))
+        if rows < max(need, 2):
+            return f"there {'is' if rows == 1 else 'are'} {rows}, and {max(need, 2)} are needed"
+        return "" if distinct > 1 else f"all {rows} have the same {problem.data.target!r}"
+
+    def column(self, rows: slice) -> pa.Array:
+        """The target of some rows, as a data set's files hold it; null where it is missing."""
+        return pa.array(self.values[rows], pa.float64(), from_pandas=True)
+
+
+Target: TypeAlias = Classes | Numbers
+
+
+def strata(values: Array) -> tuple[Array, Array]:
+    """Cut numbers into at most `PARTS` parts of about equal numbers of rows.
+
+    Parameters
+    ----------
+    values
+        (n,) numbers, not all the same.
+
+    Returns
+    -------
+    tuple
+        (n,) the part of each number, and the parts' edges, of which each part holds its lower one.
+    """
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, PARTS + 1), method="lower"))
+    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0)), edges
+
+
+def median(y: Array, weights: Array | None) -> float:
+    """The median of (n,) numbers; with weights, the least number up to which at least half of the weights lie."""
+    if weights is None:
+        return float(np.median(y))
+    order = np.argsort(y, kind="stable")
+    upto = np.cumsum(weights[order])
+    return float(y[order][np.searchsorted(upto, upto[-1] / 2)])
+
+
+def batch(values: pa.Array, problem: Problem) -> Array:
+    """(n,) the target of a batch of rows: floats of a number to predict, else labels as objects; None where missing."""
+    data = problem.data
+    if pa.types.is_timestamp(values.type):
+        what = "numbers" if problem.task == REGRESSION else "classes"
+        raise UserError(f"target: column {data.target!r} holds dates, which are no {what}")
+    if problem.task == REGRESSION:
+        return _numbers(values, data)
+    labels = np.empty(len(values), dtype=object)
+    labels[:] = values.to_pylist()
+    return labels
+
+
+def _numbers(values: pa.Array, data: Data) -> Array:
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        found = values.drop_null()
+        example = f", such as {found[0].as_py()!r}" if len(found) else ""
+        lenient = as_yaml({data.target: {"type": "number", "errors": "missing"}})
+        raise UserError(
+            f"target: {data.target!r} was read as {values.type}{example}, and task: regression predicts numbers: "
+            f"say data.types: {lenient}, which leaves out the rows of what is none, or task: classification"
+        )
+    return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def of(found: Array, problem: Problem) -> Target:
+    """The target of all rows, from the arrays of `batch` put together.
+
+    Raises
+    ------
+    UserError
+        Where a value is of no class, or there are fewer than two classes.
+    """
+    if problem.task == REGRESSION:
+        return Numbers(found, (), np.full(len(found), -1))
+    return Classes(*_classes(_whole_numbers(found), problem.data))
+
+
+def _whole_numbers(labels: Array) -> Array:
+    """Labels with 1.0 as 1, where all are such floats: whole numbers with missing values are read as floats."""
+    present = set(labels) - {None}
+    if not present or not all(isinstance(label, float) and label.is_integer() for label in present):
+        return labels
+    whole = np.empty(len(labels), dtype=object)
+    whole[:] = [None if label is None else int(label) for label in labels]
+    return whole
+
+
+def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
+    """The classes in order, and (n,) the position of each row's class (-1 where the target is missing)."""
+    present = set(labels) - {None}
+    if data.classes is not None:
+        meaning = {_key(label): name for name, group in data.classes.items() for label in group}
+        unknown = [label for label in present if _key(label) not in meaning]
+        if unknown:
+            booleans = any(isinstance(label, bool) for group in data.classes.values() for label in group)
+            raise UserError(
+                f"data.classes: the value {unknown[0]!r} of {data.target!r} belongs to no class"
+                f"{YAML_BOOLEANS if booleans else ''}"
+            )
+        used = {meaning[_key(label)] for label in present}
+        classes: tuple[Label, ...] = tuple(name for name in data.classes if name in used)
+        code = {_key(label): classes.index(meaning[_key(label)]) for label in present}
+    else:
+        classes = tuple(sorted(present))
+        code = {_key(label): position for position, label in enumerate(classes)}
+    if len(classes) < 2:
+        only = f"only the class {classes[0]!r}" if classes else "no value"
+        raise UserError(f"target: column {data.target!r} has {only}; a classifier needs two classes and more")
+    return classes, np.array([-1 if label is None else code[_key(label)] for label in labels], dtype=np.int64)
+
+
+def _check_number(classes: tuple[Label, ...], rows: Array, problem: Problem) -> None:
+    """That there are two classes and not too many; `rows` are (classes,) those of each."""
+    data, found = problem.data, len(classes)
+    if found < 2:
+        raise UserError(
+            f"data.rare: {'no class' if not classes else f'only the class {classes[0]!r}'} of {data.target!r} is left; "
+            f"a classifier needs two: lower fewer_than ({getattr(data.rare, 'fewer_than', 0)})"
+        )
+    if found <= MAX_CLASSES:
+        return
+    most = f"Tabular tells at most {MAX_CLASSES} classes apart"
+    many = f"target: column {data.target!r} has {found} different values; {most}"
+    way = rare.way_out(rows, rare.least_rows(problem.split, problem.search.folds), most=MAX_CLASSES)
+    if rare.looks_like_a_number(classes, fractions=False):
+        raise UserError(f"{many}, and {rare.REGRESSION}{f'; if its values are names, {way}' if way else ''}")
+    raise UserError(
+        f"{many}: {f'{way}, ' if way else ''}choose a column of classes, or group its values in data.classes"
+    )
+
+
+def _key(label: Label) -> tuple[bool, Label]:
+    """A key that tells True from 1, which are equal in Python but different classes; 1 and 1.0 are one class."""
+    return isinstance(label, bool), label
+
+
+def positive(classes: tuple[Label, ...], data: Data) -> int:
+    """The position of the positive class; the last one where the problem names none."""
+    if data.positive is None:
+        return len(classes) - 1
+    keys = [_key(label) for label in classes]
+    as_text = _key(str(data.positive))
+    if data.rare is not None and _key(data.positive) not in keys and as_text in keys:
+        return keys.index(as_text)  # the names of all classes became texts
+    if _key(data.positive) not in keys:
+        hint = YAML_BOOLEANS if isinstance(data.positive, bool) else ""
+        raise UserError(
+            f"data.positive: {data.positive!r} is no class of {data.target!r}; its classes: {listed(classes)}{hint}"
+        )
+    return keys.index(_key(data.positive))
+
+
+def _enough_rows(target: Classes, found: Array, rows: Array, need: int, what: str, problem: Problem) -> None:
+    """That each class has what it needs of `found`, (classes,) some of its rows; `rows` are all of them."""
+    rarest = int(found.argmin())
+    if found[rarest] < need:
+        some = what.replace("rows", "row", 1) if found[rarest] == 1 else what
+        named = f"class {target.names[rarest]!r} of {problem.data.target!r}"
+        lack = f"{named} has {found[rarest]} {some}, and {need} are needed"
+        raise UserError(f"target: {lack}{_way_to_more_rows(target.names, rows, problem)}")
+
+
+def _enough_for_all(classes: Sequence[Label], rows: Array, problem: Problem) -> None:
+    """That both sides of a random split have a row for each class."""
+    held_out = int(np.ceil(problem.split.holdout * rows.sum()))
+    if problem.split.by == "random" and min(held_out, int(rows.sum()) - held_out) < len(rows):
+        name = problem.data.target
+        lack = f"{name!r} has {len(rows)} classes, and {held_out} of {rows.sum()} rows are to be held out"
+        raise UserError(
+            f"target: {lack}: both sides need a row of each class{_way_to_more_rows(classes, rows, problem)}"
+        )
+
+
+def _way_to_more_rows(classes: Sequence[Label], rows: Array, problem: Problem) -> str:
+    if rare.looks_like_a_number(classes, fractions=True):
+        return f"; {rare.REGRESSION}"
+    split, folds = problem.split, problem.search.folds
+    ways = [rare.way_out(rows, rare.least_rows(split, folds)), rare.other_split(rows, split, folds)]
+    return f": {', or '.join(way for way in ways if way) or 'choose another target, or add rows of this class'}"
