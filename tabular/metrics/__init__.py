@@ -1,1 +1,1 @@
-"""Metrics of classifiers."""
+"""Metrics of predicted classes and numbers."""
