@@ -170,11 +170,17 @@ def _averaged(
     *,
     greater_is_better: bool = False,
 ) -> Metric:
+    def of_counting(predictions: NumberPredictions) -> Floats:
+        values, weights = of_rows(predictions), predictions.weights
+        if weights is not None:
+            values[weights == 0] = 0.0  # where such a row has no value, the mean has one all the same
+        return values
+
     def score(predictions: NumberPredictions) -> float:
-        mean = np.average(of_rows(predictions), axis=0, weights=predictions.weights)
+        mean = np.average(of_counting(predictions), axis=0, weights=predictions.weights)
         return float(mean if of_means is None else of_means(mean))
 
-    return Metric(name, greater_is_better, score, of_rows=of_rows, of_means=of_means)
+    return Metric(name, greater_is_better, score, of_rows=of_counting, of_means=of_means)
 
 
 def _ranked(name: str, of_ranks: Callable[[NumberPredictions, Floats], Floats]) -> Metric:
