@@ -14,7 +14,9 @@ class CandidateError(UserError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or "" without a similar name."""
-    close = difflib.get_close_matches(str(name), [str(known) for known in names], n=3, cutoff=0.5)
+    texts = [str(known) for known in names]
+    close = difflib.get_close_matches(str(name), texts, n=3, cutoff=0.5)
+    close = close or [known for known in texts if known.casefold() == str(name).casefold()]  # all in capitals
     return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
 
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from tabular.errors import UserError, nearest
 from tabular.metrics import classification, regression
 from tabular.metrics.metric import Metric, Predictions, in_order
 
@@ -26,7 +27,16 @@ def metric(name: str) -> Metric:
     UserError
         There is no metric of that name.
     """
-    return regression.metric(name) if task_of(name) == REGRESSION else classification.metric(name)
+    if task_of(name) == REGRESSION:
+        return regression.metric(name)
+    if name in classification.METRICS or name in (scorers := classification.scorer_names()):
+        return classification.metric(name)
+    ours = [*classification.METRICS, *regression.METRICS]
+    close = nearest(name, [*ours, *scorers, *regression.scorer_names()])
+    raise UserError(
+        f"unknown metric {name!r}{close or ';'} known are {', '.join(classification.METRICS)}; of a number "
+        f"{', '.join(regression.METRICS)}, pinball_loss_0.9 for the quantile of 0.9; and scikit-learn's scorers"
+    )
 
 
 def task_of(name: str) -> Task:
