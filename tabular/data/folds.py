@@ -55,7 +55,7 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
         kind = StratifiedKFold if by == "random" else StratifiedGroupKFold
         splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
         try:
-            made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), _strata(y), key)]
+            made = [Fold(fit, score) for fit, score in splitter.split(np.zeros(len(y)), _strata(y, folds), key)]
         except ValueError as error:  # no class has a row for each fold
             raise UserError(f"search.folds: {len(y)} rows cannot be cut by {by}: {first_line(error)}") from None
     for number, fold in enumerate(made, start=1):
@@ -68,9 +68,9 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
     return made
 
 
-def _strata(y: Array) -> Array:
+def _strata(y: Array, folds: int) -> Array:
     """(n,) codes by which folds are stratified: the classes, or tenths of numbers as far as there are rows."""
-    return strata(y)[0] if np.issubdtype(y.dtype, np.floating) else y
+    return strata(y, folds)[0] if np.issubdtype(y.dtype, np.floating) else y
 
 
 def _by_time(times: Array, folds: int) -> list[Fold]:

@@ -1,5 +1,7 @@
 """The target of a table's rows: classes or numbers, which of the two it looks like, and whether it has rows enough."""
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -21,6 +23,8 @@ MAX_CLASSES = 100
 MOST_VALUES_OF_CLASSES = 20
 # A number to predict is cut into so many parts of equal numbers of rows, by which random splits are stratified.
 PARTS = 10
+# A number in a column of texts.
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 
 
 @dataclass(frozen=True)
@@ -168,11 +172,10 @@ class Numbers:
             )
         if found.min() == found.max():
             raise UserError(f"target: all rows have the same {name!r}, {found[0]:g}: there is nothing to predict")
-        parts, edges = strata(found)
-        names = tuple(f"{low:.6g} to {high:.6g}" for low, high in pairwise(edges))
+        parts, edges = strata(found, _fewest_rows(problem))
         whole = np.full(len(self.values), -1)
         whole[kept] = parts
-        return replace(self, names=names, parts=whole)
+        return replace(self, names=_named(edges), parts=whole)
 
     def rows(self, some: Array) -> Array:
         """(parts,) the rows of each part among some, given as (n,) bool."""
@@ -203,21 +206,48 @@ class Numbers:
 Target: TypeAlias = Classes | Numbers
 
 
-def strata(values: Array) -> tuple[Array, Array]:
-    """Cut numbers into at most `PARTS` parts of about equal numbers of rows.
+def strata(values: Array, least: int) -> tuple[Array, Array]:
+    """Cut numbers into at most `PARTS` parts of about equal numbers of rows; equal numbers are in one part.
 
     Parameters
     ----------
     values
-        (n,) numbers, not all the same.
+        (n,) numbers.
+    least
+        The fewest rows of a part, as far as there are so many.
 
     Returns
     -------
     tuple
         (n,) the part of each number, and the parts' edges, of which each part holds its lower one.
     """
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, PARTS + 1), method="lower"))
-    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0)), edges
+    ordered, counts = np.unique(values, return_counts=True)
+    upto, firsts, rows = np.cumsum(counts), [0], 0
+    while len(firsts) < PARTS:
+        wanted = max(least, (len(values) - rows) / (PARTS + 1 - len(firsts)))
+        after = int(np.searchsorted(upto, rows + wanted)) + 1  # the first number of the next part
+        rows = int(upto[min(after, len(upto)) - 1])
+        if len(values) - rows < max(least, 1):
+            break
+        firsts.append(after)
+    return np.searchsorted(ordered[firsts], values, side="right") - 1, np.append(ordered[firsts], ordered[-1])
+
+
+def _fewest_rows(problem: Problem) -> int:
+    """The fewest rows of a part, of which each fold and both sides of the holdout get some."""
+    share = min(problem.split.holdout, 1 - problem.split.holdout)
+    pieces = max(math.ceil(1 / share), 10 if problem.split.by == "group" else 0)  # as `datasets.holdout_mask` cuts
+    return max(pieces, problem.search.folds)
+
+
+def _named(edges: Array) -> tuple[str, ...]:
+    """The parts between edges, in words that tell each from the others."""
+    found: tuple[str, ...] = ()
+    for digits in (6, 9, 17):
+        found = tuple(f"{low:.{digits}g} to {high:.{digits}g}" for low, high in pairwise(edges))
+        if len({*found}) == len(found):
+            break
+    return found
 
 
 def median(y: Array, weights: Array | None) -> float:
@@ -247,9 +277,11 @@ def _numbers(values: pa.Array, data: Data) -> Array:
         found = values.drop_null()
         example = f", such as {found[0].as_py()!r}" if len(found) else ""
         lenient = as_yaml({data.target: {"type": "number", "errors": "missing"}})
+        some_are_numbers = any(re.fullmatch(NUMBER, str(value).strip()) for value in pc.unique(found).to_pylist())
+        way = f"data.types: {lenient}, which leaves out the rows of what is none, or " if some_are_numbers else ""
         raise UserError(
             f"target: {data.target!r} was read as {values.type}{example}, and task: regression predicts numbers: "
-            f"say data.types: {lenient}, which leaves out the rows of what is none, or task: classification"
+            f"say {way}task: classification"
         )
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
 
