@@ -101,7 +101,6 @@ def _log(
             "duplicates_dropped": prepared.duplicates if problem.data.duplicates == "drop" else 0,
             "rows_without_target": prepared.without_target,
             "target_missing": prepared.target_missing[:6000],
-            "rare_classes": prepared.rare[:6000],
             "rows_train": train,
             "rows_holdout": holdout,
             "columns": len(schema.columns),

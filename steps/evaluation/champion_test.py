@@ -197,9 +197,11 @@ def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> Tabu
     name = f"{champion.name} version {champion.version}"
     recorded = registry.recorded(champion)
     model = flavor.load(f"models:/{champion.name}/{champion.version}", step.folder, **recorded)
-    if model.description["classes"] != list(holdout.schema.classes):
-        told = f"tells other classes apart: {model.description['classes']}"
-        raise UserError(f"{name} {told if model.description['classes'] else 'predicts a number, and no classes'}")
+    told, today_told = model.description["classes"], list(holdout.schema.classes)
+    if told != today_told:
+        if told and today_told:
+            raise UserError(f"{name} tells other classes apart: {told}")
+        raise UserError(f"{name} {'tells classes apart, and predicts no number' if told else 'predicts a number'}")
     today = {(column.name, column.dtype, column.kind) for column in holdout.schema.columns}
     read = drift_reference.columns(model)
     lacking = [column.name for column in read if (column.name, column.dtype, column.kind) not in today]

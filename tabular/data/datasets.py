@@ -685,7 +685,7 @@ def _summary(sides: _Sides, weighted: Weighted | None) -> Summary:
             summaries.WEIGHT_OF_HOLDOUT: weighted.holdout,
         }
     )
-    return summaries.OfClasses(_counts(target, train), _counts(target, holdout), sums)
+    return summaries.OfClasses(_counts(target, train), _counts(target, holdout), sums, target.said)
 
 
 def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sides, folder: Path) -> Profile:

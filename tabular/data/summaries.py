@@ -38,11 +38,12 @@ class Summary(Protocol):
 
 @dataclass(frozen=True)
 class OfClasses:
-    """The rows of each class in both parts of a data set, and the sums of their weights where rows have any."""
+    """The rows of each class in both parts of a data set, their weights, and what became of rare classes."""
 
     train: Mapping[str, int]
     holdout: Mapping[str, int]
-    weights: Mapping[str, Mapping[str, float]]  # column of the table: {class: sum}
+    weights: Mapping[str, Mapping[str, float]]  # column of the table: {class: sum}; empty where all rows count alike
+    rare: str = ""
 
     @property
     def table(self) -> dict[str, list[Any]]:
@@ -53,8 +54,8 @@ class OfClasses:
 
     @property
     def params(self) -> dict[str, str]:
-        """The classes."""
-        return {"classes": ", ".join(self.train)[:6000]}
+        """The classes, and what became of rare ones."""
+        return {"classes": ", ".join(self.train)[:6000], "rare_classes": self.rare[:6000]}
 
     @property
     def metrics(self) -> dict[str, float]:
