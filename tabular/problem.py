@@ -107,6 +107,8 @@ TagName = Annotated[str, AfterValidator(_tag_name)]
 
 # The keys of the section data that say where the table lies. What lies there counts by its content, its digest.
 PLACE = ("source", "query", "headers", "sha256")
+# The keys of the section data that say how a model learns, and change no data set.
+OF_FITS = ("target_transform",)
 # Parameters that may be mappings: of the target's classes to weights, and of columns to directions.
 WEIGHTS = ("class_weight", "class_weights")
 CONSTRAINTS = ("monotone_constraints", "monotonic_cst")

@@ -159,7 +159,10 @@ def _in_words(name: str, before: str | None, now: str | None) -> str:
 
 
 def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tuple[str, str]]:
-    """The values of the problem that a step reads, as pairs of dotted path and JSON; not where the table is."""
+    """The values of the problem that a step reads, as pairs of dotted path and JSON; not where the table is.
+
+    Of the section data as a whole, what a data set is made of; the keys of `OF_FITS` are read by their own paths.
+    """
     whole = problem.model_dump(mode="json")
     for where in problems.PLACE:  # the content of the data counts, not its place
         del whole["data"][where]
@@ -168,6 +171,8 @@ def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tupl
         value = whole
         for name in names:
             value = value[name]
+        if path == "data":
+            value = {name: one for name, one in value.items() if name not in problems.OF_FITS}
         yield from _leaves(".".join(names), value)
 
 

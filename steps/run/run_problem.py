@@ -6,7 +6,7 @@ from steps.run import artifacts, lookup, paths, source_digest
 from steps.run.step import Step
 from steps.run.tags import MODEL, MODEL_FAMILY, PROBLEM
 from tabular.errors import UserError
-from tabular.problem import PLACE, Problem
+from tabular.problem import OF_FITS, PLACE, Problem
 
 
 def problem_of(step: Step, earlier: Run | None = None) -> Problem:
@@ -58,7 +58,7 @@ def freeze(step: Step, problem: Problem) -> None:
 
 def _made_of_table(problem: Problem) -> tuple[dict, dict]:
     """The parts of a problem that decide what it makes of a table; where the table is does not count."""
-    return problem.data.model_dump(exclude=set(PLACE)), problem.split.model_dump()
+    return problem.data.model_dump(exclude={*PLACE, *OF_FITS}), problem.split.model_dump()
 
 
 def model_of(step: Step, problem: Problem) -> str:

@@ -102,6 +102,35 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
 }
 
 
+# The same problem of a number, and changes of it.
+OF_NUMBERS: dict[str, Any] = {
+    "task": "regression",
+    "models.logistic": {"estimator": "sklearn.linear_model.Ridge"},
+    "models.lightgbm.estimator": "lightgbm.LGBMRegressor",
+    "search.metric": "rmse",
+}
+CHANGES_OF_NUMBERS: dict[str, tuple[dict[str, Any], set[str], str]] = {
+    "a default written out": ({"evaluation.coverage": 0.9, "data.target_transform": "none"}, set(), ""),
+    "the coverage": (
+        {"evaluation.coverage": 0.8},
+        {"train logistic", "train lightgbm"},
+        "evaluation.coverage 0.9 -> 0.8",
+    ),
+    "the scale of the target": (
+        {"data.target_transform": "log1p"},
+        {"hpo lightgbm", "train logistic"},
+        'data.target_transform "none" -> "log1p"',
+    ),
+    "the metric": ({"search.metric": "mae"}, {"hpo lightgbm", "train logistic"}, 'search.metric "rmse" -> "mae"'),
+    "what the gate requires": (
+        {"gate.require": {"interval_coverage": {"min": 0.8}}},
+        {"evaluate"},
+        "gate.require.interval_coverage.min None -> 0.8",
+    ),
+    "the weights": ({"data.weight": "z"}, {"etl"}, 'data.weight null -> "z"'),
+}
+
+
 def keyed(**changes: Any) -> tuple[dict[str, keys.Key], dict[str, set[str]]]:
     """The keys of a problem's tasks without their inputs, and what each task needs."""
     problem = build(asked(**changes), "made")
@@ -112,8 +141,23 @@ def keyed(**changes: Any) -> tuple[dict[str, keys.Key], dict[str, set[str]]]:
 
 @pytest.mark.parametrize(("changes", "expected", "says"), CHANGES.values(), ids=CHANGES)
 def test_a_change_of_the_problem_changes_the_keys_of_the_steps_that_read_it(changes, expected, says):
+    _check({}, changes, expected, says)
+
+
+@pytest.mark.parametrize(("changes", "expected", "says"), CHANGES_OF_NUMBERS.values(), ids=CHANGES_OF_NUMBERS)
+def test_a_change_of_a_problem_of_a_number_changes_the_keys_of_the_steps_that_read_it(changes, expected, says):
+    _check(OF_NUMBERS, changes, expected, says)
+
+
+def test_another_task_is_other_work_from_the_first_step_on():
     before, _ = keyed()
-    now, needs = keyed(**changes)
+    now, _ = keyed(**OF_NUMBERS)
+    assert {name for name, key in now.items() if key.whole != before[name].whole} == {*now}
+
+
+def _check(base, changes, expected, says):
+    before, _ = keyed(**base)
+    now, needs = keyed(**{**base, **changes})
     others = {name for name, key in now.items() if key.whole != before[name].whole}
     first = others - set().union(*(downstream({name}, needs) - {name} for name in others))
     assert first == expected
