@@ -41,9 +41,7 @@ def hpo(step: Step) -> None:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     limits = _limits(step, problem, name)
     saved = _earlier(step)
-    rows = dataset.load(step, problem, source, "train")
-    estimators.check({name: problem.models[name]}, rows.schema.task)
-    work = _prepared(rows, problem, name, limits)
+    work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
     metric, ended, logged = problem.search.metric, [], []
     with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:
 

@@ -18,7 +18,7 @@ from tabular.errors import CandidateError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.lookup import REGRESSION, with_named
 from tabular.metrics.metric import rounded
-from tabular.model import estimators, intervals, training
+from tabular.model import intervals, training
 from tabular.model.intervals import Intervals
 from tabular.problem import Problem
 
@@ -29,7 +29,6 @@ def train(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train")
-    estimators.check({name: problem.models[name]}, rows.schema.task)
     search = _search(step, name)
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)

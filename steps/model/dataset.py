@@ -92,10 +92,12 @@ class DataSet:
         Raises
         ------
         UserError
-            Where the problem sets a threshold and the data set has not two classes, where the model names a class or a
-            column that the data set does not have, or where a number cannot be learnt on the problem's scale.
+            Where the model is of the other task, where the problem sets a threshold and the data set has not two
+            classes, where the model names a class or a column that the data set does not have, or where a number cannot
+            be learnt on the problem's scale.
         """
         threshold, task = problem.search.threshold, self.task(problem)
+        estimators.check_task(problem.models[model], task.name, f"models.{model}")
         if isinstance(task, Regression):
             tasks.check_scale(self.y, task.transform, self.schema.target)
         elif threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:

@@ -392,23 +392,31 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
         An estimator cannot be imported or made, is of the other task, or takes no weights.
     """
     for name, model in models.items():
-        transformers(model.preprocessing.steps, where=f"models.{name}.preprocessing.steps", seed=0)
-        if not _is_usual(model):
-            made = build(model, {}, where=f"models.{name}", seed=0, threads=1)
-            _check_task(model.estimator, is_regressor(made), task, f"models.{name}.estimator")
-            if weighted:
-                weight_argument(made, f"models.{name}")
-        else:
-            _check_task(model.estimator, model.estimator in OF_NUMBERS, task, f"models.{name}.estimator")
+        where = f"models.{name}"
+        transformers(model.preprocessing.steps, where=f"{where}.preprocessing.steps", seed=0)
+        check_task(model, task, where)
+        if weighted and not _is_usual(model):
+            weight_argument(build(model, {}, where=where, seed=0, threads=1), where)
 
 
-def _check_task(path: str, gives_numbers: bool, task: Name, where: str) -> None:
+def check_task(model: Model, task: Name, where: str) -> None:
+    """Check that a model, whose key in the problem file is `where`, is of a task.
+
+    Raises
+    ------
+    UserError
+        It is of the other one, or its estimator cannot be imported or made.
+    """
+    if _is_usual(model):
+        gives_numbers = model.estimator in OF_NUMBERS
+    else:
+        gives_numbers = is_regressor(build(model, {}, where=where, seed=0, threads=1))
     if gives_numbers == (task == REGRESSION):
         return
     kinds = ("a number", "regression") if gives_numbers else ("classes", "classification")
     usual = ", ".join(given["estimator"] for given in MODELS[task].values())
     other = f"take one such as {usual}, or say task: {kinds[1]}"
-    raise UserError(f"{where}: {path} predicts {kinds[0]}, and the task is {task}: {other}")
+    raise UserError(f"{where}.estimator: {model.estimator} predicts {kinds[0]}, and the task is {task}: {other}")
 
 
 def with_weights(estimator: Any, weights: Any, where: str) -> dict[str, Any]:

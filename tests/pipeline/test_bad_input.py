@@ -38,9 +38,9 @@ class Case:
     files: dict[str, Any] = field(default_factory=dict)
 
 
-def table(content: Any, *says: str, target: str = "churn", name: str = "t.csv", **given: str) -> Case:
+def table(content: Any, *says: str, target: str = "churn", name: str = "t.csv") -> Case:
     """A case of one table."""
-    return Case(says, {"data": name, "target": target, **given}, {name: content})
+    return Case(says, {"data": name, "target": target}, {name: content})
 
 
 def problem(text: str, *says: str, content: Any = CHURN) -> Case:
@@ -82,12 +82,10 @@ TABLES = {
     "a target unlike any column": table(CHURN, "target:", "'age', 'city', 'churn'", target="zzz"),
     "one class": table("age,churn\n" + "1,no\n2,no\n" * 20, "'churn'", "only the class 'no'", "two classes"),
     "a target without values": table("age,churn\n" + "1,\n2,\n" * 20, "column 'churn' has no values"),
-    "a target of 500 numbers": table(
-        pd.DataFrame({"age": range(500), "churn": [i / 7 for i in range(500)]}).to_csv(index=False),
-        "'churn' has 500 different values",
-        "at most 100",
-        "looks like a number to predict: say task: regression",
-        task="classification",
+    "a target of 500 numbers as classes": Case(
+        ("'churn' has 500 different values", "at most 100", "looks like a number", "-P task=regression"),
+        {"data": "t.csv", "target": "churn", "task": "classification"},
+        {"t.csv": pd.DataFrame({"age": range(500), "churn": [i / 7 for i in range(500)]}).to_csv(index=False)},
     ),
     "101 classes": table(
         pd.DataFrame({"age": range(808), "churn": [f"c{i % 101}" for i in range(808)]}).to_csv(index=False),
@@ -207,7 +205,69 @@ PROBLEMS = {
         YAML + "split: {by: time, column: age}\n", "split.column", "'age'", content=CHURN.replace("\n20,", "\n,")
     ),
 }
+RENTS = "area,city,rent\n" + "".join(f"{20 + i},{'XYZ'[i % 3]},{300 + 7.5 * i}\n" for i in ROWS)
+
+
+def number(text: str, *says: str, content: Any = RENTS) -> Case:
+    """A case of a problem of a number: the sections after its name and its table."""
+    whole = f"name: rents\n{text if 'data:' in text else 'data: {source: churn.csv, target: rent}' + chr(10) + text}"
+    return problem(whole, *says, content=content)
+
+
+NUMBERS = {
+    "a target of texts": number(
+        "task: regression",
+        "target: 'rent' was read as string, such as 'low'",
+        "say task: classification",
+        content="area,rent\n" + "1,low\n2,high\n" * 30,
+    ),
+    "a target of some texts": number(
+        "task: regression",
+        "target: 'rent' was read as string, such as 'on request'",
+        "data.types: {rent: {type: number, errors: missing}}",
+        content=RENTS.replace("300.0", "on request"),
+    ),
+    "a constant number": number(
+        "task: regression", "all rows have the same 'rent', 5", content="area,rent\n" + "1,5\n2,5\n" * 30
+    ),
+    "too few numbers": number(
+        "task: regression", "9 rows have a 'rent', and 12 are needed", content="\n".join(RENTS.splitlines()[:10])
+    ),
+    "an infinite number to predict": number(
+        "task: regression", "column 'rent' holds an infinite number", content=RENTS.replace("300.0", "inf")
+    ),
+    "a task that is none": number("task: ranking", "p.yaml: task", "'regression'", "'ranking'"),
+    "a metric of classes": number(
+        "task: regression\nsearch: {metric: roc_auc}", "search.metric", "roc_auc is a metric of classification", "rmse"
+    ),
+    "a metric of numbers": number(
+        "task: classification\nsearch: {metric: rmse}", "search.metric", "rmse is a metric of regression", "roc_auc"
+    ),
+    "a misspelt metric of numbers": number("task: regression\nsearch: {metric: rsme}", "'rsme'", "did you mean 'rmse'"),
+    "a gate of classes": number("task: regression\ngate: {require: {accuracy: {min: 1}}}", "gate.require", "accuracy"),
+    "a positive class": number(
+        "task: regression\ndata: {source: churn.csv, target: rent, positive: 1}", "data.positive", "leave it out"
+    ),
+    "a threshold": number("task: regression\nsearch: {threshold: 0.3}", "search.threshold", "leave it out"),
+    "a scale that is none": number(
+        "data: {source: churn.csv, target: rent, target_transform: sqrt}", "data.target_transform", "'log1p'"
+    ),
+    "a scale of classes": number(
+        "task: classification\ndata: {source: churn.csv, target: rent, target_transform: log}", "target_transform"
+    ),
+    "a coverage of all": number("task: regression\nevaluation: {coverage: 1}", "evaluation.coverage", "0.999"),
+    "a coverage in percent": number("task: regression\nevaluation: {coverage: 90}", "evaluation.coverage", "0.999"),
+    "a search for the intervals": number(
+        "task: regression\nsearch: {metric: interval_width}", "search.metric", "interval_width is of the final model"
+    ),
+    "one number held out": number(
+        "task: regression\nsplit: {by: time, column: area}",
+        "split: of the holdout of a split by time, all 12 have the same 'rent': change split.holdout (0.2)",
+        content="area,rent\n" + "".join(f"{i},{min(i, 40)}.5\n" for i in ROWS),
+    ),
+}
 PARAMETERS = {
+    "a task that is none": typed(("task", "'regression'"), task="regresion", data="churn.csv", target="age"),
     "trials that are no number": typed(("trials:", "'abc'", "whole number"), trials="abc"),
     "no trials": typed(("trials:", "0 is not above 0"), trials="0"),
     "half a trial": typed(("trials:", "'1.5'", "whole number"), trials="1.5"),
@@ -231,10 +291,11 @@ THROUGH_A_RUN = (
     "no such problem",
     "a run that is not there",
     "an object of Python in the YAML",
+    "a number: a target of some texts",
     "an unknown key",
     "a split by one group",
 )
-READ = {**TABLES, **PROBLEMS}
+READ = {**TABLES, **PROBLEMS, **{f"a number: {name}": case for name, case in NUMBERS.items()}}
 CASES = {
     **{f"etl: {name}": ("etl", READ[name]) for name in THROUGH_A_RUN},
     **{f"main: {name}": ("main", case) for name, case in PARAMETERS.items()},
@@ -459,7 +520,8 @@ def broken_chain(store, tmp_path_factory):
     """A chain typed as users do, whose data are bad, from a folder where the project is not."""
     folder = tmp_path_factory.mktemp("broken")
     write(folder, {"o'brien's $(touch hacked).csv": CHURN})
-    return folder, store.project(cwd=folder, data="o'brien's $(touch hacked).csv", target='ch"ur\n$(touch hacked)n')
+    given = {"data": "o'brien's $(touch hacked).csv", "target": 'ch"ur\n$(touch hacked)n', "task": "classification"}
+    return folder, store.project(cwd=folder, **given)  # with its task, so that it is a step that reads the table first
 
 
 def test_a_step_that_fails_fails_the_chain(broken_chain):
