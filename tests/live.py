@@ -26,6 +26,12 @@ models:
 search: {metric: roc_auc, trials: 2, folds: 2}
 gate: {beat_prior: false}  # so few rows are no evidence
 """
+# The same of a number.
+OF_NUMBERS = (
+    PROBLEM.replace("LogisticRegression", "Ridge")
+    .replace("LGBMClassifier", "LGBMRegressor")
+    .replace("metric: roc_auc", "metric: rmse")
+)
 STEPS = ("etl", "hpo", "train", "evaluate", "register")
 
 
@@ -46,6 +52,17 @@ def write_problem(folder, *, seed=7, rows=120):
     (folder / "ending.csv").write_text("\n".join(lines) + "\n")
     (folder / "ending.yaml").write_text(PROBLEM)
     return str(folder / "ending.yaml")
+
+
+def write_problem_of_numbers(folder):
+    """The same table with a number in the place of its classes."""
+    path = write_problem(folder)
+    header, *rows = (folder / "ending.csv").read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    lines = [f"{a},{b},{c},{2 * float(a) + float(b) ** 2:.4f}" for a, b, c, _ in cells]
+    (folder / "ending.csv").write_text("\n".join([header, *lines]) + "\n")
+    Path(path).write_text(OF_NUMBERS)
+    return path
 
 
 @dataclass

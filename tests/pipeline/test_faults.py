@@ -15,7 +15,14 @@ import psutil
 import pytest
 
 from steps.process import fork_server as forking
-from tests.live import FIRST_LINE, begin, kill_outer, terminate_main, terminate_outer
+from tests.live import (
+    FIRST_LINE,
+    begin,
+    kill_outer,
+    terminate_main,
+    terminate_outer,
+    write_problem_of_numbers,
+)
 from tests.running import MOST_SECONDS
 
 slow = pytest.mark.slow
@@ -49,7 +56,10 @@ def test_each_way_to_end_a_chain_meets_each_of_its_steps():
 
 
 @slow
-def test_a_chain_that_is_ended_again_and_again_ends_well_also_twice_at_once(place, fork_server):
+@pytest.mark.parametrize("kind", ["classes", pytest.param("numbers", marks=pytest.mark.long)])
+def test_a_chain_that_is_ended_again_and_again_ends_well_also_twice_at_once(place, fork_server, kind):
+    if kind == "numbers":
+        place.problem = write_problem_of_numbers(place.folder)
     draw = random.Random(20261121)
     stale = set()
     for moment, (way, line) in enumerate(moments(MOMENTS)):

@@ -1,16 +1,16 @@
 """However a valid table or problem is changed at random, a chain ends with a verdict or with one line: no traceback.
 
 A run of the tests changes each a few times. `TABULAR_MUTATIONS=500 pytest tests/pipeline/test_mutations.py` does it as
-often as a number says, half of them tables.
+often as a number says, half of them tables; half of each are of classes, and half of a number to predict.
 """
 
 import copy
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
@@ -21,13 +21,13 @@ from tests.running import Ended, Store
 
 pytestmark = pytest.mark.slow
 
-MUTATIONS = int(os.environ.get("TABULAR_MUTATIONS", "6"))
+MUTATIONS = int(os.environ.get("TABULAR_MUTATIONS", "8"))
 # no example is made smaller: each is a chain
 many = settings(
-    max_examples=max(1, MUTATIONS // 2),
+    max_examples=max(1, MUTATIONS // 4),
     phases=[Phase.generate],
     suppress_health_check=[*HealthCheck],
-    derandomize=MUTATIONS <= 6,
+    derandomize=MUTATIONS <= 8,
     database=None,
 )
 OUTCOMES = "registered|kept_champion|refused"
@@ -48,6 +48,22 @@ PROBLEM: dict[str, Any] = {
     "evaluation": {"slices": ["kind"]},
     "registry": {"name": "mutated", "alias": "champion"},
 }
+OF_NUMBERS: dict[str, Any] = {
+    **PROBLEM,
+    "task": "regression",
+    "data": {**PROBLEM["data"], "target_transform": "none"},
+    "models": {
+        "linear": {"estimator": "sklearn.linear_model.Ridge", "params": {"alpha": 0.5}},
+        "tree": {
+            "estimator": "sklearn.tree.DecisionTreeRegressor",
+            "space": {"max_depth": {"type": "int", "low": 1, "high": 4}},
+        },
+    },
+    "search": {"metric": "mae", "trials": 2, "folds": 2},
+    "gate": {"require": {"interval_coverage": {"min": 0.4}}, "beat_prior": False},
+    "evaluation": {"slices": ["kind"], "coverage": 0.8},
+}
+PROBLEMS = {"classes": PROBLEM, "numbers": OF_NUMBERS}
 ODD_CELLS = st.sampled_from(
     [
         "",
@@ -112,8 +128,12 @@ ODD_VALUES = st.sampled_from(
         [None],
         {"min": "x"},
         "sklearn.svm.SVC",
+        "sklearn.svm.SVR",
         "os.system",
         "log_loss",
+        "rmse",
+        "log",
+        "regression",
     ]
 )
 Rows = list[list[str]]
@@ -191,9 +211,9 @@ BYTES = (lambda draw, data: data, lambda draw, data: data, _cut, _flipped)
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> str:
+def problems(draw: st.DrawFn, valid: dict[str, Any]) -> str:
     """A valid problem after one to three changes: a key that is gone, is new or misspelt, or has an odd value."""
-    found = copy.deepcopy(PROBLEM)
+    found = copy.deepcopy(valid)
     for _ in range(draw(st.integers(1, 3))):
         places = [*_places(found)]
         if places:
@@ -221,7 +241,10 @@ def _places(value: Any) -> Any:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory, fork_server: str) -> Store:
     store = Store(tmp_path_factory.mktemp("mutations"), fork_server=fork_server)
-    write_table(store.folder / "valid.csv")
+    write_table(store.folder / "classes.csv")
+    table = pd.read_csv(store.folder / "classes.csv")
+    table["y"] = (3 * table["x"] + (table["kind"] == "a") + table["z"] ** 2).round(3)
+    table.to_csv(store.folder / "numbers.csv", index=False)
     return store
 
 
@@ -239,18 +262,21 @@ def check(store: Store, ended: Ended, given: object) -> None:
         assert store.client.get_logged_model(version.source.removeprefix("models:/")).status == "READY", said
 
 
+@pytest.mark.parametrize("kind", PROBLEMS)
 @many
 @given(data=st.data())
-def test_a_changed_table_ends_with_a_verdict_or_with_one_line(lab: Store, data: st.DataObject) -> None:
-    table = data.draw(tables((lab.folder / "valid.csv").read_bytes()))
+def test_a_changed_table_ends_with_a_verdict_or_with_one_line(lab: Store, kind: str, data: st.DataObject) -> None:
+    table = data.draw(tables((lab.folder / f"{kind}.csv").read_bytes()))
     (lab.folder / "table.csv").write_bytes(table)
-    (lab.folder / "problem.yaml").write_text(yaml.safe_dump(PROBLEM), encoding="utf-8")
+    (lab.folder / "problem.yaml").write_text(yaml.safe_dump(PROBLEMS[kind]), encoding="utf-8")
     check(lab, lab.project(problem=str(lab.folder / "problem.yaml")), table)
 
 
+@pytest.mark.parametrize("kind", PROBLEMS)
 @many
-@given(text=problems())
-def test_a_changed_problem_ends_with_a_verdict_or_with_one_line(lab: Store, text: str) -> None:
-    (lab.folder / "table.csv").write_bytes(Path(lab.folder / "valid.csv").read_bytes())
+@given(data=st.data())
+def test_a_changed_problem_ends_with_a_verdict_or_with_one_line(lab: Store, kind: str, data: st.DataObject) -> None:
+    text = data.draw(problems(PROBLEMS[kind]))
+    (lab.folder / "table.csv").write_bytes((lab.folder / f"{kind}.csv").read_bytes())
     (lab.folder / "problem.yaml").write_text(text, encoding="utf-8")
     check(lab, lab.project(problem=str(lab.folder / "problem.yaml")), text)
