@@ -70,7 +70,7 @@ def hpo(step: Step) -> None:
             raise
     result = _cross_validated(work, best(trials))
     baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
-    trial_runs.log_baseline(step, problem, name, baseline)
+    trial_runs.log_baseline(step, problem, name, baseline, work.rows.task(problem).prior)
     seconds = {
         "cv_seconds": result.seconds,
         "log_seconds": sum(logged),

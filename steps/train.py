@@ -40,6 +40,7 @@ def train(step: Step) -> None:
         result = training.cross_validate(
             candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names, curves=True, weights=rows.weights
         )
+    _check_score(problem, rows, result)
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, weights=rows.weights)
     seconds = time.perf_counter() - started
@@ -66,6 +67,14 @@ def train(step: Step) -> None:
     model_id = _log_model(step, problem, name, rows, fitted, result.threshold, ends)
     step.log(metrics=kept, tags=of_content, model_id=model_id)
     _finish(step, problem, name, params, metrics, ends)
+
+
+def _check_score(problem: Problem, rows: dataset.DataSet, result: training.CrossValidation) -> None:
+    """Refuse a metric of the search that has no value on some fold: nothing could be chosen by it."""
+    metric, found = problem.search.metric, result.out_of_fold
+    if found is not None and any(math.isnan(scores[metric]) for scores in result.scores):
+        why = rows.task(problem).why_none(metric, rows.y[found.rows], found.outputs)
+        raise UserError(f"search.metric: {metric} has no value: {why}")
 
 
 def _found_by(search: Run, step: Step, rows: dataset.DataSet) -> training.CrossValidation:

@@ -675,6 +675,7 @@ def _of_other_task(problem: Problem, task: str) -> Iterator[tuple[str, bool]]:
         yield "search.threshold", problem.search.threshold != DEFAULT_THRESHOLD
     else:
         yield "data.target_transform", data.target_transform != "none"
+        yield "evaluation.coverage", problem.evaluation.coverage != Evaluation().coverage
 
 
 # The keys of data that are about classes.

@@ -116,14 +116,17 @@ def _numbers(
     drawings: dict[str, Drawing] = {
         picture.__name__: partial(picture, found.y, found.predicted, **about) for picture in drawn
     }
+    levels = sorted({*LEVELS, problem.evaluation.coverage})
     held = [
-        intervals.coverage_of(found.y, *flavor.ends_at(candidate.model, found, one), found.weights) for one in LEVELS
+        intervals.coverage_of(found.y, *flavor.ends_at(candidate.model, found, one), found.weights) for one in levels
     ]
-    columns = {"coverage": list(LEVELS), "held": [share for share, _ in held], "width": [width for _, width in held]}
+    columns = {"coverage": levels, "held": [share for share, _ in held], "width": [width for _, width in held]}
     step.table(columns, f"{artifacts.COVERAGE}/{candidate.name}.json")
-    rows = int(holdout.counting.sum())
+    # of weighted rows as many as tell as much: L. Kish, "Survey Sampling", 1965
+    counts = np.ones(len(found.y)) if found.weights is None else found.weights
+    rows = round(counts.sum() ** 2 / (counts**2).sum())
     drawings["interval_coverage"] = partial(
-        regressor_plots.interval_coverage, LEVELS, columns["held"], columns["width"], rows, target=target, title=title
+        regressor_plots.interval_coverage, levels, columns["held"], columns["width"], rows, target=target, title=title
     )
     return drawings
 

@@ -4,6 +4,7 @@ Each run holds all that Hyperopt must know of its trial, so that a search that w
 """
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,8 +51,8 @@ def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
     return time.perf_counter() - started
 
 
-def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str, float]) -> None:
-    """Log the baseline of a search as a nested run: the share of each class is the prediction for every row.
+def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str, float], prior: str) -> None:
+    """Log the baseline of a search as a nested run: what can be answered without any column.
 
     Parameters
     ----------
@@ -63,10 +64,13 @@ def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str,
         Name of the model that is searched for.
     metrics
         Metrics of the baseline, `cv_<metric>_mean` among them.
+    prior
+        What it answers, in words.
 
     """
-    shown = {**metrics, f"search_{problem.search.metric}": metrics[f"cv_{problem.search.metric}_mean"]}
-    note = "The share of each class among the fitted rows as the answer to every row: what any model has to be above."
+    known = {name: value for name, value in metrics.items() if not math.isnan(value)}
+    shown = {**known, f"search_{problem.search.metric}": metrics[f"cv_{problem.search.metric}_mean"]}
+    note = f"For every row the same answer, {prior} of the fitted rows: what any model has to be better than."
     _log(step, problem, model, "baseline", note, {}, shown, {BASELINE: "prior"}, 0.0, "FINISHED")
 
 

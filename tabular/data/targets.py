@@ -183,6 +183,7 @@ class Numbers:
 
     def check_sides(self, train: Array, holdout: Array, problem: Problem) -> None:
         """That both sides, (n,) bool, have the rows that they need, and more numbers than one."""
+        self._check_coverage(train, problem)
         for name, side, need in (("training rows", train, 2 * problem.search.folds), ("holdout", holdout, 2)):
             lack = self.lack(side, need, problem)
             if lack:
@@ -190,6 +191,17 @@ class Numbers:
                     f"split: of the {name} of a split by {problem.split.by}, {lack}: change split.holdout "
                     f"({problem.split.holdout:g}) or split.by"
                 )
+
+    def _check_coverage(self, train: Array, problem: Problem) -> None:
+        """That the rows suffice for intervals of the problem's coverage, which train would find out after a search."""
+        # of rows in the order of time only the later half is predicted by models that have not learnt from it
+        rows, share = int(train.sum()) // (2 if problem.split.by == "time" else 1), problem.evaluation.coverage
+        most = rows / (rows + 1)
+        if share > most:
+            raise UserError(
+                f"evaluation.coverage: {share:g} is too much for {rows} rows that tell how far predictions are off: "
+                f"say at most {math.floor(1000 * most) / 1000:g}"
+            )
 
     def lack(self, side: Array, need: int, problem: Problem) -> str:
         """What some rows, given as (n,) bool, lack where so many are needed; "" where nothing."""
@@ -275,9 +287,10 @@ def batch(values: pa.Array, problem: Problem) -> Array:
 def _numbers(values: pa.Array, data: Data) -> Array:
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         found = values.drop_null()
-        example = f", such as {found[0].as_py()!r}" if len(found) else ""
+        wrong = [one for one in pc.unique(found).to_pylist() if not re.fullmatch(NUMBER, str(one).strip())]
+        example = f", such as {wrong[0]!r}" if wrong else ""
         lenient = as_yaml({data.target: {"type": "number", "errors": "missing"}})
-        some_are_numbers = any(re.fullmatch(NUMBER, str(value).strip()) for value in pc.unique(found).to_pylist())
+        some_are_numbers = len(wrong) < len(pc.unique(found))
         way = f"data.types: {lenient}, which leaves out the rows of what is none, or " if some_are_numbers else ""
         raise UserError(
             f"target: {data.target!r} was read as {values.type}{example}, and task: regression predicts numbers: "

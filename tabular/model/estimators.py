@@ -393,7 +393,12 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
     """
     for name, model in models.items():
         where = f"models.{name}"
-        transformers(model.preprocessing.steps, where=f"{where}.preprocessing.steps", seed=0)
+        steps = transformers(model.preprocessing.steps, where=f"{where}.preprocessing.steps", seed=0)
+        for number, made in enumerate(steps):
+            if task == REGRESSION and getattr(getattr(made, "score_func", None), "__name__", "") == "f_classif":
+                way = "take sklearn.feature_selection.SelectFromModel with a regressor as its estimator"
+                what = f"{type(made).__name__} ranks columns by classes, and the task is {task}"
+                raise UserError(f"{where}.preprocessing.steps.{number}: {what}: {way}")
         check_task(model, task, where)
         if weighted and not _is_usual(model):
             weight_argument(build(model, {}, where=where, seed=0, threads=1), where)

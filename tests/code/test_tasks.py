@@ -428,6 +428,7 @@ def test_the_rest_of_a_problem_implies_its_task(text: str, task: str | None) -> 
         ("{search: {metric: interval_width}, task: regression}", ("search.metric", "another one")),
         ("{task: ranking}", ("task", "regression")),
         ("{task: regression, evaluation: {coverage: 1.0}}", ("evaluation.coverage",)),
+        ("{task: classification, evaluation: {coverage: 0.8}}", ("evaluation.coverage", "leave it out")),
         ("{task: regression, evaluation: {coverage: 0}}", ("evaluation.coverage",)),
     ],
 )
@@ -447,3 +448,17 @@ def test_a_fold_of_one_number_is_scored_all_the_same() -> None:
     scores = score(candidate(RIDGE), found.y, found.outputs)
     assert np.isfinite(scores["rmse"])
     assert np.isnan(scores["r2"])
+
+
+@pytest.mark.parametrize("path", ["sklearn.feature_selection.SelectKBest", "sklearn.feature_selection.SelectFdr"])
+def test_columns_ranked_by_classes_are_no_step_before_a_number(path: str) -> None:
+    steps = {"estimator": "sklearn.linear_model.Ridge", "preprocessing": {"steps": [path]}}
+    with pytest.raises(UserError, match=r"models\.m\.preprocessing\.steps\.0: Select\w+ ranks columns by classes"):
+        check({"m": Model.model_validate(steps)}, "regression")
+    advised = {
+        "transformer": "sklearn.feature_selection.SelectFromModel",
+        "params": {"estimator": {"estimator": "sklearn.linear_model.Ridge"}},
+    }
+    check({"m": Model.model_validate({**steps, "preprocessing": {"steps": [advised]}})}, "regression")
+    classes = {"estimator": "sklearn.linear_model.LogisticRegression", "preprocessing": {"steps": [path]}}
+    check({"m": Model.model_validate(classes)}, "classification")

@@ -229,7 +229,7 @@ def test_a_constant_target_is_told(tmp_path: Path) -> None:
 def test_too_few_rows_are_told_with_a_way_out_that_works(tmp_path: Path) -> None:
     path = written(np.arange(9) / 2, tmp_path)
     assert "9 rows have a 'y', and 12 are needed for 5 folds" in refused(path, **NUMBERS)
-    Made(path, search={"folds": 2}, **NUMBERS)
+    Made(path, search={"folds": 2}, evaluation={"coverage": 0.8}, **NUMBERS)
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
@@ -282,7 +282,7 @@ def test_weights_are_summed_by_part_and_mind_the_mean_and_the_median(tmp_path: P
     y, weights = generator.exponential(size=200), generator.integers(0, 4, 200)
     made = Made(written(y, tmp_path, w=weights), data={"weight": "w"}, **NUMBERS)
     assert "w" not in made.dtypes
-    weighted, spread = made.prepared.weighted, made.prepared.numbers
+    weighted, spread = made.prepared.weighted, made.prepared.summary
     assert weighted is not None and spread is not None
     assert sum(weighted.train.values()) + sum(weighted.holdout.values()) == weights.sum()
     assert weighted.train.keys() == made.prepared.train.keys()
@@ -301,7 +301,7 @@ def test_too_few_rows_that_count_are_told(tmp_path: Path) -> None:
 @given(st.lists(st.floats(-1e6, 1e6), min_size=20, max_size=60).filter(lambda values: len({*values}) > 5))
 def test_the_spread_counts_each_row_once(values: list[float]) -> None:
     with tempfile.TemporaryDirectory() as name:
-        spread = Made(written(values, Path(name)), search={"folds": 2}, **NUMBERS).prepared.numbers
+        spread = Made(written(values, Path(name)), search={"folds": 2}, **NUMBERS).prepared.summary
     assert spread is not None
     assert sum(spread.train) + sum(spread.holdout) == len(values)
     assert len(spread.edges) == len(spread.train) + 1 == len(spread.holdout) + 1
@@ -347,3 +347,13 @@ def test_parquet_of_other_kinds_of_numbers_is_read_as_floats(tmp_path: Path) -> 
         made = Made(path, **NUMBERS)
         assert sorted(made.rows["y"]) == sorted(float(row % 30) for row in range(60))
         assert looks(path).task == REGRESSION
+
+
+@pytest.mark.parametrize(("split", "most"), [({}, 0.987), ({"by": "time", "column": "row"}, 0.975)])
+def test_a_coverage_that_the_rows_cannot_tell_is_refused_before_any_search_with_one_that_works(
+    tmp_path: Path, split: dict[str, Any], most: float
+) -> None:
+    path = written(np.arange(100) / 7, tmp_path)
+    line = refused(path, split=split, evaluation={"coverage": 0.99}, **NUMBERS)
+    assert line.startswith("evaluation.coverage: 0.99 is too much for") and f"say at most {most:g}" in line
+    Made(path, split=split, evaluation={"coverage": most}, **NUMBERS)
