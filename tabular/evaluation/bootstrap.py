@@ -94,6 +94,35 @@ def interval(values: Array, confidence: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
+def wide_interval(
+    predictions: Predictions, name: str, *, seed: int, groups: Array | None = None, confidence: float = 0.95
+) -> Interval:
+    """The interval of a metric that grows with noise, of which it takes this off; parameters are those of `resampled`.
+
+    A resample has the noise of the rows and that of its drawing, so that it is greater than the figure of all rows, and
+    this than the true one: a perfectly calibrated model has a calibration error above 0. The noise, the metric of how
+    far a resample's means are from those of all rows, is added to the truth at most: the lower end is the figure less a
+    noise that 5 % of the resamples exceed. The upper end is that of `interval`, which is too high rather than too low.
+    It holds the truth more often than its confidence says.
+    """
+    wanted = metric(name)
+    if wanted.of_rows is None or wanted.of_means is None:
+        raise ValueError(f"{name} is not made of means")
+    if groups is not None and len(np.unique(groups)) == 1:
+        return Interval(float("nan"), float("nan"))
+    of_rows = wanted.of_rows(predictions)
+    mean = np.average(of_rows, axis=0, weights=predictions.weights)
+    values, noise = [], []
+    for times in draws(len(predictions.y), seed=seed, groups=groups):
+        weighted = times if predictions.weights is None else times * predictions.weights
+        with np.errstate(invalid="ignore"):  # of a resample of rows of weight 0 alone
+            means = (weighted @ of_rows) / weighted.sum(axis=1)[:, None]
+        values.append(wanted.of_means(means))
+        noise.append(wanted.of_means(means - mean))
+    most = float(np.nanquantile(np.concatenate(noise), confidence))
+    return Interval(max(0.0, wanted.score(predictions) - most), interval(np.concatenate(values), confidence).high)
+
+
 def draws(rows: int, *, seed: int, groups: Array | None = None, resamples: int = RESAMPLES) -> Iterator[Array]:
     """Draw resamples in batches.
 

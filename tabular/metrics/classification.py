@@ -21,6 +21,10 @@ from tabular.metrics.rank_metrics import OfRanks
 
 # With two classes, the positive one is predicted from this probability up, unless another threshold is given or tuned.
 DEFAULT_THRESHOLD = 0.5
+# How far probabilities are off, on average. It is no metric of every run: the few rows of a fold tell it badly.
+CALIBRATION_ERROR = "calibration_error"
+# The bins of equally many rows in which it is found.
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -305,6 +309,39 @@ def _squared_errors(predictions: ClassPredictions) -> Floats:
     return whole
 
 
+def _calibration_misses(predictions: ClassPredictions) -> Floats:
+    """(n, bins) what each row's probability is off by, in the bin that it lies in; 0 in the others.
+
+    The sum of the absolute means is the calibration error (M. P. Naeini et al., "Obtaining Well Calibrated Probabilities
+    Using Bayesian Binning", AAAI 2015), with bins of equal weight (K. Nguyen and B. O'Connor, "Posterior calibration
+    and exploratory analysis for natural language processing models", EMNLP 2015): how far the mean probability is from
+    the share that came true, on average over the bins. Of two classes the probability is that of the positive one, of
+    more that of the likeliest, as in the picture of the calibration.
+    """
+    if predictions.positive is not None:
+        score, is_true = predictions.probabilities[:, predictions.positive], predictions.y == predictions.positive
+    else:
+        likeliest = predictions.probabilities.argmax(axis=1)
+        score, is_true = predictions.probabilities.max(axis=1), predictions.y == likeliest
+    _, group = np.unique(score, return_inverse=True)
+    counts = np.bincount(group, weights=predictions.counts)
+    middles = (np.cumsum(counts) - counts / 2) / counts.sum()  # equal scores lie in one bin, which may so have more
+    bins = np.minimum((middles * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)[group]
+    misses: Floats = np.zeros((len(score), CALIBRATION_BINS))
+    misses[np.arange(len(score)), bins] = score - is_true
+    return misses
+
+
+def _calibration_error(means: Floats) -> Floats:
+    error: Floats = np.abs(means).sum(axis=-1)
+    return error
+
+
+def _score_of_calibration(predictions: ClassPredictions) -> float:
+    means = np.average(_calibration_misses(predictions), axis=0, weights=predictions.weights)
+    return float(_calibration_error(means))
+
+
 def _counted(name: str, of_counts: Callable[[Floats, int | None], Floats]) -> Metric:
     def score(predictions: ClassPredictions) -> float:
         k = predictions.probabilities.shape[1]
@@ -348,6 +385,20 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 
+_KNOWN: Mapping[str, Metric] = MappingProxyType(
+    {
+        **METRICS,
+        CALIBRATION_ERROR: Metric(
+            CALIBRATION_ERROR,
+            False,
+            _score_of_calibration,
+            of_rows=_calibration_misses,
+            of_means=_calibration_error,
+            grows_with_noise=True,
+        ),
+    }
+)
+
 
 # How the names of scikit-learn's scorers of classifiers begin (its guide, "The scoring parameter"): scorers of
 # predicted labels, and scorers of probabilities.
@@ -374,19 +425,19 @@ _OF_PROBABILITIES = (
 
 
 def metric(name: str) -> Metric:
-    """The metric of this name, one of `METRICS`, else one of scikit-learn's scorers, of which more is always better.
+    """The metric of this name, one of ours, else one of scikit-learn's scorers, of which more is always better.
 
     Raises
     ------
     UserError
         There is no metric of classes of that name.
     """
-    if name in METRICS:
-        return METRICS[name]
+    if name in _KNOWN:
+        return _KNOWN[name]
     known = scorer_names()
     if name not in known:
         raise UserError(
-            f"unknown metric {name!r}{nearest(name, [*METRICS, *known])}; known are {', '.join(METRICS)} and "
+            f"unknown metric {name!r}{nearest(name, [*_KNOWN, *known])}; known are {', '.join(_KNOWN)} and "
             "scikit-learn's scorers of classifiers"
         )
     return Metric(name, True, lambda predictions: _scored(name, predictions))

@@ -55,6 +55,9 @@ class Metric:
     of_ranks
         For a metric of the order of the rows: function of predictions and of (b, n) numbers, how much each row counts
         in each of b resamples, that returns (b,) values.
+    grows_with_noise
+        Whether chance makes the metric greater, as it does a sum of absolute means, which has `of_rows` and `of_means`.
+        Its interval is `tabular.evaluation.bootstrap.wide_interval`.
 
     """
 
@@ -65,6 +68,7 @@ class Metric:
     of_rows: Callable[[Any], Floats] | None = None
     of_means: Callable[[Floats], Floats] | None = None
     of_ranks: Callable[[Any, Floats], Floats] | None = None
+    grows_with_noise: bool = False
 
 
 def in_order(names: Collection[str], table: Collection[str]) -> list[str]:
