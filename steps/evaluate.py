@@ -34,6 +34,8 @@ from tabular import digests
 from tabular.errors import UserError
 from tabular.evaluation import slices
 from tabular.metrics import regression
+from tabular.metrics.classification import CALIBRATION_ERROR
+from tabular.metrics.lookup import scores
 from tabular.metrics.metric import rounded
 from tabular.metrics.regression import NumberPredictions
 from tabular.problem import Problem
@@ -120,7 +122,7 @@ def _log(
     notes = [*_in_words(left_out), *notes]
     weighted = holdout.schema.weighted
     note = f"{len(holdout.y):,} rows{weighted} that nothing before had read.\n\n"
-    note += "\n".join(lines + [f"- {n}" for n in notes])
+    note += "\n".join(lines + [f"- {n}" for n in [*_calibration_in_words(ranked), *notes]])
     step.finish(
         f"evaluate {problem.name}",
         "; ".join([f"best {best.name}, holdout {metric} {rounded(best.metrics[metric])}{weighted}", *said]),
@@ -135,6 +137,17 @@ def _undefined(candidate: Judged) -> list[str]:
     return [f"{name} has no value: {why}" for name, why in regression.undefined(candidate.predictions).items()]
 
 
+def _calibration_in_words(ranked: Sequence[Judged]) -> list[str]:
+    """The calibration error of each candidate, and what it would be without the calibration."""
+    lines = []
+    for one in ranked:
+        if CALIBRATION_ERROR in one.metrics:
+            before = _uncalibrated(one)[f"{CALIBRATION_ERROR}_uncalibrated"]
+            changed = f"; uncalibrated {rounded(before)}" if one.model.description.get("calibration") else ""
+            lines.append(f"{one.name}: calibration error {_with_interval(one, CALIBRATION_ERROR)}{changed}")
+    return lines
+
+
 def _with_interval(candidate: Judged, metric: str) -> str:
     interval = candidate.intervals[metric]
     between = "no interval" if np.isnan(interval.low) else f"95 %: {rounded(interval.low)} to {rounded(interval.high)}"
@@ -147,8 +160,10 @@ def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
     found = []
     for candidate in ranked:
         model_id = candidate.run.data.tags[MODEL_URI].removeprefix("models:/")
-        ends = {f"{metric}_low": candidate.intervals[metric].low, f"{metric}_high": candidate.intervals[metric].high}
-        values = {**candidate.metrics, **ends, "predict_seconds": candidate.seconds}
+        shown = [metric, *({CALIBRATION_ERROR} & candidate.metrics.keys())]
+        low, high = ({name: getattr(candidate.intervals[name], end) for name in shown} for end in ("low", "high"))
+        ends = {f"{name}_low": low[name] for name in shown} | {f"{name}_high": high[name] for name in shown}
+        values = {**candidate.metrics, **_uncalibrated(candidate), **ends, "predict_seconds": candidate.seconds}
         found += [
             Metric(f"{candidate.name}/{name}", value, now, 0, model_id=model_id)
             for name, value in values.items()
@@ -159,6 +174,14 @@ def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
             values |= {name: value for name, value in trained.items() if name.startswith(("training_", "cv_"))}
             found += [Metric(name, value, now, 0) for name, value in values.items() if not np.isnan(value)]
     return found
+
+
+def _uncalibrated(candidate: Judged) -> dict[str, float]:
+    """The calibration error and the log loss that a candidate of classes would have without its calibration."""
+    if candidate.uncalibrated is None:
+        return {}
+    found = scores(candidate.uncalibrated, [CALIBRATION_ERROR, "log_loss"])
+    return {f"{name}_uncalibrated": value for name, value in found.items()}
 
 
 def _row(candidate: Judged, metric: str) -> dict[str, Any]:
@@ -174,6 +197,7 @@ def _row(candidate: Judged, metric: str) -> dict[str, Any]:
         f"cv_{metric}_std": trained.get(f"cv_{metric}_std"),
         f"training_{metric}": trained.get(f"training_{metric}"),
         **others,
+        **_uncalibrated(candidate),
         "fit_seconds": trained.get("fit_seconds"),
         "predict_seconds": candidate.seconds,
         "gate": "passed" if candidate.passes else "not met",
@@ -191,6 +215,7 @@ def _entry(candidate: Judged) -> dict[str, Any]:
         "model_digest": tags[MODEL_DIGEST],
         "code_digest": tags[CODE_DIGEST],
         "metrics": {name: _known(value) for name, value in candidate.metrics.items()},
+        "uncalibrated": _uncalibrated(candidate),
         "intervals": {
             name: [_known(interval.low), _known(interval.high)] for name, interval in candidate.intervals.items()
         },

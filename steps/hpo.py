@@ -242,7 +242,7 @@ def _log(
     step.json(result.as_dict(), artifacts.CROSS_VALIDATION)
     step.table(columns, artifacts.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
-    folds = {"scores": result.scores, "curves": result.curves, "threshold": result.threshold}
+    folds = {name: value for name, value in result.as_dict().items() if name != "seconds"}
     if work.rows.schema.task == REGRESSION:
         folds["out_of_fold"] = out_of_fold.write(step, result.out_of_fold)
     step.log(

@@ -76,8 +76,8 @@ CHAIN = (
             "params": Input("hpo", ("params", "cross_validation")),
         },
         reads=(
-            *("name", "task", "seed", "data.target_transform", "search.metric", "search.threshold", "search.folds"),
-            *("evaluation.coverage", "models.{model}"),
+            *("name", "task", "seed", "data.target_transform", "search.metric", "search.threshold", "search.calibrate"),
+            *("search.folds", "evaluation.coverage", "models.{model}"),
         ),
         each_model=True,
     ),

@@ -19,8 +19,9 @@ from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.lookup import REGRESSION, with_named
 from tabular.metrics.metric import rounded
 from tabular.model import intervals, training
+from tabular.model.calibration import Calibration
 from tabular.model.intervals import Intervals
-from tabular.problem import Problem
+from tabular.problem import WEIGHTS, Problem
 
 
 def train(step: Step) -> None:
@@ -45,10 +46,11 @@ def train(step: Step) -> None:
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, weights=rows.weights)
     seconds = time.perf_counter() - started
     about = {"threshold": result.threshold, "weights": rows.weights}
-    scores = training.score(candidate, rows.y, fitted.outputs(rows.X), names, **about)
+    scores = training.score(candidate, rows.y, result.calibrated(fitted.outputs(rows.X)), names, **about)
     ends = _intervals(problem, rows, fitted, result.out_of_fold)
     metrics = {
         **result.summary(),
+        **result.of_calibration(),
         **{f"training_{metric}": value for metric, value in scores.items()},
         "cv_seconds": result.seconds,
         "fit_seconds": seconds,
@@ -64,9 +66,9 @@ def train(step: Step) -> None:
     _log_curves(step, result.curves)
     step.json([column.name for column in rows.schema.features], "feature_names.json")
     step.json(environment.describe(), artifacts.ENVIRONMENT)
-    model_id = _log_model(step, problem, name, rows, fitted, result.threshold, ends)
+    model_id = _log_model(step, problem, name, rows, fitted, result, ends)
     step.log(metrics=kept, tags=of_content, model_id=model_id)
-    _finish(step, problem, name, params, metrics, ends)
+    _finish(step, problem, name, params, metrics, ends, result.calibration)
 
 
 def _check_score(problem: Problem, rows: dataset.DataSet, result: training.CrossValidation) -> None:
@@ -81,7 +83,7 @@ def _found_by(search: Run, step: Step, rows: dataset.DataSet) -> training.CrossV
     """The cross-validation of the best trial of a search."""
     found = artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder)
     predicted = out_of_fold.read(search, step.folder) if rows.schema.task == REGRESSION else None
-    return training.CrossValidation(**found, out_of_fold=predicted)
+    return training.CrossValidation.from_dict(found, predicted)
 
 
 def _intervals(
@@ -158,12 +160,12 @@ def _log_model(
     name: str,
     rows: dataset.DataSet,
     fitted: training.Fitted,
-    threshold: float,
+    result: training.CrossValidation,
     ends: Intervals | None,
 ) -> str:
     """Log the fitted model; return its id."""
-    about = {"name": name, "threshold": threshold, "tags": {PROBLEM: problem.name}}
-    about |= {"intervals": ends, "coverage": problem.evaluation.coverage}
+    about = {"name": name, "threshold": result.threshold, "tags": {PROBLEM: problem.name}}
+    about |= {"intervals": ends, "coverage": problem.evaluation.coverage, "calibration": result.calibration}
     made = flavor.log(step, fitted, rows.schema, rows.frame.head(3), **about)
     step.log(
         tags={
@@ -183,6 +185,7 @@ def _finish(
     params: dict[str, Any],
     metrics: dict[str, float],
     ends: Intervals | None,
+    calibration: Calibration | None,
 ) -> None:
     metric = problem.search.metric
     mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
@@ -201,7 +204,28 @@ def _finish(
             f"\n\nIntervals of {problem.evaluation.coverage:.0%}: {ends.form}, {width:.6g} wide on average, "
             "learnt from how far the folds' predictions were off."
         )
+    if calibration is not None:
+        note += f"\n\n{_calibration_in_words(problem, calibration)}"
+        weighing = [one for one in WEIGHTS if {**problem.models[name].params, **params}.get(one) is not None]
+        if weighing and calibration.method != "none":
+            note += (
+                f" It takes back what {weighing[0]} does to probabilities, and so to labels at a fixed threshold: "
+                "tune search.threshold, or say `search.calibrate: none`."
+            )
     if problem.search.threshold != DEFAULT_THRESHOLD:
         tuned = f", the best for {problem.search.threshold}" if isinstance(problem.search.threshold, str) else ""
         note += f"\n\nThe positive class is the label from a probability of {metrics['threshold']:.4f} up{tuned}."
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
+
+
+def _calibration_in_words(problem: Problem, found: Calibration) -> str:
+    """Which calibration was chosen, and what it does to all rows out of fold."""
+    before, after = rounded(found.errors["before"]), rounded(found.errors["after"])
+    losses = ", ".join(f"{method} {rounded(loss)}" for method, loss in found.losses.items())
+    of = f"Log loss of the rows out of fold: {losses}."
+    if found.method == "none":
+        why = "nothing lowers the log loss by more than chance" if len(found.losses) > 1 else "the problem says so"
+        return f"Probabilities are as the estimator gives them ({why}); calibration error {before}. {of}"
+    chosen = "as the problem says" if problem.search.calibrate == found.method else "chosen by the log loss"
+    errors = f"Calibration error {before} before, {after} after."
+    return f"Probabilities are calibrated: {found.method}, {chosen}. {errors} {of}"

@@ -30,7 +30,7 @@ from tabular import addresses
 from tabular.defaults import MODELS, SPACES, SPACES_OF_CLASSES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, nearest
 from tabular.metrics import lookup
-from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels
+from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD, is_of_labels
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 
 Label = bool | int | float | str
@@ -497,6 +497,11 @@ class Search(Section):
         description="of two classes, from which probability on the positive one is the label, or the metric of labels "
         "that it is tuned for on the folds",
     )
+    calibrate: Literal["auto", "sigmoid", "isotonic", "none"] = Field(
+        default="auto",
+        description="of classes, how probabilities are mended by what the folds tell of them; auto: by what lowers the "
+        "cross-validated log loss",
+    )
     max_pending: int = Field(
         default=4,
         ge=1,
@@ -616,6 +621,12 @@ class Problem(Section):
                 )
         if self.search.metric.startswith("interval_"):
             raise ValueError(f"search.metric: {self.search.metric} is of the final model's intervals: take another one")
+        for key, name in (("search", self.search.metric), ("gate.beat_champion", self.gate.beat_champion.metric)):
+            if name == CALIBRATION_ERROR:
+                raise ValueError(
+                    f"{key}.metric: a model that knows nothing can have a {CALIBRATION_ERROR} of 0: take another one, "
+                    "such as log_loss, and require this one of the gate"
+                )
         for key, given in _of_other_task(self, task):
             if given:
                 raise ValueError(f"{key}: the task is {task}, for which it has no meaning: leave it out")
@@ -673,6 +684,7 @@ def _of_other_task(problem: Problem, task: str) -> Iterator[tuple[str, bool]]:
     if task == REGRESSION:
         yield from ((f"data.{key}", getattr(data, key) is not None) for key in OF_CLASSES)
         yield "search.threshold", problem.search.threshold != DEFAULT_THRESHOLD
+        yield "search.calibrate", problem.search.calibrate != "auto"
     else:
         yield "data.target_transform", data.target_transform != "none"
         yield "evaluation.coverage", problem.evaluation.coverage != Evaluation().coverage
@@ -680,6 +692,8 @@ def _of_other_task(problem: Problem, task: str) -> Iterator[tuple[str, bool]]:
 
 # The keys of data that are about classes.
 OF_CLASSES = ("positive", "classes", "rare")
+# Those of search.
+OF_LABELS = {"threshold", "calibrate"}
 
 
 def _task(values: Mapping[str, Any]) -> Any:
@@ -690,7 +704,7 @@ def _task(values: Mapping[str, Any]) -> Any:
     if values.get("task") is not None:
         return values["task"] if values["task"] in (CLASSIFICATION, REGRESSION) else None
     sections = {name: values[name] if isinstance(values.get(name), dict) else {} for name in ("data", "search", "gate")}
-    if any(sections["data"].get(key) is not None for key in OF_CLASSES) or "threshold" in sections["search"]:
+    if any(sections["data"].get(key) is not None for key in OF_CLASSES) or OF_LABELS & sections["search"].keys():
         return CLASSIFICATION
     if sections["data"].get("target_transform", "none") != "none":
         return REGRESSION

@@ -24,7 +24,7 @@ from tabular.evaluation import bootstrap, gate, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.gate import Check
 from tabular.evaluation.slices import Scored, Slice
-from tabular.metrics.classification import ClassPredictions
+from tabular.metrics.classification import CALIBRATION_ERROR, ClassPredictions
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION, metric, scores, sign, with_named
 from tabular.metrics.metric import Predictions
 from tabular.model import thresholds, training
@@ -58,6 +58,8 @@ class Judged:
         Metric: value on the holdout.
     seconds
         Duration of the predictions.
+    uncalibrated
+        What it would predict for the holdout without its calibration; None of numbers.
     intervals
         Metric: 95 % confidence interval.
     behind
@@ -77,6 +79,7 @@ class Judged:
     predictions: Predictions
     metrics: dict[str, float]
     seconds: float
+    uncalibrated: ClassPredictions | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     behind: Interval | None = None
     slices: Sequence[Scored] = ()
@@ -178,15 +181,17 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged |
         raise
     started = time.perf_counter()
     try:
-        outputs = flavor.ask(model, holdout.raw)
+        outputs, raw = flavor.ask_twice(model, holdout.raw)
     except Exception as error:  # whatever an estimator may raise
         return f"it refuses holdout rows: {first_line(error)}"
     if not np.isfinite(outputs).all():
         return "it gives predictions that are no finite numbers (NaN, infinity) for holdout rows"
     seconds = time.perf_counter() - started
     predictions = holdout.predictions(outputs, threshold=flavor.threshold(model))
-    metrics = scores(predictions, with_named(holdout.schema.task, problem.search.metric, *problem.gate.require))
-    return Judged(run, tags[MODEL], model, predictions, metrics, seconds)
+    of_classes = [CALIBRATION_ERROR] if holdout.schema.classes else []
+    names = with_named(holdout.schema.task, problem.search.metric, *problem.gate.require, *of_classes)
+    before = holdout.predictions(raw) if of_classes else None
+    return Judged(run, tags[MODEL], model, predictions, scores(predictions, names), seconds, before)
 
 
 @dataclass(frozen=True)
@@ -211,13 +216,16 @@ def _looked_at(number: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     (work,) = _HELD
     problem, one = work.problem, work.candidates[number]
     about = {"seed": problem.seed, "groups": work.holdout.groups}
-    values = bootstrap.resampled({"": one.predictions}, list(one.metrics), **about)[""]
+    noisy = [name for name in one.metrics if metric(name).grows_with_noise]
+    others = [name for name in one.metrics if name not in noisy]
+    values = bootstrap.resampled({"": one.predictions}, others, **about)[""]
     of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, *IN_SLICES[work.holdout.schema.task]])
     # one thread: the other processes work at the same time, and OpenMP's threads do not survive a fork
     with threadpool_limits(1):
         importances = _importances(problem, work.holdout, one)
     looks = {
-        "intervals": {name: bootstrap.interval(found) for name, found in values.items()},
+        "intervals": {name: bootstrap.interval(found) for name, found in values.items()}
+        | {name: bootstrap.wide_interval(one.predictions, name, **about) for name in noisy},
         "slices": slices.score(work.slices, one.predictions, list(of_slices), **about),
         "importances": importances,
     }

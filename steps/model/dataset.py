@@ -119,6 +119,7 @@ class DataSet:
             task=task,
             seed=problem.seed,
             threshold=threshold,
+            calibrate=problem.search.calibrate,
         )
 
     def task(self, problem: Problem) -> Task:

@@ -29,6 +29,7 @@ from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.regression import NumberPredictions
+from tabular.model.calibration import Calibration
 from tabular.model.formats import format_of, within
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification
@@ -53,6 +54,7 @@ def log(
     threshold: float = DEFAULT_THRESHOLD,
     intervals: Intervals | None = None,
     coverage: float = 0.0,
+    calibration: Calibration | None = None,
 ) -> LoggedModel:
     """Log a fitted candidate as a model of the step's run, with the parameters of that run.
 
@@ -80,8 +82,10 @@ def log(
     intervals, coverage
         Of a number, what makes the intervals of predictions, and how often these hold the truth where a request does
         not say.
+    calibration
+        Of classes, what turns the estimator's probabilities into the model's.
     """
-    parts = write_parts(fitted, schema, step.folder, threshold, intervals, coverage)
+    parts = write_parts(fitted, schema, step.folder, threshold, intervals, coverage, calibration)
     client, params = step.client, {"model_type": name, **step.params}
     made = client.create_logged_model(
         step.experiment_id, name, step.run_id, context_registry.resolve_tags(tags), params
@@ -205,6 +209,15 @@ def ask(model: served.TabularModel, X) -> np.ndarray:
     return found
 
 
+def ask_twice(model: served.TabularModel, X) -> tuple[np.ndarray, np.ndarray]:
+    """What a loaded model predicts for raw rows, and what it would without its calibration, asked once."""
+    if model.description.get("calibration") is None:
+        found = ask(model, X)
+        return found, found
+    raw = model.uncalibrated(X)
+    return model.calibrated(raw), raw
+
+
 def ends_at(model: served.TabularModel, found: NumberPredictions, coverage: float) -> tuple[np.ndarray, np.ndarray]:
     """(n,) low and (n,) high ends of the intervals of a loaded model's predictions at another coverage than its own.
 
@@ -239,6 +252,7 @@ def write_parts(
     threshold: float = DEFAULT_THRESHOLD,
     intervals: Intervals | None = None,
     coverage: float = 0.0,
+    calibration: Calibration | None = None,
 ) -> Path:
     """Write a fitted candidate as files without pickle into the new folder `model` below `folder`; return it.
 
@@ -270,7 +284,7 @@ def write_parts(
     description = {
         **datasets.described(schema.columns),
         "classes": list(schema.classes),
-        **_answer(fitted, schema, threshold, intervals, coverage),
+        **_answer(fitted, schema, threshold, intervals, coverage, calibration),
         "trusted_types": sorted(trusted),
     }
     if intervals is not None and intervals.scale is not None:
@@ -286,12 +300,19 @@ def write_parts(
 
 
 def _answer(
-    fitted: Fitted, schema: datasets.Schema, threshold: float, intervals: Intervals | None, coverage: float
+    fitted: Fitted,
+    schema: datasets.Schema,
+    threshold: float,
+    intervals: Intervals | None,
+    coverage: float,
+    calibration: Calibration | None,
 ) -> dict[str, Any]:
     """What a model has to know to make an answer of what its estimator gives."""
     if isinstance(fitted.task, Classification):
         seen = [int(code) for code in fitted.seen]
-        return {"classes_seen": seen, "positive": schema.positive, "threshold": threshold}
+        told = calibration and calibration.served()
+        calibrated = {} if told is None else {"calibration": told}
+        return {"classes_seen": seen, "positive": schema.positive, "threshold": threshold, **calibrated}
     if intervals is None:
         raise ValueError("a model of numbers needs intervals")
     ends = {name: getattr(intervals, name) for name in ("coverage", "low", "high", "floor")}

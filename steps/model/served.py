@@ -462,6 +462,8 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         _let_csv_in()
         folder = Path(context.artifacts["model"])
         self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        told = self.description.get("calibration") or {}
+        self.curves = [tuple(map(np.array, curve)) for curve in told.get("curves", ())]
         words = self.description.get("missing")
         own = [column.get("missing", words) for column in self.description["columns"]]
         self.to_read = _to_read(
@@ -492,6 +494,11 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         (n, classes) float64 probabilities; or (n, 3) float64 numbers, and the low and the high ends of their intervals.
         """
         return self._outputs({name: features[name].to_numpy() for name in features}, len(features))
+
+    def uncalibrated(self, features: pd.DataFrame) -> np.ndarray:
+        """(n, classes) what a model of classes would give as `outputs` were it not calibrated, for at least one row."""
+        raw = {name: features[name].to_numpy() for name in features}
+        return self._whole(self._prepared(raw))
 
     def predict(self, context, model_input: pd.DataFrame, params: dict | None = None) -> pd.DataFrame:
         """Label and probability of each class; of two classes the positive one from `params["threshold"]` up.
@@ -527,20 +534,45 @@ class TabularModel(mlflow.pyfunc.PythonModel):
     def _outputs(self, features: Features, rows: int, coverage: float | None = None) -> np.ndarray:
         if not rows:  # scikit-learn refuses none
             return np.zeros((0, len(self.description["classes"]) or 3))
-        prepared = self.encoder.prepare(features if self.own is None else self.own.added(features))
-        return self.of_prepared(prepared, coverage)
+        return self.of_prepared(self._prepared(features), coverage)
+
+    def _prepared(self, features: Features) -> Any:
+        return self.encoder.prepare(features if self.own is None else self.own.added(features))
 
     def of_prepared(self, prepared: Any, coverage: float | None = None) -> np.ndarray:
         """What `outputs` gives, for at least one row as the encoder prepares it; coverage is only of numbers.
 
-        It is what the fitted estimator gives (`predict_proba`, `predict`), bit by bit.
+        It is what the fitted estimator gives (`predict_proba`, `predict`), and the calibration makes of it, bit by bit.
         """
+        if self.description["classes"]:
+            return self.calibrated(self._whole(prepared))
         found = self.format.ask(self.estimator, prepared)
-        if not self.description["classes"]:
-            return self._with_ends(found, prepared, coverage or self.description["coverage"])
+        return self._with_ends(found, prepared, coverage or self.description["coverage"])
+
+    def _whole(self, prepared: Any) -> np.ndarray:
+        """(n, classes) the estimator's probabilities; a class that its training rows lacked has 0."""
         whole = np.zeros((prepared.shape[0], len(self.description["classes"])))
-        whole[:, self.description["classes_seen"]] = found
+        whole[:, self.description["classes_seen"]] = self.format.ask(self.estimator, prepared)
         return whole
+
+    def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
+        """(n, classes) what the model answers for (n, classes) probabilities of its estimator.
+
+        This is `tabular.model.calibration.Calibration.apply`; a model of before, and one that needs none, has none.
+        """
+        told = self.description.get("calibration")
+        if told is None:
+            return probabilities
+        if told["method"] == "sigmoid":
+            scores = told["slope"] * np.log(probabilities + told["floor"]) + np.array(told["offsets"])
+            parts = np.exp(scores - scores.max(axis=1, keepdims=True))
+            return parts / parts.sum(axis=1, keepdims=True)
+        curves = self.curves
+        if len(curves) == 1:
+            second = np.interp(probabilities[:, 1], *curves[0])
+            return np.column_stack([1 - second, second])
+        found = np.column_stack([np.interp(probabilities[:, code], *curve) for code, curve in enumerate(curves)])
+        return found / found.sum(axis=1, keepdims=True)
 
     def _with_ends(self, found: np.ndarray, prepared: Any, coverage: float) -> np.ndarray:
         """(n, 3) numbers on the target's scale, and the ends of their intervals, for (n,) numbers as learnt."""

@@ -312,11 +312,11 @@ def _squared_errors(predictions: ClassPredictions) -> Floats:
 def _calibration_misses(predictions: ClassPredictions) -> Floats:
     """(n, bins) what each row's probability is off by, in the bin that it lies in; 0 in the others.
 
-    The sum of the absolute means is the calibration error (M. P. Naeini et al., "Obtaining Well Calibrated Probabilities
-    Using Bayesian Binning", AAAI 2015), with bins of equal weight (K. Nguyen and B. O'Connor, "Posterior calibration
-    and exploratory analysis for natural language processing models", EMNLP 2015): how far the mean probability is from
-    the share that came true, on average over the bins. Of two classes the probability is that of the positive one, of
-    more that of the likeliest, as in the picture of the calibration.
+    The sum of the absolute means is the calibration error: how far the mean probability is from the share that came
+    true, on average over the bins (M. P. Naeini et al., "Obtaining Well Calibrated Probabilities Using Bayesian
+    Binning", AAAI 2015; bins of equal weight as in K. Nguyen and B. O'Connor, "Posterior calibration and exploratory
+    analysis for natural language processing models", EMNLP 2015). Of two classes the probability is that of the
+    positive one, of more that of the likeliest, as in the picture of the calibration.
     """
     if predictions.positive is not None:
         score, is_true = predictions.probabilities[:, predictions.positive], predictions.y == predictions.positive

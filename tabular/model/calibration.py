@@ -237,7 +237,7 @@ def _newton(Z: Array, targets: Array, counts: Array, slope: float | None = None)
     """
     k = Z.shape[1]
     free = np.arange(1 + k) > 1 if slope is not None else np.arange(1 + k) != 1
-    values = np.r_[1.0 if slope is None else slope, np.zeros(k)]
+    values: Array = np.r_[1.0 if slope is None else slope, np.zeros(k)]
 
     def loss(values: Array) -> tuple[float, Array]:
         Q = _softmax(values[0] * Z + values[1:])
@@ -281,7 +281,7 @@ def _isotonic(probabilities: Array, y: Array, counts: Array) -> Calibration:
     for code in (1,) if k == 2 else range(k):
         of_it, others = rows[code], rows.sum() - rows[code]
         targets = np.where(y == code, (of_it + one) / (of_it + 2 * one), one / (others + 2 * one))
-        fitted: Any = IsotonicRegression(out_of_bounds="clip")
+        fitted = IsotonicRegression(out_of_bounds="clip")
         fitted.fit(probabilities[:, code], targets, sample_weight=counts)
         curves.append((tuple(fitted.X_thresholds_.tolist()), tuple(fitted.y_thresholds_.tolist())))
     return Calibration("isotonic", curves=tuple(curves))

@@ -13,10 +13,11 @@ import numpy as np
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, first_line
-from tabular.metrics.classification import DEFAULT_THRESHOLD
+from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
-from tabular.model import nets
+from tabular.model import calibration, nets
+from tabular.model.calibration import Calibration
 from tabular.model.estimators import build, preprocessor, resolve, takes_sparse, with_weights
 from tabular.model.formats import format_of, settle, within
 from tabular.model.tasks import Classification, Task
@@ -63,6 +64,9 @@ class Candidate:
         The estimator's seed.
     threshold
         The decision threshold of two classes, or the name of the metric of labels for which it is tuned.
+    calibrate
+        How the probabilities of classes are calibrated on the folds: a method of `tabular.model.calibration`, or
+        `auto`.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Candidate:
     task: Task
     seed: int
     threshold: float | str = DEFAULT_THRESHOLD  # a number, or the metric to tune it for
+    calibrate: str = "none"
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ class OutOfFold:
     fold
         (m,) the number of the fold in which each was scored.
     outputs
-        (m, classes) probabilities, or (m, 1) numbers.
+        (m, classes) probabilities, not calibrated, or (m, 1) numbers.
     """
 
     rows: Array
@@ -152,13 +157,17 @@ class CrossValidation:
     Attributes
     ----------
     scores
-        Each fold's metrics. If the threshold is tuned, they are at the threshold that is best on the other folds.
+        Each fold's metrics. If probabilities are calibrated, they are of those that are calibrated by the other folds;
+        if the threshold is tuned, they are at the threshold that is best on the other folds.
     curves
         The mean over the folds of the loss by iteration.
     seconds
         How long it took.
     threshold
         The decision threshold; if it is tuned, the one that is best on all folds.
+    calibration
+        What calibrates the probabilities of classes, learnt on all folds; None of numbers, and in the cross-validation
+        of an earlier run.
     out_of_fold
         What the models of the folds predicted; None where it was not kept.
     """
@@ -167,12 +176,25 @@ class CrossValidation:
     curves: Curves
     seconds: float
     threshold: float
+    calibration: Calibration | None = None
     out_of_fold: OutOfFold | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The results as plain values, without the predictions."""
         names = ("scores", "curves", "seconds", "threshold")
-        return {name: getattr(self, name) for name in names}
+        told = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
+        return {**{name: getattr(self, name) for name in names}, **told}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], out_of_fold: OutOfFold | None) -> "CrossValidation":
+        """The cross-validation that `as_dict` made these values of, with what the models of the folds predicted."""
+        told = values.get("calibration")
+        found = None if told is None else Calibration.from_dict(told)
+        return cls(**{**values, "calibration": found}, out_of_fold=out_of_fold)
+
+    def calibrated(self, outputs: Array) -> Array:
+        """What the final model answers where its estimator gives these (n, classes) probabilities or (n, 1) numbers."""
+        return outputs if self.calibration is None else self.calibration.apply(outputs)
 
     def summary(self) -> dict[str, float]:
         """`cv_<metric>_mean` and `cv_<metric>_std`: mean and standard deviation (not standard error) over the folds."""
@@ -182,6 +204,18 @@ class CrossValidation:
             summary[f"cv_{name}_mean"] = float(np.mean(values))
             summary[f"cv_{name}_std"] = float(np.std(values))
         return summary
+
+    def of_calibration(self) -> dict[str, float]:
+        """What calibration does to all rows out of fold: their calibration error and log loss, after and before."""
+        found = self.calibration
+        if found is None:
+            return {}
+        return {
+            f"cv_{CALIBRATION_ERROR}": found.errors["after"],
+            f"cv_{CALIBRATION_ERROR}_uncalibrated": found.errors["before"],
+            "cv_log_loss_calibrated": found.losses[found.method],
+            "cv_log_loss_uncalibrated": found.losses["none"],
+        }
 
 
 def fit(
@@ -413,7 +447,8 @@ def joined(
     Parameters
     ----------
     candidate
-        The candidate that was fitted; its threshold is tuned here if it names a metric.
+        The candidate that was fitted. Its probabilities are calibrated here, and then its threshold is tuned if it
+        names a metric.
     folds
         The result of each fold, from `on_fold`.
     seconds
@@ -421,6 +456,16 @@ def joined(
     names
         The metrics, by default all.
     """
+    found = OutOfFold(
+        np.concatenate([fold.rows for fold in folds]),
+        np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds]),
+        np.concatenate([fold.outputs for fold in folds]),
+    )
+    learnt = _calibrated(candidate, folds, found)
+    if learnt is not None:
+        ends = np.cumsum([len(fold.rows) for fold in folds])[:-1]
+        parts = np.split(learnt.cross_fitted, ends)
+        folds = [replace(fold, outputs=part) for fold, part in zip(folds, parts, strict=True)]
     wanted = candidate.threshold
     if isinstance(wanted, str) and isinstance(candidate.task, Classification):
         answers = [(fold.y, fold.outputs) for fold in folds]
@@ -432,12 +477,18 @@ def joined(
         score(candidate, fold.y, fold.outputs, names, threshold=threshold, weights=fold.weights)
         for fold, threshold in zip(folds, tuned.without, strict=True)
     )
-    found = OutOfFold(
-        np.concatenate([fold.rows for fold in folds]),
-        np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds]),
-        np.concatenate([fold.outputs for fold in folds]),
-    )
-    return CrossValidation(scores, _mean_curves([fold.curves for fold in folds]), seconds, tuned.whole, found)
+    curves, calibrated = _mean_curves([fold.curves for fold in folds]), None if learnt is None else learnt.calibration
+    return CrossValidation(scores, curves, seconds, tuned.whole, calibrated, found)
+
+
+def _calibrated(candidate: Candidate, folds: Sequence[OnFold], found: OutOfFold) -> calibration.Learnt | None:
+    """The calibration of what the models of the folds answered; None of numbers."""
+    if not isinstance(candidate.task, Classification):
+        return None
+    y = np.concatenate([fold.y for fold in folds])
+    given = [fold.weights for fold in folds if fold.weights is not None]
+    about: dict[str, Any] = {"how": candidate.calibrate, "positive": candidate.task.positive}
+    return calibration.learn(found.outputs, y, found.fold, weights=np.concatenate(given) if given else None, **about)
 
 
 def prior(
@@ -448,6 +499,7 @@ def prior(
     weights: Array | None = None,
 ) -> CrossValidation:
     """Cross-validate the baselines that use no column (`Task.baselines`); of each metric the best of them counts."""
+    candidate = replace(candidate, calibrate="none")  # shares are what they are
     each: list[list[OnFold]] = []
     for fold in folds:
         constants = candidate.task.baselines(y[fold.fit], _of(weights, fold.fit), len(fold.score))
