@@ -203,6 +203,10 @@ def test_an_unknown_key_is_named_with_the_nearest_one(path: str, near: str) -> N
         ("search.threshold", "roc_auc", "no threshold changes"),
         ("search.threshold", 1.5, "1.5"),
         ("search.threshold", True, "true"),
+        ("search.calibrate", "platt", "'auto', 'sigmoid', 'isotonic' or 'none', not 'platt'"),
+        ("search.calibrate", None, "'auto', 'sigmoid', 'isotonic' or 'none', not None"),
+        ("search.metric", "calibration_error", "a model that knows nothing"),
+        ("gate.beat_champion.metric", "calibration_error", "a model that knows nothing"),
         ("gate.beat_champion.confidence", 1.0, "1.0"),
         ("gate.beat_champion.metric", "auc", "auc"),
         ("registry.name", "a/b", "a/b"),
@@ -515,3 +519,19 @@ def test_a_bound_in_each_slice_needs_slices() -> None:
     with pytest.raises(UserError, match=r"p\.yaml: gate\.require\.accuracy\.in_each_slice: there are no slices"):
         build(values, "p.yaml")
     assert build({**values, "evaluation": {"slices": ["x"]}}, "p.yaml").gate.require["accuracy"].in_each_slice
+
+
+def test_numbers_have_no_calibration_and_the_key_is_refused_in_one_line() -> None:
+    values = {**with_("search.calibrate", "isotonic"), "task": "regression", **REGISTRY}
+    message = refused(values)
+    assert "search.calibrate: the task is regression, for which it has no meaning: leave it out" in message
+    assert "\n" not in message
+
+
+def test_the_gate_may_require_the_calibration_error() -> None:
+    values = with_("gate.require", {"calibration_error": {"max": 0.05}})
+    assert problems.build({**values, **REGISTRY}, "p.yaml").gate.require["calibration_error"].max == 0.05
+
+
+def test_what_calibrates_implies_classes() -> None:
+    assert problems.build({**with_("search.calibrate", "sigmoid"), **REGISTRY}, "p.yaml").task == "classification"

@@ -59,6 +59,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
         {"hpo lightgbm", "train logistic"},
         'search.threshold 0.5 -> "f1_score"',
     ),
+    "the calibration": (
+        {"search.calibrate": "none"},
+        {"hpo lightgbm", "train logistic"},
+        'search.calibrate "auto" -> "none"',
+    ),
     "a space": (
         {"models.lightgbm.space.num_leaves.high": 13},
         {"hpo lightgbm"},
