@@ -127,9 +127,8 @@ def test_any_numbers_are_held_out_at_random_or_one_line_says_why_not(
         try:
             made = Made(path, **sections)
         except UserError as error:
-            assert re.match(
-                r"(split|target): .*(change split\.holdout|there is nothing to predict|lower search)", str(error)
-            )
+            ways = r"change split\.holdout|nothing to predict|lower search|say at most"
+            assert re.match(rf"(split|target|evaluation\.coverage): .*({ways})", str(error))
             return
         rows = made.rows
     assert sorted(rows["y"]) == sorted(values)
