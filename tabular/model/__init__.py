@@ -1,1 +1,1 @@
-"""Estimators and preprocessors: made, fitted, scored; decision thresholds, prediction intervals."""
+"""Estimators and preprocessors: made, fitted, scored; decision thresholds, calibration, prediction intervals."""
