@@ -17,6 +17,7 @@ from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
 from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
+from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import METRICS, task_of
 from tabular.problem import Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
@@ -217,9 +218,19 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         **(_of_rows(data) if data is not None else {}),
         "estimator": "" if trained is None else trained.data.params["estimator"],
         "found by the search": describe(found),
+        "calibration error": _calibration(winner),
         "digest of the model": winner["model_digest"],
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _calibration(winner: Mapping[str, Any]) -> str:
+    """The calibration error on the holdout after and before calibration; nothing where that changes nothing."""
+    after, before = winner["metrics"].get(CALIBRATION_ERROR), winner.get("uncalibrated", {})
+    before = before.get(f"{CALIBRATION_ERROR}_uncalibrated")
+    if after is None or before is None or after == before:
+        return ""
+    return f"{shown(after)}, and {shown(before)} before calibration"
 
 
 def _of_rows(data: Run) -> dict[str, str]:

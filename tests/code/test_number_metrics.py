@@ -72,7 +72,7 @@ def test_a_metric_is_what_scikit_learn_says(name: str, found: NumberPredictions)
     assert metric(name).score(found) == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", EXPECTED.keys() - {"median_absolute_error"})
+@pytest.mark.parametrize("name", [name for name in EXPECTED if name != "median_absolute_error"])
 @given(found=numbers(is_weighted=True))
 def test_a_metric_of_weighted_rows_is_what_scikit_learn_says(name: str, found: NumberPredictions) -> None:
     expected = EXPECTED[name](found.y, found.predicted, sample_weight=found.weights)

@@ -18,6 +18,7 @@ name: sure
 data: {{source: {source}, target: y, positive: "yes"}}
 models:
   bayes: {{estimator: sklearn.naive_bayes.GaussianNB}}
+  weighing: {{estimator: sklearn.linear_model.LogisticRegression, params: {{class_weight: balanced}}}}
   searched:
     estimator: sklearn.naive_bayes.GaussianNB
     space: {{var_smoothing: {{type: float, low: 1.0e-9, high: 1.0e-3, log: true}}}}
@@ -88,6 +89,25 @@ def test_the_served_model_has_it_and_the_holdout_tells_before_and_after(store, a
     entries = json.loads(store.artifact(evaluation.run, "evaluation.json").read_text())["candidates"]
     assert {check["passed"] for entry in entries for check in entry["checks"]} == {True}
     assert metric("calibration_error").greater_is_better is False
+
+
+def test_that_it_takes_back_what_weights_of_classes_do_is_said(store, auto):
+    data, trains, _ = auto
+    note = store.step("train", dataset=data.id, model="weighing").run.data.tags["mlflow.note.content"]
+    assert "It takes back what class_weight does to probabilities, and so to labels at a fixed threshold" in note
+    assert "takes back" not in trains["bayes"].run.data.tags["mlflow.note.content"]
+
+
+def test_the_report_says_the_error_before_and_after(store, auto):
+    evaluation = auto[2]
+    register = store.step("register", evaluation=evaluation.id)
+    assert register.status == 0, register.stderr
+    metrics = evaluation.run.data.metrics
+    after, before = metrics["calibration_error"], metrics["calibration_error_uncalibrated"]
+    said = f"{after:.4f}, and {before:.4f} before calibration"
+    assert said in store.artifact(register.run, "report.html").read_text()
+    (version,) = store.versions("sure_classifier")
+    assert f"- calibration error: {said}" in version.description
 
 
 def test_the_same_key_has_the_same_bits(store, auto):
