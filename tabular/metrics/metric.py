@@ -77,11 +77,13 @@ def in_order(names: Collection[str], table: Collection[str]) -> list[str]:
 
 
 def rounded(value: float, sign: str = "") -> str:
-    """A value as text: four decimals, fewer of a large one, and four digits of one that they would not tell.
+    """A value as text: four decimals, fewer of a large one, and four digits of one that is tiny or huge.
 
     With `sign` as "+", a value above 0 has its sign too.
     """
     size = abs(value)
+    if size >= 1e12:
+        return f"{value:{sign}.4g}"
     if size >= 1000:
         return f"{value:{sign},.{1 if size < 100_000 else 0}f}"
     return f"{value:{sign}.4g}" if 0 < size < 0.001 else f"{value:{sign}.4f}"

@@ -15,6 +15,7 @@ from tabular.evaluation.bootstrap import draws, interval, resampled
 from tabular.evaluation.gate import compare
 from tabular.metrics import lookup
 from tabular.metrics.classification import METRICS as OF_CLASSES
+from tabular.metrics.metric import rounded
 from tabular.metrics.regression import METRICS, NumberPredictions, as_predictions, metric, scorer_names, undefined
 
 Array = np.ndarray
@@ -251,6 +252,16 @@ def test_only_of_shares_held_and_explained_more_is_better(name: str) -> None:
 def test_scores_come_in_the_order_of_the_table(found: NumberPredictions) -> None:
     given_ = ["pinball_loss_0.9", *reversed(METRICS)]
     assert list(lookup.scores(found, given_)) == [*METRICS, "pinball_loss_0.9"]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300))
+def test_a_value_is_shown_in_few_characters_that_tell_it(value: float) -> None:
+    text = rounded(value)
+    assert len(text) <= 20
+    assert float(text.replace(",", "")) == pytest.approx(value, rel=1e-3, abs=1e-12 if value == 0 else 0) or (
+        0.001 <= abs(value) < 1 and abs(float(text) - value) <= 0.5e-4
+    )
+    assert rounded(value, "+").lstrip("+") == text
 
 
 FAULTY: dict[str, tuple[dict[str, list[float]], str]] = {
