@@ -41,7 +41,7 @@ def train(step: Step) -> None:
         result = training.cross_validate(
             candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names, curves=True, weights=rows.weights
         )
-    _check_score(problem, rows, result)
+    _check_metric(problem.search.metric, candidate, rows, result)
     started = time.perf_counter()
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, weights=rows.weights)
     seconds = time.perf_counter() - started
@@ -71,12 +71,13 @@ def train(step: Step) -> None:
     _finish(step, problem, name, params, metrics, ends, result.calibration)
 
 
-def _check_score(problem: Problem, rows: dataset.DataSet, result: training.CrossValidation) -> None:
-    """Refuse a metric of the search that has no value on some fold: nothing could be chosen by it."""
-    metric, found = problem.search.metric, result.out_of_fold
-    if found is not None and any(math.isnan(scores[metric]) for scores in result.scores):
-        why = rows.task(problem).why_none(metric, rows.y[found.rows], found.outputs)
-        raise UserError(f"search.metric: {metric} has no value: {why}")
+def _check_metric(
+    metric: str, candidate: training.Candidate, rows: dataset.DataSet, result: training.CrossValidation
+) -> None:
+    """Check that the metric by which candidates are ranked has a value on each fold."""
+    found = result.out_of_fold
+    if found is not None and math.isnan(result.summary()[f"cv_{metric}_mean"]):
+        raise candidate.task.no_value(metric, rows.y[found.rows], found.outputs)
 
 
 def _found_by(search: Run, step: Step, rows: dataset.DataSet) -> training.CrossValidation:

@@ -190,8 +190,11 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged |
     predictions = holdout.predictions(outputs, threshold=flavor.threshold(model))
     of_classes = [CALIBRATION_ERROR] if holdout.schema.classes else []
     names = with_named(holdout.schema.task, problem.search.metric, *problem.gate.require, *of_classes)
+    metrics = scores(predictions, names)
+    if np.isnan(metrics[problem.search.metric]):
+        return f"on the holdout, {holdout.task(problem).no_value(problem.search.metric, holdout.y, outputs)}"
     before = holdout.predictions(raw) if of_classes else None
-    return Judged(run, tags[MODEL], model, predictions, scores(predictions, names), seconds, before)
+    return Judged(run, tags[MODEL], model, predictions, metrics, seconds, before)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ To classify is to give each class a probability; a regression gives a number. Ev
 it is drawn (steps/evaluation/plots.py), served (steps/model/served.py) or read from a table (tabular/data/targets.py).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 
 from tabular.data import targets
-from tabular.errors import UserError
+from tabular.errors import CandidateError, UserError
 from tabular.metrics import classification, lookup, regression
 from tabular.metrics.classification import DEFAULT_THRESHOLD, ClassPredictions, log_losses
 from tabular.metrics.lookup import Task as Name
@@ -96,9 +97,9 @@ class Classification:
         about: dict[str, Any] = {"positive": self.positive, "threshold": threshold, "weights": weights}
         return classification.as_predictions(y, outputs, classes=self.classes, **about)
 
-    def why_none(self, metric: str, y: Array, outputs: Array) -> str:
-        """Why a metric has no value for scored rows."""
-        return "a fold's scored rows are of one class"
+    def no_value(self, metric: str, y: Array, outputs: Array) -> UserError:
+        """The error that a metric has no value for scored rows."""
+        return UserError(f"{metric} has no value: the scored rows are of one class")
 
     def baselines(self, y: Array, weights: Array | None, rows: int) -> list[Array]:
         """What can be answered without any column: (rows, classes) the classes' shares among rows of these classes.
@@ -168,10 +169,12 @@ class Regression:
         low, high = (outputs[:, 1], outputs[:, 2]) if outputs.shape[1] == 3 else (None, None)
         return regression.as_predictions(y, outputs[:, 0], low=low, high=high, weights=weights)
 
-    def why_none(self, metric: str, y: Array, outputs: Array) -> str:
-        """Why a metric has no value for scored rows."""
+    def no_value(self, metric: str, y: Array, outputs: Array) -> UserError:
+        """The error that a metric has no value for scored rows; one of the candidate where others may have one."""
         why = regression.undefined(self.predictions(y, outputs)).get(metric, "the scored rows have one true number")
-        return f"{why}: take another metric, such as {lookup.DEFAULT[self.name]}"
+        line = f"{metric} has no value: {why}: take another metric, such as {lookup.DEFAULT[self.name]}"
+        of_right_ones = lookup.metric(metric).score(self.predictions(y, y[:, None]))
+        return UserError(line) if math.isnan(of_right_ones) else CandidateError(line)
 
     def baselines(self, y: Array, weights: Array | None, rows: int) -> list[Array]:
         """What can be answered without any column: (rows, 1) the mean, and the median, of these numbers.

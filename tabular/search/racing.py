@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tabular.data.folds import Fold
-from tabular.errors import UserError
 from tabular.metrics.lookup import sign
 from tabular.model import boosting, training
 from tabular.model.estimators import build, takes_sparse
@@ -298,7 +297,7 @@ class TrialRunner:
         found = training.score(self._encoded.candidate, y, outputs, [followed, self._metric], weights=weights)
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):
-            raise UserError(f"{self._metric} has no value: {task.why_none(self._metric, y, outputs)}")
+            raise task.no_value(self._metric, y, outputs)
         return signed[followed], signed[self._metric]
 
 

@@ -318,6 +318,17 @@ def test_a_search_by_a_metric_that_has_no_value_says_why() -> None:
         made.run(Point({}))
 
 
+@pytest.mark.parametrize("is_truth", [True, False])
+def test_a_metric_without_a_value_ends_the_search_only_where_no_prediction_has_one(is_truth: bool) -> None:
+    X, y = rows()
+    signal = X["signal"].to_numpy()
+    y = np.where(signal > 0, 50 * signal, -1.5 if is_truth else -0.5)  # a line falls far below -1
+    made = TrialRunner(candidate(RIDGE), X, y, parts(folds_of(y), latest_first=False, seed=0), "rmsle")
+    with pytest.raises(UserError, match=r"^rmsle has no value: .* -1 or less in .* such as rmse$") as caught:
+        made.run(Point({}))
+    assert isinstance(caught.value, CandidateError) != is_truth
+
+
 def test_a_constraint_by_column_holds_for_the_number() -> None:
     X, y = rows()
     for direction in (1, -1):

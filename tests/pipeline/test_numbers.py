@@ -395,6 +395,21 @@ def test_a_task_that_is_none_is_one_line(store, tmp_path):
     assert "task" in ended.lines[0] and "'regression'" in ended.lines[0]
 
 
+@pytest.mark.parametrize("zero", ["to learn from", "held out"])
+def test_a_metric_that_has_no_value_is_one_line_and_ranks_nothing(store, tmp_path, zero):
+    frame = table(120).drop(columns="w").assign(day=range(120))
+    frame.loc[100 if zero == "held out" else 70, "rent"] = 0.0
+    about = {"split": {"by": "time", "column": "day"}, "search": {"folds": 2, "metric": "mape"}}
+    etl = store.step("etl", problem=str(written(tmp_path, frame, "shares", **about)))
+    ended = store.step("train", dataset=etl.id, model="ridge")
+    if zero == "held out":
+        assert ended.status == 0, ended.stderr
+        ended = store.step("evaluate", dataset=etl.id, models=ended.id)
+    assert (ended.status, len(ended.lines)) == (1, 1)
+    assert "mape has no value: the true number is 0 in 1 rows" in ended.lines[0]
+    assert ended.lines[0].endswith("take another metric, such as rmse")
+
+
 def test_a_number_without_a_logarithm_ends_train_in_one_line_whose_way_out_works(store, tmp_path):
     frame = table(120).drop(columns="w")
     frame["rent"] = (frame["rent"] - frame["rent"].min()).round(2)  # one is 0
