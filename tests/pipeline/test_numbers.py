@@ -421,18 +421,3 @@ def test_a_number_without_a_logarithm_ends_train_in_one_line_whose_way_out_works
     again = store.step("train", dataset=etl.id, model="ridge", problem=str(other))  # of the same data set
     assert again.status == 0, again.stderr
     assert again.run.data.params["target_transform"] == "log1p"
-
-
-def test_a_metric_without_a_value_is_told_by_a_training_without_a_search_too(store, tmp_path):
-    table().assign(rent=lambda frame: frame["rent"].round()).to_csv(tmp_path / "table.csv", index=False)
-    asked = {**yaml.safe_load(PROBLEM), "search": {"metric": "mape", "folds": 2}, "gate": {}}
-    frame = pd.read_csv(tmp_path / "table.csv")
-    frame.loc[::5, "rent"] = 0.0
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    (tmp_path / "rents.yaml").write_text(yaml.safe_dump(asked))
-    etl = store.step("etl", problem=str(tmp_path / "rents.yaml"))
-    ended = store.step("train", dataset=etl.id, model="ridge")
-    assert ended.status == 1
-    assert len(ended.lines) == 1
-    assert "search.metric: mape has no value: the true number is 0 in" in ended.lines[0]
-    assert "take another metric, such as rmse" in ended.lines[0]
