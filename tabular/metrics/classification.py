@@ -385,7 +385,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
     }
 )
 
-_KNOWN: Mapping[str, Metric] = MappingProxyType(
+KNOWN: Mapping[str, Metric] = MappingProxyType(
     {
         **METRICS,
         CALIBRATION_ERROR: Metric(
@@ -432,12 +432,12 @@ def metric(name: str) -> Metric:
     UserError
         There is no metric of classes of that name.
     """
-    if name in _KNOWN:
-        return _KNOWN[name]
+    if name in KNOWN:
+        return KNOWN[name]
     known = scorer_names()
     if name not in known:
         raise UserError(
-            f"unknown metric {name!r}{nearest(name, [*_KNOWN, *known])}; known are {', '.join(_KNOWN)} and "
+            f"unknown metric {name!r}{nearest(name, [*KNOWN, *known])}; known are {', '.join(KNOWN)} and "
             "scikit-learn's scorers of classifiers"
         )
     return Metric(name, True, lambda predictions: _scored(name, predictions))

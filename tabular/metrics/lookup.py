@@ -29,19 +29,19 @@ def metric(name: str) -> Metric:
     """
     if task_of(name) == REGRESSION:
         return regression.metric(name)
-    if name in classification.METRICS or name in (scorers := classification.scorer_names()):
+    if name in classification.KNOWN or name in (scorers := classification.scorer_names()):
         return classification.metric(name)
-    ours = [*classification.METRICS, *regression.METRICS]
+    ours = [*classification.KNOWN, *regression.METRICS]
     close = nearest(name, [*ours, *scorers, *regression.scorer_names()])
     raise UserError(
-        f"unknown metric {name!r}{close or ';'} known are {', '.join(classification.METRICS)}; of a number "
+        f"unknown metric {name!r}{close or ';'} known are {', '.join(classification.KNOWN)}; of a number "
         f"{', '.join(regression.METRICS)}, pinball_loss_0.9 for the quantile of 0.9; and scikit-learn's scorers"
     )
 
 
 def task_of(name: str) -> Task:
     """The task that a metric is of; classification for a name that no metric has."""
-    if name in classification.METRICS:
+    if name in classification.KNOWN:
         return CLASSIFICATION
     if name in regression.METRICS or regression.PINBALL.fullmatch(name) or name in regression.scorer_names():
         return REGRESSION
