@@ -314,27 +314,34 @@ def test_an_earlier_version_is_promoted_with_a_reason(store, better):
     assert store.client.get_model_version_by_alias("better_regressor", "champion").version in (1, "1")
 
 
-@pytest.mark.parametrize(
-    ("kinds", "says"),
-    [
-        (("high", "number"), "both_high version 1 tells classes apart, and predicts no number"),
-        (("number", "high"), "both_number version 1 predicts a number"),
-    ],
-)
-def test_a_champion_of_the_other_task_is_told_in_one_line_and_stays(store, tmp_path, kinds, says):
-    name, frame = f"both_{kinds[0]}", table(200).drop(columns="w")
-    for kind in kinds:
-        rent = frame["rent"] if kind == "number" else np.where(frame["rent"] > 10, "high", "low")
-        problem = written(tmp_path, frame.assign(rent=rent), name, registry={"name": name})
-        if kind == "high":
-            problem.write_text(problem.read_text().replace("Ridge", "LogisticRegression"))
-        register = by_hand(store, problem)[-1]
-        assert register.status == 0, register.stderr
+def of_classes(folder, name):
+    """A problem of classes, whose registered model has this name."""
+    frame = table(200).drop(columns="w")
+    frame["rent"] = np.where(frame["rent"] > 10, "high", "low")
+    problem = written(folder, frame, name, registry={"name": name})
+    problem.write_text(problem.read_text().replace("Ridge", "LogisticRegression"))
+    return problem
+
+
+def assert_kept(register, says, name):
+    """The champion stays, and the verdict is one line that says why and how to start anew."""
+    assert register.status == 0, register.stderr
     assert register.tags["tabular.outcome"] == "kept_champion"
     verdict = register.tags["tabular.verdict"]
     assert says in verdict and "\n" not in verdict
     assert f"delete the alias 'champion' of {name}" in verdict
-    assert len(store.versions(name)) == 1
+
+
+def test_a_classifier_does_not_replace_a_champion_of_numbers(store, main, tmp_path):
+    register = by_hand(store, of_classes(tmp_path, "rents_regressor"))[-1]
+    assert_kept(register, "rents_regressor version 1 predicts a number", "rents_regressor")
+
+
+def test_a_regressor_does_not_replace_a_champion_of_classes(store, tmp_path):
+    first = by_hand(store, of_classes(tmp_path, "both"))[-1]
+    assert first.tags["tabular.outcome"] == "registered", first.stdout
+    register = by_hand(store, written(tmp_path, table(200).drop(columns="w"), "both", registry={"name": "both"}))[-1]
+    assert_kept(register, "both version 1 tells classes apart, and predicts no number", "both")
 
 
 def test_a_target_of_noise_does_not_pass_the_floor(store, tmp_path):
