@@ -224,6 +224,7 @@ def etl_of(store, tmp_path_factory):
     def made(kind):
         folder = tmp_path_factory.mktemp("labelled")
         labelled(folder, LABELS[kind][0])
+        # numbers that are names of classes are told to be such
         ended = store.step("etl", data=str(folder / "t.csv"), target="y", task="classification")
         assert ended.status == 0, ended.stderr
         return ended
