@@ -6,7 +6,11 @@ if __name__ == "__main__":
     lifecycle.begin()  # first of all: the imports below take seconds
 
     import importlib
+    import os
     import sys
+
+    # Arrow's other pools keep most of what is freed, as much as a table; it asks for the name when it is imported
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
     from steps.process import fork_server
 

@@ -22,10 +22,10 @@ from tabular.data.folds import Fold
 from tabular.errors import CandidateError, UserError
 from tabular.metrics.lookup import REGRESSION, sign, with_named
 from tabular.metrics.metric import rounded
-from tabular.model import estimators, training
+from tabular.model import estimators, training, wide_tables
 from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
-from tabular.search.racing import TrialRunner, parts
+from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, best, search
 
 # How much longer cross-validation takes, with all metrics and loss curves, than a trial with its one score.
@@ -42,7 +42,8 @@ def hpo(step: Step) -> None:
     limits = _limits(step, problem, name)
     saved = _earlier(step)
     work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
-    metric, ended, logged = problem.search.metric, [], []
+    model, metric, ended, logged = work.rows.model(problem, name), problem.search.metric, [], []
+    most = model.wide if work.rows.is_wide else {}
     with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:
 
         def tell(trial: Trial) -> None:
@@ -54,8 +55,8 @@ def hpo(step: Step) -> None:
         try:
             trials = search(
                 _evaluate,
-                problem.models[name].space,
-                start=[estimators.defaults(problem.models[name]), *problem.models[name].start],
+                model.space,
+                start=[wide_tables.bounded(estimators.defaults(model), most), *model.start],
                 trials=limits.trials,
                 seed=problem.seed,
                 executor=executor,
@@ -184,7 +185,12 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
         rows.candidate(problem, model, {}),
         rows.X,
         rows.y,
-        parts(rows.folds_to_choose(problem), latest_first=rows.schema.split_by == "time", seed=problem.seed),
+        parts(
+            rows.folds_to_choose(problem),
+            latest_first=rows.schema.split_by == "time",
+            seed=problem.seed,
+            enough=ENOUGH_ROWS_OF_WIDE if rows.is_wide else ENOUGH_ROWS,
+        ),
         problem.search.metric,
         problem.search.timeout,
         rows.weights,
@@ -208,6 +214,8 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
     most = min(work.at_most, folds, thread_budget.threads(work.rows.share))
+    if work.rows.is_wide:  # each would hold a copy of the rows: one after the other, with all threads
+        most = 1
     with pool.workers(most) as executor:
         made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
         found = [future.result() for future in made]
@@ -276,6 +284,11 @@ def _log(
         note += f" Trial {failed[0].number} failed: {failed[0].reason}"
     prior = f"of {work.rows.task(problem).prior} alone: {rounded(baseline[f'cv_{metric}_mean'])}"
     said = f"Cross-validated {metric}: {rounded(score)}; {prior}."
+    if wide := work.rows.told_of_wide(problem, model):
+        summary += f"; {wide}"
+        said += f"\n\nThe search is {wide}."
+    if work.rows.is_wide:
+        said += f"\n\nA wide table: each trial is fitted and scored {len(work.course.parts)} times at most."
     step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")
 
 

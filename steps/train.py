@@ -68,7 +68,7 @@ def train(step: Step) -> None:
     step.json(environment.describe(), artifacts.ENVIRONMENT)
     model_id = _log_model(step, problem, name, rows, fitted, result, ends)
     step.log(metrics=kept, tags=of_content, model_id=model_id)
-    _finish(step, problem, name, params, metrics, ends, result.calibration)
+    _finish(step, problem, name, params, metrics, ends, result.calibration, rows.told_of_wide(problem, name))
 
 
 def _check_metric(
@@ -167,7 +167,7 @@ def _log_model(
     """Log the fitted model; return its id."""
     about = {"name": name, "threshold": result.threshold, "tags": {PROBLEM: problem.name}}
     about |= {"intervals": ends, "coverage": problem.evaluation.coverage, "calibration": result.calibration}
-    made = flavor.log(step, fitted, rows.schema, rows.frame.head(3), **about)
+    made = flavor.log(step, fitted, rows.schema, rows.frame, **about)
     step.log(
         tags={
             MODEL_URI: made.model_uri,
@@ -187,6 +187,7 @@ def _finish(
     metrics: dict[str, float],
     ends: Intervals | None,
     calibration: Calibration | None,
+    wide: str,
 ) -> None:
     metric = problem.search.metric
     mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
@@ -216,6 +217,9 @@ def _finish(
     if problem.search.threshold != DEFAULT_THRESHOLD:
         tuned = f", the best for {problem.search.threshold}" if isinstance(problem.search.threshold, str) else ""
         note += f"\n\nThe positive class is the label from a probability of {metrics['threshold']:.4f} up{tuned}."
+    if wide:
+        summary += f"; {wide}"
+        note += f"\n\nThe fit is {wide}."
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
 
 

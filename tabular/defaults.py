@@ -17,8 +17,9 @@ The ranges cover what is usual in the literature. They are narrower where a sear
 from collections.abc import Mapping
 from typing import Any
 
-# What `space: default` stands for, by estimator: fixed `params`, the search `space`, and `start`, the points that are
-# tried after the model's own. LightGBM's number of iterations is in no space: the search finds it by early stopping.
+# What `space: default` stands for, by estimator: fixed `params`, the search `space`, `start`, the points that are tried
+# after the model's own, and what holds for a `wide` table (`tabular.model.wide_tables`). LightGBM's number of
+# iterations is in no space: the search finds it by early stopping.
 _LIGHTGBM: Mapping[str, Any] = {
     "params": {"subsample_freq": 1},
     "space": {
@@ -39,6 +40,7 @@ _LIGHTGBM: Mapping[str, Any] = {
             "reg_lambda": 1.0,
         }
     ],
+    "wide": {"max_bin": 63, "num_leaves": 63, "colsample_bytree": 0.4},
 }
 _HISTOGRAMS: Mapping[str, Any] = {
     "params": {},
@@ -60,6 +62,7 @@ _HISTOGRAMS: Mapping[str, Any] = {
             "l2_regularization": 1.0,
         }
     ],
+    "wide": {"max_bins": 63, "max_leaf_nodes": 31, "max_features": 0.4},
 }
 SPACES_OF_CLASSES: Mapping[str, Mapping[str, Any]] = {
     "lightgbm.LGBMClassifier": _LIGHTGBM,
@@ -73,6 +76,7 @@ SPACES_OF_CLASSES: Mapping[str, Mapping[str, Any]] = {
             "criterion": {"type": "choice", "options": ["gini", "entropy"]},
         },
         "start": [{"max_features": 0.3, "min_samples_leaf": 3, "max_samples": 0.9, "criterion": "entropy"}],
+        "wide": {"max_features": 0.1, "max_samples": 0.5},
     },
     "sklearn.linear_model.LogisticRegression": {
         "params": {"max_iter": 1000},
@@ -92,6 +96,7 @@ SPACES_OF_NUMBERS: Mapping[str, Mapping[str, Any]] = {
             "max_samples": {"type": "float", "low": 0.3, "high": 0.99},
         },
         "start": [{"max_features": 0.5, "min_samples_leaf": 3, "max_samples": 0.9}],
+        "wide": {"max_features": 0.2, "max_samples": 0.5},
     },
     "sklearn.linear_model.Ridge": {
         "params": {},
@@ -116,6 +121,7 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "random_forest": {
             "estimator": "sklearn.ensemble.RandomForestClassifier",
             "params": {"n_estimators": 200, "min_samples_leaf": 2},
+            "wide": {"min_samples_leaf": 10, "max_samples": 0.5},
         },
         "lightgbm": {"estimator": "lightgbm.LGBMClassifier", "params": {}, "space": "default"},
     },
@@ -125,6 +131,7 @@ MODELS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "random_forest": {
             "estimator": "sklearn.ensemble.RandomForestRegressor",
             "params": {"n_estimators": 200, "min_samples_leaf": 2, "max_features": 0.33},
+            "wide": {"min_samples_leaf": 10, "max_samples": 0.5, "max_features": 0.1},
         },
         "lightgbm": {"estimator": "lightgbm.LGBMRegressor", "params": {}, "space": "default"},
     },

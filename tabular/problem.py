@@ -5,6 +5,7 @@ the same problem is read again.
 """
 
 import itertools
+import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -427,6 +428,10 @@ class Model(Section):
     preprocessing: Preprocessing = Preprocessing()
     space: dict[str, Dimension] = {}
     start: list[dict[str, Value]] = Field(default=[], description="points that the search tries after the model's own")
+    wide: dict[str, Value] = Field(
+        default={},
+        description="for a wide table: parameters that take the place of those above, or the most that is searched",
+    )
 
     def paths(self) -> list[str]:
         """The import paths of its class, of the steps before it, and of all that parameters name, searched or not."""
@@ -467,7 +472,25 @@ class Model(Section):
         # hyperparameters that the problem fixes are not searched
         space = {name: dimension for name, dimension in usual["space"].items() if name not in params}
         start = [{name: point[name] for name in space} for point in usual["start"]]
-        return {"start": start, **values, "params": params, "space": space}
+        wide = {name: value for name, value in usual.get("wide", {}).items() if name not in _said(values)}
+        return {"start": start, "wide": wide, **values, "params": params, "space": space}
+
+    @model_validator(mode="after")
+    def _wide_leaves_a_range(self) -> Self:
+        for name, most in self.wide.items():
+            dimension = self.space.get(name)
+            if dimension is None:
+                continue
+            number = most if isinstance(most, int | float) and not isinstance(most, bool) else -math.inf
+            if not (isinstance(dimension, Range) and number > dimension.low):
+                raise ValueError(f"wide.{name}: {most!r} is to be the most that is searched: a number above its low")
+        return self
+
+
+def _said(model: Mapping[str, Any]) -> set[str]:
+    """The hyperparameters that a problem gives a model itself, in `params` or as points to start from."""
+    parts = [model.get("params"), *(start if isinstance(start := model.get("start"), list) else [])]
+    return {name for part in parts if isinstance(part, dict) for name in part}
 
 
 def _check_mappings(one: Model | Nested) -> None:

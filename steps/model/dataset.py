@@ -1,7 +1,7 @@
 """The data set of a run of etl, loaded as the later steps need it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from steps.model import own_features
 from steps.run import artifacts, inputs, lookup, thread_budget
-from steps.run.step import Step
+from steps.run.step import Step, describe
 from steps.run.tags import DATA_DIGEST, TRAINED_ON, digest_tag
 from tabular.data import datasets
 from tabular.data.datasets import Schema
@@ -18,12 +18,14 @@ from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
-from tabular.model import estimators, tasks
+from tabular.model import estimators, tasks, wide_tables
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
-from tabular.problem import Problem
+from tabular.problem import Model, Problem
 
 CONTEXT = {"train": "training", "holdout": "evaluation"}
+# How many training rows are kept as they were, as an example for a model.
+EXAMPLES = 3
 # Below this many cells (rows times columns) a fit takes less time than the synchronisation of its threads does; beside
 # another busy process, far less.
 CELLS_A_THREAD_IS_WORTH = 500_000
@@ -40,7 +42,7 @@ class DataSet:
     schema
         Of the data set.
     frame
-        (n, columns) the raw values.
+        (n, columns) the raw values; of training rows the first alone, as an example for a model.
     slice_only
         (n, any) the raw values of columns that no model sees, by which the holdout is cut into slices.
     X
@@ -71,6 +73,24 @@ class DataSet:
     def threads(self) -> int:
         """The number of threads that a fit on these rows may use now: main may give more as other steps end."""
         return thread_budget.threads(self.share) if self.X.size > CELLS_A_THREAD_IS_WORTH else 1
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether these rows, those that models learn from, are a wide table."""
+        return wide_tables.is_wide(*self.X.shape)
+
+    def model(self, problem: Problem, model: str) -> Model:
+        """A model of the problem as it is fitted and searched on these rows."""
+        found = problem.models[model]
+        return wide_tables.on_wide(found) if self.is_wide else found
+
+    def told_of_wide(self, problem: Problem, model: str) -> str:
+        """What is said of a model that does less on these rows since they are a wide table; empty where it does not."""
+        wide = self.model(problem, model).wide if self.is_wide else {}
+        if not wide:
+            return ""
+        rows, columns = self.X.shape
+        return f"lighter on a wide table of {rows:,} rows and {columns:,} columns: {describe(wide)}"
 
     @property
     def raw(self) -> pd.DataFrame:
@@ -108,7 +128,7 @@ class DataSet:
         return Candidate(
             name=model,
             model=estimators.in_terms_of_data(
-                problem.models[model],
+                self.model(problem, model),
                 f"models.{model}",
                 self.schema.columns,
                 self.schema.classes,
@@ -194,6 +214,9 @@ def load(step: Step, problem: Problem, source: Run, part: Literal["train", "hold
     rows = lookup.rows(source, part, schema, step.folder)
     rows = datasets.counting(rows) if part == "train" else rows
     features = own_features.as_features(rows.frame, schema)
+    if part == "train":  # the other raw rows would take as much memory as the features, and nothing asks for them
+        rows = replace(rows, frame=rows.frame.head(EXAMPLES).copy())
+        datasets.give_back()
     found = DataSet(
         source=source,
         schema=schema,

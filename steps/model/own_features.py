@@ -11,6 +11,7 @@ from steps.model import served
 from tabular.data import carried_code, own_features
 from tabular.data.datasets import Own, Prepared, Schema
 from tabular.errors import UserError, first_line
+from tabular.model import wide_tables
 from tabular.problem import Problem
 
 # The rows of a block, of which a function is asked about the first ones also one by one.
@@ -71,9 +72,28 @@ def as_features(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Raw rows as the features that estimators learn from, the user's own columns after those of the table."""
     raw = [vars(column) for column in schema.columns]
     if schema.own is None:
-        return served.as_features(frame, raw)
+        if not wide_tables.is_wide(*frame.shape):
+            return served.as_features(frame, raw)
+        starts = range(0, len(raw), wide_tables.COLUMNS_AT_ONCE)
+        blocks = (raw[start : start + wide_tables.COLUMNS_AT_ONCE] for start in starts)
+        return pd.concat([with_shared_texts(served.as_features(frame, block)) for block in blocks], axis=1)
     function = served.named_in(schema.own.code, schema.own.function)
     return served.as_features(frame, raw, served.Own(function, [vars(one) for one in schema.own.columns], raw))
+
+
+def with_shared_texts(features: pd.DataFrame) -> pd.DataFrame:
+    """Features in which equal texts of a column are one object: as objects of their own they take seven times as much.
+
+    The values are the same, and so is all that is made of them.
+    """
+
+    def shared(values: pd.Series) -> pd.Series:
+        if values.dtype != object:
+            return values
+        codes, known = pd.factorize(values.to_numpy(), use_na_sentinel=False)
+        return pd.Series(known[codes], features.index, object)
+
+    return pd.DataFrame({name: shared(values) for name, values in features.items()}, index=features.index)
 
 
 def _frames(path: Path, schema: Schema) -> Iterator[pd.DataFrame]:

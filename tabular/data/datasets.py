@@ -356,7 +356,15 @@ def load(path: Path, schema: Schema) -> Rows:
     named = {*features, schema.target, SPLIT_KEY, *([] if weights is None else [WEIGHT])}
     others = [name for name in table.column_names if name not in named]
     y = _codes(table[schema.target], schema) if schema.classes else table[schema.target].to_numpy()
-    return Rows(table.select(features).to_pandas(), y, key, table.select(others).to_pandas(), weights)
+    slice_only, frame = table.select(others).to_pandas(), table.select(features).to_pandas()
+    del table
+    give_back()
+    return Rows(frame, y, key, slice_only, weights)
+
+
+def give_back() -> None:
+    """Give the memory that has been freed back to the system: of a wide table it is as much as the table."""
+    pa.default_memory_pool().release_unused()
 
 
 def _codes(labels: pa.ChunkedArray, schema: Schema) -> Array:

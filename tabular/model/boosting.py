@@ -1,7 +1,7 @@
 """LightGBM fits of a search: bins are built once per fold, and iterations stop once the scored rows gain no more."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -64,6 +64,15 @@ def aliases(*names: str) -> frozenset[str]:
     return frozenset(_ConfigAliases.get(*names))
 
 
+def fits_on_bins(names: Collection[str]) -> bool:
+    """Whether data sets that are built once serve trials with other values of these hyperparameters.
+
+    They do if none decides how columns are cut into bins, and if `final_score` knows the number of iterations.
+    """
+    others = aliases(*_OF_BINS) | aliases("num_iterations", "boosting") - {"n_estimators"}
+    return not others & set(names)
+
+
 def iterations_a_stage(learning_rate: float) -> int:
     """The number of iterations from one scoring to the next: more, the smaller the learning rate is (1 to 50)."""
     return int(np.clip(round(1 / learning_rate), 1, 50))
@@ -122,6 +131,10 @@ class Bins:
         """Build the data sets now, for the parameters of this estimator."""
         self.of(_parameters(estimator, self))
 
+    def free_rows(self) -> None:
+        """Give the encoded rows' memory back; for fits on the data sets that have been built."""
+        self.X_encoded = self.Z_scored = None
+
     def of(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
         """The data sets to fit on and to score, for parameters from `_parameters`."""
         import lightgbm
@@ -162,21 +175,14 @@ def staged_scores(
     -----
     The trees of each stage are the same that `estimator.fit` makes with this number of iterations.
     """
-    import lightgbm
-
-    params = _parameters(estimator, bins)
-    fitted, scored = bins.of(params)
-    if fitted.set_weight(_weights(estimator, bins)).weight is None:
-        fitted.set_field("weight", None)  # LightGBM would keep those of an earlier trial
-    booster = lightgbm.Booster(params, fitted)
-    booster.add_valid(scored, "scored")
+    booster = _booster(estimator, bins)
     found: list[tuple[float, float]] = []
 
     def stage(raw: Array, _: Any) -> tuple[str, float, bool]:
         found.append(score(raw))
         return "followed", found[-1][0], True
 
-    every = iterations_a_stage(params["learning_rate"])
+    every = iterations_a_stage(estimator.get_params()["learning_rate"])
     for iteration in range(1, most + 1):
         no_leaf_splits = booster.update()
         if iteration % every == 0 or ((no_leaf_splits or iteration == most) and not found):
@@ -186,6 +192,37 @@ def staged_scores(
         if no_leaf_splits:
             break
     return found
+
+
+def final_score(
+    estimator: Any, bins: Bins, score: Callable[[Array], tuple[float, float]], *, iterations: int
+) -> tuple[float, float]:
+    """Fit so many iterations, and return both scores; parameters as for `staged_scores`."""
+    booster = _booster(estimator, bins)
+    found: list[tuple[float, float]] = []
+
+    def end(raw: Array, _: Any) -> tuple[str, float, bool]:
+        found.append(score(raw))
+        return "followed", found[-1][0], True
+
+    for _ in range(iterations):
+        if booster.update():  # no leaf can be split
+            break
+    booster.eval_valid(end)
+    return found[0]
+
+
+def _booster(estimator: Any, bins: Bins) -> Any:
+    """An unfitted booster on a fold's data sets, which scores the rows to score."""
+    import lightgbm
+
+    params = _parameters(estimator, bins)
+    fitted, scored = bins.of(params)
+    if fitted.set_weight(_weights(estimator, bins)).weight is None:
+        fitted.set_field("weight", None)  # LightGBM would keep those of an earlier trial
+    booster = lightgbm.Booster(params, fitted)
+    booster.add_valid(scored, "scored")
+    return booster
 
 
 def _parameters(estimator: Any, bins: Bins) -> dict[str, Any]:

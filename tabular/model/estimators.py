@@ -13,6 +13,7 @@ from tabular.metrics.lookup import Task as Name
 from tabular.model import libraries, nets
 from tabular.model.boosting import finds_iterations
 from tabular.model.formats import within
+from tabular.model.wide_tables import on_wide
 from tabular.problem import CLASSES, CONSTRAINTS, WEIGHTS, Model, Nested, Preprocessing, Transformer, hyperparameters
 
 # Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
@@ -393,6 +394,8 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
     """
     for name, model in models.items():
         where = f"models.{name}"
+        if not (model.wide.keys() <= _usual_names(model.estimator)):
+            build(on_wide(model), {}, where=f"{where}.wide", seed=0, threads=1)
         steps = transformers(model.preprocessing.steps, where=f"{where}.preprocessing.steps", seed=0)
         for number, made in enumerate(steps):
             if task == REGRESSION and getattr(getattr(made, "score_func", None), "__name__", "") == "f_classif":
@@ -510,10 +513,15 @@ def _takes_no_weights(estimator: Any, what: str, where: str) -> UserError:
 
 def _is_usual(model: Model) -> bool:
     """Whether tabular/defaults.py knows the model's class and all of the model's hyperparameters."""
-    known = [given for models in MODELS.values() for given in models.values() if given["estimator"] == model.estimator]
-    known += [SPACES[model.estimator]] if model.estimator in SPACES else []
-    usual = {name for given in known for part in (given["params"], given.get("space", {})) for name in part}
-    return bool(known) and {*model.params, *hyperparameters(model.space)} <= usual
+    usual = _usual_names(model.estimator)
+    return bool(usual) and {*model.params, *hyperparameters(model.space)} <= usual
+
+
+def _usual_names(estimator: str) -> set[str]:
+    """The hyperparameters of a class that tabular/defaults.py names."""
+    known = [given for models in MODELS.values() for given in models.values() if given["estimator"] == estimator]
+    known += [SPACES[estimator]] if estimator in SPACES else []
+    return {name for given in known for part in ("params", "space", "wide") for name in given.get(part, {})}
 
 
 def resolve(model: Model) -> Preprocessing:
@@ -560,7 +568,14 @@ def _tags(estimator: Any) -> Any:
         return None
 
 
-def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool = True, seed: int = 0) -> Any:
+def preprocessor(
+    columns: Sequence[Column],
+    how: Preprocessing,
+    *,
+    sparse: bool = True,
+    seed: int = 0,
+    at_once: int | None = None,
+) -> Any:
     """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
     Parameters
@@ -573,6 +588,9 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool 
         Whether the output may be a sparse matrix if it is mostly zeros; with steps of the problem's it never is.
     seed
         Of the problem's steps.
+    at_once
+        How many columns of numbers are encoded together; all by default. It changes no value: each column is encoded
+        by itself.
 
     Returns
     -------
@@ -586,8 +604,9 @@ def preprocessor(columns: Sequence[Column], how: Preprocessing, *, sparse: bool 
     numbers = [column.name for column in columns if column.kind == "number"]
     categories = [column.name for column in columns if column.kind == "category"]
     parts = []
-    if numbers:
-        parts.append(("numbers", _numbers(how), numbers))
+    for start in range(0, len(numbers), at_once or len(numbers) or 1):
+        block = numbers[start : start + (at_once or len(numbers))]
+        parts.append((f"numbers_{start}" if start else "numbers", _numbers(how), block))
     if categories:
         parts.append(("categories", _categories(how), categories))
     if not how.steps:

@@ -16,7 +16,7 @@ from tabular.errors import CandidateError, first_line
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
-from tabular.model import calibration, nets
+from tabular.model import calibration, nets, wide_tables
 from tabular.model.calibration import Calibration
 from tabular.model.estimators import build, preprocessor, resolve, takes_sparse, with_weights
 from tabular.model.formats import format_of, settle, within
@@ -224,6 +224,7 @@ def fit(
     y: Array,
     *,
     threads: int,
+    rows: Array | None = None,
     validation: Weighed | None = None,
     weights: Array | None = None,
 ) -> Fitted:
@@ -239,6 +240,9 @@ def fit(
         (n,) class codes or numbers.
     threads
         How many threads the estimator may use. The result does not depend on this number.
+    rows
+        The positions of the rows to fit on; all by default. They are copied here, and not by who calls, so that the
+        copy is gone before the fit begins.
     validation
         Features, class codes or numbers, and weights of rows that are not fitted on. If they are given and the
         estimator has iterations, its loss by iteration is recorded on them and on the fitted rows.
@@ -253,7 +257,8 @@ def fit(
     """
     where = f"models.{candidate.name}"
     estimator = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
-    features, X_encoded = encode(candidate, X, y, sparse=takes_sparse(estimator))
+    y, weights = (y, weights) if rows is None else (y[rows], _of(weights, rows))
+    features, X_encoded = encode(candidate, X if rows is None else X.iloc[rows], y, sparse=takes_sparse(estimator))
     followed: list[Weighed] = []
     if validation is not None:
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
@@ -289,7 +294,9 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     """
     from threadpoolctl import threadpool_limits
 
-    features = preprocessor(candidate.columns, resolve(candidate.model), sparse=sparse, seed=candidate.seed)
+    at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
+    how = resolve(candidate.model)
+    features = preprocessor(candidate.columns, how, sparse=sparse, seed=candidate.seed, at_once=at_once)
     steps = candidate.model.preprocessing.steps
     if not steps:
         return features, features.fit_transform(X)
@@ -431,7 +438,7 @@ def on_fold(
     """Fit and predict one fold, with the parameters of `cross_validate`; `joined` puts the folds together."""
     scored = (X.iloc[fold.score], y[fold.score], _of(weights, fold.score))
     about: dict[str, Any] = {"threads": threads, "validation": scored if curves else None}
-    fitted = fit(candidate, X.iloc[fold.fit], y[fold.fit], weights=_of(weights, fold.fit), **about)
+    fitted = fit(candidate, X, y, rows=fold.fit, weights=weights, **about)
     return OnFold(fold.score, scored[1], fitted.outputs(scored[0]), fitted.curves, scored[2])
 
 

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tabular.data.datasets import give_back
 from tabular.data.folds import Fold
 from tabular.metrics.lookup import sign
-from tabular.model import boosting, training
+from tabular.model import boosting, training, wide_tables
 from tabular.model.estimators import build, takes_sparse
 from tabular.model.training import Candidate
 from tabular.problem import hyperparameters
@@ -28,6 +29,8 @@ Curve: TypeAlias = list[tuple[float, float]]
 SAMPLE_ROWS = 20_000
 # This many scored rows are enough to tell candidates apart: no further folds are evaluated.
 ENOUGH_ROWS = 15_000
+# As many are enough of a wide table (`tabular.model.wide_tables`), where each fold takes minutes.
+ENOUGH_ROWS_OF_WIDE = 5_000
 # On fewer scored rows than this, a difference from the best trial says little.
 TELLING_ROWS = 2_000
 # The best 1/ETA of the trials go on: 3 is the usual eta of successive halving.
@@ -47,7 +50,7 @@ class Part:
     is_sample: bool = False
 
 
-def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int) -> list[Part]:
+def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int, enough: int = ENOUGH_ROWS) -> list[Part]:
     """Choose the parts of a trial's evaluation, the cheapest first.
 
     Parameters
@@ -58,11 +61,13 @@ def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int) -> list[Part]
         Whether the last fold comes first, since folds in time order are the more like future rows the later they are.
     seed
         The seed of the sample.
+    enough
+        After how many scored rows no further folds are evaluated.
 
     Returns
     -------
     list of Part
-        A sample of the first fold, if that is large; then folds until `ENOUGH_ROWS` rows are scored, or all folds.
+        A sample of the first fold, if that is large; then folds until `enough` rows are scored, or all folds.
 
     Notes
     -----
@@ -80,7 +85,7 @@ def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int) -> list[Part]
     for fold in order:
         made.append(Part(fold))
         scored += len(fold.score)
-        if scored >= ENOUGH_ROWS:
+        if scored >= enough:
             break
     return made
 
@@ -164,21 +169,25 @@ class _EncodedParts:
             bins = self.rows(number).bins
             if self.finds_iterations({}):
                 bins.build(self.estimator({}, threads=1))
+                # the bins of a wide table need an eighth of the memory
+                if wide_tables.is_wide(*self._X.shape) and self._bins_are_enough():
+                    bins.free_rows()
+                    give_back()  # before processes are forked that would hold it too
 
     def rows(self, number: int) -> _Encoded:
         """The encoded rows of the part of this number."""
         if number not in self._encoded:
-            rows = self.parts[number].rows
-            sparse = takes_sparse(self.estimator({}, threads=1))
-            X_fit, y_fit = self._X.iloc[rows.fit], self._y[rows.fit]
-            features, X_encoded = training.encode(self.candidate, X_fit, y_fit, sparse=sparse)
-            sides = (rows.fit, rows.score)
-            of_fit, of_score = (None if self._weights is None else self._weights[side] for side in sides)
-            bins = boosting.Bins(
-                X_encoded, y_fit, features.transform(self._X.iloc[rows.score]), self.candidate.task, of_fit
-            )
-            self._encoded[number] = _Encoded(bins, self._y[rows.score], of_score)
+            self._encoded[number] = self._encode(number)
         return self._encoded[number]
+
+    def _encode(self, number: int) -> _Encoded:
+        rows, task = self.parts[number].rows, self.candidate.task
+        sparse = takes_sparse(self.estimator({}, threads=1))
+        y_fit = self._y[rows.fit]
+        features, X_encoded = training.encode(self.candidate, self._X.iloc[rows.fit], y_fit, sparse=sparse)
+        of_fit, of_score = (None if self._weights is None else self._weights[side] for side in (rows.fit, rows.score))
+        bins = boosting.Bins(X_encoded, y_fit, features.transform(self._X.iloc[rows.score]), task, of_fit)
+        return _Encoded(bins, self._y[rows.score], of_score)
 
     def estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
         """Make an unfitted estimator; `params` replace the candidate's own hyperparameters of the same name."""
@@ -191,6 +200,12 @@ class _EncodedParts:
         model = self.candidate.model
         named = {**model.params, **dict.fromkeys(hyperparameters(model.space)), **self.candidate.params, **params}
         return boosting.finds_iterations(model.estimator, named)
+
+    def _bins_are_enough(self) -> bool:
+        """Whether no trial needs the encoded rows beside their bins."""
+        model = self.candidate.model
+        asked = {*hyperparameters(model.space), *(name for point in model.start for name in point)}
+        return boosting.fits_on_bins(asked)
 
 
 class TrialRunner:
@@ -284,12 +299,15 @@ class TrialRunner:
         def score(found: Array) -> tuple[float, float]:
             return self._scores(rows.y_scored, task.whole(found, seen), rows.weights_scored)
 
-        if not self._encoded.finds_iterations(params):
-            fitted = (rows.bins.X_encoded, rows.bins.y)
-            training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights)
-            outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
-            return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
-        return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
+        if self._encoded.finds_iterations(params):
+            return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
+        if rows.bins.X_encoded is None:
+            iterations = estimator.get_params()["n_estimators"]
+            return [boosting.final_score(estimator, rows.bins, score, iterations=iterations)]
+        fitted = (rows.bins.X_encoded, rows.bins.y)
+        training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights)
+        outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
+        return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
 
     def _scores(self, y: Array, outputs: Array, weights: Array | None) -> tuple[float, float]:
         task = self._encoded.candidate.task

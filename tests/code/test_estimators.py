@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS
 from tabular.errors import UserError
+from tabular.model import training
 from tabular.model.estimators import build, check, defaults, in_terms_of_data, load_class, preprocessor, resolve
 from tabular.problem import Choice, Model, Preprocessing, Range
 
@@ -533,3 +534,18 @@ def test_a_step_that_cannot_be_made_is_told_with_its_key(step: Any, said: str) -
         check({"mine": with_steps(step)}, "classification")
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["standardize", "as_is"])
+def test_columns_of_numbers_that_are_encoded_a_few_at_a_time_are_the_same(number: Any) -> None:
+    generator = np.random.default_rng(0)
+    X = pd.DataFrame({f"x{place}": generator.normal(place, 3, 90) for place in range(7)})
+    X.iloc[3, 2], X["town"] = np.nan, generator.choice(["u", "v"], 90)
+    kinds = {name: ("string", "category") if name == "town" else ("double", "number") for name in X}
+    columns = [Column(name, *kind) for name, kind in kinds.items()]
+    how = Preprocessing(categories="onehot", numbers=number, missing="impute")
+    whole, parts = (preprocessor(columns, how, at_once=at_once).fit(X) for at_once in (None, 3))
+    assert whole.transform(X).tobytes() == parts.transform(X).tobytes()
+    assert len(parts.transformers_) == 4
+    names = [training._feature_names(one) for one in (whole, parts)]
+    assert names[0] == names[1]

@@ -53,6 +53,7 @@ models = st.fixed_dictionaries(
     optional={
         "params": st.dictionaries(identifiers, scalars, max_size=3),
         "space": st.dictionaries(identifiers, ranges | choices, max_size=3),
+        "wide": st.dictionaries(st.sampled_from(["max_bin", "a__b"]), scalars, max_size=2),
         "preprocessing": st.fixed_dictionaries({}, optional={"missing": st.sampled_from(["impute", "keep", None])}),
     },
 )

@@ -67,6 +67,32 @@ def test_a_large_table_is_raced_on_a_sample_and_then_on_folds_until_enough_rows_
     assert [part.rows for part in whole] == folds[:2]
 
 
+def test_a_wide_table_is_raced_on_fewer_folds() -> None:
+    folds = [fold(12_800 + i, 3_200) for i in range(5)]
+    found = parts(folds, latest_first=False, seed=0, enough=racing.ENOUGH_ROWS_OF_WIDE)
+    assert [part.rows for part in found] == folds[:2]
+
+
+@pytest.mark.parametrize("params", [{}, {"n_estimators": 7}, {"num_leaves": 5}])
+def test_a_trial_scores_the_same_where_only_bins_are_kept(
+    params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, *_ = course(LIGHTGBM)
+    monkeypatch.setattr(racing.wide_tables, "is_wide", lambda rows, columns: True)
+    freed, *_ = course(LIGHTGBM)
+    assert freed._encoded.rows(0).bins.X_encoded is None
+    one, other = (runner.run(Point(params, is_given=True)) for runner in (kept, freed))
+    assert (one.parts, one.found) == (other.parts, other.found)
+
+
+def test_the_rows_are_kept_where_a_trial_may_want_other_bins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(racing.wide_tables, "is_wide", lambda rows, columns: True)
+    space = {"max_bin": {"type": "int", "low": 8, "high": 32}}
+    made, *_ = course({"estimator": "lightgbm.LGBMClassifier", "space": space})
+    assert made._encoded.rows(0).bins.X_encoded is not None
+    made.run(Point({"max_bin": 9}, is_given=True))
+
+
 def test_by_time_the_latest_fold_is_the_first() -> None:
     folds = [fold(400, 100), fold(500, 100)]
     assert [part.rows for part in parts(folds, latest_first=True, seed=0)] == folds[::-1]
