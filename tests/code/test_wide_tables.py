@@ -57,7 +57,7 @@ def test_a_default_search_of_lightgbm_tries_small_trees_of_few_columns_and_bins(
 
 
 def test_the_default_forest_has_larger_leaves_and_smaller_samples() -> None:
-    found = on_wide(Model.model_validate(MODELS["random_forest"]))
+    found = on_wide(Model.model_validate(MODELS["classification"]["random_forest"]))
     assert found.params == {"n_estimators": 200, "min_samples_leaf": 10, "max_samples": 0.5}
 
 
@@ -72,7 +72,7 @@ def test_what_is_tried_on_a_wide_table_can_be_made(estimator: str) -> None:
         {"estimator": FOREST, "params": {"n_estimators": 200, "min_samples_leaf": 2}},
         {"estimator": LIGHTGBM, "params": {"num_leaves": 300}},
         {"estimator": LIGHTGBM, "space": {"num_leaves": {"type": "int", "low": 2, "high": 512}}},
-        MODELS["logistic_regression"],
+        MODELS["classification"]["logistic_regression"],
     ],
 )
 def test_what_a_problem_gives_a_model_itself_stays(given: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def test_what_leaves_nothing_to_search_is_refused(most: object) -> None:
 
 def test_a_name_that_the_class_does_not_have_is_refused_before_anything_runs() -> None:
     with pytest.raises(UserError, match=r"models.m.wide.*no parameter 'numm_leaves'"):
-        check(problem_with(wide={"numm_leaves": 3}).models)
+        check(problem_with(wide={"numm_leaves": 3}).models, "classification")
 
 
 def test_the_frozen_problem_is_read_as_it_was_written() -> None:
