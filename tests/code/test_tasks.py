@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyRegressor
 
 from steps.model import served
@@ -354,6 +355,23 @@ def test_a_regressor_is_known_by_its_class(estimator: str) -> None:
     ) as caught:
         check({"mine": Model(estimator=estimator)}, "classification")
     assert "or say task: regression" in str(caught.value)
+
+
+class Shares(BaseEstimator):  # type: ignore[misc]
+    """A classifier of one's own, with the least that is asked for: it has no `predict`."""
+
+    def fit(self, X: Array, y: Array) -> "Shares":
+        self.shares_ = np.bincount(y) / len(y)
+        return self
+
+    def predict_proba(self, X: Array) -> Array:
+        return np.tile(self.shares_, (len(X), 1))
+
+
+def test_a_classifier_needs_no_more_than_probabilities() -> None:
+    check({"mine": Model(estimator=f"{__name__}.Shares")}, "classification")
+    with pytest.raises(UserError, match="predicts classes, and the task is regression"):
+        check({"mine": Model(estimator=f"{__name__}.Shares")}, "regression")
 
 
 @pytest.mark.parametrize("estimator", ["sklearn.ensemble.RandomForestClassifier", "lightgbm.LGBMClassifier"])
