@@ -257,7 +257,8 @@ def dirty(lab):
     edited = lab.clone / "steps" / "etl.py"
     read = 'from steps import PROJECT; step.log(metrics={"of_new": float(len((PROJECT / "new.bin").read_bytes()))})'
     text = edited.read_text()
-    body = text.replace("    problem = task.settled(step, ", f"    {read}\n    problem = task.settled(step, ")
+    first = "    problem = task.settled(step, run_problem.asked(step))\n"
+    body = text.replace(first, f"    {read}\n{first}")
     assert body != text
     edited.write_text(body)
     (lab.clone / "new.bin").write_bytes(bytes(range(256)) * 3)
