@@ -34,6 +34,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], MlflowClient]:
 
     def take(uri: str) -> MlflowClient:
         monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: uri)
+        # an earlier test may have set another one, which stores of artifacts ask for
+        monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", uri)
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         return MlflowClient(uri, uri)
 
