@@ -1,10 +1,11 @@
 """How long the steps of a chain take on wide tables, and how much memory.
 
-    python benchmarks/wide.py [--shape 200x20000] [--shape 20000x3000] [--trials 2] [--keep FOLDER]
+    python benchmarks/wide.py [--shape 200x20000] [--shape 20000x3000] [--trials 2] [--keep FOLDER] [--fork-server]
 
 Each shape (rows x columns) is a CSV of numbers, every tenth column a category, of which the first five numbers and one
 category tell two classes apart. The chain is an `mlflow run … --env-manager local` with the default models, in the
-environment that runs this file, without a fork server, so that each step can be told by its words. For each step it
+environment that runs this file, without a fork server, so that each step can be told by its words; with `--fork-server`
+as users have it, and only the sums over all processes mean anything. For each step it
 prints the seconds that main says (clock), those of its processes on all cores (work), and the most memory that one of
 them held (VmHWM, which counts what a fork shares with its parent); and of the whole chain the most memory that all its
 processes held at once (proportional set size, which counts shared pages once). Linux only: it reads /proc.
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--shape", action="append", help="rows x columns, such as 2000x3000")
     parser.add_argument("--trials", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="a folder for the tables and the store; a temporary one by default")
+    parser.add_argument("--fork-server", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = options.keep or Path(made)
@@ -47,7 +49,7 @@ def main() -> None:
             path = folder / f"wide_{shape}.csv"
             if not path.exists():
                 write_table(path, rows, columns)
-            measure(folder, path, options.trials)
+            measure(folder, path, options.trials, fork_server=options.fork_server)
 
 
 def write_table(path: Path, rows: int, columns: int) -> None:
@@ -132,7 +134,7 @@ def _below(root: int) -> list[int]:
     return found
 
 
-def measure(folder: Path, path: Path, trials: int) -> None:
+def measure(folder: Path, path: Path, trials: int, *, fork_server: bool) -> None:
     """Run a chain on a table, and print what its steps took."""
     typed = command(
         PROJECT,
@@ -141,7 +143,7 @@ def measure(folder: Path, path: Path, trials: int) -> None:
     )
     started = time.perf_counter()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    env = {**environment(folder), "TABULAR_FORK_SERVER": "none"}
+    env = environment(folder) if fork_server else {**environment(folder), "TABULAR_FORK_SERVER": "none"}
     with subprocess.Popen(typed, cwd=folder, env=env, **pipes) as process:
         memory = Memory(process.pid)
         watcher = threading.Thread(target=memory.watch)
