@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular.errors import UserError, first_line, nearest
+from tabular.errors import UserError, nearest
 from tabular.metrics import rank_metrics
-from tabular.metrics.metric import Codes, Floats, Metric, in_order
+from tabular.metrics.metric import Codes, Floats, Metric, counting, in_order, scored
 from tabular.metrics.rank_metrics import OfRanks
 
 # With two classes, the positive one is predicted from this probability up, unless another threshold is given or tuned.
@@ -466,25 +466,14 @@ def _scored(name: str, predictions: ClassPredictions) -> float:
     UserError
         The scorer raises a ValueError, or takes no weights of rows.
     """
-    from sklearn.metrics import get_scorer
-
-    if predictions.weights is not None:  # to a scorer a label is there although its rows count nothing
-        predictions = predictions.taken(np.flatnonzero(predictions.weights > 0))
+    predictions = counting(predictions)  # to a scorer a label is there although its rows count nothing
     y, probabilities, predicted = predictions.y, predictions.probabilities, predictions.predicted
     if predictions.positive is not None:
         y, predicted = (np.asarray(codes == predictions.positive, dtype=int) for codes in (y, predicted))
         probabilities = np.column_stack(
             [1 - probabilities[:, predictions.positive], probabilities[:, predictions.positive]]
         )
-    try:
-        weighted = {} if predictions.weights is None else {"sample_weight": predictions.weights}
-        return float(get_scorer(name)(_said(probabilities, predicted), probabilities, y, **weighted))
-    except ValueError as error:
-        if predictions.weights is not None and "sample_weight" in str(error):
-            raise UserError(
-                f"{name} takes no weights of rows, which data.weight asks for: take another metric, such as roc_auc"
-            ) from error
-        raise UserError(f"{name} cannot be told of these rows: {first_line(error)}") from error
+    return scored(name, (_said(probabilities, predicted), probabilities, y), predictions.weights, instead="roc_auc")
 
 
 def _said(probabilities: Floats, predicted: Codes) -> Any:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tabular.errors import UserError, first_line
 
 Codes = NDArray[np.integer[Any]]
 Floats = NDArray[np.floating[Any]]
@@ -26,6 +28,9 @@ class Predictions(Protocol):
 
     def taken(self, rows: NDArray[Any]) -> Self:
         """The predictions of some rows, given by position; a position may occur several times."""
+
+
+Some = TypeVar("Some", bound=Predictions)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,43 @@ class Metric:
 def in_order(names: Collection[str], table: Collection[str]) -> list[str]:
     """Names of metrics: first those of a table, in its order, then the others."""
     return [name for name in table if name in names] + [name for name in dict.fromkeys(names) if name not in table]
+
+
+def counting(predictions: Some) -> Some:
+    """The predictions of the rows that count, those whose weight is above 0."""
+    return predictions if predictions.weights is None else predictions.taken(np.flatnonzero(predictions.weights > 0))
+
+
+def scored(name: str, asked: tuple[Any, Any, Any], weights: Floats | None, *, instead: str) -> float:
+    """The value of a scorer of scikit-learn.
+
+    Parameters
+    ----------
+    name
+        The scorer's name.
+    asked
+        What it is given: an estimator that returns the predictions, the rows to ask it about, and their truth.
+    weights
+        (n,) how much each row counts, above 0; None where all count alike.
+    instead
+        A metric that takes weights, for the error.
+
+    Raises
+    ------
+    UserError
+        The scorer raises a ValueError, or takes no weights of rows.
+    """
+    from sklearn.metrics import get_scorer
+
+    weighted = {} if weights is None else {"sample_weight": weights}
+    try:
+        return float(get_scorer(name)(*asked, **weighted))
+    except (ValueError, TypeError) as error:
+        if weighted and "sample_weight" in str(error):
+            raise UserError(
+                f"{name} takes no weights of rows, which data.weight asks for: take another metric, such as {instead}"
+            ) from error
+        raise UserError(f"{name} cannot be told of these rows: {first_line(error)}") from error
 
 
 def rounded(value: float, sign: str = "") -> str:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular.errors import UserError, first_line, nearest
-from tabular.metrics.metric import Floats, Metric
+from tabular.errors import UserError, nearest
+from tabular.metrics.metric import Floats, Metric, counting, scored
 
 
 @dataclass(frozen=True)
@@ -250,19 +250,9 @@ def _scored(name: str, predictions: NumberPredictions) -> float:
     UserError
         The scorer raises a ValueError, or takes no weights of rows.
     """
-    from sklearn.metrics import get_scorer
-
-    if predictions.weights is not None:
-        predictions = predictions.taken(np.flatnonzero(predictions.weights > 0))
-    weighted = {} if predictions.weights is None else {"sample_weight": predictions.weights}
-    try:
-        return float(get_scorer(name)(_said(predictions.predicted), predictions.y[:, None], predictions.y, **weighted))
-    except (ValueError, TypeError) as error:
-        if weighted and "sample_weight" in str(error):
-            raise UserError(
-                f"{name} takes no weights of rows, which data.weight asks for: take another metric, such as rmse"
-            ) from error
-        raise UserError(f"{name} cannot be told of these rows: {first_line(error)}") from error
+    predictions = counting(predictions)
+    asked = (_said(predictions.predicted), predictions.y[:, None], predictions.y)
+    return scored(name, asked, predictions.weights, instead="rmse")
 
 
 def _said(predicted: Floats) -> Any:
