@@ -1,13 +1,14 @@
 """How long a served model takes over one of the same signature that answers a constant, and over a plain pipeline.
 
-    python benchmarks/serving.py [--data hotel_bookings.csv.zip] [--run RUN] [--rounds 20]
+    python benchmarks/serving.py [--problem hotel_bookings --data hotel_bookings.csv.zip] [--run RUN] [--rounds 20]
 
 Three models are served by `mlflow models serve -w 1`, and asked in turn over connections that stay open: `constant`,
 which answers the same for every row and has the signature of ours; `tabular`, LightGBM as etl and train of this project
 leave it; and `plain`, a scikit-learn pipeline of our preprocessing and a LightGBM as large, saved by `mlflow.sklearn`.
-The data is the hotel bookings' table, or without --data a made one of 30 columns; --run is a run of train in the store
-that MLFLOW_TRACKING_URI names, which is served in the place of a model that is fitted here. Each round asks the
-constant twice: what the two differ by is the machine's noise.
+--problem is one of problems/, and --data the file of its table, where that lies here. Without --problem the table is a
+made one of 30 columns, whose answer is a class, or a number with --numbers. Models of numbers answer with intervals.
+--run is a run of train in the store that MLFLOW_TRACKING_URI names, which is served in the place of a model that is
+fitted here. Each round asks the constant twice: what the two differ by is the machine's noise.
 """
 
 import argparse
@@ -27,6 +28,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -39,6 +41,8 @@ from mlflow import MlflowClient
 from mlflow.models import ModelSignature
 from typed import PROJECT, run, words
 from typed import store as store_of
+
+from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 
 # As large as a search makes it; the estimator's own defaults are a fifth of that work.
 PARAMS = {"n_estimators": 300, "num_leaves": 63, "learning_rate": 0.05, "subsample_freq": 1, "subsample": 0.8}
@@ -77,7 +81,9 @@ class Trained:
 def main() -> None:
     """Serve the three, ask them in turn, and print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problem", default="")
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--numbers", action="store_true")
     parser.add_argument("--run", default="")
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
@@ -86,7 +92,7 @@ def main() -> None:
         folder = Path(made)
         if not options.run:
             mlflow.set_tracking_uri(store_of(folder))
-        trained = load(options.run or train(options.data, folder), folder)
+        trained = load(options.run or train(described(options, folder), folder), folder)
         models = {
             "constant": save_constant(trained, folder),
             "tabular": trained.model,
@@ -99,17 +105,24 @@ def main() -> None:
     print(f"\n{os.cpu_count()} cores, {platform.platform()}, mlflow {mlflow.__version__}")
 
 
-def train(data: Path | None, folder: Path) -> str:
+def described(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The problem whose model is served, but for its models."""
+    if not options.problem:
+        write_table(folder / "made.csv", numbers=options.numbers)
+        task = REGRESSION if options.numbers else CLASSIFICATION
+        return {"name": "made", "task": task, "data": {"source": "made.csv", "target": "answer"}}
+    found = yaml.safe_load((PROJECT / "problems" / f"{options.problem}.yaml").read_text(encoding="utf-8"))
+    if options.data is not None:
+        found["data"]["source"] = str(options.data.resolve())
+    return found
+
+
+def train(described: dict[str, Any], folder: Path) -> str:
     """Run etl, and train with LightGBM; gives the run of train."""
     problem = folder / "problem.yaml"
-    if data is None:
-        write_table(folder / "made.csv")
-        described = {"name": "made", "data": {"source": "made.csv", "target": "answer"}}
-    else:
-        described = yaml.safe_load((PROJECT / "problems" / "hotel_bookings.yaml").read_text(encoding="utf-8"))
-        described["data"]["source"] = str(data.resolve())
-    described["models"] = {"lightgbm": {"estimator": "lightgbm.LGBMClassifier", "params": PARAMS}}
-    problem.write_text(yaml.safe_dump(described), encoding="utf-8")
+    estimator = "lightgbm.LGBMRegressor" if described.get("task") == REGRESSION else "lightgbm.LGBMClassifier"
+    model = {"estimator": estimator, "params": PARAMS}
+    problem.write_text(yaml.safe_dump({**described, "models": {"lightgbm": model}}), encoding="utf-8")
     dataset = step("etl", folder, problem=problem)
     return step("train", folder, problem=problem, dataset=dataset, model="lightgbm")
 
@@ -124,17 +137,18 @@ def step(name: str, folder: Path, **parameters: object) -> str:
     return found[1]
 
 
-def write_table(path: Path, rows: int = 20_000) -> None:
+def write_table(path: Path, rows: int = 20_000, *, numbers: bool = False) -> None:
     """20 numbers and 10 categories of 4 to 200 values, of which some are missing; the answer follows a few of them."""
     generator = np.random.default_rng(0)
-    numbers = {f"number_{n}": generator.normal(size=rows).round(3) for n in range(20)}
+    columns = {f"number_{n}": generator.normal(size=rows).round(3) for n in range(20)}
     sizes = np.geomspace(4, 200, 10).astype(int)
     categories = {f"category_{n}": generator.integers(0, size, rows) for n, size in enumerate(sizes)}
-    score = numbers["number_0"] + numbers["number_1"] * numbers["number_2"] + (categories["category_3"] % 3 == 0)
+    score = columns["number_0"] + columns["number_1"] * columns["number_2"] + (categories["category_3"] % 3 == 0)
     texts = {name: np.char.add("value ", values.astype(str)) for name, values in categories.items()}
-    frame = pd.DataFrame({**numbers, **texts})
+    frame = pd.DataFrame({**columns, **texts})
     frame = frame.mask(generator.random(frame.shape) < 0.03)
-    frame.assign(answer=(score + generator.normal(size=rows) > 0.5).astype(int)).to_csv(path, index=False)
+    answer = score + generator.normal(size=rows)
+    frame.assign(answer=answer if numbers else (answer > 0.5).astype(int)).to_csv(path, index=False)
 
 
 def load(run_id: str, folder: Path) -> Trained:
@@ -170,7 +184,7 @@ def save_constant(trained: Trained, folder: Path) -> Path:
 
 def save_plain(trained: Trained, folder: Path) -> Path:
     """Our preprocessing and a LightGBM as large as one pipeline of scikit-learn's, saved as MLflow's guides do."""
-    from lightgbm import LGBMClassifier
+    from lightgbm import LGBMClassifier, LGBMRegressor
     from sklearn.pipeline import make_pipeline
 
     from steps.model.served import as_features
@@ -179,19 +193,21 @@ def save_plain(trained: Trained, folder: Path) -> Path:
     from tabular.problem import Model
 
     columns = [Column(**column) for column in trained.columns]
-    how = resolve(Model(estimator="lightgbm.LGBMClassifier"))
     model = mlflow.pyfunc.load_model(str(trained.model))
+    gives_numbers = "prediction" in model.metadata.signature.outputs.input_names()
+    kind = LGBMRegressor if gives_numbers else LGBMClassifier
+    how = resolve(Model(estimator=f"lightgbm.{kind.__name__}"))
     booster = model.unwrap_python_model().estimator
     size = {name: booster.params[name] for name in ("num_leaves", "learning_rate")}
-    classifier = LGBMClassifier(n_estimators=booster.current_iteration(), **size, verbose=-1, random_state=0)
-    pipeline = make_pipeline(preprocessor(columns, how), classifier)
+    estimator = kind(n_estimators=booster.current_iteration(), **size, verbose=-1, random_state=0)
+    pipeline = make_pipeline(preprocessor(columns, how), estimator)
     pipeline.fit(as_features(trained.train, trained.columns), trained.train[trained.target])
     mlflow.sklearn.save_model(
         pipeline,
         folder / "plain",
         signature=ModelSignature(model.metadata.signature.inputs),
-        pyfunc_predict_fn="predict_proba",
-        skops_trusted_types=["collections.OrderedDict", "lightgbm.basic.Booster", "lightgbm.sklearn.LGBMClassifier"],
+        pyfunc_predict_fn="predict" if gives_numbers else "predict_proba",
+        skops_trusted_types=["collections.OrderedDict", "lightgbm.basic.Booster", f"lightgbm.sklearn.{kind.__name__}"],
         pip_requirements=["mlflow", "scikit-learn", "lightgbm", "skops"],
     )
     return folder / "plain"

@@ -15,8 +15,8 @@ from steps.model import flavor
 from steps.model.served import as_features
 from steps.run.step import Step
 from tabular import problem
-from tabular.data import datasets, tables
-from tabular.model import tasks, training
+from tabular.data import datasets, folds, tables
+from tabular.model import intervals, tasks, training
 
 ESTIMATORS = {
     "logistic_regression": ("sklearn.linear_model.LogisticRegression", {"max_iter": 500}),
@@ -60,6 +60,15 @@ def table(rows: int = 240, *, classes: int = 2, seed: int = 0) -> pd.DataFrame:
     frame.loc[(frame["member"] == False) & (generator.random(rows) < 0.3), "member"] = None  # noqa: E712
     frame["answer"] = [LABELS[classes][code] if classes in LABELS else int(code) for code in codes]
     return frame
+
+
+def table_of_numbers() -> pd.DataFrame:
+    """Rows whose number follows `amount`, and is told the worse the larger `visits` are."""
+    generator = np.random.default_rng(4)
+    found = table(500)
+    amount, visits = (found[name].astype(float).fillna(3) for name in ("amount", "visits"))
+    spread = generator.normal(0, 0.02, 500) * (1 + visits) ** 2
+    return found.assign(answer=(np.exp(amount / 30 + (found["town"] == "Porto")) + spread).clip(lower=0.01))
 
 
 def prepare(frame: pd.DataFrame, folder: Path, **sections: Any) -> Data:
@@ -106,7 +115,21 @@ def digest(fitted: training.Fitted, data: Data, folder: Path) -> str:
     return flavor.digest_of_parts(flavor.write_parts(fitted, data.schema, folder))
 
 
-def log(fitted: training.Fitted, data: Data, folder: Path) -> LoggedModel:
+def intervals_of(fitted: training.Fitted, data: Data, coverage: float) -> intervals.Intervals:
+    """Intervals of a regressor, learnt from how far a simple model of folds is off; their widths are scaled."""
+    ridge = problem.Model(estimator="sklearn.linear_model.Ridge")
+    simple = training.Candidate("ridge", ridge, {}, data.schema.columns, tasks.Regression("log"), seed=0)
+    cuts = folds.cut(data.y, None, by="random", folds=3, seed=0)
+    found = training.cross_validate(simple, data.X, data.y, cuts, threads=1).out_of_fold
+    assert found is not None
+    X_encoded = fitted.preprocessor.transform(data.X.iloc[found.rows])
+    about: dict[str, Any] = {"level": coverage, "seed": 0, "threads": 1}
+    learnt = intervals.learn(data.y[found.rows], found.outputs[:, 0], X_encoded, found.fold, **about)
+    assert learnt.scale is not None, learnt.form
+    return learnt
+
+
+def log(fitted: training.Fitted, data: Data, folder: Path, **about: Any) -> LoggedModel:
     """Log a fitted model to the store that is set, in a run of its own."""
     folder.mkdir(parents=True)
     experiment = mlflow.get_experiment_by_name(EXPERIMENT)
@@ -114,4 +137,4 @@ def log(fitted: training.Fitted, data: Data, folder: Path) -> LoggedModel:
         info = run.info
         step = Step("train", {}, info.run_id, info.experiment_id, folder, MlflowClient(), info.artifact_uri)
         step.log(params={"a": 1})
-        return flavor.log(step, fitted, data.schema, data.frame.head(3), name="model", tags={"b": "2"})
+        return flavor.log(step, fitted, data.schema, data.frame.head(3), name="model", tags={"b": "2"}, **about)

@@ -46,8 +46,13 @@ class Server:
         return self.ask({"dataframe_records": list(rows), **more})
 
     def frame(self, frame: pd.DataFrame) -> tuple[int, Any]:
-        split = frame.to_json(orient="split", date_format="iso", index=False, double_precision=15)
-        return self.ask({"dataframe_split": json.loads(split)})
+        return self.ask(split(frame))
+
+
+def split(frame: pd.DataFrame) -> dict[str, Any]:
+    """The body of a request for the rows of a frame."""
+    rows = frame.to_json(orient="split", date_format="iso", index=False, double_precision=15)
+    return {"dataframe_split": json.loads(rows)}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Models in containers, built in both ways that docs/serving.md has: they answer, they refuse, and they fail aloud."""
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -9,12 +10,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import made
 import pandas as pd
 import pytest
-from servers import Server
+from mlflow import pyfunc
+from servers import Server, split
+
+from tabular import problem
+from tabular.model import training
+from tabular.model.tasks import Regression
 
 PROJECT = Path(__file__).resolve().parents[2]
 WAYS = ("mlflow", "serving/Dockerfile")
+HALF = {"coverage": 0.5}
 
 
 def docker(*words: str) -> str:
@@ -69,7 +77,14 @@ def images(engine: None, shelf: dict, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module", params=WAYS)
 def contained(images: dict[str, str], request: pytest.FixtureRequest) -> Iterator[tuple[str, Server]]:
     """A container of each image, and the server in it."""
-    container = docker("run", "-d", "-p", "127.0.0.1::8080", images[request.param])
+    with running(images[request.param]) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def running(image: str) -> Iterator[tuple[str, Server]]:
+    """A container of an image, and the server in it."""
+    container = docker("run", "-d", "-p", "127.0.0.1::8080", image)
     try:
         server = Server(int(docker("port", container, "8080").rpartition(":")[2]))
         end = time.monotonic() + 120
@@ -100,6 +115,32 @@ def test_a_container_refuses_a_wrong_value_by_its_column(
     row = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True, "since": "2021-03-04"}
     status, message = contained[1].records({**row, name: value})
     assert (status, name in message) == (400, True), message
+
+
+@pytest.mark.slow
+def test_a_container_answers_numbers_with_their_intervals_as_the_model_does(
+    engine: None, tracking: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A ridge whose intervals are scaled by LightGBM: the image has to bring what LightGBM needs for these alone."""
+    data = made.prepare(made.table_of_numbers(), tmp_path_factory.mktemp("numbers"), task="regression")
+    model = problem.Model(estimator="sklearn.linear_model.Ridge")
+    ridge = training.Candidate("ridge", model, {}, data.schema.columns, Regression("log"), seed=0)
+    fitted = training.fit(ridge, data.X, data.y, threads=1)
+    about = {"intervals": made.intervals_of(fitted, data, 0.9), "coverage": 0.9}
+    uri = made.log(fitted, data, tmp_path_factory.mktemp("ridge") / "parts", **about).model_uri
+    image = f"tabular-test-{uuid.uuid4().hex[:8]}:numbers"
+    build = [sys.executable, "-m", "mlflow", "models", "build-docker", "-m", uri, "--env-manager", "local", "-n", image]
+    try:
+        subprocess.run(build, check=True, capture_output=True)
+        with running(image) as (_, server):
+            status, answers = server.frame(data.frame)
+            halves = server.ask({**split(data.frame), "params": HALF})
+    finally:
+        subprocess.run(["docker", "rmi", "-f", image], capture_output=True, check=False)
+    loaded = pyfunc.load_model(uri)
+    assert (status, halves[0]) == (200, 200), (answers, halves[1])
+    for found, expected in ((answers, loaded.predict(data.frame)), (halves[1], loaded.predict(data.frame, HALF))):
+        pd.testing.assert_frame_equal(pd.DataFrame(found), expected, check_exact=True)
 
 
 @pytest.mark.slow

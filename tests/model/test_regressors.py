@@ -12,18 +12,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from servers import serving
 from threadpoolctl import threadpool_limits
 
 from steps.model import drift_reference, flavor, served
-from steps.run.step import Step
 from tabular import problem
-from tabular.data import folds
 from tabular.metrics.regression import as_predictions
-from tabular.model import intervals, training
-from tabular.model.intervals import Intervals
+from tabular.model import training
 from tabular.model.tasks import Regression, Transform
 
 pytestmark = pytest.mark.slow
@@ -68,13 +64,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> made.Data:
-    """Rows whose number follows `amount`, and is told the worse the larger `visits` are."""
-    generator = np.random.default_rng(4)
-    table = made.table(500)
-    amount, visits = (table[name].astype(float).fillna(3) for name in ("amount", "visits"))
-    spread = generator.normal(0, 0.02, 500) * (1 + visits) ** 2
-    table["answer"] = (np.exp(amount / 30 + (table["town"] == "Porto")) + spread).clip(lower=0.01)
-    return made.prepare(table, tmp_path_factory.mktemp("numbers"), task="regression")
+    return made.prepare(made.table_of_numbers(), tmp_path_factory.mktemp("numbers"), task="regression")
 
 
 class Asked:
@@ -87,7 +77,8 @@ class Asked:
         task = Regression(transform)
         self.candidate = training.Candidate("it", model, {}, data.schema.columns, task, seed=0)
         self.data, self.fitted = data, training.fit(self.candidate, data.X, data.y, threads=1)
-        self.ends = ends_of(self.fitted, data, is_scaled=is_scaled)
+        learnt = made.intervals_of(self.fitted, data, COVERAGE)
+        self.ends = learnt if is_scaled else dataclasses.replace(learnt, scale=None)
         self.folder = folder
         self.parts = flavor.write_parts(self.fitted, data.schema, folder, intervals=self.ends, coverage=COVERAGE)
         self.model = loaded(self.parts)
@@ -98,21 +89,6 @@ class Asked:
         predicted = self.fitted.outputs(X)[:, 0]
         scales = self.ends.scales(self.fitted.preprocessor.transform(X), threads=1)
         return np.column_stack([predicted, *self.ends.ends(predicted, scales, coverage)])
-
-
-def ends_of(fitted: training.Fitted, data: made.Data, *, is_scaled: bool) -> Intervals:
-    """Intervals learnt from how far a simple model of folds is off, with a width for each row or one for all."""
-    model = problem.Model(estimator="sklearn.linear_model.Ridge")
-    ridge = training.Candidate("ridge", model, {}, data.schema.columns, Regression("log"), seed=0)
-    cuts = folds.cut(data.y, None, by="random", folds=3, seed=0)
-    found = training.cross_validate(ridge, data.X, data.y, cuts, threads=1).out_of_fold
-    assert found is not None
-    X_encoded = fitted.preprocessor.transform(data.X.iloc[found.rows])
-    learnt = intervals.learn(
-        data.y[found.rows], found.outputs[:, 0], X_encoded, found.fold, level=COVERAGE, seed=0, threads=1
-    )
-    assert learnt.scale is not None, learnt.form
-    return learnt if is_scaled else dataclasses.replace(learnt, scale=None)
 
 
 def loaded(parts: Path) -> served.TabularModel:
@@ -254,13 +230,8 @@ def test_a_model_of_numbers_without_intervals_is_a_mistake_of_the_caller(lightgb
 @pytest.fixture(scope="module")
 def logged(tracking: str, lightgbm: Asked, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a model in a store."""
-    experiment = mlflow.get_experiment_by_name(made.EXPERIMENT)
-    folder, data = tmp_path_factory.mktemp("logged"), lightgbm.data
-    with mlflow.start_run(experiment_id=experiment.experiment_id) as run:
-        info = run.info
-        step = Step("train", {}, info.run_id, info.experiment_id, folder, MlflowClient(), info.artifact_uri)
-        about: dict[str, Any] = {"name": "model", "tags": {}, "intervals": lightgbm.ends, "coverage": COVERAGE}
-        return str(flavor.log(step, lightgbm.fitted, data.schema, data.frame.head(3), **about).model_uri)
+    about: dict[str, Any] = {"intervals": lightgbm.ends, "coverage": COVERAGE}
+    return str(made.log(lightgbm.fitted, lightgbm.data, tmp_path_factory.mktemp("logged") / "parts", **about).model_uri)
 
 
 def test_a_logged_model_answers_as_it_was_fitted(logged: str, lightgbm: Asked, data: made.Data) -> None:
