@@ -121,11 +121,12 @@ def _log(
     said = [*_in_words(left_out), *slices.notes([one.slice for one in best.slices])]
     notes = [*_in_words(left_out), *notes]
     weighted = holdout.schema.weighted
+    promised = f", cross-validated {rounded(best.run.data.metrics[f'cv_{metric}_mean'])}"
     note = f"{len(holdout.y):,} rows{weighted} that nothing before had read.\n\n"
     note += "\n".join(lines + [f"- {n}" for n in [*_calibration_in_words(ranked), *notes]])
     step.finish(
         f"evaluate {problem.name}",
-        "; ".join([f"best {best.name}, holdout {metric} {rounded(best.metrics[metric])}{weighted}", *said]),
+        "; ".join([f"best {best.name}{promised}, holdout {metric} {rounded(best.metrics[metric])}{weighted}", *said]),
         "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
 

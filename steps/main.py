@@ -171,8 +171,10 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     metric = problem.search.metric
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
     sure = {"95 %": "" if low is None else f"{rounded(low)} to {rounded(high)}"}
-    names = [f"cv_{metric}_mean", *BESIDE[task_of(metric)], "fit_seconds", "gate"]
-    return {"model": row["model"], metric: row[metric], **sure, **{name: row[name] for name in names if name != metric}}
+    promised = {f"cv_{metric}": row[f"cv_{metric}_mean"]}
+    names = [*BESIDE[task_of(metric)], "fit_seconds", "gate"]
+    others = {name: row[name] for name in names if name != metric}
+    return {"model": row["model"], **promised, metric: row[metric], **sure, **others}
 
 
 def _log_ends(step: Step, etl: Run, winner: Run) -> None:

@@ -95,7 +95,16 @@ CHAIN = (
             "models": Input("train", ("model", "code", "scores", "curves")),
             "searches": Input("hpo", ("trials",)),
         },
-        reads=("name", "task", "seed", "search.metric", "evaluation", "gate.require", "gate.beat_prior"),
+        reads=(
+            "name",
+            "task",
+            "seed",
+            "search.metric",
+            "search.folds",
+            "evaluation",
+            "gate.require",
+            "gate.beat_prior",
+        ),
     ),
     StepSpec(
         name="register",

@@ -543,6 +543,9 @@ class Evaluation(Section):
     coverage: float = Field(
         default=0.9, ge=0.01, le=0.999, description="of a number to predict: how often its interval holds the truth"
     )
+    ties: Literal["score", "smaller"] = Field(
+        default="score", description="of candidates within a standard error of the best, which one wins"
+    )
 
 
 class Limits(Section):

@@ -20,7 +20,7 @@ from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, TRAINED_ON
 from tabular.data import summaries
 from tabular.errors import UserError, first_line
-from tabular.evaluation import bootstrap, gate, slices
+from tabular.evaluation import bootstrap, gate, ranking, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.gate import Check
 from tabular.evaluation.slices import Scored, Slice
@@ -63,7 +63,7 @@ class Judged:
     intervals
         Metric: 95 % confidence interval.
     behind
-        Interval of the difference to the best candidate's score, above 0 where this one is worse; None for the best.
+        Interval of the difference to the winner's score, above 0 where this one is worse; None for the winner.
     slices
         The scores on each slice.
     checks
@@ -103,7 +103,7 @@ class Judged:
 def judge(
     step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
 ) -> tuple[list[Judged], dict[str, str]]:
-    """Score candidates on the holdout, and rank them: those that pass the gate first, then by the search's metric.
+    """Score candidates on the holdout, and rank them: those that pass the gate first, then by cross-validated score.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def judge(
         for one, (looks, _), floor in zip(asked, found, floors, strict=True)
     ]
     resamples = {one.name: values[problem.search.metric] for one, (_, values) in zip(asked, found, strict=True)}
-    ranked = _ranked(judged, problem.search.metric)
+    ranked = _ranked(step, problem, judged)
     behind = [_behind(one, ranked[0], resamples, problem.search.metric) for one in ranked[1:]]
     return [ranked[0], *behind], refusing
 
@@ -300,14 +300,16 @@ def _to_shuffle(
     return lambda values: model.of_prepared(kind(values)), prepared.toarray(), places
 
 
-def _ranked(candidates: list[Judged], metric: str) -> list[Judged]:
-    """Candidates that pass the gate first, then by metric; a NaN is last in its group."""
-
-    def place(candidate: Judged) -> tuple[bool, float]:
-        value = candidate.metrics[metric]
-        return not candidate.passes, float("inf") if np.isnan(value) else -sign(metric) * value
-
-    return sorted(candidates, key=place)
+def _ranked(step: Step, problem: Problem, judged: Sequence[Judged]) -> list[Judged]:
+    """The candidates in the order of `ranking.ranked`, which does not look at their scores on the holdout."""
+    name, ties, folds = problem.search.metric, problem.evaluation.ties, problem.search.folds
+    by_name, promises = {one.name: one for one in judged}, []
+    for one in judged:
+        mean, spread = (one.run.data.metrics.get(f"cv_{name}_{what}", np.nan) for what in ("mean", "std"))
+        size = artifacts.model_bytes(one.run, step.folder) if ties == "smaller" else 0
+        error = spread / np.sqrt(folds - 1)  # the deviation is not Bessel's
+        promises.append(ranking.Promise(one.name, one.passes, sign(name) * mean, error, size))
+    return [by_name[name] for name in ranking.ranked(promises, ties=ties)]
 
 
 def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metric: str) -> Judged:

@@ -124,17 +124,17 @@ def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
     """A table with one row for each candidate, with its confidence intervals."""
     found = artifacts.content(evaluation, artifacts.EVALUATION, step.folder)["candidates"]
     others = [name for name in METRICS[task_of(metric)] if name != metric]
-    columns = ["model", metric, "95 % interval", "behind", "cross-validated", "training", *others, "gate"]
+    columns = ["model", "cross-validated", metric, "95 % interval", "behind", "training", *others, "gate"]
     rows = []
     for one in found:
         trained, metrics = one["trained"], one["metrics"]
         rows.append(
             [
                 one["model"],
+                trained.get(f"cv_{metric}_mean"),
                 metrics[metric],
                 _between(one["intervals"][metric]),
-                "best" if one["behind"] is None else _between(one["behind"]),
-                trained.get(f"cv_{metric}_mean"),
+                "winner" if one["behind"] is None else _between(one["behind"]),
                 trained.get(f"training_{metric}"),
                 *(metrics[name] for name in others),
                 "not met" if one["unmet"] else "passed",

@@ -244,7 +244,17 @@ def test_the_leaderboard_is_a_table_of_all_candidates(store, main, children, ste
     board = json.loads(store.artifact(run, "leaderboard.json").read_text())
     assert board["columns"][:2] == ["model", "roc_auc"]
     assert sorted(row[0] for row in board["data"]) == sorted(CANDIDATES)
-    assert [row[1] for row in board["data"]] == sorted((row[1] for row in board["data"]), reverse=True)
+
+
+@pytest.mark.parametrize("step", ["main", "evaluate"])
+def test_the_leaderboard_is_in_the_order_of_cross_validation_and_not_of_the_holdout(store, main, children, step):
+    run = main.run if step == "main" else children[step]
+    board = json.loads(store.artifact(run, "leaderboard.json").read_text())
+    rows = [dict(zip(board["columns"], row, strict=True)) for row in board["data"]]
+    promised, scored = ([row[name] for row in rows] for name in ("cv_roc_auc_mean", "roc_auc"))
+    assert scored != sorted(scored, reverse=True), "this chain cannot tell the two orders apart"
+    assert promised == sorted(promised, reverse=True)
+    assert children["evaluate"].data.tags["tabular.winner"] == rows[0]["model"]
 
 
 def test_the_problem_of_main_has_what_the_command_line_set(store, main):
