@@ -18,7 +18,7 @@ S3 = "requirements-s3.txt"
 # By which stores that speak S3, and web servers, say that they are full.
 FULL = re.compile(r"\b507 Server Error|\(507\)|StorageFull|InsufficientStorage|QuotaExceeded")
 # By which a proxy says that an upload is too large for it. A number alone may be an experiment's.
-TOO_LARGE = re.compile(r"\b(?:(413) Client Error|(504) Server Error|too many (504) error responses)")
+TOO_LARGE = re.compile(r"\b(?:413 Client Error|504 Server Error|too many 504 error responses)")
 REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Forbidden")
 KEYS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 ELSEWHERE = (
@@ -128,14 +128,18 @@ def why(place: str, error: Exception, held: Path | None = None) -> str:
             FULL.search(words),
             lambda: f"that store is full ({said}): ask who keeps it for room, {disk.AGAIN}",
         ),
-        (held is not None and TOO_LARGE.search(words), lambda: _too_large(words, held)),
+        (
+            held is not None and (too_large := TOO_LARGE.search(words)),
+            lambda: _too_large(too_large[0], held),
+        ),
         (True, lambda: f"cannot be had ({said})"),
     )
     return f"{where}, and {next(tell() for holds, tell in found if holds)}"
 
 
 def _too_large(words: str, held: Path) -> str:
-    limit = "accepts no upload of this size (413)" if "413" in words else "gave up before the upload had ended (504)"
+    refused = words.startswith("413")
+    limit = "accepts no upload of this size (413)" if refused else "gave up before the upload had ended (504)"
     return (
         f"what stands before the server {limit}: the largest file is {_largest(held)}; ask who keeps the server to "
         "raise the limit of its proxy"

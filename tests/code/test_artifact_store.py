@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
 
 from steps.run import artifact_store, artifacts, kept
 from steps.run.step import Step
@@ -134,6 +135,15 @@ def test_an_upload_that_a_proxy_refuses_is_said_with_what_was_too_large(held, mo
         said = refusal(f"{uri}/api/2.0/mlflow-artifacts/artifacts/1/{'0' * 32}/artifacts", held)
     assert says in said
     assert "below/large.bin with 2.5 MB" in said
+
+
+@pytest.mark.parametrize("status", [413, 504])
+def test_a_number_in_an_address_is_not_taken_for_what_the_server_answered(held, status):
+    place = f"http://localhost:45413/api/2.0/mlflow-artifacts/artifacts/504/{'0' * 32}/artifacts"
+    error = MlflowException(f"{status} {'Client' if status < 500 else 'Server'} Error: no for url: {place}/413")
+    said = artifact_store.why(place, error, held)
+    assert f"({status})" in said
+    assert f"({917 - status})" not in said
 
 
 def test_a_store_that_is_full(held, monkeypatch):
