@@ -38,7 +38,7 @@ from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import scores
 from tabular.metrics.metric import rounded
 from tabular.metrics.regression import NumberPredictions
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 
 
 def evaluate(step: Step) -> None:
@@ -47,8 +47,10 @@ def evaluate(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
     given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    given += [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
     failed = {run.data.tags[MODEL]: run.data.tags[REASON] for run in given if lookup.is_left_out(run)}
-    trained = [run for run in given if not lookup.is_left_out(run)]
+    # a blend without a model is one of its members
+    trained = [run for run in given if not lookup.is_left_out(run) and MODEL_URI in run.data.tags]
     searches, missing = _searches(step, trained)
     ranked, refusing = candidates.judge(step, problem, holdout, trained)
     left_out = {**failed, **refusing}

@@ -20,7 +20,7 @@ from steps.search import trial_runs
 from tabular import digests
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, UserError
-from tabular.metrics.lookup import REGRESSION, sign, with_named
+from tabular.metrics.lookup import sign, with_named
 from tabular.metrics.metric import rounded
 from tabular.model import estimators, training, wide_tables
 from tabular.model.training import CrossValidation
@@ -251,8 +251,7 @@ def _log(
     step.table(columns, artifacts.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
     folds = {name: value for name, value in result.as_dict().items() if name != "seconds"}
-    if work.rows.schema.task == REGRESSION:
-        folds["out_of_fold"] = out_of_fold.write(step, result.out_of_fold)
+    folds["out_of_fold"] = out_of_fold.write(step, result.out_of_fold)
     step.log(
         params={"model_type": model, "search_metric": metric, "folds": problem.search.folds, "seed": problem.seed,
                 "search_trials": problem.search.trials, "search_timeout": problem.search.timeout,

@@ -36,7 +36,7 @@ from steps.run.terminal import markdown, say, table
 from tabular.errors import UserError, first_line
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION, task_of
 from tabular.metrics.metric import rounded
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 
 # The tag for the kind of an experiment; MLflow's UI guesses the kind where the tag is missing.
 EXPERIMENT_KIND = "mlflow.experimentKind"
@@ -142,7 +142,7 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float
     for model, reason in left_out.items():
         say(f"  left out: {model} ({reason})")
     say(f"  {tags[VERDICT]}")
-    _log_ends(step, runs["etl"], runs[f"train {rows[0]['model']}"])
+    _log_ends(step, runs["etl"], _holding(rows[0]["model"], runs))
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
@@ -158,7 +158,12 @@ def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:
 
 def _in_hand(rows: list[dict[str, Any]], runs: Mapping[str, Run]) -> list[dict[str, Any]]:
     """The rows with the runs of this chain: a reused evaluation names the runs that it judged at that time."""
-    return [{**row, "run": runs[f"train {row['model']}"].info.run_id} for row in rows]
+    return [{**row, "run": _holding(row["model"], runs).info.run_id} for row in rows]
+
+
+def _holding(model: str, runs: Mapping[str, Run]) -> Run:
+    """The run that holds a candidate's model: of train, or of blend."""
+    return runs[model if model == BLEND else f"train {model}"]
 
 
 def _plain(evaluation: Run) -> dict[str, float]:

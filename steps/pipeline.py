@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 
 # How a parameter affects the result: a `value` by itself, a `reference` by the content that it names, `conduct` never.
 Kind = Literal["value", "reference", "conduct"]
@@ -82,17 +82,31 @@ CHAIN = (
         each_model=True,
     ),
     StepSpec(
+        name="blend",
+        parameters={"problem": "reference", "dataset": "reference", "models": "reference", **CONDUCT},
+        inputs={
+            "dataset": Input("etl", ("train", "schema")),
+            "models": Input("train", ("model", "code", "out_of_fold")),
+        },
+        reads=(
+            *("name", "task", "seed", "blend", "search.metric", "search.threshold", "search.calibrate"),
+            *("search.folds", "evaluation.coverage"),
+        ),
+    ),
+    StepSpec(
         name="evaluate",
         parameters={
             "problem": "reference",
             "dataset": "reference",
             "models": "reference",
+            "blend": "reference",
             "searches": "reference",
             **CONDUCT,
         },
         inputs={
             "dataset": Input("etl", ("train", "holdout", "schema", "counts")),
             "models": Input("train", ("model", "code", "scores", "curves")),
+            "blend": Input("blend", ("blend",)),
             "searches": Input("hpo", ("trials",)),
         },
         reads=(
@@ -113,6 +127,7 @@ CHAIN = (
             "evaluation": "reference",
             "dataset": "reference",
             "models": "reference",
+            "blend": "reference",
             "replays": "conduct",
             **CONDUCT,
         },
@@ -120,6 +135,7 @@ CHAIN = (
             "evaluation": Input("evaluate", ("evaluation",)),
             "dataset": Input("etl", ("train", "holdout", "schema")),
             "models": Input("train", ("model", "code")),
+            "blend": Input("blend", ("blend",)),
         },
         reads=("name", "task", "description", "seed", "search.metric", "gate", "registry", "tags"),
         pure=False,
@@ -167,6 +183,8 @@ def plan(problem: Problem) -> list[Task]:
     """The tasks of a problem, each after all tasks that it needs."""
     made: list[Task] = []
     for step in CHAIN:
+        if step.name == BLEND and not problem.is_blended:
+            continue
         for model in list(problem.models) if step.each_model else [None]:
             if step.name == "hpo" and not problem.models[str(model)].space:
                 continue  # nothing to search: train takes the problem's own parameters

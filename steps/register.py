@@ -37,7 +37,7 @@ from steps.run.tags import (
     metric_tag,
 )
 from tabular.errors import UserError
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 from tabular.report import report
 
 
@@ -47,6 +47,7 @@ def register(step: Step) -> None:
     problem = run_problem.problem_of(step, data_set(step) or evaluation)
     given = filter(None, step.arguments["models"].split(","))
     trained = [lookup.tried(step.client, run_id, "models", "train") for run_id in given]
+    trained += [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
     winner = registry.winner(evaluation, trained, step.folder)
     replayed = step.arguments["replays"]
     if replayed:

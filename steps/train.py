@@ -18,7 +18,7 @@ from tabular.errors import CandidateError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.lookup import REGRESSION, with_named
 from tabular.metrics.metric import rounded
-from tabular.model import intervals, training
+from tabular.model import training
 from tabular.model.calibration import Calibration
 from tabular.model.intervals import Intervals
 from tabular.problem import WEIGHTS, Problem
@@ -35,7 +35,7 @@ def train(step: Step) -> None:
     candidate = rows.candidate(problem, name, params)
     names = with_named(rows.schema.task, problem.search.metric)
     if search:  # hpo has cross-validated the best trial on the same folds
-        result = _found_by(search, step, rows)
+        result = _found_by(search, step)
     else:
         cuts = rows.folds(problem)
         result = training.cross_validate(
@@ -62,6 +62,7 @@ def train(step: Step) -> None:
     of_content = {
         digest_tag("scores"): digests.of_values(scores),
         digest_tag("curves"): digests.of_values(result.curves),
+        digest_tag("out_of_fold"): out_of_fold.write(step, result.out_of_fold),
     }
     _log_curves(step, result.curves)
     step.json([column.name for column in rows.schema.features], "feature_names.json")
@@ -76,34 +77,23 @@ def _check_metric(
 ) -> None:
     """Check that the metric by which candidates are ranked has a value on each fold."""
     found = result.out_of_fold
-    if found is not None and math.isnan(result.summary()[f"cv_{metric}_mean"]):
+    if math.isnan(result.summary()[f"cv_{metric}_mean"]):
         raise candidate.task.no_value(metric, rows.y[found.rows], found.outputs)
 
 
-def _found_by(search: Run, step: Step, rows: dataset.DataSet) -> training.CrossValidation:
+def _found_by(search: Run, step: Step) -> training.CrossValidation:
     """The cross-validation of the best trial of a search."""
     found = artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder)
-    predicted = out_of_fold.read(search, step.folder) if rows.schema.task == REGRESSION else None
-    return training.CrossValidation.from_dict(found, predicted)
+    return training.CrossValidation.from_dict(found, out_of_fold.read(search, step.folder))
 
 
 def _intervals(
-    problem: Problem, rows: dataset.DataSet, fitted: training.Fitted, found: training.OutOfFold | None
+    problem: Problem, rows: dataset.DataSet, fitted: training.Fitted, found: training.OutOfFold
 ) -> Intervals | None:
     """What makes the intervals of predictions, learnt from how far those out of fold were off; None for classes."""
-    if rows.schema.task != REGRESSION or found is None:
+    if rows.schema.task != REGRESSION:
         return None
-    X_encoded = fitted.preprocessor.transform(rows.X.iloc[found.rows])
-    return intervals.learn(
-        rows.y[found.rows],
-        found.outputs[:, 0],
-        X_encoded,
-        found.fold,
-        weights=None if rows.weights is None else rows.weights[found.rows],
-        level=problem.evaluation.coverage,
-        seed=problem.seed,
-        threads=rows.threads,
-    )
+    return rows.intervals(problem, fitted.preprocessor.transform(rows.X.iloc[found.rows]), found)
 
 
 def _search(step: Step, name: str) -> Run | None:

@@ -397,6 +397,8 @@ class Preprocessing(Section):
     )
 
 
+# The name of the candidate that is a blend of the others.
+BLEND = "blend"
 # Libraries whose estimators take classes, which a problem names by their import paths, in these parameters.
 CLASSES = {"skorch": ("module", "criterion", "optimizer")}
 
@@ -612,6 +614,7 @@ class Problem(Section):
     data: Data
     split: Split = Split()
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)
+    blend: bool = Field(default=True, description="whether a blend of the models is one more candidate")
     search: Search
     evaluation: Evaluation = Evaluation()
     gate: Gate
@@ -681,7 +684,14 @@ class Problem(Section):
             other = first.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
             if other != name:
                 raise ValueError(f"models: {other!r} and {name!r} differ in case only: rename one")
+        if BLEND in first and self.is_blended:
+            raise ValueError(f"models.{first[BLEND]}: the blend of the others has that name: rename it")
         return self
+
+    @property
+    def is_blended(self) -> bool:
+        """Whether there is a blend among the candidates."""
+        return self.blend and len(self.models) > 1
 
     @model_validator(mode="after")
     def _slices_to_judge(self) -> Self:

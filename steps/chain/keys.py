@@ -128,7 +128,7 @@ def contents(row: StepSpec, parameter: str, runs: Sequence[Run]) -> dict[str, st
     found: dict[str, str] = {}
     for run in runs:
         model = run.data.tags.get(MODEL)
-        source = f"{read.step} {model}" if model else read.step
+        source = read.step if model in (None, read.step) else f"{read.step} {model}"
         if lookup.is_left_out(run):
             found[f"failure of {source}"] = digests.of_values(run.data.tags[REASON])
         else:

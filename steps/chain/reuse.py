@@ -33,7 +33,7 @@ from steps.run.tags import (
     TRANSIENT,
 )
 from tabular.errors import UserError
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 
 # The most runs with one key that are checked for damage before the work is done again.
 MOST_CANDIDATES = 5
@@ -65,7 +65,8 @@ class Earlier:
         """
         key = self._key(task, ended)
         if not task.step.pure:
-            winner = registry.winner(ended["evaluate"], _runs(task, "models", ended), self.main.folder)
+            fitted = [run for parameter in ("models", BLEND) for run in _runs(task, parameter, ended)]
+            winner = registry.winner(ended["evaluate"], fitted, self.main.folder)
             crowned = registry.champion(self.client, self.problem)
             stands = crowned is not None and not winner["unmet"]
             if stands and registry.is_winner(self.client, crowned, winner, self.main.folder):

@@ -285,7 +285,8 @@ def _to_shuffle(
     where it does not say what becomes of a column, makes columns of the user's own of several, or makes so many of them
     that copies would not fit into memory.
     """
-    places = model.encoder.places() if model.own is None and hasattr(model.encoder, "places") else None
+    says = not getattr(model, "members", {}) and model.own is None and hasattr(model.encoder, "places")
+    places = model.encoder.places() if says else None
     prepared = model.encoder.prepare({name: X[name].to_numpy() for name in X}) if places else None
     if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:
 

@@ -168,7 +168,7 @@ def _meet(
 
 def _smaller(step: Step, winner: dict[str, Any], champion: ModelVersion) -> gate.TieBreak:
     ids = (winner["run_id"], champion.tags.get(TRAIN, ""))
-    runs = [lookup.run(step.client, run_id, TRAIN, "train") for run_id in ids]
+    runs = [lookup.fitted(step.client, run_id, TRAIN) for run_id in ids]
     return gate.TieBreak("smaller", *(artifacts.model_bytes(run, step.folder) for run in runs))
 
 

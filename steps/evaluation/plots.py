@@ -174,7 +174,9 @@ def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawin
     lost = f"permutation, loss of {metric}", candidate.importances
     columns, alone = len(candidate.model.description["columns"]), training.MOST_SHUFFLED
     few = f", {alone} of {columns:,} columns one by one" if columns > alone else ""
-    kind, own = training.importances(candidate.model.preprocessor, candidate.model.estimator) or lost
+    model, own_of = candidate.model, training.importances
+    # a blend has none of its own
+    kind, own = (None if getattr(model, "members", {}) else own_of(model.preprocessor, model.estimator)) or lost
     own = dict(sorted(own.items(), key=lambda item: -item[1]))
     step.table({"column": list(own), kind: list(own.values())}, f"feature_importance/{candidate.name}.json")
     draw, title = classifier_plots.feature_importance, f"{candidate.name}: what it looks at"

@@ -14,12 +14,12 @@ from steps.evaluation.champion_test import Verdict
 from steps.model.registry import KEPT, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
-from steps.run.tags import COMMIT, DATA_DIGEST, PARENT, REPOSITORY, SEARCH, SUMMARY
+from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, SEARCH, SUMMARY
 from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import METRICS, task_of
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
 
 MOST_SLICES, MOST_HINTS = 12, 30
@@ -205,7 +205,8 @@ def _picture(path: Path, name: str) -> Picture:
 
 def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mapping[str, "Behind"]) -> dict[str, str]:
     """Facts of the data and of the model, as the runs recorded them; the problem file may have changed since."""
-    data, trained, search = (behind[what].run if what in behind else None for what in ("etl", "train", "hpo"))
+    data, search = (behind[what].run if what in behind else None for what in ("etl", "hpo"))
+    trained = next(behind[what].run for what in ("train", "blend") if what in behind)
     problem = artifacts.artifact(data or evaluation, artifacts.PROBLEM, step.folder)
     made_of = yaml.safe_load(problem.read_text(encoding="utf-8"))["data"]
     dropped = "; ".join(f"{name} ({reason})" for name, reason in made_of["drop"].items())
@@ -273,7 +274,7 @@ def _behind(step: Step, evaluation: Run, dataset: str, winner: str) -> dict[str,
         "main": step.tags.get(PARENT),
         "etl": dataset,
         "hpo": trained.data.tags.get(SEARCH) if trained is not None else None,
-        "train": winner,
+        "blend" if trained is not None and trained.data.tags.get(MODEL) == BLEND else "train": winner,
         "evaluate": evaluation.info.run_id,
         "register": step.run_id,
     }

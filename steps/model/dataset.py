@@ -18,9 +18,10 @@ from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
-from tabular.model import estimators, tasks, wide_tables
+from tabular.model import estimators, intervals, tasks, wide_tables
+from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification, Regression, Task
-from tabular.model.training import Candidate
+from tabular.model.training import Candidate, OutOfFold
 from tabular.problem import Model, Problem
 
 CONTEXT = {"train": "training", "holdout": "evaluation"}
@@ -147,6 +148,29 @@ class DataSet:
         if self.schema.classes:
             return Classification(len(self.schema.classes), self.schema.positive)
         return Regression(problem.data.target_transform)
+
+    def intervals(self, problem: Problem, X_encoded: Any, found: OutOfFold) -> Intervals:
+        """What makes the intervals of predicted numbers, learnt from how far those out of fold were off.
+
+        Parameters
+        ----------
+        problem
+            The problem.
+        X_encoded
+            (m, encoded columns) the rows of the predictions out of fold, for what scales the intervals.
+        found
+            The predictions out of fold.
+        """
+        return intervals.learn(
+            self.y[found.rows],
+            found.outputs[:, 0],
+            X_encoded,
+            found.fold,
+            weights=None if self.weights is None else self.weights[found.rows],
+            level=problem.evaluation.coverage,
+            seed=problem.seed,
+            threads=self.threads,
+        )
 
     def folds(self, problem: Problem) -> list[Fold]:
         """The folds for the cross-validation of every model, cut by the same rule as the holdout."""

@@ -86,6 +86,17 @@ def log(
         Of classes, what turns the estimator's probabilities into the model's.
     """
     parts = write_parts(fitted, schema, step.folder, threshold, intervals, coverage, calibration)
+    needed = requirements(fitted, schema.own, is_scaled=intervals is not None and intervals.scale is not None)
+    return log_parts(step, parts, needed, signature(schema, threshold, coverage), example, name=name, tags=tags)
+
+
+def log_parts(
+    step: Step, parts: Path, needed: list[str], signed: ModelSignature, example, *, name: str, tags: dict
+) -> LoggedModel:
+    """Log the files of `write_parts` or `write_blend` as a model; `needed` are the packages that serve it.
+
+    Other parameters as for `log`.
+    """
     client, params = step.client, {"model_type": name, **step.params}
     made = client.create_logged_model(
         step.experiment_id, name, step.run_id, context_registry.resolve_tags(tags), params
@@ -99,12 +110,10 @@ def log(
             place,
             mlflow_model,
             parts,
-            signature=signature(schema, threshold, coverage),
+            signature=signed,
             # a missing number as null: MLflow would write NaN, which is no JSON
             input_example=example.astype(object).where(example.notna(), None),
-            pip_requirements=requirements(
-                fitted, schema.own, is_scaled=intervals is not None and intervals.scale is not None
-            ),
+            pip_requirements=needed,
         )
         artifact_store.put(made.artifact_location, place)
         inputs.log_output(client, step.run_id, made.model_id)
@@ -134,8 +143,17 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     UserError
         Where the model cannot be read, has other digests than recorded, or does not load.
     """
+    return opened(copied(uri, folder, code=code, learnt=learnt), uri)
+
+
+def copied(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
+    """As `fetch`, from what the chain has kept of the model where it has; parameters and errors are those of `load`."""
     held = kept.model(uri.removeprefix("models:/"))
-    local = fetch(uri if held is None else str(held), folder, code=code, learnt=learnt)
+    return fetch(uri if held is None else str(held), folder, code=code, learnt=learnt)
+
+
+def opened(local: Path, uri: str) -> served.TabularModel:
+    """Load the model in a checked folder; `uri` names it in errors, which are those of `load`."""
     try:
         # MLflow would warn of packages in other versions than at logging, which takes a second
         return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
@@ -281,12 +299,57 @@ def write_parts(
             raise CandidateError(f"{kind} cannot be stored without pickle: {first_line(error)}") from None
         _make_canonical(parts / file)
         trusted.update(skops.io.get_untrusted_types(file=parts / file))
-    description = {
-        **datasets.described(schema.columns),
-        "classes": list(schema.classes),
-        **_answer(fitted, schema, threshold, intervals, coverage, calibration),
-        "trusted_types": sorted(trusted),
-    }
+    if isinstance(fitted.task, Classification):
+        own_terms: dict[str, Any] = {"classes_seen": [int(code) for code in fitted.seen]}
+    else:
+        own_terms = {"transform": fitted.task.transform}
+    answer = _answer(schema, threshold, intervals, coverage, calibration)
+    _describe(parts, schema, intervals, {**own_terms, **answer, "trusted_types": sorted(trusted)})
+    return parts
+
+
+def write_blend(
+    members: Mapping[str, tuple[float, Path]],
+    schema: datasets.Schema,
+    folder: Path,
+    *,
+    threshold: float = DEFAULT_THRESHOLD,
+    intervals: Intervals | None = None,
+    prepared_by: str = "",
+    coverage: float = 0.0,
+    calibration: Calibration | None = None,
+) -> tuple[Path, list[str]]:
+    """Write a blend into the new folder `model` below `folder`: its members' files as they are, and their weights.
+
+    Parameters
+    ----------
+    members
+        {name: weight, the folder of the logged model}, the folders checked (`fetch`).
+    prepared_by
+        Of numbers, the member that prepares the rows for what scales the intervals.
+
+    Returns
+    -------
+    tuple
+        The new folder, and the packages that serve the members.
+    """
+    parts = folder / "model"
+    needed: dict[str, None] = {}
+    for name, (_, local) in members.items():
+        shutil.copytree(local / PARTS, parts / served.MEMBERS / name)
+        needed |= dict.fromkeys((local / "requirements.txt").read_text(encoding="utf-8").splitlines())
+    answer = _answer(schema, threshold, intervals, coverage, calibration)
+    if intervals is not None:
+        answer["intervals"]["prepared_by"] = prepared_by
+        needed |= {} if intervals.scale is None else {f"lightgbm=={version('lightgbm')}": None}
+    weights = {name: weight for name, (weight, _) in members.items()}
+    _describe(parts, schema, intervals, {"members": weights, **answer, "trusted_types": []})
+    return parts, list(needed)
+
+
+def _describe(parts: Path, schema: datasets.Schema, intervals: Intervals | None, more: Mapping[str, Any]) -> None:
+    """Write what a model has to know beside its preprocessor and estimator."""
+    description = {**datasets.described(schema.columns), "classes": list(schema.classes), **more}
     if intervals is not None and intervals.scale is not None:
         (parts / served.SCALE).write_text(intervals.scale, encoding="utf-8")
     if schema.own is not None:
@@ -296,27 +359,24 @@ def write_parts(
         }
         (parts / served.OWN).write_text(schema.own.code, encoding="utf-8")
     (parts / served.DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
-    return parts
 
 
 def _answer(
-    fitted: Fitted,
     schema: datasets.Schema,
     threshold: float,
     intervals: Intervals | None,
     coverage: float,
     calibration: Calibration | None,
 ) -> dict[str, Any]:
-    """What a model has to know to make an answer of what its estimator gives."""
-    if isinstance(fitted.task, Classification):
-        seen = [int(code) for code in fitted.seen]
+    """What a model has to know to make an answer of what its estimator, or its members, give."""
+    if schema.classes:
         told = calibration and calibration.served()
         calibrated = {} if told is None else {"calibration": told}
-        return {"classes_seen": seen, "positive": schema.positive, "threshold": threshold, **calibrated}
+        return {"positive": schema.positive, "threshold": threshold, **calibrated}
     if intervals is None:
         raise ValueError("a model of numbers needs intervals")
     ends = {name: getattr(intervals, name) for name in ("coverage", "low", "high", "floor")}
-    return {"transform": fitted.task.transform, "coverage": coverage, "intervals": ends}
+    return {"coverage": coverage, "intervals": ends}
 
 
 def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD, coverage: float = 0.0) -> ModelSignature:
@@ -366,8 +426,8 @@ def requirements(fitted: Fitted, own: datasets.Own | None = None, *, is_scaled: 
 def digest_of_parts(parts: Path) -> str:
     """sha256 of a model's parts (file names and contents): equal for two fits that learnt the same."""
     whole = hashlib.sha256()
-    for part in sorted(parts.iterdir()):
-        whole.update(part.name.encode() + hashlib.sha256(part.read_bytes()).digest())
+    for name, part in sorted((part.relative_to(parts).as_posix(), part) for part in parts.rglob("*") if part.is_file()):
+        whole.update(name.encode() + hashlib.sha256(part.read_bytes()).digest())
     return whole.hexdigest()
 
 
@@ -416,9 +476,12 @@ def _save(place: Path, mlflow_model: Model, parts: Path, **about: Any) -> None:
     """Write a model's folder: pyfunc from code, and the flavor `lightgbm` too where there is a booster.
 
     The `lightgbm` entry makes `mlflow.lightgbm.load_model` work, and makes MLflow's Docker images install LightGBM's
-    libgomp. Of a model that is no booster itself it names what scales the intervals, for the sake of the libgomp.
+    libgomp. Of a model that is no booster itself it names a member of a blend, or what scales the intervals, for the
+    sake of the libgomp.
     """
-    boosters = [name for name in (served.BOOSTER, served.REGRESSOR_BOOSTER, served.SCALE) if (parts / name).exists()]
+    named = (served.BOOSTER, served.REGRESSOR_BOOSTER, served.SCALE)
+    found = [path.relative_to(parts).as_posix() for name in named for path in sorted(parts.rglob(name))]
+    boosters = sorted(found, key=lambda path: path.count("/"))
     if boosters:
         mlflow_model.add_flavor(
             "lightgbm",

@@ -82,7 +82,7 @@ def find(client: MlflowClient, given: str) -> Origin:
     run_id, _, name = given.removeprefix("runs:/").partition("/")
     if not lookup.is_run_id(run_id):
         raise UserError(f"model: {given!r} names none: give {FORMS}")
-    found = _of_run(lookup.run(client, run_id, "model", "train"))
+    found = _of_run(lookup.fitted(client, run_id, "model"))
     if name not in ("", found.candidate):
         raise UserError(f"model: run {run_id} has logged {found.candidate!r} and no {name!r}")
     return found
@@ -121,7 +121,7 @@ def _of_logged(client: MlflowClient, given: str, model_id: str) -> Origin:
         run_id = client.get_logged_model(model_id).source_run_id
     except MlflowException as error:
         raise UserError(f"model: {given} is not there ({first_line(error)}); give {FORMS}") from None
-    found = _of_run(lookup.run(client, run_id or "", "model", "train"))
+    found = _of_run(lookup.fitted(client, run_id or "", "model"))
     if found.uri != given:
         raise UserError(f"model: {given} is not the model that run {run_id} says it has logged: not loaded")
     return found

@@ -1,4 +1,4 @@
-"""What the models of the folds predicted for rows that they had not learnt from, as an artifact of hpo or train."""
+"""What the models of the folds predicted for rows that they had not learnt from, as an artifact of hpo and train."""
 
 import hashlib
 from pathlib import Path
@@ -14,14 +14,15 @@ from tabular.model.training import OutOfFold
 
 
 def write(step: Step, found: OutOfFold) -> str:
-    """Write the predictions of numbers into the step's artifacts; return their sha256."""
-    columns = {"row": found.rows, "fold": found.fold, "prediction": found.outputs[:, 0]}
+    """Write predictions into the step's artifacts; return their sha256."""
+    outputs = {f"output_{number}": column for number, column in enumerate(found.outputs.T)}
+    columns = {"row": found.rows, "fold": found.fold, **outputs}
     pq.write_table(pa.table(columns), step.artifacts / artifacts.OUT_OF_FOLD)
     return hashlib.sha256(b"".join(np.ascontiguousarray(one).tobytes() for one in columns.values())).hexdigest()
 
 
 def read(run: Run, folder: Path) -> OutOfFold:
-    """The predictions that a run of hpo has left."""
+    """The predictions that a run has left."""
     table = pq.read_table(artifacts.artifact(run, artifacts.OUT_OF_FOLD, folder))
-    rows, fold, predictions = (table[name].to_numpy() for name in ("row", "fold", "prediction"))
-    return OutOfFold(rows, fold, np.reshape(predictions, (-1, 1)))
+    row, fold, *outputs = (column.to_numpy() for column in table.columns)
+    return OutOfFold(row, fold, np.column_stack(outputs))

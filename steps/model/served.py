@@ -31,6 +31,8 @@ REGRESSOR, REGRESSOR_BOOSTER, SCALE = "regressor.skops", "regressor.txt", "scale
 OWN = "own_features.py"
 # The code of a net, where it is the user's, likewise.
 NET = "net.py"
+# Of a blend: the folder of the models whose answers it weighs, each in one of its own.
+MEMBERS = "members"
 # Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
 MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
@@ -450,17 +452,19 @@ def _widths(encoder: Any) -> list[int]:
 
 
 class TabularModel(mlflow.pyfunc.PythonModel):
-    """A fitted preprocessor and estimator: answers raw rows.
+    """A fitted preprocessor and estimator, or a blend of several of these: answers raw rows.
 
     Its answer is a label and the probability of each class, or a number and the ends of its interval.
     """
 
     def load_context(self, context) -> None:
         """Load the parts; what skops finds in them must be on the list that the model was logged with."""
+        _let_csv_in()
+        self._load(Path(context.artifacts["model"]))
+
+    def _load(self, folder: Path) -> None:
         import skops.io
 
-        _let_csv_in()
-        folder = Path(context.artifacts["model"])
         self.description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         told = self.description.get("calibration") or {}
         self.curves = [tuple(map(np.array, curve)) for curve in told.get("curves", ())]
@@ -473,13 +477,19 @@ class TabularModel(mlflow.pyfunc.PythonModel):
             ]
         )
         self.own = self._own_of(folder)
+        self.scale = _read_lightgbm(folder / SCALE, []) if (folder / SCALE).exists() else None
+        self.members = {
+            name: (weight, _member(folder / MEMBERS / name))
+            for name, weight in self.description.get("members", {}).items()
+        }
+        if self.members:
+            return
         trusted = self.description["trusted_types"]
         self.preprocessor = skops.io.load(folder / FEATURES, trusted=trusted)
         self.encoder = Encoder(self.preprocessor)
         file = next(name for name in FORMATS if (folder / name).exists())
         self.format = FORMATS[file]
         self.estimator = self.format.read(folder / file, trusted)
-        self.scale = _read_lightgbm(folder / SCALE, []) if (folder / SCALE).exists() else None
 
     def _own_of(self, folder: Path) -> Own | None:
         own = self.description.get("own")
@@ -537,23 +547,37 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         return self.of_prepared(self._prepared(features), coverage)
 
     def _prepared(self, features: Features) -> Any:
-        return self.encoder.prepare(features if self.own is None else self.own.added(features))
+        """What the estimator is asked with; a blend hands the features on to its members, which prepare them."""
+        features = features if self.own is None else self.own.added(features)
+        return features if self.members else self.encoder.prepare(features)
 
     def of_prepared(self, prepared: Any, coverage: float | None = None) -> np.ndarray:
-        """What `outputs` gives, for at least one row as the encoder prepares it; coverage is only of numbers.
+        """What `outputs` gives, for at least one row as `_prepared` gives it; coverage is only of numbers.
 
         It is what the fitted estimator gives (`predict_proba`, `predict`), and the calibration makes of it, bit by bit.
         """
         if self.description["classes"]:
             return self.calibrated(self._whole(prepared))
-        found = self.format.ask(self.estimator, prepared)
-        return self._with_ends(found, prepared, coverage or self.description["coverage"])
+        return self._with_ends(self._found(prepared), prepared, coverage or self.description["coverage"])
 
     def _whole(self, prepared: Any) -> np.ndarray:
         """(n, classes) the estimator's probabilities; a class that its training rows lacked has 0."""
+        if self.members:
+            return self._mean(TabularModel._whole, prepared)
         whole = np.zeros((prepared.shape[0], len(self.description["classes"])))
         whole[:, self.description["classes_seen"]] = self.format.ask(self.estimator, prepared)
         return whole
+
+    def _found(self, prepared: Any) -> np.ndarray:
+        """(n,) the estimator's numbers, on the target's scale."""
+        if self.members:
+            return self._mean(TabularModel._found, prepared)
+        with np.errstate(over="ignore"):
+            return SCALES[self.description["transform"]](self.format.ask(self.estimator, prepared))
+
+    def _mean(self, ask: Callable, features: Features) -> np.ndarray:
+        """What a blend's members give by a method, each for rows as it prepares them, times their weights."""
+        return sum(weight * ask(one, one.encoder.prepare(features)) for weight, one in self.members.values())
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """(n, classes) what the model answers for (n, classes) probabilities of its estimator.
@@ -574,14 +598,21 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         found = np.column_stack([np.interp(probabilities[:, code], *curve) for code, curve in enumerate(curves)])
         return found / found.sum(axis=1, keepdims=True)
 
-    def _with_ends(self, found: np.ndarray, prepared: Any, coverage: float) -> np.ndarray:
-        """(n, 3) numbers on the target's scale, and the ends of their intervals, for (n,) numbers as learnt."""
-        intervals = self.description["intervals"]
-        with np.errstate(over="ignore"):
-            numbers = SCALES[self.description["transform"]](found)
-        scale = 1.0 if self.scale is None else np.maximum(_ask_booster(self.scale, prepared), intervals["floor"])
+    def _with_ends(self, numbers: np.ndarray, prepared: Any, coverage: float) -> np.ndarray:
+        """(n, 3) numbers on the target's scale, and the ends of their intervals."""
+        intervals, scale = self.description["intervals"], 1.0
+        if self.scale is not None:
+            rows = self.members[intervals["prepared_by"]][1].encoder.prepare(prepared) if self.members else prepared
+            scale = np.maximum(_ask_booster(self.scale, rows), intervals["floor"])
         low, high = (np.interp(coverage, intervals["coverage"], intervals[end]) for end in ("low", "high"))
         return np.column_stack([numbers, numbers + scale * low, numbers + scale * high])
+
+
+def _member(folder: Path) -> TabularModel:
+    """A model that is a part of a blend."""
+    found = TabularModel()
+    found._load(folder)
+    return found
 
 
 class _Format(NamedTuple):

@@ -56,6 +56,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
         # which packages bring which modules: asked for each model that is logged
         "mlflow.utils.requirements_utils:_init_modules_to_packages_map",
     ),
+    "blend": (),
     "evaluate": ("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.inspection"),
     "register": (),
 }

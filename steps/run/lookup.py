@@ -10,11 +10,11 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.run import artifacts, kept, tracking
-from steps.run.tags import LEFT_OUT, REUSED_FROM, digest_tag
+from steps.run.tags import LEFT_OUT, MODEL_URI, REUSED_FROM, SUMMARY, digest_tag
 from tabular import digests
 from tabular import problem as problems
 from tabular.errors import UserError
-from tabular.problem import Problem
+from tabular.problem import BLEND, Problem
 
 if TYPE_CHECKING:
     from tabular.data.datasets import Rows, Schema
@@ -43,6 +43,15 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
     found = tried(client, run_id, parameter, step)
     if step is not None and is_left_out(found):
         raise _unfinished(found, parameter, step)
+    return found
+
+
+def fitted(client: MlflowClient, run_id: str, parameter: str) -> Run:
+    """The run that holds a model: of train, or of blend. Errors are those of `run`."""
+    entry_point = tried(client, run_id, parameter).data.tags.get(MLFLOW_PROJECT_ENTRY_POINT)
+    found = run(client, run_id, parameter, BLEND if entry_point == BLEND else "train")
+    if MODEL_URI not in found.data.tags:  # a blend of one candidate alone
+        raise UserError(f"{parameter}: run {run_id} holds no model: {found.data.tags.get(SUMMARY)}")
     return found
 
 

@@ -6,7 +6,7 @@ from steps.run import artifacts, lookup, paths, source_digest
 from steps.run.step import Step
 from steps.run.tags import MODEL, MODEL_FAMILY, PROBLEM
 from tabular.errors import UserError
-from tabular.problem import OF_FITS, PLACE, Problem
+from tabular.problem import BLEND, OF_FITS, PLACE, Problem
 
 
 def problem_of(step: Step, earlier: Run | None = None) -> Problem:
@@ -75,4 +75,5 @@ def model_of(step: Step, problem: Problem) -> str:
 
 def model_tags(problem: Problem, name: str) -> dict[str, str]:
     """Tags for the model that a run is about: its name in the problem, and its family, the estimator's class."""
-    return {MODEL: name, MODEL_FAMILY: problem.models[name].estimator.rpartition(".")[2]}
+    family = BLEND if name not in problem.models else problem.models[name].estimator.rpartition(".")[2]
+    return {MODEL: name, MODEL_FAMILY: family}

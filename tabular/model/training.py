@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -42,6 +42,22 @@ SHUFFLED_ROWS = 20_000
 SHUFFLED_CELLS = 10_000_000
 # Of more columns than these, as many are shuffled by themselves, and the others together.
 MOST_SHUFFLED = 100
+
+
+class Answering(Protocol):
+    """How outputs become answers and are scored: what a `Candidate` has in common with a blend of several."""
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+
+    @property
+    def threshold(self) -> float | str:
+        """The decision threshold of two classes, or the name of the metric of labels for which it is tuned."""
+
+    @property
+    def calibrate(self) -> str:
+        """How the probabilities of classes are calibrated on the folds."""
 
 
 @dataclass(frozen=True)
@@ -169,15 +185,15 @@ class CrossValidation:
         What calibrates the probabilities of classes, learnt on all folds; None of numbers, and in the cross-validation
         of an earlier run.
     out_of_fold
-        What the models of the folds predicted; None where it was not kept.
+        What the models of the folds predicted.
     """
 
     scores: tuple[Mapping[str, float], ...]
     curves: Curves
     seconds: float
     threshold: float
-    calibration: Calibration | None = None
-    out_of_fold: OutOfFold | None = None
+    calibration: Calibration | None
+    out_of_fold: OutOfFold
 
     def as_dict(self) -> dict[str, Any]:
         """The results as plain values, without the predictions."""
@@ -186,7 +202,7 @@ class CrossValidation:
         return {**{name: getattr(self, name) for name in names}, **told}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], out_of_fold: OutOfFold | None) -> "CrossValidation":
+    def from_dict(cls, values: Mapping[str, Any], out_of_fold: OutOfFold) -> "CrossValidation":
         """The cross-validation that `as_dict` made these values of, with what the models of the folds predicted."""
         told = values.get("calibration")
         found = None if told is None else Calibration.from_dict(told)
@@ -447,15 +463,15 @@ def _of(weights: Array | None, rows: Array) -> Array | None:
 
 
 def joined(
-    candidate: Candidate, folds: Sequence[OnFold], seconds: float, names: Sequence[str] | None = None
+    candidate: Answering, folds: Sequence[OnFold], seconds: float, names: Sequence[str] | None = None
 ) -> CrossValidation:
     """Put the results of folds, in the order of the folds, together to a cross-validation.
 
     Parameters
     ----------
     candidate
-        The candidate that was fitted. Its probabilities are calibrated here, and then its threshold is tuned if it
-        names a metric.
+        The candidate that was fitted, or the blend. Its probabilities are calibrated here, and then its threshold is
+        tuned if it names a metric.
     folds
         The result of each fold, from `on_fold`.
     seconds
@@ -488,7 +504,7 @@ def joined(
     return CrossValidation(scores, curves, seconds, tuned.whole, calibrated, found)
 
 
-def _calibrated(candidate: Candidate, folds: Sequence[OnFold], found: OutOfFold) -> calibration.Learnt | None:
+def _calibrated(candidate: Answering, folds: Sequence[OnFold], found: OutOfFold) -> calibration.Learnt | None:
     """The calibration of what the models of the folds answered; None of numbers."""
     if not isinstance(candidate.task, Classification):
         return None
@@ -524,7 +540,7 @@ def _best(name: str, values: Sequence[float]) -> float:
 
 
 def score(
-    candidate: Candidate,
+    candidate: Answering,
     y: Array,
     outputs: Array,
     names: Sequence[str] | None = None,

@@ -1,0 +1,190 @@
+"""blend: weigh the candidates' predictions, as one more candidate.
+
+The weights are chosen on what the models of the folds predicted for rows that they had not learnt from. The blend is
+logged as one model, which holds the models of its members.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from steps.model import dataset, flavor, out_of_fold
+from steps.model.dataset import DataSet
+from steps.model.served import TabularModel
+from steps.run import artifacts, lookup, run_problem
+from steps.run.step import Step
+from steps.run.tags import (
+    CODE_DIGEST,
+    MODEL,
+    MODEL_DIGEST,
+    MODEL_FAMILY,
+    MODEL_URI,
+    PROBLEM,
+    TRAINED_ON,
+    digest_tag,
+)
+from tabular import digests
+from tabular.errors import UserError
+from tabular.metrics.lookup import with_named
+from tabular.metrics.metric import rounded
+from tabular.model import blending
+from tabular.model.blending import Blend, Blended
+from tabular.model.intervals import Intervals
+from tabular.problem import BLEND, Problem
+
+
+def blend(step: Step) -> None:
+    """Choose the weights, cross-validate the blend, and log it."""
+    source = dataset.source(step, step.arguments["dataset"])
+    problem = run_problem.problem_of(step, source)
+    given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    members = {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}
+    _check(members, source)
+    rows = dataset.load(step, problem, source, "train")
+    started = time.perf_counter()
+    found = blending.learn(
+        Blend(rows.task(problem), problem.search.threshold, problem.search.calibrate),
+        [out_of_fold.read(run, step.folder) for run in members.values()],
+        rows.y,
+        problem.search.metric,
+        names=with_named(rows.schema.task, problem.search.metric),
+        seed=problem.seed,
+        weights=rows.weights,
+    )
+    seconds = time.perf_counter() - started
+    weights = {name: float(weight) for name, weight in zip(members, found.weights, strict=True) if weight}
+    step.json(weights, artifacts.WEIGHTS)
+    step.log(tags={MODEL: BLEND})
+    if len(weights) == 1:
+        step.log(tags={digest_tag(BLEND): digests.of_values(weights)})
+        _finish_alone(step, next(iter(weights)), len(members))
+        return
+    ends = _log(step, problem, rows, {name: members[name] for name in weights}, weights, found, seconds)
+    _finish(step, problem, weights, found, ends)
+
+
+def _check(members: Mapping[str, Run], source: Run) -> None:
+    if not members:
+        raise UserError("models: no candidate is left to blend")
+    for name, run in members.items():
+        if run.data.tags.get(TRAINED_ON) != source.data.tags[TRAINED_ON]:
+            raise UserError(
+                f"models: run {run.info.run_id} was trained on another data set than run {source.info.run_id} holds: "
+                "give runs of one data set"
+            )
+        if run.data.tags[CODE_DIGEST] != flavor.digest_of_code():
+            raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
+
+
+def _log(
+    step: Step,
+    problem: Problem,
+    rows: DataSet,
+    members: Mapping[str, Run],
+    weights: Mapping[str, float],
+    found: Blended,
+    seconds: float,
+) -> Intervals | None:
+    """Log the blend's model and metrics; return the intervals of its predictions, None of classes."""
+    local = {name: _copied(step, run) for name, run in members.items()}
+    heaviest = max(weights, key=lambda name: weights[name])
+    ends = None
+    if not rows.schema.classes:
+        prepared = _prepared(flavor.opened(local[heaviest], heaviest), rows, found)
+        ends = rows.intervals(problem, prepared, found.result.out_of_fold)
+    about = {"threshold": found.result.threshold, "coverage": problem.evaluation.coverage}
+    parts, needed = flavor.write_blend(
+        {name: (weights[name], local[name]) for name in members},
+        rows.schema,
+        step.folder,
+        intervals=ends,
+        prepared_by=heaviest,
+        calibration=found.result.calibration,
+        **about,
+    )
+    metrics = {
+        **found.result.summary(),
+        **found.result.of_calibration(),
+        "blend_seconds": seconds,
+        "fit_seconds": sum(run.data.metrics["fit_seconds"] for run in members.values()),
+        "threshold": found.result.threshold if len(rows.schema.classes) == 2 else math.nan,
+    }
+    kept = {name: value for name, value in metrics.items() if not math.isnan(value)}
+    scores = {name: value for name, value in kept.items() if not name.endswith("_seconds")}
+    step.log(
+        params={
+            "model_type": BLEND,
+            "estimator": f"a blend: {_parts(weights)}",
+            **{f"weight_{name}": weight for name, weight in weights.items()},
+            "seed": problem.seed,
+            "folds": problem.search.folds,
+        },
+        tags={MODEL_FAMILY: BLEND},
+    )
+    made = flavor.log_parts(
+        step,
+        parts,
+        needed,
+        flavor.signature(rows.schema, **about),
+        rows.frame,
+        name=BLEND,
+        tags={PROBLEM: problem.name},
+    )
+    learnt, code = flavor.digest_of_parts(parts), flavor.digest_of_code()
+    step.log(
+        metrics=kept,
+        model_id=made.model_id,
+        tags={
+            MODEL_URI: made.model_uri,
+            MODEL_DIGEST: learnt,
+            CODE_DIGEST: code,
+            digest_tag(BLEND): digests.of_values([learnt, code, scores]),
+        },
+    )
+    return ends
+
+
+def _copied(step: Step, run: Run) -> Path:
+    """A member's model, checked."""
+    tags = run.data.tags
+    try:
+        return flavor.copied(tags[MODEL_URI], step.folder, code=tags[CODE_DIGEST], learnt=tags[MODEL_DIGEST])
+    except UserError:
+        artifacts.disown(run)  # so that the next chain trains the model again
+        raise
+
+
+def _prepared(member: TabularModel, rows: DataSet, found: Blended):
+    """The rows out of fold as a member's estimator gets them, for what scales the intervals."""
+    features = rows.X.iloc[found.result.out_of_fold.rows]
+    return member.encoder.prepare({name: features[name].to_numpy() for name in features})
+
+
+def _finish_alone(step: Step, name: str, candidates: int) -> None:
+    """End without a model: the blend would be one of its members."""
+    said = f"no blend of the {candidates} candidates is better than {name} alone"
+    step.finish("blend", said, f"{said[0].upper()}{said[1:]}, by what the models of the folds predicted.")
+
+
+def _parts(weights: Mapping[str, float]) -> str:
+    """The members with their weights, the heaviest first."""
+    return ", ".join(f"{weights[name]:.0%} {name}" for name in sorted(weights, key=lambda name: -weights[name]))
+
+
+def _finish(step: Step, problem: Problem, weights: Mapping[str, float], found: Blended, ends: Intervals | None) -> None:
+    metric, summary = problem.search.metric, found.result.summary()
+    mean, spread = summary[f"cv_{metric}_mean"], summary[f"cv_{metric}_std"]
+    parts = _parts(weights)
+    score = f"cross-validated {metric} {rounded(mean)} ± {rounded(spread)}"
+    by = blending.measured_by(metric)
+    note = (
+        f"{parts}, chosen by the {by} of what the models of the folds predicted for rows that they had not learnt "
+        f"from.\n\nOver {problem.search.folds} folds, each blended by weights that were chosen on the others: {metric} "
+        f"{rounded(mean)} ± {rounded(spread)} (deviation of the folds)."
+    )
+    if ends is not None:
+        note += f"\n\nIntervals of {problem.evaluation.coverage:.0%}: {ends.form}."
+    step.finish("blend", f"{score}; {parts}", note)
