@@ -573,7 +573,8 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         if self.members:
             return self._mean(TabularModel._found, prepared)
         with np.errstate(over="ignore"):
-            return SCALES[self.description["transform"]](self.format.ask(self.estimator, prepared))
+            learnt = np.asarray(self.format.ask(self.estimator, prepared), dtype=np.float64)
+            return SCALES[self.description["transform"]](learnt)
 
     def _mean(self, ask: Callable, features: Features) -> np.ndarray:
         """What a blend's members give by a method, each for rows as it prepares them, times their weights."""
