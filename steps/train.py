@@ -47,7 +47,7 @@ def train(step: Step) -> None:
     seconds = time.perf_counter() - started
     about = {"threshold": result.threshold, "weights": rows.weights}
     scores = training.score(candidate, rows.y, result.calibrated(fitted.outputs(rows.X)), names, **about)
-    ends = _intervals(problem, rows, fitted, result.out_of_fold)
+    ends = _intervals(problem, rows, candidate, fitted, result.out_of_fold)
     metrics = {
         **result.summary(),
         **result.of_calibration(),
@@ -88,12 +88,16 @@ def _found_by(search: Run, step: Step) -> training.CrossValidation:
 
 
 def _intervals(
-    problem: Problem, rows: dataset.DataSet, fitted: training.Fitted, found: training.OutOfFold
+    problem: Problem,
+    rows: dataset.DataSet,
+    candidate: training.Candidate,
+    fitted: training.Fitted,
+    found: training.OutOfFold,
 ) -> Intervals | None:
     """What makes the intervals of predictions, learnt from how far those out of fold were off; None for classes."""
     if rows.schema.task != REGRESSION:
         return None
-    return rows.intervals(problem, fitted.preprocessor.transform(rows.X.iloc[found.rows]), found)
+    return rows.intervals(problem, training.encoded_to_learn(candidate, fitted, rows.X, rows.y, found.rows), found)
 
 
 def _search(step: Step, name: str) -> Run | None:

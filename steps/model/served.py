@@ -382,20 +382,29 @@ class Encoder:
 
 def _sample(transformer: Any) -> Features | None:
     """Rows that hold each known category, a missing and an unseen one; None where a part is not of a kind we know."""
-    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
-
     if not hasattr(transformer, "transformers_"):  # a pipeline, with steps of the problem's
         return None
     values: dict[str, np.ndarray] = {}
     for _, part, names in transformer.transformers_:
-        if isinstance(part, (OneHotEncoder, OrdinalEncoder)):
-            values.update(zip(names, map(_values, part.categories_), strict=True))
+        encoder = _encoder_of(part)
+        if encoder is not None:
+            values.update(zip(names, map(_values, encoder.categories_), strict=True))
         elif _steps(part) is not None:
             values.update(dict.fromkeys(names, np.array([np.nan, 0.0, 1.5, -1e6])))
         else:
             return None
     rows = max(map(len, values.values()))
     return {name: np.resize(values[name], rows) for name in transformer.feature_names_in_}
+
+
+def _encoder_of(part: Any) -> Any:
+    """What encodes categories in a part of a ColumnTransformer, scaled or not; None where it is of no kind we know."""
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+
+    first, *others = [step for _, step in part.steps] if isinstance(part, Pipeline) else [part]
+    is_known = isinstance(first, (OneHotEncoder, OrdinalEncoder, TargetEncoder))
+    return first if is_known and all(isinstance(step, StandardScaler) for step in others) else None
 
 
 def _values(categories: np.ndarray) -> np.ndarray:
@@ -428,11 +437,12 @@ def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Nu
     parts: list[_Numbers | _Category] = []
     for name, part, names in transformer.transformers_:
         place = transformer.output_indices_[name]
-        if not hasattr(part, "categories_"):
+        encoder = _encoder_of(part)
+        if encoder is None:
             parts.append(_Numbers(list(names), place, _steps(part) or []))
             continue
         start = place.start
-        for column, categories, width in zip(names, part.categories_, _widths(part), strict=True):
+        for column, categories, width in zip(names, encoder.categories_, _widths(encoder), strict=True):
             values, at = _values(categories), slice(start, start + width)
             known = {value: row for row, value in enumerate(values[:-2].tolist())}
             parts.append(_Category(column, at, known, prepared[: len(values), at].copy()))
@@ -442,10 +452,13 @@ def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Nu
 
 def _widths(encoder: Any) -> list[int]:
     """How many columns an encoder makes of each; of a one-hot encoded one, the rare categories share a column."""
-    from sklearn.preprocessing import OrdinalEncoder
+    from sklearn.preprocessing import OrdinalEncoder, TargetEncoder
 
     if isinstance(encoder, OrdinalEncoder):
         return [1] * len(encoder.categories_)
+    if isinstance(encoder, TargetEncoder):  # of more than two classes, a column each
+        each = len(encoder.classes_) if encoder.target_type_ == "multiclass" else 1
+        return [each] * len(encoder.categories_)
     rare = getattr(encoder, "infrequent_categories_", [None] * len(encoder.categories_))
     both = zip(encoder.categories_, rare, strict=True)
     return [len(every) if few is None else len(every) - len(few) + 1 for every, few in both]

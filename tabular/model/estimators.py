@@ -575,6 +575,7 @@ def preprocessor(
     sparse: bool = True,
     seed: int = 0,
     at_once: int | None = None,
+    target_encoder: Any = None,
 ) -> Any:
     """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
@@ -591,6 +592,8 @@ def preprocessor(
     at_once
         How many columns of numbers are encoded together; all by default. It changes no value: each column is encoded
         by itself.
+    target_encoder
+        What encodes the categories where they are encoded by the target: `Task.target_encoder` makes it.
 
     Returns
     -------
@@ -608,7 +611,7 @@ def preprocessor(
         block = numbers[start : start + (at_once or len(numbers))]
         parts.append((f"numbers_{start}" if start else "numbers", _numbers(how), block))
     if categories:
-        parts.append(("categories", _categories(how), categories))
+        parts.append(("categories", _categories(how, target_encoder), categories))
     if not how.steps:
         return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
     made = transformers(how.steps, where="preprocessing.steps", seed=seed)
@@ -629,10 +632,14 @@ def _numbers(how: Preprocessing) -> Any:
     return make_pipeline(*steps) if steps else "passthrough"
 
 
-def _categories(how: Preprocessing) -> Any:
+def _categories(how: Preprocessing, target_encoder: Any) -> Any:
     import numpy as np
-    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
+    if how.categories == "target":
+        # means of a target in thousands are as far from 0 as numbers are
+        return target_encoder if how.numbers == "as_is" else make_pipeline(target_encoder, StandardScaler())
     if how.categories == "onehot":
         # rare categories share a column; an unseen category is encoded in it too
         return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100, dtype=np.float64)

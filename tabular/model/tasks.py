@@ -21,6 +21,8 @@ from tabular.model import nets
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Transform: TypeAlias = Literal["none", "log", "log1p"]
+# In how many parts training rows are encoded by what the other parts tell of the target.
+CROSS_FITTED = 5
 # Another scale for a target: what is learnt of a number, and the number that is meant by what was learnt.
 SCALES: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "none": (np.asarray, np.asarray),
@@ -101,6 +103,18 @@ class Classification:
         """The error that a metric has no value for scored rows."""
         return UserError(f"{metric} has no value: the scored rows are of one class")
 
+    def target_encoder(self, y: Array, seed: int) -> Any:
+        """The unfitted encoder of categories by the shares of the classes, for training rows of these classes.
+
+        The parts that it cuts them into have equal shares of each class, where there are rows enough of each.
+        """
+        from sklearn.model_selection import KFold, StratifiedKFold
+        from sklearn.preprocessing import TargetEncoder
+
+        fewest = np.unique(y, return_counts=True)[1].min()
+        cut = StratifiedKFold if fewest >= CROSS_FITTED else KFold
+        return TargetEncoder(cv=cut(CROSS_FITTED, shuffle=True, random_state=seed))
+
     def baselines(self, y: Array, weights: Array | None, rows: int) -> list[Array]:
         """What can be answered without any column: (rows, classes) the classes' shares among rows of these classes.
 
@@ -175,6 +189,13 @@ class Regression:
         line = f"{metric} has no value: {why}: take another metric, such as {lookup.DEFAULT[self.name]}"
         of_right_ones = lookup.metric(metric).score(self.predictions(y, y[:, None]))
         return UserError(line) if math.isnan(of_right_ones) else CandidateError(line)
+
+    def target_encoder(self, y: Array, seed: int) -> Any:
+        """The unfitted encoder of categories by the mean of the number, on the scale on which it is learnt."""
+        from sklearn.model_selection import KFold
+        from sklearn.preprocessing import TargetEncoder
+
+        return TargetEncoder(target_type="continuous", cv=KFold(CROSS_FITTED, shuffle=True, random_state=seed))
 
     def baselines(self, y: Array, weights: Array | None, rows: int) -> list[Array]:
         """What can be answered without any column: (rows, 1) the mean, and the median, of these numbers.

@@ -283,9 +283,11 @@ def fit(
 
 
 def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any, Any]:
-    """Fit a candidate's preprocessor on rows, and encode these rows.
+    """Fit a candidate's preprocessor on rows, and encode these rows to learn from them.
 
-    The result does not depend on any hyperparameter of the estimator, so that all trials of a search can share it.
+    Where categories are encoded by the target, these rows are not encoded as the fitted preprocessor encodes others:
+    each is by what other rows tell of the target (`sklearn.preprocessing.TargetEncoder`). The result does not depend on
+    any hyperparameter of the estimator, so that all trials of a search can share it.
 
     Parameters
     ----------
@@ -294,7 +296,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     X
         (n, columns) features.
     y
-        (n,) class codes or numbers, for steps of the problem's that select by them.
+        (n,) class codes or numbers, for target encoding, and for steps of the problem's that select by them.
     sparse
         Whether the estimator takes sparse matrices.
 
@@ -306,23 +308,42 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     Raises
     ------
     CandidateError
-        A step of the problem's refuses the encoded rows.
+        A step of the problem's refuses the encoded rows, or there are too few rows to encode them by the target.
     """
     from threadpoolctl import threadpool_limits
 
+    how, task, seed = resolve(candidate.model), candidate.task, candidate.seed
+    by_target = task.target_encoder(y, seed) if how.categories == "target" else None
     at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
-    how = resolve(candidate.model)
-    features = preprocessor(candidate.columns, how, sparse=sparse, seed=candidate.seed, at_once=at_once)
-    steps = candidate.model.preprocessing.steps
-    if not steps:
+    about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
+    features = preprocessor(candidate.columns, how, **about)
+    if by_target is None and not how.steps:
         return features, features.fit_transform(X)
     try:
         with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
-            return features, features.fit_transform(X, candidate.task.learnt(y))
+            return features, features.fit_transform(X, task.learnt(y))
     except Exception as error:  # transformers raise what they like
-        named = ", ".join(step.transformer for step in steps)
-        message = f"{named} refuses to fit: {first_line(error)}"
-        raise CandidateError(f"models.{candidate.name}.preprocessing.steps: {message}") from error
+        named = [step.transformer for step in how.steps] + ([] if by_target is None else ["target encoding"])
+        key = "preprocessing.steps" if how.steps else "preprocessing.categories"
+        message = f"{', '.join(named)} refuses to fit: {first_line(error)}"
+        raise CandidateError(f"models.{candidate.name}.{key}: {message}") from error
+
+
+def encoded_to_learn(candidate: Candidate, fitted: Fitted, X: Any, y: Array, rows: Array) -> Any:
+    """(m, encoded columns) those of its training rows that are at some positions, encoded as it has learnt from them.
+
+    Parameters
+    ----------
+    candidate, fitted
+        The candidate, and its fit on all rows.
+    X, y
+        (n, columns) features and (n,) class codes or numbers of the rows that it was fitted on.
+    rows
+        (m,) positions.
+    """
+    if resolve(candidate.model).categories != "target":
+        return fitted.preprocessor.transform(X.iloc[rows])
+    return encode(candidate, X, y, sparse=takes_sparse(fitted.estimator))[1][rows]
 
 
 def fit_encoded(

@@ -143,6 +143,15 @@ def test_boosters_of_other_libraries_are_written_and_read_as_they_are(
     assert made.digest(fitted, data[classes], tmp_path / "seed") != flavor.digest_of_parts(tmp_path / "a" / "model")
 
 
+@pytest.mark.parametrize("estimator", ["lightgbm.LGBMClassifier", "sklearn.linear_model.LogisticRegression"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_categories_that_are_encoded_by_the_target_are_written_and_read_as_they_are(
+    estimator: str, classes: int, data: dict, tmp_path: Path
+) -> None:
+    how = problem.Preprocessing(categories="target")
+    assert_written_and_read(problem.Model(estimator=estimator, preprocessing=how), data[classes], tmp_path)
+
+
 def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Path) -> None:
     """Fits with one and with two threads have the same bytes, and what is read from them answers as they do."""
     candidate = dataclasses.replace(made.candidate(rows, "random_forest"), model=model)

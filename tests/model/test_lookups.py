@@ -26,6 +26,7 @@ from tabular import problem
 from tabular.errors import CandidateError
 from tabular.model import training
 from tabular.model.estimators import preprocessor
+from tabular.model.tasks import Classification
 
 pytestmark = pytest.mark.slow
 
@@ -42,13 +43,15 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "extra trees": ("sklearn.ensemble.ExtraTreesClassifier", {"n_estimators": 5}, {"missing": "impute"}),
     "logistic regression": (LINEAR, {"max_iter": 500}, {}),
     "logistic regression on codes": (LINEAR, {"max_iter": 500}, {"categories": "ordinal"}),
+    "logistic regression by target": (LINEAR, {"max_iter": 500}, {"categories": "target"}),
+    "lightgbm by target": ("lightgbm.LGBMClassifier", {"n_estimators": 20}, {"categories": "target"}),
     "hist gradient boosting": ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 10}, {}),
     "neighbours": ("sklearn.neighbors.KNeighborsClassifier", {}, {}),
 }
 WAYS = [
     problem.Preprocessing(categories=categories, numbers=numbers, missing=missing)  # type: ignore[arg-type]
     for categories, numbers, missing in itertools.product(
-        ("ordinal", "onehot"), ("as_is", "standardize"), ("keep", "impute")
+        ("target", "ordinal", "onehot"), ("as_is", "standardize"), ("keep", "impute")
     )
 ]
 
@@ -192,6 +195,16 @@ def test_requests_at_one_time_do_not_disturb_each_other(name: str, asked: dict[t
         list(threads.map(one.check, parts))
 
 
+def fit_preprocessor(
+    how: problem.Preprocessing, data: made.Data, kinds: tuple[str, ...] = ("number", "category"), *, sparsely: bool
+) -> Any:
+    """A preprocessor of some kinds of columns, fitted on rows."""
+    columns = [column for column in data.schema.columns if column.kind in kinds]
+    task = Classification(len(data.schema.classes), data.schema.positive)
+    unfitted = preprocessor(columns, how, sparse=sparsely, target_encoder=task.target_encoder(data.y, 0))
+    return unfitted.fit(data.X[[column.name for column in columns]], data.y)
+
+
 def same_matrix(found: Any, expected: Any) -> bool:
     """In each bit, of the same kind, and in the same order in memory: classifiers sum along it."""
     if type(found) is not type(expected):
@@ -203,15 +216,15 @@ def same_matrix(found: Any, expected: Any) -> bool:
     return in_order and np.array_equal(found, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("kinds", [("number", "category"), ("number",), ("category",)], ids=" ".join)
 @pytest.mark.parametrize("sparsely", [True, False])
 @pytest.mark.parametrize("how", WAYS, ids=lambda how: " ".join((how.categories, how.numbers, how.missing)))
 def test_each_preprocessing_of_ours_is_looked_up_in_each_bit(
-    how: problem.Preprocessing, sparsely: bool, kinds: tuple[str, ...], rows: dict[int, made.Data]
+    how: problem.Preprocessing, sparsely: bool, kinds: tuple[str, ...], classes: int, rows: dict[int, made.Data]
 ) -> None:
-    columns = [column for column in rows[2].schema.columns if column.kind in kinds]
-    X = rows[2].X[[column.name for column in columns]]
-    fitted = preprocessor(columns, how, sparse=sparsely).fit(X)
+    fitted = fit_preprocessor(how, rows[classes], kinds, sparsely=sparsely)
+    X = rows[classes].X[fitted.feature_names_in_]
     encoder = served.Encoder(fitted)
     assert encoder.looks_up
     strange = {"amount": np.nan, "town": "?", "agent": -1.0, "code": np.nan}
@@ -227,7 +240,7 @@ def test_to_shuffle_the_place_of_a_column_is_to_shuffle_the_column(
     how: problem.Preprocessing, sparsely: bool, rows: dict[int, made.Data]
 ) -> None:
     X = rows[2].X
-    encoder = served.Encoder(preprocessor(rows[2].schema.columns, how, sparse=sparsely).fit(X))
+    encoder = served.Encoder(fit_preprocessor(how, rows[2], sparsely=sparsely))
     places = encoder.places()
     assert places is not None
     assert set(places) == set(X.columns)

@@ -48,10 +48,13 @@ KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         served.REGRESSOR,
     ),
+    "ridge by target": ("sklearn.linear_model.Ridge", {}, served.REGRESSOR),
+    "lightgbm by target": ("lightgbm.LGBMRegressor", {"n_estimators": 20}, served.REGRESSOR_BOOSTER),
     "plane of several": ("sklearn.cross_decomposition.PLSRegression", {}, served.REGRESSOR),
     "xgboost": ("xgboost.XGBRegressor", {"n_estimators": 5, "subsample": 0.7}, "regressor.ubj"),
     "catboost": ("catboost.CatBoostRegressor", {"iterations": 5}, "regressor.cbm"),
 }
+TREATMENTS = {"ridge by target": {"categories": "target"}, "lightgbm by target": {"categories": "target"}}
 TRANSFORMS: tuple[Transform, ...] = ("none", "log1p", "log")
 
 
@@ -73,7 +76,8 @@ class Asked:
     def __init__(self, kind: str, transform: Transform, is_scaled: bool, data: made.Data, folder: Path) -> None:
         estimator, params, self.file = KINDS[kind]
         pytest.importorskip(estimator.partition(".")[0], reason="requirements-boosting.txt is not installed here")
-        model = problem.Model.model_validate({"estimator": estimator, "params": params})
+        how = TREATMENTS.get(kind, {})
+        model = problem.Model.model_validate({"estimator": estimator, "params": params, "preprocessing": how})
         task = Regression(transform)
         self.candidate = training.Candidate("it", model, {}, data.schema.columns, task, seed=0)
         self.data, self.fitted = data, training.fit(self.candidate, data.X, data.y, threads=1)
