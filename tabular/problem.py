@@ -389,7 +389,7 @@ def _named_transformer(value: Any) -> Any:
 class Preprocessing(Section):
     """How columns become numbers; where a key is None, the kind of estimator decides."""
 
-    categories: Literal["onehot", "ordinal", "target"] | None = None
+    categories: Literal["onehot", "ordinal", "target", "native"] | None = None
     numbers: Literal["standardize", "as_is"] | None = None
     missing: Literal["impute", "keep"] | None = None
     steps: list[Annotated[Transformer, BeforeValidator(_named_transformer)]] = Field(

@@ -727,12 +727,30 @@ def _read_catboost_regressor(file: Path, trusted: list[str]) -> Any:
     return catboost.CatBoostRegressor().load_model(str(file))
 
 
+def _as_catboost_takes(model: Any, prepared: Any) -> Any:
+    """Prepared rows with whole numbers in the columns that are codes of categories: `tabular.model.codes.as_taken`."""
+    codes = model.get_cat_feature_indices()
+    if not len(codes):
+        return prepared
+    whole = np.where(np.isnan(prepared[:, codes]), -1, prepared[:, codes]).astype(np.int64)
+    if len(prepared) < FEWEST_FOR_THREADS:  # to make a frame takes longer than to ask about few rows
+        rows = prepared.astype(object)
+        rows[:, codes] = whole
+        return rows
+    rows = pd.DataFrame(prepared)
+    rows[codes] = whole
+    return rows
+
+
 def _ask_catboost_regressor(regressor: Any, prepared: Any) -> np.ndarray:
-    return regressor.predict(prepared, thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1)
+    return regressor.predict(
+        _as_catboost_takes(regressor, prepared), thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1
+    )
 
 
 def _ask_catboost(classifier: Any, prepared: Any) -> np.ndarray:
-    return classifier.predict_proba(prepared, thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1)
+    rows = _as_catboost_takes(classifier, prepared)
+    return classifier.predict_proba(rows, thread_count=1 if prepared.shape[0] < FEWEST_FOR_THREADS else -1)
 
 
 class _Net(NamedTuple):

@@ -2,7 +2,7 @@
 
 import importlib
 import inspect
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tabular.data.datasets import Column
@@ -10,14 +10,40 @@ from tabular.defaults import MODELS, SPACES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, first_line, nearest
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
-from tabular.model import libraries, nets
+from tabular.model import boosting, libraries, nets
 from tabular.model.boosting import finds_iterations
 from tabular.model.formats import within
 from tabular.model.wide_tables import on_wide
-from tabular.problem import CLASSES, CONSTRAINTS, WEIGHTS, Model, Nested, Preprocessing, Transformer, hyperparameters
+from tabular.problem import (
+    CLASSES,
+    CONSTRAINTS,
+    WEIGHTS,
+    Model,
+    Nested,
+    Preprocessing,
+    Range,
+    Transformer,
+    hyperparameters,
+    options_of,
+)
 
 # Families of trees, which split on a column's order: they need neither scaling nor one-hot encoding.
 _TREES = ("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.", "sklearn.tree.")
+
+# Estimators that read codes as categories, by how their import paths begin: the parameters that tell them which of so
+# many encoded columns are codes.
+_NATIVE: Mapping[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
+    # of its names for it, the one that LightGBM sets itself: it warns of the others
+    "lightgbm.": lambda codes, width: {"categorical_column": list(codes)},
+    "sklearn.ensemble.HistGradientBoosting": lambda codes, width: {"categorical_features": list(codes)},
+    "xgboost.": lambda codes, width: {
+        "enable_categorical": True,
+        "feature_types": ["c" if place in codes else "q" for place in range(width)],
+    },
+    "catboost.": lambda codes, width: {"cat_features": list(codes)},
+}
+# The most codes that scikit-learn's histograms have bins for, where the problem does not say.
+_BINS = 255
 
 # The argument of `fit` that scikit-learn and the libraries like it have for the weights of rows.
 SAMPLE_WEIGHT = "sample_weight"
@@ -332,6 +358,10 @@ def in_terms_of_data(
                     raise UserError(
                         f"{here}: it is about a probability of two classes, and the target has {len(classes)}"
                     )
+                if path.startswith("catboost.") and how.categories == "native":
+                    # what it makes of categories together with numbers goes up and down
+                    way = "`preprocessing: {categories: ordinal}`"
+                    raise UserError(f"{here}: CatBoost keeps no direction beside native categories: take {way}")
                 falls = bool(classes) and not positive
                 directions = [-one if falls else one for one in _directions(value, here, columns, how)]
                 # XGBoost takes no list
@@ -373,6 +403,69 @@ def _directions(wanted: Mapping[str, float], where: str, columns: Sequence[Colum
     return [int(wanted.get(name, 0)) for name in [*numbers, *categories]]
 
 
+def native(model: Model, columns: Sequence[Column], where: str) -> dict[str, Any]:
+    """The parameters that tell a model's estimator which encoded columns are codes of categories; empty where none are.
+
+    Parameters
+    ----------
+    model
+        The model, with `preprocessing.categories` as it is fitted.
+    columns
+        The data set's columns.
+    where
+        The key of the model in the problem file, for error messages.
+
+    Raises
+    ------
+    UserError
+        As `check_native`.
+    """
+    if model.preprocessing.categories != "native":
+        return {}
+    check_native(model, where)
+    numbers = sum(column.kind == "number" for column in columns)
+    codes = range(numbers, len(columns))
+    tell = next(tell for begin, tell in _NATIVE.items() if model.estimator.startswith(begin))
+    return tell(codes, len(columns)) if codes else {}
+
+
+def check_native(model: Model, where: str) -> None:
+    """Check that a model, whose key in the problem file is `where`, can be told which columns are categories.
+
+    Raises
+    ------
+    UserError
+        It is to be told, and its estimator reads numbers only, or gets other columns than the encoded ones, or the
+        problem tells it too.
+    """
+    if model.preprocessing.categories != "native":
+        return
+    here = f"{where}.preprocessing.categories: native"
+    if not model.estimator.startswith(tuple(_NATIVE)):
+        known = "LightGBM, XGBoost, CatBoost and scikit-learn's HistGradientBoosting"
+        raise UserError(f"{here} is for {known}; {model.estimator} reads numbers: take onehot, ordinal or target")
+    if model.preprocessing.steps:
+        raise UserError(f"{here}: after preprocessing.steps no column is a category: leave one of the two out")
+    names = {name for tell in _NATIVE.values() for name in tell([0], 1)} | boosting.aliases("categorical_feature")
+    twice = sorted(names & {*model.params, *hyperparameters(model.space)})
+    if twice:
+        raise UserError(f"{here} says which columns are categories, and so does {twice[0]}: leave one of the two out")
+
+
+def most_categories(model: Model) -> int | None:
+    """The most categories of a column that a model's estimator tells apart; None where there is no limit.
+
+    All trials of a search share the encoded columns, so that the fewest bins that it may try count.
+    """
+    if not model.estimator.startswith("sklearn.ensemble.HistGradientBoosting"):
+        return None
+    tried: list[Any] = [model.params.get("max_bins"), *(point.get("max_bins") for point in model.start)]
+    dimension = model.space.get("max_bins")
+    if dimension is not None:
+        tried += [dimension.low] if isinstance(dimension, Range) else [one.value for one in options_of(dimension)]
+    return min([_BINS, *(int(one) for one in tried if isinstance(one, int | float))])
+
+
 def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) -> None:
     """Build every estimator of a problem once, to find errors before anything runs.
 
@@ -402,6 +495,7 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
                 way = "take sklearn.feature_selection.SelectFromModel with a regressor as its estimator"
                 what = f"{type(made).__name__} ranks columns by classes, and the task is {task}"
                 raise UserError(f"{where}.preprocessing.steps.{number}: {what}: {way}")
+        check_native(model, where)
         check_task(model, task, where)
         if weighted and not _is_usual(model):
             weight_argument(build(model, {}, where=where, seed=0, threads=1), where)
@@ -576,6 +670,7 @@ def preprocessor(
     seed: int = 0,
     at_once: int | None = None,
     target_encoder: Any = None,
+    most_categories: int | None = None,
 ) -> Any:
     """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
@@ -594,6 +689,9 @@ def preprocessor(
         by itself.
     target_encoder
         What encodes the categories where they are encoded by the target: `Task.target_encoder` makes it.
+    most_categories
+        How many categories of a column have codes of their own where the estimator reads codes as categories; the
+        others, which are the rarest, share one. All by default.
 
     Returns
     -------
@@ -611,7 +709,7 @@ def preprocessor(
         block = numbers[start : start + (at_once or len(numbers))]
         parts.append((f"numbers_{start}" if start else "numbers", _numbers(how), block))
     if categories:
-        parts.append(("categories", _categories(how, target_encoder), categories))
+        parts.append(("categories", _categories(how, target_encoder, most_categories), categories))
     if not how.steps:
         return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
     made = transformers(how.steps, where="preprocessing.steps", seed=seed)
@@ -632,7 +730,7 @@ def _numbers(how: Preprocessing) -> Any:
     return make_pipeline(*steps) if steps else "passthrough"
 
 
-def _categories(how: Preprocessing, target_encoder: Any) -> Any:
+def _categories(how: Preprocessing, target_encoder: Any, most_categories: int | None) -> Any:
     import numpy as np
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -643,6 +741,10 @@ def _categories(how: Preprocessing, target_encoder: Any) -> Any:
     if how.categories == "onehot":
         # rare categories share a column; an unseen category is encoded in it too
         return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100, dtype=np.float64)
-    unseen = np.nan if how.missing == "keep" else -1
-    missing = np.nan if how.missing == "keep" else -2
-    return OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=unseen, encoded_missing_value=missing)
+    unseen, missing = (np.nan, np.nan) if how.missing == "keep" or how.categories == "native" else (-1, -2)
+    return OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=unseen,
+        encoded_missing_value=missing,
+        max_categories=most_categories if how.categories == "native" else None,
+    )

@@ -18,6 +18,7 @@ from tabular.metrics.classification import DEFAULT_THRESHOLD, ClassPredictions, 
 from tabular.metrics.lookup import Task as Name
 from tabular.metrics.regression import NumberPredictions
 from tabular.model import nets
+from tabular.model.codes import as_taken
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Transform: TypeAlias = Literal["none", "log", "log1p"]
@@ -72,7 +73,7 @@ class Classification:
         """(n, classes) probabilities of a fitted classifier for encoded rows; `seen` are the codes it was fitted on."""
         if nets.is_net(type(estimator)):
             return self.whole(nets.probabilities(estimator, X_encoded), seen)
-        return self.whole(estimator.predict_proba(X_encoded), seen)
+        return self.whole(estimator.predict_proba(as_taken(estimator, X_encoded)), seen)
 
     def whole(self, found: Array, seen: Array) -> Array:
         """Widen what a library gives, (n, classes seen) or (n,) of two, to (n, classes); others have probability 0."""
@@ -156,7 +157,7 @@ class Regression:
 
     def outputs(self, estimator: Any, X_encoded: Any, seen: Array) -> Array:
         """(n, 1) the numbers that a fitted regressor predicts for encoded rows, on the target's scale."""
-        return self.whole(estimator.predict(X_encoded), seen)
+        return self.whole(estimator.predict(as_taken(estimator, X_encoded)), seen)
 
     def whole(self, found: Array, seen: Array) -> Array:
         """(n, 1) numbers on the target's scale, of what a library gives: (n,) or (n, 1) on the scale of learning."""

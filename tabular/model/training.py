@@ -18,7 +18,16 @@ from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
 from tabular.model import calibration, nets, wide_tables
 from tabular.model.calibration import Calibration
-from tabular.model.estimators import build, preprocessor, resolve, takes_sparse, with_weights
+from tabular.model.codes import as_taken
+from tabular.model.estimators import (
+    build,
+    most_categories,
+    native,
+    preprocessor,
+    resolve,
+    takes_sparse,
+    with_weights,
+)
 from tabular.model.formats import format_of, settle, within
 from tabular.model.tasks import Classification, Task
 from tabular.model.thresholds import Tuned, tune
@@ -271,8 +280,7 @@ def fit(
     CandidateError
         The estimator refuses its hyperparameters or the rows.
     """
-    where = f"models.{candidate.name}"
-    estimator = build(candidate.model, candidate.params, where=where, seed=candidate.seed, threads=threads)
+    estimator = unfitted(candidate, threads=threads)
     y, weights = (y, weights) if rows is None else (y[rows], _of(weights, rows))
     features, X_encoded = encode(candidate, X if rows is None else X.iloc[rows], y, sparse=takes_sparse(estimator))
     followed: list[Weighed] = []
@@ -280,6 +288,21 @@ def fit(
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
     curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights)
     return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves)
+
+
+def unfitted(candidate: Candidate, *, threads: int) -> Any:
+    """The unfitted estimator of a candidate, which knows what encoded columns are categories if it reads them as such.
+
+    Raises
+    ------
+    UserError
+        As `estimators.build` and `estimators.native`.
+    """
+    where, model = f"models.{candidate.name}", candidate.model
+    told = native(model, candidate.columns, where)
+    if told:
+        model = model.model_copy(update={"params": {**model.params, **told}})
+    return build(model, candidate.params, where=where, seed=candidate.seed, threads=threads)
 
 
 def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any, Any]:
@@ -316,7 +339,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     by_target = task.target_encoder(y, seed) if how.categories == "target" else None
     at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
     about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
-    features = preprocessor(candidate.columns, how, **about)
+    features = preprocessor(candidate.columns, how, most_categories=most_categories(candidate.model), **about)
     if by_target is None and not how.steps:
         return features, features.fit_transform(X)
     try:
@@ -748,7 +771,8 @@ def _fit(
         estimator.set_params(metric="None").fit(X_encoded, task.learnt(y), callbacks=[losses], **weighted)
         return losses.curves
     # XGBoost takes no codes but 0, 1, … without a gap; `Fitted.seen` says which classes they are
-    estimator.fit(X_encoded, task.without_gaps(y) if _is_xgboost(estimator) else task.learnt(y), **weighted)
+    learnt = task.without_gaps(y) if _is_xgboost(estimator) else task.learnt(y)
+    estimator.fit(as_taken(estimator, X_encoded), learnt, **weighted)
     if not (followed and hasattr(estimator, task.staged)) or format_of(estimator) is not None:
         return {}
     found = [_staged(task, estimator, one, task.seen(y)) for one in followed]

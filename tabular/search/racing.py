@@ -7,7 +7,7 @@ done once, before the first trial: each fold's columns are encoded and, for Ligh
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from tabular.data.datasets import give_back
 from tabular.data.folds import Fold
 from tabular.metrics.lookup import sign
 from tabular.model import boosting, training, wide_tables
-from tabular.model.estimators import build, takes_sparse
+from tabular.model.estimators import takes_sparse
 from tabular.model.training import Candidate
 from tabular.problem import hyperparameters
 from tabular.search.search import Evaluation, Point, best
@@ -191,9 +191,8 @@ class _EncodedParts:
 
     def estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
         """Make an unfitted estimator; `params` replace the candidate's own hyperparameters of the same name."""
-        candidate = self.candidate
-        given, where = {**candidate.params, **params}, f"models.{candidate.name}"
-        return build(candidate.model, given, where=where, seed=candidate.seed, threads=threads)
+        candidate = replace(self.candidate, params={**self.candidate.params, **params})
+        return training.unfitted(candidate, threads=threads)
 
     def finds_iterations(self, params: Mapping[str, Any]) -> bool:
         """Whether the number of iterations is found by staged scores: see `tabular.model.boosting`."""

@@ -1,5 +1,7 @@
-"""Categories as the models like them: by the target."""
+"""Categories as the models like them: by the target, or as codes that an estimator reads as categories."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 
 from tabular.data.datasets import Column
 from tabular.data.folds import cut
-from tabular.errors import CandidateError
+from tabular.errors import CandidateError, UserError
 from tabular.model import training
+from tabular.model.estimators import check, in_terms_of_data
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
 from tabular.problem import Model
@@ -18,7 +21,15 @@ from tabular.search.search import Point
 
 COLUMNS = (Column("amount", "double", "number"), Column("town", "string", "category"))
 LIGHTGBM, LOGISTIC = "lightgbm.LGBMClassifier", "sklearn.linear_model.LogisticRegression"
-RIDGE = "sklearn.linear_model.Ridge"
+RIDGE, HISTOGRAMS = "sklearn.linear_model.Ridge", "sklearn.ensemble.HistGradientBoostingClassifier"
+XGBOOST, CATBOOST = "xgboost.XGBClassifier", "catboost.CatBoostClassifier"
+# One split, of any set of categories.
+STUMPS: dict[str, dict[str, Any]] = {
+    LIGHTGBM: {"n_estimators": 1, "num_leaves": 2, "min_data_per_group": 1, "cat_smooth": 0},
+    HISTOGRAMS: {"max_iter": 1, "max_leaf_nodes": 2},
+    XGBOOST: {"n_estimators": 1, "max_depth": 1, "max_cat_to_onehot": 1},
+    CATBOOST: {"iterations": 60, "depth": 1},  # it makes numbers of categories by the target, row after row
+}
 TWO = Classification(2, 1)
 
 
@@ -119,15 +130,20 @@ def test_fewer_rows_than_parts_are_told_in_one_line() -> None:
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("estimator", [LIGHTGBM, LOGISTIC])
-def test_a_trial_scores_what_its_cross_validation_does(estimator: str) -> None:
+@pytest.mark.parametrize(
+    ("estimator", "categories"),
+    [(LIGHTGBM, "target"), (LOGISTIC, "target"), (LIGHTGBM, "native"), (HISTOGRAMS, "native")],
+)
+def test_a_trial_scores_what_its_cross_validation_does(estimator: str, categories: str) -> None:
     generator = np.random.default_rng(0)
     places = generator.integers(0, 40, 600)
     X, y = rows([f"town {place}" for place in places]), (places % 4 + generator.normal(size=600) > 2).astype(int)
     folds = cut(y, None, by="random", folds=3, seed=0)
-    runner = TrialRunner(candidate(estimator), X, y, parts(folds, latest_first=False, seed=0), "roc_auc")
+    one = candidate(estimator, categories=categories)
+    runner = TrialRunner(one, X, y, parts(folds, latest_first=False, seed=0), "roc_auc")
+    runner.prepare()
     found = runner.run(Point({}, is_given=True))
-    of_found = Candidate("m", candidate(estimator).model, found.found, COLUMNS, TWO, seed=0)
+    of_found = replace(one, params=found.found)
     whole = training.cross_validate(of_found, X, y, folds, threads=1, names=["roc_auc"])
     assert found.parts == pytest.approx([one["roc_auc"] for one in whole.scores], abs=1e-9)
 
@@ -140,3 +156,129 @@ def test_what_is_told_of_training_rows_is_told_as_they_were_learnt_from() -> Non
     found = training.encoded_to_learn(one, fitted, X, y, some)
     assert np.array_equal(found, training.encode(one, X, y, sparse=False)[1][some])
     assert not np.array_equal(found, fitted.preprocessor.transform(X.iloc[some]))
+
+
+def stump(estimator: str, **how: Any) -> Candidate:
+    pytest.importorskip(estimator.partition(".")[0], reason="requirements-boosting.txt is not installed here")
+    return replace(candidate(estimator, **{"categories": "native", **how}), params=STUMPS[estimator])
+
+
+def of_even_towns(towns: int = 20, each: int = 50) -> tuple[pd.DataFrame, np.ndarray]:
+    """Rows whose class is 1 in every second town."""
+    places = np.tile(np.arange(towns), each)
+    return rows([f"town {place:03}" for place in places]), places % 2
+
+
+@pytest.mark.parametrize("estimator", STUMPS)
+def test_one_split_tells_any_set_of_native_categories_apart(estimator: str) -> None:
+    X, y = of_even_towns()
+    apart, in_order = (
+        training.fit(stump(estimator, categories=categories), X, y, threads=1).outputs(X)[:, 1]
+        for categories in ("native", "ordinal")
+    )
+    assert apart[y == 1].min() > apart[y == 0].max()
+    assert in_order[y == 1].min() <= in_order[y == 0].max()
+
+
+@pytest.mark.parametrize("missing", ["keep", "impute"])
+@pytest.mark.parametrize("estimator", STUMPS)
+def test_a_town_that_was_never_seen_is_answered_as_a_missing_one(estimator: str, missing: str) -> None:
+    X, y = of_even_towns()
+    X.loc[::30, "town"] = np.nan
+    fitted = training.fit(stump(estimator, missing=missing), X, y, threads=1)
+    asked = X.head(2).assign(town=np.array([np.nan, "nowhere"], dtype=object), amount=0.0)
+    one, other = fitted.outputs(asked)
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("params", [{}, {"max_bins": 31}])
+def test_of_more_categories_than_there_are_bins_for_the_rarest_share_one(params: dict[str, Any]) -> None:
+    X, y = of_even_towns(towns=400, each=3)
+    often = X["town"] < "town 008"
+    X, y = pd.concat([X, *[X[often]] * 20], ignore_index=True), np.concatenate([y, *[y[often]] * 20])
+    one = stump(HISTOGRAMS)
+    one = replace(one, model=one.model.model_copy(update={"params": params}))
+    fitted = training.fit(one, X, y, threads=1)
+    found = fitted.preprocessor.transform(X)[:, 1]
+    assert len(np.unique(found)) == params.get("max_bins", 255)
+    kept = found[(X["town"] < "town 008").to_numpy()]
+    assert len(np.unique(kept)) == 8
+
+
+def test_bins_that_a_search_may_try_limit_the_categories_of_all_its_trials() -> None:
+    X, y = of_even_towns(towns=100, each=20)
+    space = {"max_bins": {"type": "int", "low": 40, "high": 200}}
+    model = {"estimator": HISTOGRAMS, "preprocessing": {"categories": "native"}, "space": space}
+    one = replace(stump(HISTOGRAMS), model=Model.model_validate(model))
+    folds = cut(y, None, by="random", folds=2, seed=0)
+    runner = TrialRunner(one, X, y, parts(folds, latest_first=False, seed=0), "roc_auc")
+    for bins in (40, 200):
+        assert runner.run(Point({"max_bins": bins}, is_given=True)).is_complete
+
+
+@pytest.mark.parametrize("estimator", [LIGHTGBM, HISTOGRAMS, XGBOOST])
+def test_a_number_may_be_monotone_beside_native_categories(estimator: str) -> None:
+    X, y = of_even_towns()
+    y = (X["amount"] + np.random.default_rng(2).normal(size=len(X)) > 0).to_numpy().astype(int)
+    name = "monotonic_cst" if estimator == HISTOGRAMS else "monotone_constraints"
+    one = stump(estimator)
+    model = one.model.model_copy(update={"params": {name: {"amount": -1}}})
+    told = in_terms_of_data(model, "models.m", COLUMNS, ["no", "yes"], 1)
+    fitted = training.fit(replace(one, model=told, params={}), X, y, threads=1)
+    asked = X.head(1).loc[[0] * 50].assign(amount=np.linspace(-3, 3, 50))
+    assert (np.diff(fitted.outputs(asked)[:, 1]) <= 1e-9).all()
+
+
+def test_a_direction_that_catboost_would_not_keep_is_refused() -> None:
+    params = {"monotone_constraints": {"amount": 1}}
+    for categories, is_refused in (("native", True), ("ordinal", False)):
+        how = {"categories": categories}
+        model = Model.model_validate({"estimator": CATBOOST, "params": params, "preprocessing": how})
+        with pytest.raises(UserError, match="CatBoost keeps no direction") if is_refused else nullcontext():
+            in_terms_of_data(model, "models.m", COLUMNS, ["no", "yes"], 1)
+
+
+def test_a_native_category_has_no_direction() -> None:
+    params = {"monotone_constraints": {"town": 1}}
+    model = Model.model_validate({"estimator": LIGHTGBM, "params": params, "preprocessing": {"categories": "native"}})
+    with pytest.raises(UserError, match="'town' is a category, which has no order"):
+        in_terms_of_data(model, "models.m", COLUMNS, ["no", "yes"], 1)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"estimator": LOGISTIC}, "LogisticRegression reads numbers: take onehot, ordinal or target"),
+        ({"estimator": "sklearn.ensemble.RandomForestClassifier"}, "reads numbers: take onehot, ordinal or target"),
+        (
+            {"estimator": LIGHTGBM, "preprocessing": {"steps": ["sklearn.decomposition.PCA"]}},
+            "after preprocessing.steps no column is a category: leave one of the two out",
+        ),
+        (
+            {"estimator": LIGHTGBM, "params": {"cat_feature": [1]}},
+            "says which columns are categories, and so does cat_feature: leave one of the two out",
+        ),
+    ],
+)
+def test_native_categories_that_cannot_be_are_told_before_anything_runs(model: dict[str, Any], says: str) -> None:
+    how = {**model.get("preprocessing", {}), "categories": "native"}
+    with pytest.raises(UserError, match=r"^models\.m\.preprocessing\.categories: native") as told:
+        check({"m": Model.model_validate({**model, "preprocessing": how})}, "classification")
+    assert says in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_table_without_categories_may_be_native() -> None:
+    X, y = of_even_towns()
+    one = replace(stump(LIGHTGBM), columns=COLUMNS[:1])
+    assert training.fit(one, X[["amount"]], y, threads=1).outputs(X[["amount"]]).shape == (len(X), 2)
+
+
+def test_lightgbm_says_nothing_of_native_categories(recwarn: pytest.WarningsRecorder, capfd: Any) -> None:
+    X, y = of_even_towns()
+    folds = cut(y, None, by="random", folds=2, seed=0)
+    one = candidate(LIGHTGBM, categories="native")
+    training.cross_validate(one, X, y, folds, threads=1, curves=True)
+    TrialRunner(one, X, y, parts(folds, latest_first=False, seed=0), "roc_auc").run(Point({}, is_given=True))
+    assert not recwarn.list
+    assert not "".join(capfd.readouterr())

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import made
 import numpy as np
@@ -143,13 +144,25 @@ def test_boosters_of_other_libraries_are_written_and_read_as_they_are(
     assert made.digest(fitted, data[classes], tmp_path / "seed") != flavor.digest_of_parts(tmp_path / "a" / "model")
 
 
-@pytest.mark.parametrize("estimator", ["lightgbm.LGBMClassifier", "sklearn.linear_model.LogisticRegression"])
+@pytest.mark.parametrize(
+    ("estimator", "categories"),
+    [
+        ("lightgbm.LGBMClassifier", "target"),
+        ("sklearn.linear_model.LogisticRegression", "target"),
+        ("lightgbm.LGBMClassifier", "native"),
+        ("sklearn.ensemble.HistGradientBoostingClassifier", "native"),
+        ("xgboost.XGBClassifier", "native"),
+        ("catboost.CatBoostClassifier", "native"),
+    ],
+)
 @pytest.mark.parametrize("classes", [2, 3])
-def test_categories_that_are_encoded_by_the_target_are_written_and_read_as_they_are(
-    estimator: str, classes: int, data: dict, tmp_path: Path
+def test_categories_by_the_target_and_native_ones_are_written_and_read_as_they_are(
+    estimator: str, categories: Any, classes: int, data: dict, tmp_path: Path
 ) -> None:
-    how = problem.Preprocessing(categories="target")
-    assert_written_and_read(problem.Model(estimator=estimator, preprocessing=how), data[classes], tmp_path)
+    pytest.importorskip(estimator.partition(".")[0], reason="requirements-boosting.txt is not installed here")
+    how, params = problem.Preprocessing(categories=categories), {"iterations": 9} if "cat" in estimator else {}
+    model = problem.Model(estimator=estimator, params=params, preprocessing=how)  # type: ignore[arg-type]
+    assert_written_and_read(model, data[classes], tmp_path)
 
 
 def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Path) -> None:

@@ -44,6 +44,12 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "logistic regression": (LINEAR, {"max_iter": 500}, {}),
     "logistic regression on codes": (LINEAR, {"max_iter": 500}, {"categories": "ordinal"}),
     "logistic regression by target": (LINEAR, {"max_iter": 500}, {"categories": "target"}),
+    "lightgbm of categories": ("lightgbm.LGBMClassifier", {"n_estimators": 20}, {"categories": "native"}),
+    "histograms of categories": (
+        "sklearn.ensemble.HistGradientBoostingClassifier",
+        {"max_iter": 10, "max_bins": 63},
+        {"categories": "native"},
+    ),
     "lightgbm by target": ("lightgbm.LGBMClassifier", {"n_estimators": 20}, {"categories": "target"}),
     "hist gradient boosting": ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 10}, {}),
     "neighbours": ("sklearn.neighbors.KNeighborsClassifier", {}, {}),
@@ -51,7 +57,7 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 WAYS = [
     problem.Preprocessing(categories=categories, numbers=numbers, missing=missing)  # type: ignore[arg-type]
     for categories, numbers, missing in itertools.product(
-        ("target", "ordinal", "onehot"), ("as_is", "standardize"), ("keep", "impute")
+        ("target", "native", "ordinal", "onehot"), ("as_is", "standardize"), ("keep", "impute")
     )
 ]
 

@@ -50,11 +50,20 @@ KINDS: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "ridge by target": ("sklearn.linear_model.Ridge", {}, served.REGRESSOR),
     "lightgbm by target": ("lightgbm.LGBMRegressor", {"n_estimators": 20}, served.REGRESSOR_BOOSTER),
+    "lightgbm of categories": ("lightgbm.LGBMRegressor", {"n_estimators": 20}, served.REGRESSOR_BOOSTER),
+    "xgboost of categories": ("xgboost.XGBRegressor", {"n_estimators": 5}, "regressor.ubj"),
+    "catboost of categories": ("catboost.CatBoostRegressor", {"iterations": 5}, "regressor.cbm"),
     "plane of several": ("sklearn.cross_decomposition.PLSRegression", {}, served.REGRESSOR),
     "xgboost": ("xgboost.XGBRegressor", {"n_estimators": 5, "subsample": 0.7}, "regressor.ubj"),
     "catboost": ("catboost.CatBoostRegressor", {"iterations": 5}, "regressor.cbm"),
 }
-TREATMENTS = {"ridge by target": {"categories": "target"}, "lightgbm by target": {"categories": "target"}}
+TREATMENTS = {
+    "ridge by target": "target",
+    "lightgbm by target": "target",
+    "lightgbm of categories": "native",
+    "xgboost of categories": "native",
+    "catboost of categories": "native",
+}
 TRANSFORMS: tuple[Transform, ...] = ("none", "log1p", "log")
 
 
@@ -76,7 +85,7 @@ class Asked:
     def __init__(self, kind: str, transform: Transform, is_scaled: bool, data: made.Data, folder: Path) -> None:
         estimator, params, self.file = KINDS[kind]
         pytest.importorskip(estimator.partition(".")[0], reason="requirements-boosting.txt is not installed here")
-        how = TREATMENTS.get(kind, {})
+        how = {"categories": TREATMENTS.get(kind)}
         model = problem.Model.model_validate({"estimator": estimator, "params": params, "preprocessing": how})
         task = Regression(transform)
         self.candidate = training.Candidate("it", model, {}, data.schema.columns, task, seed=0)
