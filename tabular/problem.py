@@ -8,9 +8,9 @@ import itertools
 import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
 import yaml
 from pydantic import (
@@ -318,22 +318,20 @@ Space: TypeAlias = Mapping[str, Range | Choice]
 
 def hyperparameters(space: Space) -> list[str]:
     """The names of all hyperparameters of a space, including those in the spaces of options."""
-    return list(dict.fromkeys(_names(space)))
+    return list(dict.fromkeys(name for name, _ in _dimensions(space)))
 
 
-def _names(space: Space) -> Iterator[str]:
+def _dimensions(space: Space) -> Iterator[tuple[str, Range | Choice]]:
+    """All dimensions of a space, those in the spaces of options too, each with the name of its hyperparameter."""
     for name, dimension in space.items():
-        yield name
+        yield name, dimension
         for option in options_of(dimension):
-            yield from _names(option.space)
+            yield from _dimensions(option.space)
 
 
 def _options(space: Space) -> Iterator[tuple[str, Value]]:
     """The options of all choices of a space, each with the name of its hyperparameter."""
-    for name, dimension in space.items():
-        for option in options_of(dimension):
-            yield name, option.value
-            yield from _options(option.space)
+    yield from ((name, option.value) for name, one in _dimensions(space) for option in options_of(one))
 
 
 def options_of(dimension: Range | Choice) -> list[Option]:
@@ -395,6 +393,34 @@ class Preprocessing(Section):
     steps: list[Annotated[Transformer, BeforeValidator(_named_transformer)]] = Field(
         default=[], description="transformers of the encoded columns, one after the other"
     )
+
+
+# What the space of a model calls what is searched of its preprocessing, beside the hyperparameters of its estimator.
+OF_PREPROCESSING = "preprocessing."
+SEARCHED_OF_PREPROCESSING = ("categories", "numbers", "missing")
+
+
+def of_preprocessing(names: Iterable[str]) -> list[str]:
+    """Those of a model's hyperparameters that are about its preprocessing."""
+    return [name for name in names if name.startswith(OF_PREPROCESSING)]
+
+
+def of_estimator(names: Iterable[str]) -> list[str]:
+    """Those of a model's hyperparameters that are its estimator's."""
+    return [name for name in names if not name.startswith(OF_PREPROCESSING)]
+
+
+def _check_of_preprocessing(name: str, values: Sequence[Any]) -> None:
+    """Raise ValueError unless these may be the values of a key of the preprocessing, by its name in a space."""
+    key = name.removeprefix(OF_PREPROCESSING)
+    if key not in SEARCHED_OF_PREPROCESSING:
+        hint = nearest(key, SEARCHED_OF_PREPROCESSING)
+        raise ValueError(f"of preprocessing only {', '.join(SEARCHED_OF_PREPROCESSING)} can be searched{hint}")
+    kinds = get_args(Preprocessing.model_fields[key].annotation)
+    allowed = [word for kind in kinds for word in get_args(kind)]
+    for value in values:
+        if value not in allowed:
+            raise ValueError(f"{value!r} is none of {', '.join(allowed)}{nearest(str(value), allowed)}")
 
 
 # The name of the candidate that is a blend of the others.
@@ -472,10 +498,46 @@ class Model(Section):
         given = values.get("params", {})
         params = {**usual["params"], **given} if isinstance(given, dict) else given
         # hyperparameters that the problem fixes are not searched
-        space = {name: dimension for name, dimension in usual["space"].items() if name not in params}
+        fixed = {*params, *(f"{OF_PREPROCESSING}{key}" for key in values.get("preprocessing") or ())}
+        space = {name: dimension for name, dimension in usual["space"].items() if name not in fixed}
         start = [{name: point[name] for name in space} for point in usual["start"]]
         wide = {name: value for name, value in usual.get("wide", {}).items() if name not in _said(values)}
         return {"start": start, "wide": wide, **values, "params": params, "space": space}
+
+    @model_validator(mode="after")
+    def _preprocessing_is_chosen(self) -> Self:
+        for name in of_preprocessing(self.params):
+            key = name.removeprefix(OF_PREPROCESSING)
+            raise ValueError(f"params.{name}: it is none of the estimator's: say it as `preprocessing: {{{key}: …}}`")
+        points = [(f"start.{name}", name, [point[name]]) for point in self.start for name in of_preprocessing(point)]
+        for name, dimension in _dimensions(self.space):
+            if not name.startswith(OF_PREPROCESSING):
+                continue
+            if isinstance(dimension, Range):
+                raise ValueError(f"space.{name}: it is chosen among words: its type is choice")
+            points.append((f"space.{name}", name, [option.value for option in options_of(dimension)]))
+        for key, name, values in points:
+            try:
+                _check_of_preprocessing(name, values)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from None
+        return self
+
+    def treatments(self) -> list[dict[str, str]]:
+        """What its preprocessing may be in a search, by the names in the space; an empty one where nothing is searched.
+
+        The choices of the space and of the points to start from are combined with each other.
+        """
+        values: dict[str, dict[Any, None]] = {}
+        for name, value in (*_options(self.space), *(pair for point in self.start for pair in point.items())):
+            if name.startswith(OF_PREPROCESSING):
+                values.setdefault(name, {})[value] = None
+        return [dict(zip(values, combined, strict=True)) for combined in itertools.product(*values.values())]
+
+    def treated(self, params: Mapping[str, Any]) -> "Model":
+        """The model with the preprocessing that hyperparameters say."""
+        said = {name.removeprefix(OF_PREPROCESSING): params[name] for name in of_preprocessing(params)}
+        return self.model_copy(update={"preprocessing": self.preprocessing.model_copy(update=said)}) if said else self
 
     @model_validator(mode="after")
     def _wide_leaves_a_range(self) -> Self:

@@ -17,6 +17,7 @@ from tabular.model.wide_tables import on_wide
 from tabular.problem import (
     CLASSES,
     CONSTRAINTS,
+    OF_PREPROCESSING,
     WEIGHTS,
     Model,
     Nested,
@@ -24,6 +25,8 @@ from tabular.problem import (
     Range,
     Transformer,
     hyperparameters,
+    of_estimator,
+    of_preprocessing,
     options_of,
 )
 
@@ -164,7 +167,7 @@ def build(model: Model, params: Mapping[str, Any], *, where: str, seed: int, thr
     """
     kind = _kind(model.estimator, f"{where}.estimator")
     nets.check_kind(model.estimator, kind, f"{where}.estimator", is_nested=False)
-    searched = hyperparameters(model.space)
+    searched = of_estimator(hyperparameters(model.space))
     _check_names(model.estimator, kind, [name for name in searched if "__" not in name], f"{where}.space")
     estimator = _made(kind, model.estimator, {**model.params, **params}, where, seed, threads)
     _check_deep_names(estimator, searched, f"{where}.space", model.estimator)
@@ -275,10 +278,12 @@ def _value(kind: Any, name: str, value: Any) -> Any:
 def defaults(model: Model) -> dict[str, Any]:
     """The values of a model's searched hyperparameters without a search: the problem's, else the estimator's defaults.
 
-    A hyperparameter for which the estimator has no default is left out. The number of iterations is included if a
+    Where the preprocessing is searched, they say what it is, too. A hyperparameter for which the estimator has no
+    default is left out. The number of iterations is included if a
     search would find it by staged scores. A tuple is a list, as problems write it.
     """
-    searched = hyperparameters(model.space)
+    every = hyperparameters(model.space)
+    chosen, searched = treatment(model, of_preprocessing(every)), of_estimator(every)
     kind = _kind(model.estimator, "estimator")
     # an argument without a default has a class as such, as those have whose default is a class
     known = {name: value for name, value in libraries.arguments(kind).items() if not isinstance(value, type)}
@@ -289,7 +294,7 @@ def defaults(model: Model) -> dict[str, Any]:
     known |= model.params
     if finds_iterations(model.estimator, {**model.params, **dict.fromkeys(searched)}):
         searched.append("n_estimators")
-    found = {name: known[name] for name in searched if name in known}
+    found = {name: known[name] for name in searched if name in known} | chosen
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
@@ -341,7 +346,7 @@ def in_terms_of_data(
         A class or a column is not of the data set, or a constrained column is a category or one-hot encoded, or
         the target has more than two classes.
     """
-    how = resolve(model)
+    encodings = {resolve(model.treated(treatment)).categories for treatment in model.treatments()}
 
     def told(path: str, params: Mapping[str, Any], at: str) -> dict[str, Any]:
         found = dict(params)
@@ -358,12 +363,12 @@ def in_terms_of_data(
                     raise UserError(
                         f"{here}: it is about a probability of two classes, and the target has {len(classes)}"
                     )
-                if path.startswith("catboost.") and how.categories == "native":
+                if path.startswith("catboost.") and "native" in encodings:
                     # what it makes of categories together with numbers goes up and down
                     way = "`preprocessing: {categories: ordinal}`"
                     raise UserError(f"{here}: CatBoost keeps no direction beside native categories: take {way}")
                 falls = bool(classes) and not positive
-                directions = [-one if falls else one for one in _directions(value, here, columns, how)]
+                directions = [-one if falls else one for one in _directions(value, here, columns, encodings)]
                 # XGBoost takes no list
                 found[name] = f"({','.join(map(str, directions))})" if path.startswith("xgboost.") else directions
             else:
@@ -387,7 +392,9 @@ def _by_position(weights: Mapping[str, float], where: str, classes: Sequence[obj
     return {positions[label]: weight for label, weight in weights.items()}
 
 
-def _directions(wanted: Mapping[str, float], where: str, columns: Sequence[Column], how: Preprocessing) -> list[int]:
+def _directions(
+    wanted: Mapping[str, float], where: str, columns: Sequence[Column], encodings: Collection[str | None]
+) -> list[int]:
     """The direction of each encoded column: numbers come first, then categories, as `preprocessor` has them."""
     numbers = [column.name for column in columns if column.kind == "number"]
     categories = [column.name for column in columns if column.kind == "category"]
@@ -398,7 +405,7 @@ def _directions(wanted: Mapping[str, float], where: str, columns: Sequence[Colum
             raise UserError(f"{where}: the data set has no column {name!r}{nearest(name, numbers)}")
         if direction not in (-1, 0, 1):
             raise UserError(f"{where}: {name!r} has {direction:g}; 1 is upwards, -1 downwards, 0 either")
-    if categories and how.categories == "onehot":
+    if categories and "onehot" in encodings:
         raise UserError(f"{where}: categories are one column each only with `preprocessing: {{categories: ordinal}}`")
     return [int(wanted.get(name, 0)) for name in [*numbers, *categories]]
 
@@ -495,7 +502,8 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
                 way = "take sklearn.feature_selection.SelectFromModel with a regressor as its estimator"
                 what = f"{type(made).__name__} ranks columns by classes, and the task is {task}"
                 raise UserError(f"{where}.preprocessing.steps.{number}: {what}: {way}")
-        check_native(model, where)
+        for treatment in model.treatments():
+            check_native(model.treated(treatment), where)
         check_task(model, task, where)
         if weighted and not _is_usual(model):
             weight_argument(build(model, {}, where=where, seed=0, threads=1), where)
@@ -608,7 +616,7 @@ def _takes_no_weights(estimator: Any, what: str, where: str) -> UserError:
 def _is_usual(model: Model) -> bool:
     """Whether tabular/defaults.py knows the model's class and all of the model's hyperparameters."""
     usual = _usual_names(model.estimator)
-    return bool(usual) and {*model.params, *hyperparameters(model.space)} <= usual
+    return bool(usual) and {*model.params, *of_estimator(hyperparameters(model.space))} <= usual
 
 
 def _usual_names(estimator: str) -> set[str]:
@@ -630,6 +638,12 @@ def resolve(model: Model) -> Preprocessing:
         missing=chosen.missing or ("keep" if keeps else "impute"),
         steps=chosen.steps,
     )
+
+
+def treatment(model: Model, names: Sequence[str]) -> dict[str, str]:
+    """The model's preprocessing, by names of a space, where a search says nothing of it."""
+    how = resolve(model) if names else None
+    return {name: getattr(how, name.removeprefix(OF_PREPROCESSING)) for name in names}
 
 
 def _takes_missing(model: Model) -> bool:

@@ -31,7 +31,7 @@ from tabular.model.estimators import (
 from tabular.model.formats import format_of, settle, within
 from tabular.model.tasks import Classification, Task
 from tabular.model.thresholds import Tuned, tune
-from tabular.problem import Model
+from tabular.problem import Model, of_estimator
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # The task's loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the
@@ -80,7 +80,7 @@ class Candidate:
     model
         The model of the problem.
     params
-        Hyperparameters, which replace the model's own.
+        Hyperparameters, which replace the model's own: its estimator's, and what is searched of its preprocessing.
     columns
         The data set's columns.
     task
@@ -102,6 +102,16 @@ class Candidate:
     seed: int
     threshold: float | str = DEFAULT_THRESHOLD  # a number, or the metric to tune it for
     calibrate: str = "none"
+
+    @property
+    def treated(self) -> Model:
+        """The model with the preprocessing that its hyperparameters say."""
+        return self.model.treated(self.params)
+
+    @property
+    def of_estimator(self) -> dict[str, Any]:
+        """Those of its hyperparameters that are its estimator's."""
+        return {name: self.params[name] for name in of_estimator(self.params)}
 
 
 @dataclass(frozen=True)
@@ -298,11 +308,11 @@ def unfitted(candidate: Candidate, *, threads: int) -> Any:
     UserError
         As `estimators.build` and `estimators.native`.
     """
-    where, model = f"models.{candidate.name}", candidate.model
+    where, model = f"models.{candidate.name}", candidate.treated
     told = native(model, candidate.columns, where)
     if told:
         model = model.model_copy(update={"params": {**model.params, **told}})
-    return build(model, candidate.params, where=where, seed=candidate.seed, threads=threads)
+    return build(model, candidate.of_estimator, where=where, seed=candidate.seed, threads=threads)
 
 
 def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any, Any]:
@@ -310,7 +320,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
 
     Where categories are encoded by the target, these rows are not encoded as the fitted preprocessor encodes others:
     each is by what other rows tell of the target (`sklearn.preprocessing.TargetEncoder`). The result does not depend on
-    any hyperparameter of the estimator, so that all trials of a search can share it.
+    any hyperparameter of the estimator, so that all trials of a search with one preprocessing can share it.
 
     Parameters
     ----------
@@ -335,7 +345,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     """
     from threadpoolctl import threadpool_limits
 
-    how, task, seed = resolve(candidate.model), candidate.task, candidate.seed
+    how, task, seed = resolve(candidate.treated), candidate.task, candidate.seed
     by_target = task.target_encoder(y, seed) if how.categories == "target" else None
     at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
     about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
@@ -364,7 +374,7 @@ def encoded_to_learn(candidate: Candidate, fitted: Fitted, X: Any, y: Array, row
     rows
         (m,) positions.
     """
-    if resolve(candidate.model).categories != "target":
+    if resolve(candidate.treated).categories != "target":
         return fitted.preprocessor.transform(X.iloc[rows])
     return encode(candidate, X, y, sparse=takes_sparse(fitted.estimator))[1][rows]
 
@@ -602,10 +612,10 @@ def score(
 
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     """All hyperparameters of the estimator and of its preprocessing, with defaults; without threads and verbosity."""
-    estimator = build(candidate.model, candidate.params, where=candidate.name, seed=candidate.seed, threads=1)
+    estimator = build(candidate.model, candidate.of_estimator, where=candidate.name, seed=candidate.seed, threads=1)
     every = nets.hyperparameters(estimator) if nets.is_net(type(estimator)) else estimator.get_params()
     values = {name: value for name, value in every.items() if name not in _EXECUTION}
-    how = resolve(candidate.model).model_dump()
+    how = resolve(candidate.treated).model_dump()
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
     how = {name: value for name, value in how.items() if value != []}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}

@@ -1,9 +1,11 @@
 """Racing: a trial of a search is evaluated part by part, and pruned once it is unlikely to win.
 
 A part is a fold or, for a large table, a sample of a fold, which comes first. Work that does not depend on the trial is
-done once, before the first trial: each fold's columns are encoded and, for LightGBM, cut into bins.
+done once, before the first trial: each fold's columns are encoded and, for LightGBM, cut into bins; once for each way
+to encode them, where that is searched.
 """
 
+import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +18,7 @@ from tabular.data.datasets import give_back
 from tabular.data.folds import Fold
 from tabular.metrics.lookup import sign
 from tabular.model import boosting, training, wide_tables
-from tabular.model.estimators import takes_sparse
+from tabular.model.estimators import takes_sparse, treatment
 from tabular.model.training import Candidate
 from tabular.problem import hyperparameters
 from tabular.search.search import Evaluation, Point, best
@@ -156,43 +158,52 @@ class _Encoded:
 
 
 class _EncodedParts:
-    """The parts' rows, encoded once for all trials, and the estimators that are fitted on them."""
+    """The parts' rows, encoded once for all trials of one preprocessing, and the estimators that are fitted on them."""
 
     def __init__(self, candidate: Candidate, X: Any, y: Array, weights: Array | None, parts: Sequence[Part]) -> None:
         self.candidate, self.parts = candidate, parts
         self._X, self._y, self._weights = X, y, weights
-        self._encoded: dict[int, _Encoded] = {}
+        # what is searched of the preprocessing, as it is where a trial does not say
+        self._treatment = treatment(candidate.model, list(candidate.model.treatments()[0]))
+        self._encoded: dict[tuple[int, tuple[Any, ...]], _Encoded] = {}
 
     def prepare(self) -> None:
         """Encode all parts now, and cut them into bins if the number of iterations is found by staged scores."""
-        for number in range(len(self.parts)):
-            bins = self.rows(number).bins
-            if self.finds_iterations({}):
-                bins.build(self.estimator({}, threads=1))
+        treatments = [{}, *self.candidate.model.treatments()]
+        for number, params in itertools.product(range(len(self.parts)), treatments):
+            bins = self.rows(number, params).bins
+            if self.finds_iterations({}) and bins.X_encoded is not None:
+                bins.build(self.estimator(params, threads=1))
                 # the bins of a wide table need an eighth of the memory
                 if wide_tables.is_wide(*self._X.shape) and self._bins_are_enough():
                     bins.free_rows()
                     give_back()  # before processes are forked that would hold it too
 
-    def rows(self, number: int) -> _Encoded:
-        """The encoded rows of the part of this number."""
-        if number not in self._encoded:
-            self._encoded[number] = self._encode(number)
-        return self._encoded[number]
+    def rows(self, number: int, params: Mapping[str, Any]) -> _Encoded:
+        """The encoded rows of the part of this number, for a trial of these hyperparameters."""
+        asked = {name: params.get(name, own) for name, own in self._treatment.items()}
+        key = number, tuple(asked.values())
+        if key not in self._encoded:
+            self._encoded[key] = self._encode(number, asked)
+        return self._encoded[key]
 
-    def _encode(self, number: int) -> _Encoded:
-        rows, task = self.parts[number].rows, self.candidate.task
-        sparse = takes_sparse(self.estimator({}, threads=1))
+    def _encode(self, number: int, params: Mapping[str, Any]) -> _Encoded:
+        rows, candidate = self.parts[number].rows, self._with(params)
+        sparse = takes_sparse(self.estimator(params, threads=1))
         y_fit = self._y[rows.fit]
-        features, X_encoded = training.encode(self.candidate, self._X.iloc[rows.fit], y_fit, sparse=sparse)
+        features, X_encoded = training.encode(candidate, self._X.iloc[rows.fit], y_fit, sparse=sparse)
         of_fit, of_score = (None if self._weights is None else self._weights[side] for side in (rows.fit, rows.score))
-        bins = boosting.Bins(X_encoded, y_fit, features.transform(self._X.iloc[rows.score]), task, of_fit)
-        return _Encoded(bins, self._y[rows.score], of_score)
+        Z_scored = features.transform(self._X.iloc[rows.score])
+        return _Encoded(
+            boosting.Bins(X_encoded, y_fit, Z_scored, candidate.task, of_fit), self._y[rows.score], of_score
+        )
+
+    def _with(self, params: Mapping[str, Any]) -> Candidate:
+        return replace(self.candidate, params={**self.candidate.params, **params})
 
     def estimator(self, params: Mapping[str, Any], *, threads: int) -> Any:
         """Make an unfitted estimator; `params` replace the candidate's own hyperparameters of the same name."""
-        candidate = replace(self.candidate, params={**self.candidate.params, **params})
-        return training.unfitted(candidate, threads=threads)
+        return training.unfitted(self._with(params), threads=threads)
 
     def finds_iterations(self, params: Mapping[str, Any]) -> bool:
         """Whether the number of iterations is found by staged scores: see `tabular.model.boosting`."""
@@ -290,7 +301,7 @@ class TrialRunner:
 
     def _part(self, number: int, params: Mapping[str, Any], threads: int) -> Curve:
         """Fit one part, and return its curve; the curve of a fit without stages has one point."""
-        rows = self._encoded.rows(number)
+        rows = self._encoded.rows(number, params)
         estimator = self._encoded.estimator(params, threads=threads)
         task = self._encoded.candidate.task
         seen = task.seen(rows.bins.y)

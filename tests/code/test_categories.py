@@ -1,5 +1,6 @@
 """Categories as the models like them: by the target, or as codes that an estimator reads as categories."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -8,16 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tabular import problem
 from tabular.data.datasets import Column
 from tabular.data.folds import cut
 from tabular.errors import CandidateError, UserError
 from tabular.model import training
-from tabular.model.estimators import check, in_terms_of_data
+from tabular.model.estimators import check, defaults, in_terms_of_data
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
 from tabular.problem import Model
+from tabular.search import racing
 from tabular.search.racing import TrialRunner, parts
-from tabular.search.search import Point
+from tabular.search.search import Point, search
 
 COLUMNS = (Column("amount", "double", "number"), Column("town", "string", "category"))
 LIGHTGBM, LOGISTIC = "lightgbm.LGBMClassifier", "sklearn.linear_model.LogisticRegression"
@@ -282,3 +285,118 @@ def test_lightgbm_says_nothing_of_native_categories(recwarn: pytest.WarningsReco
     TrialRunner(one, X, y, parts(folds, latest_first=False, seed=0), "roc_auc").run(Point({}, is_given=True))
     assert not recwarn.list
     assert not "".join(capfd.readouterr())
+
+
+# The treatment as a dimension of a search.
+
+CATEGORIES = "preprocessing.categories"
+ANY = {"type": "choice", "options": ["ordinal", "native", "target"]}
+LEAVES = {"type": "int", "low": 2, "high": 16}
+
+
+def searched(estimator: str = LIGHTGBM, space: Any = None, **model: Any) -> Candidate:
+    """A candidate whose treatment of categories is searched, beside its leaves."""
+    space = {CATEGORIES: ANY, "num_leaves": LEAVES} if space is None else space
+    made = Model.model_validate({"estimator": estimator, "space": space, **model})
+    return Candidate("m", made, {}, COLUMNS, TWO, seed=0)
+
+
+def runner_of(one: Candidate, X: pd.DataFrame, y: np.ndarray) -> TrialRunner:
+    folds = cut(y, None, by="random", folds=3, seed=0)
+    made = TrialRunner(one, X, y, parts(folds, latest_first=False, seed=0), "roc_auc")
+    made.prepare()
+    return made
+
+
+def test_each_trial_is_of_the_treatment_that_it_says() -> None:
+    X, y = of_even_towns()
+    y = (y + np.random.default_rng(3).normal(size=len(y)) + X["amount"] > 1).to_numpy().astype(int)
+    runner = runner_of(searched(), X, y)
+    scores = {}
+    for how in ("native", "ordinal", "target"):
+        found = runner.run(Point({CATEGORIES: how, "num_leaves": 3}, is_given=True))
+        alone = runner_of(candidate(LIGHTGBM, categories=how), X, y).run(Point({"num_leaves": 3}, is_given=True))
+        assert (found.parts, found.found) == (alone.parts, alone.found)
+        scores[how] = found.score
+    assert len(set(scores.values())) == 3
+
+
+def test_a_trial_that_does_not_say_is_of_the_models_own_treatment() -> None:
+    X, y = of_even_towns()
+    runner = runner_of(searched(preprocessing={"categories": "target"}), X, y)
+    silent, told = (runner.run(Point(point, is_given=True)) for point in ({}, {CATEGORIES: "target"}))
+    assert silent.parts == told.parts
+
+
+def test_rows_are_encoded_once_for_each_treatment_before_the_first_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, encode = [], training.encode
+
+    def counted(one: Candidate, *args: Any, **how: Any) -> Any:
+        encoded.append(one.treated.preprocessing.categories)
+        return encode(one, *args, **how)
+
+    monkeypatch.setattr(racing.training, "encode", counted)
+    X, y = of_even_towns()
+    runner = runner_of(searched(), X, y)
+    assert sorted(encoded) == sorted(["ordinal", "native", "target"] * 3)
+    for how in ANY["options"]:
+        runner.run(Point({CATEGORIES: how, "num_leaves": 5}, is_given=True))
+    assert len(encoded) == 9
+
+
+def test_a_search_finds_the_treatment_that_pays_and_its_fit_is_of_it() -> None:
+    X, y = of_even_towns()
+    one = searched(space={CATEGORIES: {**ANY, "options": ["ordinal", "native"]}}, params=STUMPS[LIGHTGBM])
+    with ThreadPoolExecutor(1) as executor:
+        about: dict[str, Any] = {"start": [defaults(one.model)], "trials": 6, "seed": 0, "executor": executor}
+        found = search(runner_of(one, X, y).run, one.model.space, **about)
+    assert found[0].params == {CATEGORIES: "ordinal"}
+    winner = max(found, key=lambda trial: trial.score or 0)
+    assert winner.params == {CATEGORIES: "native"}
+    best = replace(one, params=winner.params)
+    fitted = training.fit(best, X, y, threads=1).outputs(X)[:, 1]
+    assert fitted[y == 1].min() > fitted[y == 0].max()
+    assert training.hyperparameters(best)["preprocessing_categories"] == "native"
+    assert CATEGORIES not in training.hyperparameters(best)
+
+
+def test_treatments_are_combined_with_each_other_and_with_those_of_starting_points() -> None:
+    missing = {"type": "choice", "options": ["keep", "impute"]}
+    below = [{"value": "onehot", "space": {"preprocessing.missing": missing}}, "ordinal"]
+    model = searched(
+        space={CATEGORIES: {"type": "choice", "options": below}}, start=[{CATEGORIES: "target"}, {"num_leaves": 3}]
+    ).model
+    assert [tuple(one.values()) for one in model.treatments()] == [
+        (categories, missing) for categories in ("onehot", "ordinal", "target") for missing in ("keep", "impute")
+    ]
+    assert Model(estimator=LIGHTGBM).treatments() == [{}]
+
+
+def test_the_defaults_of_a_search_say_the_models_own_treatment() -> None:
+    assert defaults(searched().model) == {"num_leaves": 31, "n_estimators": 100, CATEGORIES: "ordinal"}
+    of_target = searched(preprocessing={"categories": "target"}).model
+    assert defaults(of_target)[CATEGORIES] == "target"
+
+
+def test_native_categories_that_only_a_trial_would_ask_for_are_told_before_anything_runs() -> None:
+    model = searched(LOGISTIC, {CATEGORIES: ANY, "C": {"type": "float", "low": 0.1, "high": 1.0}}).model
+    with pytest.raises(UserError, match=r"^models\.m\.preprocessing\.categories: native is for LightGBM"):
+        check({"m": model}, "classification")
+
+
+def test_a_direction_beside_columns_that_a_trial_may_one_hot_encode_is_told_the_way_out() -> None:
+    one = searched(
+        space={CATEGORIES: {"type": "choice", "options": ["ordinal", "onehot"]}},
+        params={"monotone_constraints": {"amount": 1}},
+    )
+    with pytest.raises(UserError, match=r"preprocessing: \{categories: ordinal\}"):
+        in_terms_of_data(one.model, "models.m", COLUMNS, ["no", "yes"], 1)
+
+
+def test_a_treatment_that_the_problem_fixes_is_not_searched_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = {"params": {}, "space": {CATEGORIES: ANY, "num_leaves": LEAVES}, "start": []}
+    monkeypatch.setitem(problem.SPACES, LIGHTGBM, usual)  # type: ignore[arg-type]
+    values = {"estimator": LIGHTGBM, "space": "default"}
+    assert list(Model.model_validate(values).space) == [CATEGORIES, "num_leaves"]
+    fixed = Model.model_validate({**values, "preprocessing": {"categories": "onehot"}})
+    assert list(fixed.space) == ["num_leaves"]

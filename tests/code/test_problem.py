@@ -228,6 +228,36 @@ def test_a_wrong_value_is_named_with_its_key(path: str, value: Any, says: str) -
 
 
 @pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        (
+            "space",
+            {"preprocessing.categories": {"type": "choice", "options": ["ordinal", "nativ"]}},
+            "space.preprocessing.categories: 'nativ' is none of onehot, ordinal, target, native, did you mean 'native'",
+        ),
+        (
+            "space",
+            {"preprocessing.steps": {"type": "choice", "options": ["a", "b"]}},
+            "space.preprocessing.steps: of preprocessing only categories, numbers, missing can be searched",
+        ),
+        (
+            "space",
+            {"preprocessing.numbers": {"type": "int", "low": 1, "high": 2}},
+            "space.preprocessing.numbers: it is chosen among words: its type is choice",
+        ),
+        ("start", [{"preprocessing.missing": "drop"}], "start.preprocessing.missing: 'drop' is none of impute, keep"),
+        (
+            "params",
+            {"preprocessing.missing": "keep"},
+            "params.preprocessing.missing: it is none of the estimator's: say it as `preprocessing: {missing: …}`",
+        ),
+    ],
+)
+def test_what_is_searched_of_the_preprocessing_is_a_choice_of_what_it_can_be(part: str, value: Any, says: str) -> None:
+    assert says in refused(with_("models.a", {"estimator": "lightgbm.LGBMClassifier", part: value}))
+
+
+@pytest.mark.parametrize(
     ("params", "says"),
     [
         (

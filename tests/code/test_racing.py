@@ -80,7 +80,7 @@ def test_a_trial_scores_the_same_where_only_bins_are_kept(
     kept, *_ = course(LIGHTGBM)
     monkeypatch.setattr(racing.wide_tables, "is_wide", lambda rows, columns: True)
     freed, *_ = course(LIGHTGBM)
-    assert freed._encoded.rows(0).bins.X_encoded is None
+    assert freed._encoded.rows(0, {}).bins.X_encoded is None
     one, other = (runner.run(Point(params, is_given=True)) for runner in (kept, freed))
     assert (one.parts, one.found) == (other.parts, other.found)
 
@@ -89,7 +89,7 @@ def test_the_rows_are_kept_where_a_trial_may_want_other_bins(monkeypatch: pytest
     monkeypatch.setattr(racing.wide_tables, "is_wide", lambda rows, columns: True)
     space = {"max_bin": {"type": "int", "low": 8, "high": 32}}
     made, *_ = course({"estimator": "lightgbm.LGBMClassifier", "space": space})
-    assert made._encoded.rows(0).bins.X_encoded is not None
+    assert made._encoded.rows(0, {}).bins.X_encoded is not None
     made.run(Point({"max_bin": 9}, is_given=True))
 
 

@@ -208,3 +208,33 @@ def test_a_search_that_begins_with_what_is_refused_says_so_and_finds_another(sto
     assert 0.4 <= best["params"]["subsample"] <= 0.9
     trained = store.step("train", dataset=refusing.id, model="forest", params=ended.id)
     assert trained.status == 0, trained.stderr
+
+
+TREATED = """
+name: treated
+data: {{source: {source}, target: y}}
+models:
+  stumps:
+    estimator: lightgbm.LGBMClassifier
+    params: {{num_leaves: 2, n_estimators: 1, min_data_per_group: 1, cat_smooth: 0}}
+    space: {{preprocessing.categories: {{type: choice, options: [ordinal, native]}}}}
+search: {{metric: roc_auc, trials: 5, folds: 3, max_pending: 2}}
+"""
+
+
+def test_a_treatment_of_categories_that_a_search_finds_is_the_models_own(store, tmp_path):
+    rows = pd.DataFrame({"town": [f"town {i % 20:02}" for i in range(600)], "x": range(600)})
+    rows.assign(y=[i % 2 for i in range(600)]).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "treated.yaml").write_text(TREATED.format(source=tmp_path / "table.csv"))
+    etl = store.step("etl", problem=str(tmp_path / "treated.yaml"))
+    searched = store.step("hpo", dataset=etl.id, model="stumps")
+    assert searched.status == 0, searched.stderr
+    best = json.loads(store.artifact(searched.run, "best_params.json").read_text())
+    assert best["params"] == {"preprocessing.categories": "native"}
+    assert table(store, searched)["preprocessing.categories"][0] == "ordinal"
+    trained = store.step("train", dataset=etl.id, model="stumps", params=searched.id)
+    assert trained.status == 0, trained.stderr
+    assert trained.run.data.params["preprocessing_categories"] == "native"
+    assert trained.run.data.metrics["training_roc_auc"] == 1
+    again = store.step("hpo", dataset=etl.id, model="stumps", replays=searched.id)
+    assert again.tags["tabular.digest.trials"] == searched.tags["tabular.digest.trials"]
