@@ -160,7 +160,7 @@ def _copied(step: Step, run: Run) -> Path:
 def _prepared(member: TabularModel, rows: DataSet, found: Blended):
     """The rows out of fold as a member's estimator gets them, for what scales the intervals."""
     features = rows.X.iloc[found.result.out_of_fold.rows]
-    return member.encoder.prepare({name: features[name].to_numpy() for name in features})
+    return member.prepare({name: features[name].to_numpy() for name in features})
 
 
 def _finish_alone(step: Step, name: str, candidates: int) -> None:

@@ -41,7 +41,7 @@ def hpo(step: Step) -> None:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     limits = _limits(step, problem, name)
     saved = _earlier(step)
-    work = _prepared(dataset.load(step, problem, source, "train"), problem, name, limits)
+    work = _prepared(dataset.load(step, problem, source, "train", model=name), problem, name, limits)
     model, metric, ended, logged = work.rows.model(problem, name), problem.search.metric, [], []
     most = model.wide if work.rows.is_wide else {}
     with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:

@@ -29,7 +29,7 @@ def train(step: Step) -> None:
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
-    rows = dataset.load(step, problem, source, "train")
+    rows = dataset.load(step, problem, source, "train", model=name)
     search = _search(step, name)
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)

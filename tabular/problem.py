@@ -390,6 +390,11 @@ class Preprocessing(Section):
     categories: Literal["onehot", "ordinal", "target", "native"] | None = None
     numbers: Literal["standardize", "as_is"] | None = None
     missing: Literal["impute", "keep"] | None = None
+    dates: list[Literal["days", "year", "month", "day", "weekday", "hour", "differences"]] | None = Field(
+        default=None,
+        min_length=1,
+        description="what is made of a date; differences: the days between each two of a row",
+    )
     steps: list[Annotated[Transformer, BeforeValidator(_named_transformer)]] = Field(
         default=[], description="transformers of the encoded columns, one after the other"
     )

@@ -282,10 +282,11 @@ def _to_shuffle(
     """What permutation importances shuffle: how a model is asked, (n, any) rows for it, and the place of each column.
 
     The rows are those that the model prepares of the features. They are the features themselves, which take longer,
-    where it does not say what becomes of a column, makes columns of the user's own of several, or makes so many of them
-    that copies would not fit into memory.
+    where it does not say what becomes of a column, makes columns of several (the user's own, or of dates), or makes so
+    many of them that copies would not fit into memory.
     """
-    says = not getattr(model, "members", {}) and model.own is None and hasattr(model.encoder, "places")
+    of_several = model.own is not None or model.description.get("dates")
+    says = not getattr(model, "members", {}) and not of_several and hasattr(model.encoder, "places")
     places = model.encoder.places() if says else None
     prepared = model.encoder.prepare({name: X[name].to_numpy() for name in X}) if places else None
     if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:

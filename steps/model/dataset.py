@@ -229,15 +229,39 @@ def source(step: Step, run_id: str) -> Run:
     return lookup.run(step.client, run_id, "dataset", "etl")
 
 
-def load(step: Step, problem: Problem, source: Run, part: Literal["train", "holdout"], *, log: bool = True) -> DataSet:
-    """Load one part of the data set of a run of etl; with `log`, log that part as an input of the step's run.
+def load(
+    step: Step,
+    problem: Problem,
+    source: Run,
+    part: Literal["train", "holdout"],
+    *,
+    model: str = "",
+    log: bool = True,
+) -> DataSet:
+    """Load one part of the data set of a run of etl.
 
     Training rows of weight 0 are left out: nothing learns from them.
+
+    Parameters
+    ----------
+    step
+        The running step.
+    problem, source
+        The problem, and the run of etl.
+    part
+        Which part.
+    model
+        The name of the model that is to learn from the rows, which may ask for columns that are made of dates; a logged
+        model makes them itself.
+    log
+        Whether the part is logged as an input of the step's run.
     """
     schema = lookup.schema(source, step.folder)
     rows = lookup.rows(source, part, schema, step.folder)
     rows = datasets.counting(rows) if part == "train" else rows
     features = own_features.as_features(rows.frame, schema)
+    if model:
+        features = own_features.with_dates(features, schema, problem.models[model].preprocessing.dates)
     if part == "train":  # the other raw rows would take as much memory as the features, and nothing asks for them
         rows = replace(rows, frame=rows.frame.head(EXAMPLES).copy())
         datasets.give_back()

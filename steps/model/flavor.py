@@ -29,6 +29,7 @@ from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.regression import NumberPredictions
+from tabular.model import dates
 from tabular.model.calibration import Calibration
 from tabular.model.formats import format_of, within
 from tabular.model.intervals import Intervals
@@ -304,7 +305,8 @@ def write_parts(
     else:
         own_terms = {"transform": fitted.task.transform}
     answer = _answer(schema, threshold, intervals, coverage, calibration)
-    _describe(parts, schema, intervals, {**own_terms, **answer, "trusted_types": sorted(trusted)})
+    more = {**_of_dates(fitted, schema), **own_terms, **answer, "trusted_types": sorted(trusted)}
+    _describe(parts, schema, intervals, more)
     return parts
 
 
@@ -359,6 +361,12 @@ def _describe(parts: Path, schema: datasets.Schema, intervals: Intervals | None,
         }
         (parts / served.OWN).write_text(schema.own.code, encoding="utf-8")
     (parts / served.DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def _of_dates(fitted: Fitted, schema: datasets.Schema) -> dict[str, Any]:
+    """What a model has to make of dates before it prepares them; empty where it learns the days alone."""
+    every = dates.made(schema.features, fitted.dates)
+    return {"dates": every} if every else {}
 
 
 def _answer(

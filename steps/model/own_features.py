@@ -1,6 +1,6 @@
 """The user's own columns in a data set: made by their function, as a served model makes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from steps.model import served
 from tabular.data import carried_code, own_features
 from tabular.data.datasets import Own, Prepared, Schema
 from tabular.errors import UserError, first_line
-from tabular.model import wide_tables
+from tabular.model import dates, wide_tables
 from tabular.problem import Problem
 
 # The rows of a block, of which a function is asked about the first ones also one by one.
@@ -79,6 +79,28 @@ def as_features(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         return pd.concat([with_shared_texts(served.as_features(frame, block)) for block in blocks], axis=1)
     function = served.named_in(schema.own.code, schema.own.function)
     return served.as_features(frame, raw, served.Own(function, [vars(one) for one in schema.own.columns], raw))
+
+
+def with_dates(features: pd.DataFrame, schema: Schema, parts: Sequence[str] | None) -> pd.DataFrame:
+    """Features with the columns that a model learns of dates after them, made as a served model makes them.
+
+    Raises
+    ------
+    UserError
+        A column of the data set has the name of one of them.
+    """
+    made = dates.made(schema.features, parts)
+    taken = [one["name"] for one in made if one["name"] in features]
+    if taken:
+        raise UserError(
+            f"preprocessing.dates: {taken[0]!r} is what it would make of {made[0]['of']!r}, and a column of the table: "
+            "rename it, or leave that part out"
+        )
+    if not made:
+        return features
+    days = {column.name: features[column.name].to_numpy() for column in schema.columns if column.dtype == "datetime"}
+    found = served.Dates(made).added(days)
+    return features.assign(**{one["name"]: found[one["name"]] for one in made})
 
 
 def with_shared_texts(features: pd.DataFrame) -> pd.DataFrame:

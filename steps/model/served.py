@@ -118,6 +118,54 @@ class Own:
         return {**features, **{one["name"]: _OWN[one["dtype"]](made[one["name"]]) for one in self.columns}}
 
 
+class Dates:
+    """What is made of dates: parts of each, and the days between two of a row.
+
+    Attributes
+    ----------
+    columns
+        What is made, of which columns of days since 1970: `name`, `of`, and its `part` or `since`, the other date.
+    """
+
+    def __init__(self, columns: list[dict]) -> None:
+        self.columns = columns
+
+    def added(self, features: Features) -> Features:
+        """The features of rows, with the columns that are made of dates after them."""
+        moments = {name: _moments(features[name]) for name in {one["of"] for one in self.columns if "part" in one}}
+        found = dict(features)
+        for one in self.columns:
+            if "part" in one:
+                found[one["name"]] = _PARTS_OF_DATES[one["part"]](moments[one["of"]])
+            else:
+                found[one["name"]] = features[one["of"]] - features[one["since"]]
+        return found
+
+
+def _moments(days: np.ndarray) -> np.ndarray:
+    """(n,) datetime64[us] of days since 1970."""
+    known = ~np.isnan(days)
+    moments = np.full(len(days), np.datetime64("NaT", "us"))
+    moments[known] = np.round(days[known] * 86_400e6).astype("int64").astype("datetime64[us]")
+    return moments
+
+
+def _counted(moments: np.ndarray, unit: str, within: str | None = None, first: int = 0) -> np.ndarray:
+    """(n,) how many units of the larger unit `within`, or since 1970, have passed, from `first` on; missing is NaN."""
+    since = moments.astype(f"M8[{within}]") if within else np.datetime64("1970", unit)
+    passed = moments.astype(f"M8[{unit}]") - since
+    return np.where(np.isnat(moments), np.nan, passed.astype(f"m8[{unit}]").astype("float64") + first)
+
+
+_PARTS_OF_DATES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "year": lambda moments: _counted(moments, "Y", first=1970),
+    "month": lambda moments: _counted(moments, "M", "Y", first=1),
+    "day": lambda moments: _counted(moments, "D", "M", first=1),
+    "weekday": lambda moments: (_counted(moments, "D") + 3) % 7,  # 1970 began on a Thursday; Monday is 0
+    "hour": lambda moments: _counted(moments, "h", "D"),
+}
+
+
 def named_in(code: str, name: str, file: str = OWN) -> Any:
     """What has that name in the code of a file of the user's, which is run for it: a function, or a net's class."""
     digest = hashlib.sha256(code.encode()).hexdigest()
@@ -131,11 +179,7 @@ def as_given(features: Features, dates: frozenset[str]) -> pd.DataFrame:
     """Rows as the user's function gets them: numbers (truths as 0 and 1), texts, dates; numbered from 0."""
     rows = _as_frame(features)
     for name in dates & features.keys():
-        microseconds = np.round(rows[name].to_numpy() * 86_400e6)
-        known = ~np.isnan(microseconds)
-        moments = np.full(len(rows), np.datetime64("NaT", "us"))
-        moments[known] = microseconds[known].astype("int64").astype("datetime64[us]")
-        rows[name] = moments
+        rows[name] = _moments(features[name])
     return rows
 
 
@@ -491,6 +535,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         )
         self.own = self._own_of(folder)
         self.scale = _read_lightgbm(folder / SCALE, []) if (folder / SCALE).exists() else None
+        self.dates = Dates(self.description.get("dates", []))
         self.members = {
             name: (weight, _member(folder / MEMBERS / name))
             for name, weight in self.description.get("members", {}).items()
@@ -562,7 +607,11 @@ class TabularModel(mlflow.pyfunc.PythonModel):
     def _prepared(self, features: Features) -> Any:
         """What the estimator is asked with; a blend hands the features on to its members, which prepare them."""
         features = features if self.own is None else self.own.added(features)
-        return features if self.members else self.encoder.prepare(features)
+        return features if self.members else self.prepare(features)
+
+    def prepare(self, features: Features) -> Any:
+        """(n, prepared columns) the features of rows, the user's own among them, as the estimator gets them."""
+        return self.encoder.prepare(self.dates.added(features) if self.dates.columns else features)
 
     def of_prepared(self, prepared: Any, coverage: float | None = None) -> np.ndarray:
         """What `outputs` gives, for at least one row as `_prepared` gives it; coverage is only of numbers.
@@ -591,7 +640,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
     def _mean(self, ask: Callable, features: Features) -> np.ndarray:
         """What a blend's members give by a method, each for rows as it prepares them, times their weights."""
-        return sum(weight * ask(one, one.encoder.prepare(features)) for weight, one in self.members.values())
+        return sum(weight * ask(one, one.prepare(features)) for weight, one in self.members.values())
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """(n, classes) what the model answers for (n, classes) probabilities of its estimator.
@@ -616,7 +665,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         """(n, 3) numbers on the target's scale, and the ends of their intervals."""
         intervals, scale = self.description["intervals"], 1.0
         if self.scale is not None:
-            rows = self.members[intervals["prepared_by"]][1].encoder.prepare(prepared) if self.members else prepared
+            rows = self.members[intervals["prepared_by"]][1].prepare(prepared) if self.members else prepared
             scale = np.maximum(_ask_booster(self.scale, rows), intervals["floor"])
         low, high = (np.interp(coverage, intervals["coverage"], intervals[end]) for end in ("low", "high"))
         return np.column_stack([numbers, numbers + scale * low, numbers + scale * high])

@@ -10,7 +10,7 @@ from tabular.defaults import MODELS, SPACES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, first_line, nearest
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
-from tabular.model import boosting, libraries, nets
+from tabular.model import boosting, dates, libraries, nets
 from tabular.model.boosting import finds_iterations
 from tabular.model.formats import within
 from tabular.model.wide_tables import on_wide
@@ -347,6 +347,7 @@ def in_terms_of_data(
         the target has more than two classes.
     """
     encodings = {resolve(model.treated(treatment)).categories for treatment in model.treatments()}
+    parts = model.preprocessing.dates
 
     def told(path: str, params: Mapping[str, Any], at: str) -> dict[str, Any]:
         found = dict(params)
@@ -365,10 +366,10 @@ def in_terms_of_data(
                     )
                 if path.startswith("catboost.") and "native" in encodings:
                     # what it makes of categories together with numbers goes up and down
-                    way = "`preprocessing: {categories: ordinal}`"
-                    raise UserError(f"{here}: CatBoost keeps no direction beside native categories: take {way}")
+                    how = "`preprocessing: {categories: ordinal}`"
+                    raise UserError(f"{here}: CatBoost keeps no direction beside native categories: take {how}")
                 falls = bool(classes) and not positive
-                directions = [-one if falls else one for one in _directions(value, here, columns, encodings)]
+                directions = [-one if falls else one for one in _directions(value, here, columns, encodings, parts)]
                 # XGBoost takes no list
                 found[name] = f"({','.join(map(str, directions))})" if path.startswith("xgboost.") else directions
             else:
@@ -393,10 +394,14 @@ def _by_position(weights: Mapping[str, float], where: str, classes: Sequence[obj
 
 
 def _directions(
-    wanted: Mapping[str, float], where: str, columns: Sequence[Column], encodings: Collection[str | None]
+    wanted: Mapping[str, float],
+    where: str,
+    columns: Sequence[Column],
+    encodings: Collection[str | None],
+    parts: Sequence[str] | None,
 ) -> list[int]:
     """The direction of each encoded column: numbers come first, then categories, as `preprocessor` has them."""
-    numbers = [column.name for column in columns if column.kind == "number"]
+    numbers = dates.numbers(columns, parts)
     categories = [column.name for column in columns if column.kind == "category"]
     for name, direction in wanted.items():
         if name in categories:
@@ -430,10 +435,10 @@ def native(model: Model, columns: Sequence[Column], where: str) -> dict[str, Any
     if model.preprocessing.categories != "native":
         return {}
     check_native(model, where)
-    numbers = sum(column.kind == "number" for column in columns)
-    codes = range(numbers, len(columns))
+    numbers = len(dates.numbers(columns, model.preprocessing.dates))
+    width = numbers + sum(column.kind == "category" for column in columns)
     tell = next(tell for begin, tell in _NATIVE.items() if model.estimator.startswith(begin))
-    return tell(codes, len(columns)) if codes else {}
+    return tell(range(numbers, width), width) if width > numbers else {}
 
 
 def check_native(model: Model, where: str) -> None:
@@ -636,6 +641,7 @@ def resolve(model: Model) -> Preprocessing:
         categories=chosen.categories or ("ordinal" if trees else "onehot"),
         numbers=chosen.numbers or ("as_is" if trees else "standardize"),
         missing=chosen.missing or ("keep" if keeps else "impute"),
+        dates=chosen.dates,
         steps=chosen.steps,
     )
 
@@ -716,7 +722,7 @@ def preprocessor(
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
 
-    numbers = [column.name for column in columns if column.kind == "number"]
+    numbers = dates.numbers(columns, how.dates)
     categories = [column.name for column in columns if column.kind == "category"]
     parts = []
     for start in range(0, len(numbers), at_once or len(numbers) or 1):

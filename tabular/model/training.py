@@ -16,7 +16,7 @@ from tabular.errors import CandidateError, first_line
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
-from tabular.model import calibration, nets, wide_tables
+from tabular.model import calibration, dates, nets, wide_tables
 from tabular.model.calibration import Calibration
 from tabular.model.codes import as_taken
 from tabular.model.estimators import (
@@ -128,6 +128,8 @@ class Fitted:
         The codes of the classes in the training rows, ascending; empty where a number is predicted.
     curves
         The estimator's loss by iteration, if that was recorded.
+    dates
+        What it has learnt of dates; None as usual.
     """
 
     preprocessor: Any
@@ -135,6 +137,7 @@ class Fitted:
     task: Task
     seen: Array
     curves: Curves
+    dates: Sequence[str] | None = None
 
     def outputs(self, X: Any) -> Array:
         """(n, classes) float64 probabilities, 0 for a class that the training rows lack; or (n, 1) numbers."""
@@ -297,7 +300,8 @@ def fit(
     if validation is not None:
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
     curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights)
-    return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves)
+    parts = candidate.model.preprocessing.dates
+    return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves, parts)
 
 
 def unfitted(candidate: Candidate, *, threads: int) -> Any:
@@ -348,6 +352,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     how, task, seed = resolve(candidate.treated), candidate.task, candidate.seed
     by_target = task.target_encoder(y, seed) if how.categories == "target" else None
     at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
+    X = _learnt_from(candidate, X)
     about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
     features = preprocessor(candidate.columns, how, most_categories=most_categories(candidate.model), **about)
     if by_target is None and not how.steps:
@@ -360,6 +365,13 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
         key = "preprocessing.steps" if how.steps else "preprocessing.categories"
         message = f"{', '.join(named)} refuses to fit: {first_line(error)}"
         raise CandidateError(f"models.{candidate.name}.{key}: {message}") from error
+
+
+def _learnt_from(candidate: Candidate, X: Any) -> Any:
+    """The columns that a candidate learns from: without a date of which it learns parts only."""
+    kept = {column.name for column in candidate.columns if column.kind == "category"}
+    kept |= set(dates.numbers(candidate.columns, candidate.model.preprocessing.dates))
+    return X if kept.issuperset(X.columns) else X[[name for name in X.columns if name in kept]]
 
 
 def encoded_to_learn(candidate: Candidate, fitted: Fitted, X: Any, y: Array, rows: Array) -> Any:
@@ -617,7 +629,7 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     values = {name: value for name, value in every.items() if name not in _EXECUTION}
     how = resolve(candidate.treated).model_dump()
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
-    how = {name: value for name, value in how.items() if value != []}
+    how = {name: value for name, value in how.items() if value not in ([], None)}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
 
