@@ -131,7 +131,7 @@ class DataSet:
             model=estimators.in_terms_of_data(
                 self.model(problem, model),
                 f"models.{model}",
-                self.schema.columns,
+                self.schema.features,
                 self.schema.classes,
                 self.schema.positive,
             ),

@@ -1,13 +1,18 @@
 """Columns of the user's own: what their file may hold, and that each row's depend on that row alone."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from steps.model import served
+from steps.model.dataset import DataSet
 from steps.run import paths
 from tabular.data import carried_code, own_code, own_features
+from tabular.data.datasets import Column, Own
 from tabular.errors import UserError
 from tabular.problem import OwnFeatures, build, parse
+from tests.prepared import Made
 
 ROWS = pd.DataFrame(
     {
@@ -193,3 +198,17 @@ def test_what_names_no_function_in_a_file_is_refused(given):
         UserError, match=r"^p: data\.features: .*names no function in a file, such as features\.py:make"
     ):
         build({"name": "p", "data": {"source": "a.csv", "target": "y", "features": given}}, "p")
+
+
+def test_a_direction_is_of_the_column_that_it_names_beside_columns_of_ones_own(tmp_path):
+    table = ROWS.assign(y=[i % 2 for i in range(60)])
+    table.to_csv(tmp_path / "table.csv", index=False)
+    schema = Made(tmp_path / "table.csv").schema
+    own = Own("make", "", (Column("half", "double", "number"),))
+    X = ROWS.assign(half=ROWS["x"] / 2)
+    made = {"frame": ROWS, "slice_only": ROWS[[]], "X": X, "y": table["y"].to_numpy(), "key": None, "share": ""}
+    rows = DataSet(source=None, schema=replace(schema, own=own), **made)
+    model = {"estimator": "lightgbm.LGBMClassifier", "params": {"monotone_constraints": {"half": -1, "x": 1}}}
+    problem = build({"name": "a", "data": {"source": "a.csv", "target": "y"}, "models": {"m": model}}, "a.yaml")
+    # x, on and half are numbers, and come before kind
+    assert rows.candidate(problem, "m", {}).model.params["monotone_constraints"] == [1, 0, -1, 0]
