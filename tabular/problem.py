@@ -395,6 +395,9 @@ class Preprocessing(Section):
         min_length=1,
         description="what is made of a date; differences: the days between each two of a row",
     )
+    texts: dict[str, Annotated[int, Field(ge=1, le=300)]] = Field(
+        default={}, description="column of texts: in how many numbers its words are summed up"
+    )
     steps: list[Annotated[Transformer, BeforeValidator(_named_transformer)]] = Field(
         default=[], description="transformers of the encoded columns, one after the other"
     )

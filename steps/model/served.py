@@ -360,6 +360,15 @@ class _Category(NamedTuple):
     table: np.ndarray  # (known values + 2, width); the last two rows are of a missing and of an unseen one
 
 
+class _Text(NamedTuple):
+    """A column of texts, where it lies in the prepared rows, and what its words become there."""
+
+    name: str
+    place: slice
+    words: Any  # sparse rows of texts
+    summed: Any  # the numbers of these
+
+
 class Encoder:
     """A fitted ColumnTransformer, for requests as look-ups: scikit-learn takes milliseconds to begin on a row.
 
@@ -370,7 +379,7 @@ class Encoder:
 
     def __init__(self, transformer: Any) -> None:
         self._transformer = transformer
-        self._parts: list[_Numbers | _Category] = []
+        self._parts: list[_Numbers | _Category | _Text] = []
         sample = _sample(transformer)
         if sample is None:
             return
@@ -415,6 +424,9 @@ class Encoder:
                     prepared[:, at] = features[name]
                 for step in part.steps:
                     prepared[:, part.place] = step(prepared[:, part.place])
+            elif isinstance(part, _Text):
+                texts = ["" if value != value else value for value in features[part.name].tolist()]  # noqa: PLR0124
+                prepared[:, part.place] = part.summed.transform(part.words.transform(texts))
             else:
                 row, unseen, missing = part.rows.get, len(part.table) - 1, len(part.table) - 2
                 # what is missing is NaN, and not equal to itself
@@ -433,6 +445,8 @@ def _sample(transformer: Any) -> Features | None:
         encoder = _encoder_of(part)
         if encoder is not None:
             values.update(zip(names, map(_values, encoder.categories_), strict=True))
+        elif _is_of_words(part):
+            values.update(dict.fromkeys(names, np.array(["a text", np.nan, ""], dtype=object)))
         elif _steps(part) is not None:
             values.update(dict.fromkeys(names, np.array([np.nan, 0.0, 1.5, -1e6])))
         else:
@@ -449,6 +463,12 @@ def _encoder_of(part: Any) -> Any:
     first, *others = [step for _, step in part.steps] if isinstance(part, Pipeline) else [part]
     is_known = isinstance(first, (OneHotEncoder, OrdinalEncoder, TargetEncoder))
     return first if is_known and all(isinstance(step, StandardScaler) for step in others) else None
+
+
+def _is_of_words(part: Any) -> bool:
+    """Whether a part of a ColumnTransformer sums up the words of texts, as `tabular.model.estimators` makes it."""
+    kinds = [type(step).__name__ for _, step in getattr(part, "steps", [])]
+    return kinds == ["SimpleImputer", "FunctionTransformer", "TfidfVectorizer", "TruncatedSVD"]
 
 
 def _values(categories: np.ndarray) -> np.ndarray:
@@ -476,12 +496,15 @@ def _steps(transformer: Any) -> list[Callable[[np.ndarray], np.ndarray]] | None:
     return steps
 
 
-def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Numbers | _Category]:
+def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Numbers | _Category | _Text]:
     """The parts of a ColumnTransformer whose answer to the sample is known."""
-    parts: list[_Numbers | _Category] = []
+    parts: list[_Numbers | _Category | _Text] = []
     for name, part, names in transformer.transformers_:
         place = transformer.output_indices_[name]
         encoder = _encoder_of(part)
+        if _is_of_words(part):
+            parts.append(_Text(names[0], place, part[-2], part[-1]))
+            continue
         if encoder is None:
             parts.append(_Numbers(list(names), place, _steps(part) or []))
             continue

@@ -22,8 +22,8 @@ from tabular.errors import as_yaml, listed
 # The kinds of hints, the gravest first: what makes a score promise too much, then what is lost, then what is of no use.
 LEAK, TARGET, GROUP, TIME, UNFIT = "leak", "target", "group", "order of time", "cells that do not fit"
 NUMBER, DATE, ROUNDED, WORD = "number in disguise", "date in disguise", "rounded number", "word read as missing"
-INDEX, ID, CASE, ONE_VALUE, WEIGHTS = "index", "id", "case", "one value", "weights"
-KINDS = (LEAK, TARGET, GROUP, TIME, WEIGHTS, UNFIT, NUMBER, DATE, ROUNDED, WORD, INDEX, ID, CASE, ONE_VALUE)
+INDEX, ID, CASE, ONE_VALUE, WEIGHTS, TEXT = "index", "id", "case", "one value", "weights", "text"
+KINDS = (LEAK, TARGET, GROUP, TIME, WEIGHTS, UNFIT, NUMBER, DATE, ROUNDED, WORD, INDEX, ID, TEXT, CASE, ONE_VALUE)
 # Words that say "missing" in the language of numbers, and are no value in a column of texts either.
 NOT_A_NUMBER = ("", *(word for word in USUAL_MISSING if "nan" in word.lower() or "#" in word))
 # Rows from which on it is no chance that a column has another value in each of them, or grows with each.
@@ -32,6 +32,8 @@ ROWS_OF_IDS = 20
 # numbers that fill their range as only numbering does, or a name that says so.
 ROWS_OF_NUMBERS, EQUAL, FILLED = 50, 0.05, 2
 CALLED_ID = r"(?i:(^|.*[^a-z])(id|ids|uuid|guid|key|nr|no|number|ident[a-z]*))|.*[a-z](Id|ID|Key|Nr|No|Number)"
+# A column is of texts, of which words tell more than the whole, with so many different ones, of so many words each.
+FEWEST_TEXTS, FEWEST_WORDS = 100, 4
 # The most classes, and the most columns, that a hint writes out.
 MOST_LISTED = 12
 # Of more columns than these one hint is made of what is said of each alone.
@@ -279,7 +281,11 @@ def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> 
     name, dtype = column.name, column.dtype
     largest = max(-column.low, column.high) if dtype == "double" and column.present else 0
     drop = f"data.drop: {as_yaml({name: 'an id'})}"
-    if dtype == "string" and column.present > ROWS_OF_IDS and column.is_nearly_unique:
+    if _is_of_words(column):
+        way = f"say preprocessing: {as_yaml({'texts': {name: 30}})} of a model"
+        what = f"{name!r} holds texts of several words, which are categories to models, each of its own"
+        yield Hint(TEXT, (name,), f"{what}: that a model may learn from their words, {way}")
+    elif dtype == "string" and column.present > ROWS_OF_IDS and column.is_nearly_unique:
         every = "nearly every" if column.repeated else "every"
         yield Hint(ID, (name,), f"{name!r} has another value in {every} row: if it is a name or an id, say {drop}")
     elif largest > 2**53 and (seen.is_whole or not seen.rows):  # of fractions nothing is lost that they had
@@ -300,6 +306,13 @@ def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> 
     elif same := column.alike():
         spellings = f"{name!r} has texts that differ in case only, {listed(same, 4)}"
         yield Hint(CASE, (name,), f"{spellings}: if they mean the same, write them alike")
+
+
+def _is_of_words(column: ColumnCounts) -> bool:
+    """Whether a column has many different texts of several words."""
+    if column.dtype != "string" or len(column.values) < FEWEST_TEXTS:
+        return False
+    return sum(len(text.split()) for text in column.values) >= FEWEST_WORDS * len(column.values)
 
 
 def _numbers_rows(column: ColumnCounts, seen: Evidence) -> bool:

@@ -45,6 +45,8 @@ _NATIVE: Mapping[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
     },
     "catboost.": lambda codes, width: {"cat_features": list(codes)},
 }
+# Of a column of texts the commonest words that are told apart.
+_MOST_WORDS = 5_000
 # The most codes that scikit-learn's histograms have bins for, where the problem does not say.
 _BINS = 255
 
@@ -346,8 +348,8 @@ def in_terms_of_data(
         A class or a column is not of the data set, or a constrained column is a category or one-hot encoded, or
         the target has more than two classes.
     """
-    encodings = {resolve(model.treated(treatment)).categories for treatment in model.treatments()}
-    parts = model.preprocessing.dates
+    how, encodings = model.preprocessing, {resolve(model.treated(one)).categories for one in model.treatments()}
+    _check_texts(how, columns, f"{where}.preprocessing.texts")
 
     def told(path: str, params: Mapping[str, Any], at: str) -> dict[str, Any]:
         found = dict(params)
@@ -366,10 +368,10 @@ def in_terms_of_data(
                     )
                 if path.startswith("catboost.") and "native" in encodings:
                     # what it makes of categories together with numbers goes up and down
-                    how = "`preprocessing: {categories: ordinal}`"
-                    raise UserError(f"{here}: CatBoost keeps no direction beside native categories: take {how}")
+                    way = "`preprocessing: {categories: ordinal}`"
+                    raise UserError(f"{here}: CatBoost keeps no direction beside native categories: take {way}")
                 falls = bool(classes) and not positive
-                directions = [-one if falls else one for one in _directions(value, here, columns, encodings, parts)]
+                directions = [-one if falls else one for one in _directions(value, here, columns, encodings, how)]
                 # XGBoost takes no list
                 found[name] = f"({','.join(map(str, directions))})" if path.startswith("xgboost.") else directions
             else:
@@ -398,13 +400,12 @@ def _directions(
     where: str,
     columns: Sequence[Column],
     encodings: Collection[str | None],
-    parts: Sequence[str] | None,
+    how: Preprocessing,
 ) -> list[int]:
-    """The direction of each encoded column: numbers come first, then categories, as `preprocessor` has them."""
-    numbers = dates.numbers(columns, parts)
-    categories = [column.name for column in columns if column.kind == "category"]
+    """The direction of each encoded column: numbers, categories, texts, as `preprocessor` has them."""
+    numbers, categories = dates.numbers(columns, how.dates), _categories_of(columns, how)
     for name, direction in wanted.items():
-        if name in categories:
+        if name in (*categories, *how.texts):
             raise UserError(f"{where}: {name!r} is a category, which has no order: leave it out, or make it a number")
         if name not in numbers:
             raise UserError(f"{where}: the data set has no column {name!r}{nearest(name, numbers)}")
@@ -412,7 +413,20 @@ def _directions(
             raise UserError(f"{where}: {name!r} has {direction:g}; 1 is upwards, -1 downwards, 0 either")
     if categories and "onehot" in encodings:
         raise UserError(f"{where}: categories are one column each only with `preprocessing: {{categories: ordinal}}`")
-    return [int(wanted.get(name, 0)) for name in [*numbers, *categories]]
+    return [int(wanted.get(name, 0)) for name in [*numbers, *categories]] + [0] * sum(how.texts.values())
+
+
+def _categories_of(columns: Sequence[Column], how: Preprocessing) -> list[str]:
+    """The columns that are encoded as categories."""
+    return [column.name for column in columns if column.kind == "category" and column.name not in how.texts]
+
+
+def _check_texts(how: Preprocessing, columns: Sequence[Column], where: str) -> None:
+    """Raise UserError for a column whose words are to be learnt, and which is none of texts."""
+    texts = [column.name for column in columns if column.kind == "category" and column.dtype == "string"]
+    for name in how.texts:
+        if name not in texts:
+            raise UserError(f"{where}: the data set has no column of texts {name!r}{nearest(name, texts)}")
 
 
 def native(model: Model, columns: Sequence[Column], where: str) -> dict[str, Any]:
@@ -435,10 +449,11 @@ def native(model: Model, columns: Sequence[Column], where: str) -> dict[str, Any
     if model.preprocessing.categories != "native":
         return {}
     check_native(model, where)
-    numbers = len(dates.numbers(columns, model.preprocessing.dates))
-    width = numbers + sum(column.kind == "category" for column in columns)
+    how = model.preprocessing
+    first, categories = len(dates.numbers(columns, how.dates)), len(_categories_of(columns, how))
     tell = next(tell for begin, tell in _NATIVE.items() if model.estimator.startswith(begin))
-    return tell(range(numbers, width), width) if width > numbers else {}
+    width = first + categories + sum(how.texts.values())
+    return tell(range(first, first + categories), width) if categories else {}
 
 
 def check_native(model: Model, where: str) -> None:
@@ -642,6 +657,7 @@ def resolve(model: Model) -> Preprocessing:
         numbers=chosen.numbers or ("as_is" if trees else "standardize"),
         missing=chosen.missing or ("keep" if keeps else "impute"),
         dates=chosen.dates,
+        texts=chosen.texts,
         steps=chosen.steps,
     )
 
@@ -703,7 +719,7 @@ def preprocessor(
     sparse
         Whether the output may be a sparse matrix if it is mostly zeros; with steps of the problem's it never is.
     seed
-        Of the problem's steps.
+        Of what is drawn for texts, and of the problem's steps.
     at_once
         How many columns of numbers are encoded together; all by default. It changes no value: each column is encoded
         by itself.
@@ -723,13 +739,15 @@ def preprocessor(
     from sklearn.pipeline import Pipeline
 
     numbers = dates.numbers(columns, how.dates)
-    categories = [column.name for column in columns if column.kind == "category"]
+    categories = _categories_of(columns, how)
     parts = []
     for start in range(0, len(numbers), at_once or len(numbers) or 1):
         block = numbers[start : start + (at_once or len(numbers))]
         parts.append((f"numbers_{start}" if start else "numbers", _numbers(how), block))
     if categories:
         parts.append(("categories", _categories(how, target_encoder, most_categories), categories))
+    for place, (name, size) in enumerate(how.texts.items()):
+        parts.append((f"text_{place}", _text(size, seed), [name]))
     if not how.steps:
         return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
     made = transformers(how.steps, where="preprocessing.steps", seed=seed)
@@ -767,4 +785,21 @@ def _categories(how: Preprocessing, target_encoder: Any, most_categories: int | 
         unknown_value=unseen,
         encoded_missing_value=missing,
         max_categories=most_categories if how.categories == "native" else None,
+    )
+
+
+def _text(size: int, seed: int) -> Any:
+    """Latent semantic analysis of a column's words: S. Deerwester et al., JASIS 41, 1990."""
+    import numpy as np
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.impute import SimpleImputer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    return make_pipeline(
+        SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True),
+        FunctionTransformer(np.ravel, feature_names_out="one-to-one"),  # the next one takes no columns
+        TfidfVectorizer(max_features=_MOST_WORDS, min_df=2, sublinear_tf=True),
+        TruncatedSVD(size, random_state=seed),
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
-from tabular.errors import CandidateError, first_line
+from tabular.errors import CandidateError, first_line, listed
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
@@ -31,7 +31,7 @@ from tabular.model.estimators import (
 from tabular.model.formats import format_of, settle, within
 from tabular.model.tasks import Classification, Task
 from tabular.model.thresholds import Tuned, tune
-from tabular.problem import Model, of_estimator
+from tabular.problem import Model, Preprocessing, of_estimator
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # The task's loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the
@@ -355,21 +355,30 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     X = _learnt_from(candidate, X)
     about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
     features = preprocessor(candidate.columns, how, most_categories=most_categories(candidate.model), **about)
-    if by_target is None and not how.steps:
+    refusing = _what_may_refuse(how)
+    if not refusing:
         return features, features.fit_transform(X)
     try:
         with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
             return features, features.fit_transform(X, task.learnt(y))
     except Exception as error:  # transformers raise what they like
-        named = [step.transformer for step in how.steps] + ([] if by_target is None else ["target encoding"])
-        key = "preprocessing.steps" if how.steps else "preprocessing.categories"
-        message = f"{', '.join(named)} refuses to fit: {first_line(error)}"
-        raise CandidateError(f"models.{candidate.name}.{key}: {message}") from error
+        message = f"{', '.join(refusing.values())} refuses to fit: {first_line(error)}"
+        raise CandidateError(f"models.{candidate.name}.preprocessing.{next(iter(refusing))}: {message}") from error
+
+
+def _what_may_refuse(how: Preprocessing) -> dict[str, str]:
+    """What of a preprocessing learns more of rows than their values, and may refuse them: by its key."""
+    found = {
+        "steps": ", ".join(step.transformer for step in how.steps),
+        "categories": "target encoding" if how.categories == "target" else "",
+        "texts": f"the words of {listed(list(how.texts))}" if how.texts else "",
+    }
+    return {key: what for key, what in found.items() if what}
 
 
 def _learnt_from(candidate: Candidate, X: Any) -> Any:
     """The columns that a candidate learns from: without a date of which it learns parts only."""
-    kept = {column.name for column in candidate.columns if column.kind == "category"}
+    kept = {column.name for column in candidate.columns if column.kind == "category"}  # texts are, too
     kept |= set(dates.numbers(candidate.columns, candidate.model.preprocessing.dates))
     return X if kept.issuperset(X.columns) else X[[name for name in X.columns if name in kept]]
 
@@ -629,7 +638,7 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     values = {name: value for name, value in every.items() if name not in _EXECUTION}
     how = resolve(candidate.treated).model_dump()
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
-    how = {name: value for name, value in how.items() if value not in ([], None)}
+    how = {name: value for name, value in how.items() if value not in ([], {}, None)}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from tabular import problem
 from tabular.data import hints
-from tabular.data.hints import GROUP, ID, KINDS, LEAK, NUMBER, ONE_VALUE, TIME, Hint
+from tabular.data.hints import GROUP, ID, KINDS, LEAK, NUMBER, ONE_VALUE, TEXT, TIME, Hint
 from tabular.data.sources import local
 from tests.prepared import Made
 
@@ -229,3 +230,16 @@ def test_columns_of_no_use_are_one_hint_where_they_are_many(tmp_path: Path) -> N
 
 def test_kinds_of_hints_differ() -> None:
     assert len(set(KINDS)) == len(KINDS)
+
+
+def test_texts_of_several_words_are_said_with_the_way_to_learn_from_them(tmp_path: Path) -> None:
+    words = DRAWN.choice(["a", "kind", "and", "clean", "room", "with", "view"], (N, 6))
+    text = only(made(tmp_path, review=[" ".join(row) for row in words]), TEXT)
+    how = yaml.safe_load(text.partition("say preprocessing: ")[2].removesuffix(" of a model"))
+    assert how == {"texts": {"review": 30}}
+    assert problem.Preprocessing.model_validate(how).texts == how["texts"]
+
+
+def test_names_of_two_words_are_no_texts(tmp_path: Path) -> None:
+    found = made(tmp_path, street=[f"street {row % 150}" for row in range(N)])
+    assert not of_kind(found, TEXT)
