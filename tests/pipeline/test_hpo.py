@@ -238,3 +238,30 @@ def test_a_treatment_of_categories_that_a_search_finds_is_the_models_own(store, 
     assert trained.run.data.metrics["training_roc_auc"] == 1
     again = store.step("hpo", dataset=etl.id, model="stumps", replays=searched.id)
     assert again.tags["tabular.digest.trials"] == searched.tags["tabular.digest.trials"]
+
+
+COLUMNS_OF_ALL_KINDS = """
+name: kinds
+data: {{source: {source}, target: y}}
+models:
+  all:
+    estimator: sklearn.linear_model.LogisticRegression
+    preprocessing: {{categories: target, dates: [weekday, differences], texts: {{note: 2}}}}
+search: {{metric: roc_auc, folds: 3}}
+"""
+
+
+def test_what_a_model_makes_of_dates_and_texts_it_makes_of_the_holdout_too(store, tmp_path):
+    days = pd.Series(pd.to_datetime("2024-01-01") + pd.to_timedelta([i * 5 % 97 for i in range(300)], unit="D"))
+    words = ["late again today", "all is well", "nothing to say"]
+    rows = pd.DataFrame({"on": days, "until": days + pd.to_timedelta(range(300), unit="h")})
+    rows["town"], rows["note"] = [f"town {i % 9}" for i in range(300)], [words[i % 3] for i in range(300)]
+    rows.assign(y=(days.dt.day_of_week > 3).astype(int)).to_csv(tmp_path / "table.csv", index=False)
+    (tmp_path / "kinds.yaml").write_text(COLUMNS_OF_ALL_KINDS.format(source=tmp_path / "table.csv"))
+    etl = store.step("etl", problem=str(tmp_path / "kinds.yaml"))
+    trained = store.step("train", dataset=etl.id, model="all")
+    assert trained.status == 0, trained.stderr
+    assert trained.run.data.params["preprocessing_texts"] == "{'note': 2}"
+    evaluated = store.step("evaluate", dataset=etl.id, models=trained.id)
+    assert evaluated.status == 0, evaluated.stderr
+    assert evaluated.run.data.metrics["roc_auc"] > 0.99  # the day of the week alone tells the class

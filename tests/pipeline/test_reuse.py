@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from tabular.problem import Preprocessing
 from tests.asked import ASKED, asked, downstream
 from tests.mutations import is_machinery
 from tests.running import PROJECT, Store
@@ -383,7 +384,7 @@ def test_what_a_step_reads_of_the_problem_lies_within_its_row(recorded, task):
 
     step, _, model = task.partition(" ")
     rows = [path.replace("{model}", model) for path in STEPS[step].reads]
-    resolved = {"?.categories", "?.missing", "?.numbers", "?.steps"}  # a section that training makes of a model's own
+    resolved = {f"?.{key}" for key in Preprocessing.model_fields}  # a section that training makes of a model's own
     read = set(recorded[task]["read"]) - {"tags", "name"} - resolved  # tags and name label runs
     assert read
     for path in read:
