@@ -56,6 +56,12 @@ def evaluate(step: Step) -> None:
     left_out = {**failed, **refusing}
     if not ranked:
         raise UserError("; ".join(["models: no candidate is left", *_in_words(left_out)]))
+    required = [name for name in left_out if name in problem.models and problem.models[name].required]
+    if required:
+        raise UserError(f"models.{required[0]}: it is required, and fails: {left_out[required[0]]}")
+    board = [_row(one, problem.search.metric) for one in ranked]
+    board += [_row_of_failed(run, left_out, board[0]) for run in given if run.data.tags[MODEL] in left_out]
+    step.table(artifacts.by_column(board), artifacts.LEADERBOARD)
     _log(step, problem, holdout, ranked, left_out, missing)
     _log_looks(step, problem, holdout, ranked)
     plots.draw(step, problem, holdout, ranked, searches)
@@ -97,7 +103,6 @@ def _log(
 ) -> None:
     best = ranked[0]
     step.measure(_metrics(problem.search.metric, ranked))
-    step.table(artifacts.by_column([_row(one, problem.search.metric) for one in ranked]), artifacts.LEADERBOARD)
     entries = [_entry(candidate) for candidate in ranked]
     notes = [*slices.notes([one.slice for one in best.slices]), *_undefined(best)]
     step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
@@ -204,8 +209,16 @@ def _row(candidate: Judged, metric: str) -> dict[str, Any]:
         "fit_seconds": trained.get("fit_seconds"),
         "predict_seconds": candidate.seconds,
         "gate": "passed" if candidate.passes else "not met",
+        "reason": None,
         "run": candidate.run.info.run_id,
     }
+
+
+def _row_of_failed(run: Run, reasons: Mapping[str, str], like: Mapping[str, Any]) -> dict[str, Any]:
+    """The row of a candidate that failed, with the keys of another row: it has a reason, and no metrics."""
+    name = run.data.tags[MODEL]
+    known = {"model": name, "gate": "failed", "reason": reasons[name], "run": run.info.run_id}
+    return {**dict.fromkeys(like), **known}
 
 
 def _entry(candidate: Judged) -> dict[str, Any]:

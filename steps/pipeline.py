@@ -31,7 +31,7 @@ class StepSpec:
     name: str
     parameters: Mapping[str, Kind]
     inputs: Mapping[str, Input]  # {parameter that takes run ids: what is read from these runs}
-    reads: tuple[str, ...]  # paths in the problem; {model} stands for the name of the task's model
+    reads: tuple[str, ...]  # paths in the problem; {model} stands for the name of the task's model, * for each name
     each_model: bool = False
     pure: bool = True  # False: has a side effect, on the registry
 
@@ -118,6 +118,7 @@ CHAIN = (
             "evaluation",
             "gate.require",
             "gate.beat_prior",
+            "models.*.required",
         ),
     ),
     StepSpec(

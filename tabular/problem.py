@@ -110,6 +110,8 @@ TagName = Annotated[str, AfterValidator(_tag_name)]
 PLACE = ("source", "query", "headers", "sha256")
 # The keys of the section data that say how a model learns, and change no data set.
 OF_FITS = ("target_transform",)
+# The keys of a model that say what becomes of the chain where it fails, and change no fit.
+OF_CHAINS = ("required",)
 # Parameters that may be mappings: of the target's classes to weights, and of columns to directions.
 WEIGHTS = ("class_weight", "class_weights")
 CONSTRAINTS = ("monotone_constraints", "monotonic_cst")
@@ -468,6 +470,7 @@ class Model(Section):
         default={},
         description="for a wide table: parameters that take the place of those above, or the most that is searched",
     )
+    required: bool = Field(default=False, description="whether the chain fails where this candidate does")
 
     def paths(self) -> list[str]:
         """The import paths of its class, of the steps before it, and of all that parameters name, searched or not."""

@@ -161,19 +161,26 @@ def _in_words(name: str, before: str | None, now: str | None) -> str:
 def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tuple[str, str]]:
     """The values of the problem that a step reads, as pairs of dotted path and JSON; not where the table is.
 
-    Of the section data as a whole, what a data set is made of; the keys of `OF_FITS` are read by their own paths.
+    Of the section data as a whole, what a data set is made of, and of a model as a whole, what decides its fits; the
+    keys of `OF_FITS` and `OF_CHAINS` are read by their own paths.
     """
     whole = problem.model_dump(mode="json")
     for where in problems.PLACE:  # the content of the data counts, not its place
         del whole["data"][where]
+    beside = {"data": problems.OF_FITS, "models.{model}": problems.OF_CHAINS}
     for path in row.reads:
-        names = path.replace("{model}", model or "").split(".")
-        value = whole
-        for name in names:
-            value = value[name]
-        if path == "data":
-            value = {name: one for name, one in value.items() if name not in problems.OF_FITS}
-        yield from _leaves(".".join(names), value)
+        for found, value in _values(whole, path.replace("{model}", model or "").split(".")):
+            without = beside.get(path, ())
+            yield from _leaves(found, {k: v for k, v in value.items() if k not in without} if without else value)
+
+
+def _values(value: Any, names: Sequence[str], at: str = "") -> Iterator[tuple[str, Any]]:
+    """The values at a path, each with its own path: several where a name is `*`, which stands for each key."""
+    if not names:
+        yield at, value
+        return
+    for name in value if names[0] == "*" else names[:1]:
+        yield from _values(value[name], names[1:], f"{at}.{name}" if at else name)
 
 
 def _leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -67,8 +67,8 @@ class Chain:
         Raises
         ------
         launch.StepFailed
-            The first failure that is not of one candidate alone, or the one after which no candidate is left; the other
-            steps have been stopped.
+            The first failure that is not of one candidate alone, that of a candidate which the problem requires, or the
+            one after which no candidate is left; the other steps have been stopped.
         """
         calls: dict[Future[Run], Task] = {}
         with ThreadPoolExecutor(max_workers=len(self._tasks) + 1) as threads:
@@ -208,7 +208,7 @@ class Chain:
 
     def _left_out_run(self, task: Task, run_id: str, failed: launch.StepFailed) -> Run:
         """The run of a candidate that is left out; raises the failure where the chain cannot go on without it."""
-        if task.model is None or not failed.is_candidates:
+        if task.model is None or not failed.is_candidates or self._problem.models[task.model].required:
             raise failed
         self._left_out.add(task.model)
         if self._left_out == {*self._problem.models}:

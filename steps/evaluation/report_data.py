@@ -121,8 +121,9 @@ def _figures(winner: dict[str, Any]) -> dict[str, tuple[float | None, float | No
 
 
 def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
-    """A table with one row for each candidate, with its confidence intervals."""
-    found = artifacts.content(evaluation, artifacts.EVALUATION, step.folder)["candidates"]
+    """A table with one row for each candidate, with its confidence intervals; those that failed come last."""
+    content = artifacts.content(evaluation, artifacts.EVALUATION, step.folder)
+    found, failed = content["candidates"], content.get("left_out", {})
     others = [name for name in METRICS[task_of(metric)] if name != metric]
     columns = ["model", "cross-validated", metric, "95 % interval", "behind", "training", *others, "gate"]
     rows = []
@@ -140,6 +141,7 @@ def _leaderboard(step: Step, evaluation: Run, metric: str) -> Table:
                 "not met" if one["unmet"] else "passed",
             ]
         )
+    rows += [[model, *[None] * (len(columns) - 2), "failed"] for model in failed]
     return Table(columns, rows)
 
 

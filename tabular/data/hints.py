@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tabular.data.columns import USUAL_MISSING, Note
 from tabular.data.counts import (
     DECIMAL_COMMA,
@@ -21,9 +23,27 @@ from tabular.errors import as_yaml, listed
 
 # The kinds of hints, the gravest first: what makes a score promise too much, then what is lost, then what is of no use.
 LEAK, TARGET, GROUP, TIME, UNFIT = "leak", "target", "group", "order of time", "cells that do not fit"
+LARGE = "number too large"
 NUMBER, DATE, ROUNDED, WORD = "number in disguise", "date in disguise", "rounded number", "word read as missing"
 INDEX, ID, CASE, ONE_VALUE, WEIGHTS, TEXT = "index", "id", "case", "one value", "weights", "text"
-KINDS = (LEAK, TARGET, GROUP, TIME, WEIGHTS, UNFIT, NUMBER, DATE, ROUNDED, WORD, INDEX, ID, TEXT, CASE, ONE_VALUE)
+KINDS = (
+    LEAK,
+    TARGET,
+    GROUP,
+    TIME,
+    WEIGHTS,
+    UNFIT,
+    LARGE,
+    NUMBER,
+    DATE,
+    ROUNDED,
+    WORD,
+    INDEX,
+    ID,
+    TEXT,
+    CASE,
+    ONE_VALUE,
+)
 # Words that say "missing" in the language of numbers, and are no value in a column of texts either.
 NOT_A_NUMBER = ("", *(word for word in USUAL_MISSING if "nan" in word.lower() or "#" in word))
 # Rows from which on it is no chance that a column has another value in each of them, or grows with each.
@@ -39,6 +59,8 @@ MOST_LISTED = 12
 # Of more columns than these one hint is made of what is said of each alone.
 MOST_OF_A_KIND = 3
 AFTER = "it is known only after the answer"
+# The largest number of 32 bits, in which forests and other trees hold what they are given.
+LARGEST = float(np.finfo(np.float32).max)
 MEASURES = {0: "balanced accuracy for its tenths", 2: "ROC AUC"}  # by the number of classes
 
 
@@ -99,6 +121,7 @@ def find(looked: Looked) -> tuple[Hint, ...]:
         *_of_unfit(looked),
         *_of_words(looked),
         *_of_indices(looked),
+        *_of_large(looked),
         *_together(of_columns, looked),
     ]
     return tuple(sorted(found, key=lambda hint: KINDS.index(hint.kind)))
@@ -169,6 +192,26 @@ def _of_indices(looked: Looked) -> Iterator[Hint]:
             drop = as_yaml({name: "pandas' index"})
             text = f"{name!r} was the index of a pandas frame: if it is an id, say data.drop: {drop}"
             yield Hint(INDEX, (name,), text)
+
+
+def _of_large(looked: Looked) -> Iterator[Hint]:
+    """Numbers that fail every estimator that holds what it is given in 32 bits."""
+    for column in looked.columns:
+        if column.dtype != "double" or _largest(column) <= LARGEST:
+            continue
+        name = column.name
+        value = column.high if column.high > LARGEST else column.low
+        missing = as_yaml({"columns": {name: {"add": [f"{value!r}"]}}})
+        text = (
+            f"{name!r} holds {value:g}, too large for forests and others that hold numbers in 32 bits: they fail, and "
+            f"the chain goes on without them; correct it, or if it means missing, say data.missing: {missing}"
+        )
+        yield Hint(LARGE, (name,), text)
+
+
+def _largest(column: ColumnCounts) -> float:
+    """The largest absolute value of a column of numbers; 0 of others."""
+    return max(-column.low, column.high) if column.dtype == "double" and column.present else 0.0
 
 
 # --- of a column ------------------------------------------------------------------------------------------------------
@@ -279,7 +322,7 @@ def _of_drift(drift: Drift, looked: Looked) -> tuple[object, float, float]:
 def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> Iterator[Hint]:
     """What makes a column of little use: it names rows, it was rounded, it has one value, or spellings of one."""
     name, dtype = column.name, column.dtype
-    largest = max(-column.low, column.high) if dtype == "double" and column.present else 0
+    largest = _largest(column)
     drop = f"data.drop: {as_yaml({name: 'an id'})}"
     if _is_of_words(column):
         way = f"say preprocessing: {as_yaml({'texts': {name: 30}})} of a model"
@@ -288,7 +331,7 @@ def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> 
     elif dtype == "string" and column.present > ROWS_OF_IDS and column.is_nearly_unique:
         every = "nearly every" if column.repeated else "every"
         yield Hint(ID, (name,), f"{name!r} has another value in {every} row: if it is a name or an id, say {drop}")
-    elif largest > 2**53 and (seen.is_whole or not seen.rows):  # of fractions nothing is lost that they had
+    elif LARGEST >= largest > 2**53 and (seen.is_whole or not seen.rows):  # of fractions nothing is lost that they had
         exact = f", or say data.types: {as_yaml({name: 'category'})}"  # of what may be a whole number
         way = f"say {drop}{exact if largest < 1e30 else ''}"
         yield Hint(ROUNDED, (name,), f"{name!r} has numbers of more than 15 digits, which are rounded: an id? {way}")

@@ -362,7 +362,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
         with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
             return features, features.fit_transform(X, task.learnt(y))
     except Exception as error:  # transformers raise what they like
-        message = f"{', '.join(refusing.values())} refuses to fit: {first_line(error)}"
+        message = f"{', '.join(refusing.values())} refuses to fit: {_reason(error)}"
         raise CandidateError(f"models.{candidate.name}.preprocessing.{next(iter(refusing))}: {message}") from error
 
 
@@ -450,12 +450,18 @@ def fit_encoded(
         try:
             curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
-            message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
+            message = f"{candidate.model.estimator} refuses to fit: {_reason(error)}"
             raise CandidateError(f"models.{candidate.name}: {message}") from error
     settle(estimator)
     if weighted:
         _forget_weights(estimator)
     return curves
+
+
+def _reason(error: Exception) -> str:
+    """Why an estimator refuses, in one line; that memory is short is told as such, since another machine may do."""
+    said = first_line(error)
+    return f"it needs more memory than there is ({said})" if isinstance(error, MemoryError) else said
 
 
 def _draw_by_rows(estimator: Any, rows: int) -> None:
@@ -891,7 +897,7 @@ def _outputs(fitted: Fitted, X_encoded: Any) -> Array:
     try:
         found = fitted.task.outputs(fitted.estimator, X_encoded, fitted.seen)
     except Exception as error:  # as in `fit_encoded`
-        raise CandidateError(f"{kind} refuses to predict: {first_line(error)}") from error
+        raise CandidateError(f"{kind} refuses to predict: {_reason(error)}") from error
     if not np.isfinite(found).all():
         wrong = int((~np.isfinite(found)).any(axis=1).sum())
         rows = f"{wrong:,} of {len(found):,} rows"

@@ -87,7 +87,7 @@ def test_the_paths_that_a_step_reads_are_in_the_problem(step: StepSpec) -> None:
     for path in step.reads:
         section: Any = Problem
         for part in path.split("."):
-            if part == "{model}":
+            if part in ("{model}", "*"):
                 section = Model
                 continue
             field = section.model_fields[part]

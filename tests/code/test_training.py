@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
-from tabular.errors import UserError
+from tabular.errors import CandidateError, UserError
 from tabular.metrics.classification import METRICS, classification_metrics
 from tabular.model import training
 from tabular.model.formats import booster_text
@@ -263,6 +264,62 @@ def test_what_the_estimator_refuses_is_one_line_with_the_models_name() -> None:
     with pytest.raises(UserError, match=r"^models\.mine: sklearn.* refuses to fit: ") as caught:
         fit(candidate(FOREST, params={"max_depth": -3}), X, y, threads=1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (ValueError("not these rows\nat all"), "refuses to fit: not these rows"),
+        (MemoryError("Unable to allocate 9 TiB"), "refuses to fit: it needs more memory than there is (Unable to"),
+        (ZeroDivisionError(), "refuses to fit: ZeroDivisionError"),
+    ],
+    ids=["refused", "memory", "a fault of its own"],
+)
+def test_any_error_out_of_a_fit_is_the_candidates(
+    raised: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(RandomForestClassifier, "fit", fails)
+    X, y = rows()
+    with pytest.raises(CandidateError) as caught:
+        fit(candidate(FOREST), X, y, threads=1)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_any_error_out_of_a_prediction_is_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise MemoryError
+
+    X, y = rows()
+    fitted = fit(candidate(FOREST), X, y, threads=1)
+    monkeypatch.setattr(RandomForestClassifier, "predict_proba", fails)
+    with pytest.raises(CandidateError, match="refuses to predict: it needs more memory than there is"):
+        fitted.outputs(X)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_answers_that_are_no_numbers_are_the_candidates_fault(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = rows()
+    fitted = fit(candidate(FOREST), X, y, threads=1)
+    monkeypatch.setattr(RandomForestClassifier, "predict_proba", lambda _, A: np.full((len(A), 2), wrong))
+    with pytest.raises(CandidateError, match="no finite numbers"):
+        fitted.outputs(X)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_within_a_fit_is_not_the_candidates(
+    raised: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr(RandomForestClassifier, "fit", stopped)
+    X, y = rows()
+    with pytest.raises(raised):
+        fit(candidate(FOREST), X, y, threads=1)
 
 
 def test_what_lightgbm_refuses_is_one_line_too() -> None:

@@ -94,6 +94,11 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
         {"train logistic"},
         "models.logistic.estimator",
     ),
+    "whether a candidate is required": (
+        {"models.logistic.required": True},
+        {"evaluate"},
+        "models.logistic.required false -> true",
+    ),
     "no space any more": ({"models.lightgbm.space": None}, {"train lightgbm"}, "models.lightgbm.space"),
     "the floor of the gate": ({"gate.beat_prior": False}, {"evaluate"}, "gate.beat_prior true -> false"),
     "what the gate requires": (

@@ -11,7 +11,7 @@ import yaml
 
 from tabular import problem
 from tabular.data import hints
-from tabular.data.hints import GROUP, ID, KINDS, LEAK, NUMBER, ONE_VALUE, TEXT, TIME, Hint
+from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, NUMBER, ONE_VALUE, TEXT, TIME, Hint
 from tabular.data.sources import local
 from tests.prepared import Made
 
@@ -243,3 +243,24 @@ def test_texts_of_several_words_are_said_with_the_way_to_learn_from_them(tmp_pat
 def test_names_of_two_words_are_no_texts(tmp_path: Path) -> None:
     found = made(tmp_path, street=[f"street {row % 150}" for row in range(N)])
     assert not of_kind(found, TEXT)
+
+
+# --- too large --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize(("wrong", "shown"), [(3e39, "3e+39"), (-1e300, "-1e+300")])
+def test_a_number_too_large_for_32_bits_is_said_with_a_way_out_that_works(
+    tmp_path: Path, name: str, wrong: float, shown: str
+) -> None:
+    values = np.append(NOISE[1:], wrong)
+    text = only(made(tmp_path, name, v=values), LARGE)
+    assert text.startswith(f"'v' holds {shown}, too large for forests")
+    mended = made(tmp_path, name, v=values, data={"missing": yaml.safe_load(text.partition("say data.missing: ")[2])})
+    assert mended.hints == ""
+    assert mended.rows["v"].isna().sum() == 1
+
+
+def test_the_largest_number_of_32_bits_is_not_too_large(tmp_path: Path) -> None:
+    fits = float(np.finfo(np.float32).max)
+    assert of_kind(made(tmp_path, v=np.append(NOISE[1:], fits)), LARGE) == []

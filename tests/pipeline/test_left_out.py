@@ -3,6 +3,7 @@
 The rows are the answer of a database to a query, and so these chains show too what becomes of that answer.
 """
 
+import json
 import sqlite3
 from contextlib import closing
 
@@ -94,6 +95,35 @@ def test_each_that_is_left_out_is_told_where_people_look(place):
         assert model in children["evaluate"].data.tags["mlflow.note.content"]
 
 
+@pytest.mark.parametrize("step", ["main", "evaluate"])
+def test_each_that_failed_is_a_row_of_the_leaderboard_with_its_reason_and_its_run(place, step):
+    store, ended = place
+    children = store.children(ended.id)
+    run = ended.run if step == "main" else children[step]
+    board = json.loads(store.artifact(run, "leaderboard.json").read_text())
+    rows = {row["model"]: row for row in (dict(zip(board["columns"], row, strict=True)) for row in board["data"])}
+    assert list(rows) == ["logistic", "forest", "neighbours", "searched"]
+    assert (rows["logistic"]["gate"], rows["logistic"]["reason"]) == ("passed", None)
+    for model, why in {"forest": "float32", "neighbours": "n_neighbors", "searched": "all 2 trials failed"}.items():
+        assert (rows[model]["gate"], rows[model]["roc_auc"]) == ("failed", None)
+        assert why in rows[model]["reason"]
+        assert "\n" not in rows[model]["reason"]
+        assert rows[model]["run"] == children[f"train {model}"].info.run_id
+
+
+def test_the_table_at_the_end_shows_which_failed(place):
+    store, ended = place
+    lines = ended.stdout.splitlines()
+    assert [line.split()[0] for line in lines if line.endswith("  failed")] == ["forest", "neighbours", "searched"]
+    page = store.artifact(store.children(ended.id)["register"], "report.html").read_text()
+    assert page.count("<td>failed</td>") == 3
+
+
+def test_a_number_too_large_for_a_forest_is_said_before_it_fails(place):
+    _, ended = place
+    assert "'x' holds 3e+39, too large for forests" in ended.stdout
+
+
 def test_the_run_that_failed_says_why_in_one_line(place):
     store, ended = place
     children = store.children(ended.id)
@@ -128,6 +158,29 @@ def test_a_chain_of_a_query_is_replayed_from_the_answer_of_then_when_the_databas
     then = store.children(first.id)["etl"].data.tags["tabular.data_digest"]
     assert other.tags["tabular.data_digest"] != then
     assert ended.tags["tabular.outcome"] == "same"
+
+
+def test_a_chain_fails_with_a_candidate_that_it_requires(place):
+    store, _ = place
+    required = yaml.safe_load(PROBLEM)
+    required["models"]["neighbours"]["required"] = True
+    (store.folder / "required.yaml").write_text(yaml.safe_dump(required))
+    ended = store.project(problem="required.yaml")
+    assert ended.status == 1
+    assert ended.tags["step.failed"] == "train neighbours"
+    assert "n_neighbors" in ended.tags["tabular.reason"]
+
+
+def test_an_evaluation_fails_where_a_required_candidate_refuses_the_holdout(place):
+    store, ended = place
+    required = yaml.safe_load(PROBLEM)
+    required["models"]["forest"]["required"] = True
+    (store.folder / "forest.yaml").write_text(yaml.safe_dump(required))
+    runs = {name: run.info.run_id for name, run in store.children(ended.id).items()}
+    models = f"{runs['train logistic']},{runs['train forest']}"
+    again = store.step("evaluate", problem="forest.yaml", dataset=runs["etl"], models=models)
+    assert again.status == 1
+    assert again.tags["tabular.reason"].startswith("models.forest: it is required, and fails: ")
 
 
 def test_a_chain_of_which_no_candidate_is_left_fails(place):
