@@ -17,9 +17,9 @@ The ranges cover what is usual in the literature. They are narrower where a sear
 from collections.abc import Mapping
 from typing import Any
 
-# What `space: default` stands for, by estimator: fixed `params`, the search `space`, `start`, the points that are tried
-# after the model's own, and what holds for a `wide` table (`tabular.model.wide_tables`). LightGBM's number of
-# iterations is in no space: the search finds it by early stopping.
+# What `space: default` stands for, by estimator: fixed `params`, the `preprocessing`, the search `space`, `start`, the
+# points that are tried after the model's own, and what holds for a `wide` table (`tabular.model.wide_tables`).
+# LightGBM's number of iterations is in no space: the search finds it by early stopping.
 _LIGHTGBM: Mapping[str, Any] = {
     "params": {"subsample_freq": 1},
     "space": {
@@ -64,8 +64,69 @@ _HISTOGRAMS: Mapping[str, Any] = {
     ],
     "wide": {"max_bins": 63, "max_leaf_nodes": 31, "max_features": 0.4},
 }
+_XGBOOST: Mapping[str, Any] = {
+    "params": {},
+    "space": {
+        "n_estimators": {"type": "int", "low": 50, "high": 1000, "log": True},
+        "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
+        "max_depth": {"type": "int", "low": 3, "high": 10},
+        "min_child_weight": {"type": "float", "low": 0.1, "high": 30.0, "log": True},
+        "subsample": {"type": "float", "low": 0.5, "high": 1.0},
+        "colsample_bytree": {"type": "float", "low": 0.3, "high": 1.0},
+        "reg_lambda": {"type": "float", "low": 0.001, "high": 30.0, "log": True},
+    },
+    "start": [
+        {
+            "n_estimators": 300,
+            "learning_rate": 0.08,
+            "max_depth": 6,
+            "min_child_weight": 2.0,
+            "subsample": 0.9,
+            "colsample_bytree": 0.6,
+            "reg_lambda": 1.0,
+        }
+    ],
+    "wide": {"max_bin": 63, "max_depth": 6, "colsample_bytree": 0.4},
+}
+# What CatBoost begins with by itself are 1,000 iterations, at a step that it chooses by them and the rows.
+_CATBOOST: Mapping[str, Any] = {
+    "params": {},
+    "space": {
+        "iterations": {"type": "int", "low": 100, "high": 1000, "log": True},
+        "learning_rate": {"type": "float", "low": 0.02, "high": 0.3, "log": True},
+        "depth": {"type": "int", "low": 4, "high": 8},
+        "l2_leaf_reg": {"type": "float", "low": 0.1, "high": 30.0, "log": True},
+        "random_strength": {"type": "float", "low": 0.1, "high": 10.0, "log": True},
+    },
+    "start": [
+        {"iterations": 500, "learning_rate": 0.08, "depth": 6, "l2_leaf_reg": 3.0, "random_strength": 1.0},
+    ],
+}
+# Its rounds end when a tenth of the rows, which it puts aside by its seed, gains no more.
+_NET: Mapping[str, Any] = {
+    "params": {"early_stopping": True, "max_iter": 100},
+    "preprocessing": {"numbers": "quantile"},
+    "space": {
+        "hidden_layer_sizes": {"type": "choice", "options": [[64], [128, 64], [256, 128]]},
+        "alpha": {"type": "float", "low": 0.00001, "high": 1.0, "log": True},
+        "learning_rate_init": {"type": "float", "low": 0.0003, "high": 0.01, "log": True},
+    },
+    "start": [{"hidden_layer_sizes": [128, 64], "alpha": 0.01, "learning_rate_init": 0.001}],
+}
+_NEIGHBOURS: Mapping[str, Any] = {
+    # by the tree, whatever the columns are: what it finds depends neither on threads nor on what else is asked with it
+    "params": {"algorithm": "kd_tree"},
+    "space": {
+        "n_neighbors": {"type": "int", "low": 3, "high": 100, "log": True},
+        "weights": {"type": "choice", "options": ["uniform", "distance"]},
+        "p": {"type": "choice", "options": [1, 2]},
+    },
+    "start": [{"n_neighbors": 30, "weights": "distance", "p": 1}],
+}
 SPACES_OF_CLASSES: Mapping[str, Mapping[str, Any]] = {
     "lightgbm.LGBMClassifier": _LIGHTGBM,
+    "xgboost.XGBClassifier": _XGBOOST,
+    "catboost.CatBoostClassifier": _CATBOOST,
     "sklearn.ensemble.HistGradientBoostingClassifier": _HISTOGRAMS,
     "sklearn.ensemble.RandomForestClassifier": {
         "params": {"n_estimators": 200},
@@ -78,6 +139,18 @@ SPACES_OF_CLASSES: Mapping[str, Mapping[str, Any]] = {
         "start": [{"max_features": 0.3, "min_samples_leaf": 3, "max_samples": 0.9, "criterion": "entropy"}],
         "wide": {"max_features": 0.1, "max_samples": 0.5},
     },
+    "sklearn.ensemble.ExtraTreesClassifier": {
+        "params": {"n_estimators": 200},
+        "space": {
+            "max_features": {"type": "float", "low": 0.05, "high": 1.0, "log": True},
+            "min_samples_leaf": {"type": "int", "low": 1, "high": 50, "log": True},
+            "criterion": {"type": "choice", "options": ["gini", "entropy"]},
+        },
+        "start": [{"max_features": 0.5, "min_samples_leaf": 3, "criterion": "entropy"}],
+        "wide": {"max_features": 0.1},
+    },
+    "sklearn.neural_network.MLPClassifier": _NET,
+    "sklearn.neighbors.KNeighborsClassifier": _NEIGHBOURS,
     "sklearn.linear_model.LogisticRegression": {
         "params": {"max_iter": 1000},
         "space": {"C": {"type": "float", "low": 0.0001, "high": 1000.0, "log": True}},
@@ -87,6 +160,8 @@ SPACES_OF_CLASSES: Mapping[str, Mapping[str, Any]] = {
 
 SPACES_OF_NUMBERS: Mapping[str, Mapping[str, Any]] = {
     "lightgbm.LGBMRegressor": _LIGHTGBM,
+    "xgboost.XGBRegressor": _XGBOOST,
+    "catboost.CatBoostRegressor": _CATBOOST,
     "sklearn.ensemble.HistGradientBoostingRegressor": _HISTOGRAMS,
     "sklearn.ensemble.RandomForestRegressor": {
         "params": {"n_estimators": 200},
@@ -98,6 +173,16 @@ SPACES_OF_NUMBERS: Mapping[str, Mapping[str, Any]] = {
         "start": [{"max_features": 0.5, "min_samples_leaf": 3, "max_samples": 0.9}],
         "wide": {"max_features": 0.2, "max_samples": 0.5},
     },
+    "sklearn.ensemble.ExtraTreesRegressor": {
+        "params": {"n_estimators": 200},
+        "space": {
+            "max_features": {"type": "float", "low": 0.1, "high": 1.0, "log": True},
+            "min_samples_leaf": {"type": "int", "low": 1, "high": 50, "log": True},
+        },
+        "start": [{"max_features": 0.7, "min_samples_leaf": 3}],
+        "wide": {"max_features": 0.2},
+    },
+    "sklearn.neighbors.KNeighborsRegressor": _NEIGHBOURS,
     "sklearn.linear_model.Ridge": {
         "params": {},
         "space": {"alpha": {"type": "float", "low": 0.001, "high": 10000.0, "log": True}},

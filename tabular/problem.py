@@ -390,7 +390,7 @@ class Preprocessing(Section):
     """How columns become numbers; where a key is None, the kind of estimator decides."""
 
     categories: Literal["onehot", "ordinal", "target", "native"] | None = None
-    numbers: Literal["standardize", "as_is"] | None = None
+    numbers: Literal["standardize", "quantile", "as_is"] | None = None
     missing: Literal["impute", "keep"] | None = None
     dates: list[Literal["days", "year", "month", "day", "weekday", "hour", "differences"]] | None = Field(
         default=None,
@@ -513,7 +513,8 @@ class Model(Section):
         space = {name: dimension for name, dimension in usual["space"].items() if name not in fixed}
         start = [{name: point[name] for name in space} for point in usual["start"]]
         wide = {name: value for name, value in usual.get("wide", {}).items() if name not in _said(values)}
-        return {"start": start, "wide": wide, **values, "params": params, "space": space}
+        beside = {name: usual[name] for name in ("preprocessing",) if name in usual}
+        return {"start": start, "wide": wide, **beside, **values, "params": params, "space": space}
 
     @model_validator(mode="after")
     def _preprocessing_is_chosen(self) -> Self:

@@ -38,6 +38,8 @@ MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
 FEWEST_FOR_THREADS = 200
 FORESTS = ("RandomForestClassifier", "ExtraTreesClassifier", "RandomForestRegressor", "ExtraTreesRegressor")
+# As near to the least or greatest quantile of training rows a number is at the end (scikit-learn's threshold).
+NEAR = 1e-7
 # What is meant by a number that was learnt on another scale.
 SCALES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"none": np.asarray, "log": np.exp, "log1p": np.expm1}
 # The words that are numbers and dates, as in a table of text.
@@ -483,7 +485,7 @@ def _steps(transformer: Any) -> list[Callable[[np.ndarray], np.ndarray]] | None:
     """What a transformer does to numbers, as functions of (n, columns); None where that is not known."""
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import FunctionTransformer, StandardScaler
+    from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler
 
     steps = []
     for step in [step for _, step in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]:
@@ -491,9 +493,28 @@ def _steps(transformer: Any) -> list[Callable[[np.ndarray], np.ndarray]] | None:
             steps.append(lambda X_encoded, fill=step.statistics_: np.where(np.isnan(X_encoded), fill, X_encoded))
         elif isinstance(step, StandardScaler):
             steps.append(lambda X_encoded, mean=step.mean_, scale=step.scale_: (X_encoded - mean) / scale)
+        elif isinstance(step, QuantileTransformer) and step.output_distribution == "normal":
+            steps.append(functools.partial(_as_normal, step.quantiles_, step.references_))
         elif not (isinstance(step, FunctionTransformer) and step.func is None):  # a column that is passed through
             return None
     return steps
+
+
+def _as_normal(quantiles: np.ndarray, levels: np.ndarray, X_encoded: np.ndarray) -> np.ndarray:
+    """As a QuantileTransformer's `transform`, without a check of the rows and a distribution for each column.
+
+    `quantiles` are (levels, columns), ascending. A number is where both interpolations, from below and from above, are
+    in the mean, since a column may have one quantile several times.
+    """
+    from scipy.special import ndtri
+
+    found = np.empty(X_encoded.shape)
+    for column, of in enumerate(quantiles.T):
+        values = X_encoded[:, column]
+        found[:, column] = 0.5 * (np.interp(values, of, levels) - np.interp(-values, -of[::-1], -levels[::-1]))
+        found[values + NEAR > of[-1], column] = 1
+        found[values - NEAR < of[0], column] = 0
+    return np.clip(ndtri(found), ndtri(NEAR - np.spacing(1)), ndtri(1 - (NEAR - np.spacing(1))))
 
 
 def _parts(transformer: Any, sample: Features, prepared: np.ndarray) -> list[_Numbers | _Category | _Text]:

@@ -49,6 +49,9 @@ _NATIVE: Mapping[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
 _MOST_WORDS = 5_000
 # The most codes that scikit-learn's histograms have bins for, where the problem does not say.
 _BINS = 255
+# Of a column of numbers a quantile is taken for each so many rows, within these bounds: as Y. Gorishniy and others do,
+# "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021.
+ROWS_A_QUANTILE, FEWEST_QUANTILES, MOST_QUANTILES = 30, 10, 1000
 
 # The argument of `fit` that scikit-learn and the libraries like it have for the weights of rows.
 SAMPLE_WEIGHT = "sample_weight"
@@ -505,7 +508,7 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
     task
         What they have to predict.
     weighted
-        Whether its rows have weights, which all default models take.
+        Whether its rows have weights.
 
     Raises
     ------
@@ -525,7 +528,7 @@ def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) ->
         for treatment in model.treatments():
             check_native(model.treated(treatment), where)
         check_task(model, task, where)
-        if weighted and not _is_usual(model):
+        if weighted:
             weight_argument(build(model, {}, where=where, seed=0, threads=1), where)
 
 
@@ -592,6 +595,7 @@ def weight_argument(estimator: Any, where: str) -> str:
     UserError
         It takes none, or does not pass them on to an estimator within it that learns from the rows.
     """
+    from sklearn.compose import TransformedTargetRegressor
     from sklearn.ensemble import (
         BaggingClassifier,
         BaggingRegressor,
@@ -606,8 +610,8 @@ def weight_argument(estimator: Any, where: str) -> str:
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
         return f"{name}__{weight_argument(last, where)}"
-    passes_on = isinstance(estimator, VotingClassifier | StackingClassifier | VotingRegressor | StackingRegressor)
-    if not (passes_on or has_fit_parameter(estimator, SAMPLE_WEIGHT)):
+    votes = VotingClassifier | StackingClassifier | VotingRegressor | StackingRegressor
+    if not (isinstance(estimator, votes | TransformedTargetRegressor) or has_fit_parameter(estimator, SAMPLE_WEIGHT)):
         raise _takes_no_weights(estimator, type(estimator).__name__, where)
     if not isinstance(estimator, BaggingClassifier | BaggingRegressor):  # which draws rows by their weights
         for inner in _held(estimator):
@@ -634,8 +638,8 @@ def _takes_no_weights(estimator: Any, what: str, where: str) -> UserError:
 
 
 def _is_usual(model: Model) -> bool:
-    """Whether tabular/defaults.py knows the model's class and all of the model's hyperparameters."""
-    usual = _usual_names(model.estimator)
+    """Whether tabular/defaults.py knows the model's class, which is in the lock, and all of its hyperparameters."""
+    usual = _usual_names(model.estimator) if model.estimator.partition(".")[0] not in EXTRAS else set()
     return bool(usual) and {*model.params, *of_estimator(hyperparameters(model.space))} <= usual
 
 
@@ -684,8 +688,11 @@ def _keeps_missing(transformer: Any) -> bool:
 
 def takes_sparse(estimator: Any) -> bool:
     """Whether an estimator can be fitted on sparse matrices, and reads in them what it reads in dense ones."""
-    if any(type(one).__module__.startswith("xgboost.") for one in within(estimator)):
-        return False  # it takes the zeros of a sparse matrix for missing values
+    for one in within(estimator):
+        if type(one).__module__.startswith("xgboost."):
+            return False  # it takes the zeros of a sparse matrix for missing values
+        if getattr(one, "algorithm", None) in ("kd_tree", "ball_tree"):
+            return False  # neighbours would be sought without the tree
     tags = _tags(estimator)
     return tags is not None and bool(tags.sparse)
 
@@ -707,6 +714,7 @@ def preprocessor(
     at_once: int | None = None,
     target_encoder: Any = None,
     most_categories: int | None = None,
+    rows: int = ROWS_A_QUANTILE * MOST_QUANTILES,
 ) -> Any:
     """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
@@ -719,7 +727,7 @@ def preprocessor(
     sparse
         Whether the output may be a sparse matrix if it is mostly zeros; with steps of the problem's it never is.
     seed
-        Of what is drawn for texts, and of the problem's steps.
+        Of what is drawn for texts, of the problem's steps, and of the sample of many rows that quantiles are found in.
     at_once
         How many columns of numbers are encoded together; all by default. It changes no value: each column is encoded
         by itself.
@@ -728,6 +736,8 @@ def preprocessor(
     most_categories
         How many categories of a column have codes of their own where the estimator reads codes as categories; the
         others, which are the rarest, share one. All by default.
+    rows
+        How many rows it will be fitted on, which quantiles go by.
 
     Returns
     -------
@@ -743,7 +753,7 @@ def preprocessor(
     parts = []
     for start in range(0, len(numbers), at_once or len(numbers) or 1):
         block = numbers[start : start + (at_once or len(numbers))]
-        parts.append((f"numbers_{start}" if start else "numbers", _numbers(how), block))
+        parts.append((f"numbers_{start}" if start else "numbers", _numbers(how, seed, rows), block))
     if categories:
         parts.append(("categories", _categories(how, target_encoder, most_categories), categories))
     for place, (name, size) in enumerate(how.texts.items()):
@@ -755,15 +765,18 @@ def preprocessor(
     return Pipeline([("encode", ColumnTransformer(parts, sparse_threshold=0)), *named])
 
 
-def _numbers(how: Preprocessing) -> Any:
+def _numbers(how: Preprocessing, seed: int, rows: int) -> Any:
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
     steps = []
     if how.missing == "impute":
         steps.append(SimpleImputer(strategy="median", keep_empty_features=True))
-    if how.numbers == "standardize":
+    if how.numbers == "quantile":
+        most = min(max(rows // ROWS_A_QUANTILE, FEWEST_QUANTILES), MOST_QUANTILES, rows)
+        steps.append(QuantileTransformer(n_quantiles=most, output_distribution="normal", random_state=seed))
+    if how.numbers in ("quantile", "standardize"):  # the ends of a column of few values lie far out
         steps.append(StandardScaler())
     return make_pipeline(*steps) if steps else "passthrough"
 

@@ -97,8 +97,9 @@ def settle(classifier: Any) -> None:
     with one thread sums its trees in their order; with several, in the order in which they finish, to other bits.
     """
     for one in within(classifier):
-        if one.get_params(deep=False).get("n_jobs") is not None:
-            one.set_params(n_jobs=1)
+        for name in ("n_jobs", "n_threads"):  # the latter of what cuts columns into scikit-learn's histograms
+            if one.get_params(deep=False).get(name) is not None:
+                one.set_params(**{name: 1})
         kind = getattr(format_of(one), "kind", None)
         if kind in _SETTLED and _is_fitted(one):
             _SETTLED[kind](one, one is classifier)

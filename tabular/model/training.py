@@ -354,6 +354,7 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
     X = _learnt_from(candidate, X)
     about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
+    about["rows"] = len(X)
     features = preprocessor(candidate.columns, how, most_categories=most_categories(candidate.model), **about)
     refusing = _what_may_refuse(how)
     if not refusing:

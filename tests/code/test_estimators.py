@@ -434,7 +434,7 @@ def frames(draw: st.DrawFn, least: int = 1) -> pd.DataFrame:
 ways = st.builds(
     Preprocessing,
     categories=st.sampled_from(["onehot", "ordinal"]),
-    numbers=st.sampled_from(["standardize", "as_is"]),
+    numbers=st.sampled_from(["standardize", "quantile", "as_is"]),
     missing=st.sampled_from(["impute", "keep"]),
 )
 
@@ -444,19 +444,19 @@ ways = st.builds(
 def test_rows_with_values_never_seen_have_as_many_features_as_those_fitted(
     fitted: pd.DataFrame, rows: pd.DataFrame, how: Preprocessing
 ) -> None:
-    features = preprocessor(COLUMNS, how).fit(fitted)
+    features = preprocessor(COLUMNS, how, rows=len(fitted)).fit(fitted)
     assert features.transform(rows).shape == (len(rows), len(features.get_feature_names_out()))
 
 
 @given(frames(), frames(), ways.filter(lambda how: how.missing == "impute"))
 def test_imputed_features_are_never_missing(fitted: pd.DataFrame, rows: pd.DataFrame, how: Preprocessing) -> None:
-    assert np.isfinite(dense(preprocessor(COLUMNS, how).fit(fitted).transform(rows))).all()
+    assert np.isfinite(dense(preprocessor(COLUMNS, how, rows=len(fitted)).fit(fitted).transform(rows))).all()
 
 
 @pytest.mark.slow
 @given(frames(least=3), ways)
 def test_a_rows_features_do_not_depend_on_the_rows_beside_it(fitted: pd.DataFrame, how: Preprocessing) -> None:
-    features = preprocessor(COLUMNS, how).fit(fitted)
+    features = preprocessor(COLUMNS, how, rows=len(fitted)).fit(fitted)
     alone = [dense(features.transform(fitted.iloc[[row]])) for row in range(len(fitted))]
     assert np.array_equal(dense(features.transform(fitted)), np.vstack(alone), equal_nan=True)
 
@@ -536,7 +536,7 @@ def test_a_step_that_cannot_be_made_is_told_with_its_key(step: Any, said: str) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("number", ["standardize", "as_is"])
+@pytest.mark.parametrize("number", ["standardize", "quantile", "as_is"])
 def test_columns_of_numbers_that_are_encoded_a_few_at_a_time_are_the_same(number: Any) -> None:
     generator = np.random.default_rng(0)
     X = pd.DataFrame({f"x{place}": generator.normal(place, 3, 90) for place in range(7)})
@@ -544,7 +544,7 @@ def test_columns_of_numbers_that_are_encoded_a_few_at_a_time_are_the_same(number
     kinds = {name: ("string", "category") if name == "town" else ("double", "number") for name in X}
     columns = [Column(name, *kind) for name, kind in kinds.items()]
     how = Preprocessing(categories="onehot", numbers=number, missing="impute")
-    whole, parts = (preprocessor(columns, how, at_once=at_once).fit(X) for at_once in (None, 3))
+    whole, parts = (preprocessor(columns, how, at_once=at_once, rows=90).fit(X) for at_once in (None, 3))
     assert whole.transform(X).tobytes() == parts.transform(X).tobytes()
     assert len(parts.transformers_) == 4
     names = [training._feature_names(one) for one in (whole, parts)]

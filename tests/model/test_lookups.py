@@ -53,11 +53,12 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "lightgbm by target": ("lightgbm.LGBMClassifier", {"n_estimators": 20}, {"categories": "target"}),
     "hist gradient boosting": ("sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 10}, {}),
     "neighbours": ("sklearn.neighbors.KNeighborsClassifier", {}, {}),
+    "net": ("sklearn.neural_network.MLPClassifier", {"max_iter": 5, "early_stopping": True}, {"numbers": "quantile"}),
 }
 WAYS = [
     problem.Preprocessing(categories=categories, numbers=numbers, missing=missing)  # type: ignore[arg-type]
     for categories, numbers, missing in itertools.product(
-        ("target", "native", "ordinal", "onehot"), ("as_is", "standardize"), ("keep", "impute")
+        ("target", "native", "ordinal", "onehot"), ("as_is", "standardize", "quantile"), ("keep", "impute")
     )
 ]
 
