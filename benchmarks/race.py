@@ -19,13 +19,14 @@ FOLDER/results.jsonl and what it printed in FOLDER/printed; what is there is not
 interrupted goes on where it stopped. `--project TREE --as NAME` enters another tree of this repository, with the
 environment that runs this file. `--show` only prints the standings of what is there (benchmarks/standings.py).
 
-A whole race takes the sum of the seconds that it gives, and about a quarter more: 12 tables, 60 and 300 seconds, 2
-seeds and 4 systems take about 12 hours.
+A race takes the sum of the seconds that it gives, and about a quarter more: of the 13 reported tables, two seeds and
+four systems 2 hours at 60 seconds, and 11 at 300.
 """
 
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,7 @@ from benchmarks import race_tables, standings, typed
 from benchmarks.race_tables import LISTS, TABLES, Rows, Table
 from benchmarks.racers import CORES, PEERS
 from benchmarks.standings import Result
+from benchmarks.typed import Ended
 from steps.run import tags
 from tabular.metrics.lookup import scores
 from tabular.model.tasks import Classification, Regression, Task
@@ -114,6 +116,7 @@ def main() -> None:
     asked = {*product(options.tables, options.seeds, options.seconds)}
     systems = [options.name if system == CHAIN else system for system in options.systems]
     print(standings.report([one for one in results if one.race in asked], [*systems, *options.beside]))
+    print(f"{CORES} of {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}")
 
 
 def arguments() -> argparse.Namespace:
@@ -196,16 +199,17 @@ def chain(folder: Path, project: str, race: Race) -> Entry:
     words = typed.words(**given, timeout=f"{race.seconds:g}", seed=race.seed)
     ended = typed.ended(folder, project, "--experiment-name", "race", *words)
     if ended.status:
-        return Entry(ended.seconds, ended.output, version=version, failed=last_line(ended.output))
+        return Entry(ended.seconds, ended.output, version=version, failed=reason(ended))
     (main,) = client.search_runs([experiment], "tags.`mlflow.project.entryPoint` = 'main'")
     answers = folder / "answers.parquet"
     words = typed.words(model=champion(client, main, folder), data=race.rows.folder / "unseen.csv", output=answers)
     scored = typed.ended(folder, project, "-e", "predict", "--experiment-name", "race", *words)
     printed = ended.output + scored.output
     if scored.status:
-        return Entry(ended.seconds, printed, version=version, failed=last_line(scored.output))
+        return Entry(ended.seconds, printed, version=version, failed=reason(scored))
     metric = METRICS[race.table.task][0]
-    promised = {"holdout": main.data.metrics[metric], "folds": main.data.metrics[f"cv_{metric}_mean"]}
+    said = {"holdout": metric, "folds": f"cv_{metric}_mean"}
+    promised = {on: main.data.metrics[name] for on, name in said.items() if name in main.data.metrics}
     found = pd.read_parquet(answers)
     found.columns = [column.removeprefix("probability_") for column in found]
     model = f"{main.data.tags[tags.WINNER]}, {main.data.tags[tags.OUTCOME]}"
@@ -245,6 +249,11 @@ def peer(folder: Path, python: Path, system: str, race: Race) -> Entry:
     said = json.loads(done.stdout.splitlines()[-1])
     promised = {"validation": said["promised"]}
     return Entry(said["fitted"] - started, printed, pd.read_csv(answers), promised, said["model"], said["version"])
+
+
+def reason(ended: Ended) -> str:
+    """Why a command of ours failed."""
+    return ended.reasons[-1] if ended.reasons else last_line(ended.output)
 
 
 def last_line(text: str) -> str:

@@ -117,7 +117,7 @@ def tell(folder: Path, name: str, frame: Any, target: str, trials: int) -> Told:
 
 def ending(done: Ended) -> tuple[str, str]:
     """How a chain ended, and the line that says it."""
-    own = [line for line in done.output.splitlines() if line.startswith("tabular: ")]
+    own = done.reasons
     if "Traceback" in done.output or any("unexpected" in line for line in own):
         return "FAULT", next((line for line in own if "unexpected" in line), "a traceback")
     if done.status == 0:

@@ -171,6 +171,11 @@ def report(results: Sequence[Result], systems: Sequence[str]) -> str:
             for metric in _metrics(kept):
                 lines += _of_metric(kept, systems, metric)
             lines += [*_promises(kept, systems), *_times(kept, systems), *_scores(kept, systems)]
+    versions = [
+        f"{system} {', '.join(sorted({one.version for one in results if one.system == system} - {''}))}"
+        for system in systems
+    ]
+    lines += ["", "; ".join(versions)]
     return "\n".join(lines)
 
 

@@ -25,6 +25,11 @@ class Ended:
     seconds: float
     work: float
 
+    @property
+    def reasons(self) -> list[str]:
+        """The lines that say what was wrong, in our words."""
+        return [line for line in self.output.splitlines() if line.startswith("tabular: ")]
+
 
 def words(**parameters: object) -> list[str]:
     """Parameters as `mlflow run` takes them; one that is empty is not given."""

@@ -16,7 +16,7 @@ OURS, THEIRS = "ours", "theirs"
 
 
 def result(table: str, system: str, score: float, seed: int = 0, metric: str = "roc_auc", **more: object) -> Result:
-    about = {"promised": {}, "took": 50.0, "model": "", "version": "", **more}
+    about = {"promised": {}, "took": 50.0, "model": "", "version": "1.0", **more}
     return Result(table, seed, 60.0, system, {metric: score}, **about)  # type: ignore[arg-type]
 
 
@@ -125,6 +125,11 @@ def test_who_promises_more_than_the_unseen_rows_give_has_a_gap_above_0(
 ) -> None:
     one = result("a", OURS, given, metric=metric, promised={"holdout": promised})
     assert standings.gaps([one], OURS, metric, "holdout")["a"].tolist() == [pytest.approx(gap)]
+
+
+def test_the_report_names_each_version_that_ran() -> None:
+    results = [result("a", OURS, 0.9), result("b", OURS, 0.9, version="1.1"), result("a", THEIRS, 0.8)]
+    assert standings.report(results, [OURS, THEIRS]).endswith("ours 1.0, 1.1; theirs 1.0")
 
 
 def test_the_report_names_each_system_and_what_is_left_out() -> None:
