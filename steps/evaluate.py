@@ -27,6 +27,7 @@ from steps.run.tags import (
     MODEL_URI,
     REASON,
     SEARCH,
+    SHARE_OF_ROWS,
     WINNER,
     digest_tag,
 )
@@ -104,7 +105,7 @@ def _log(
     best = ranked[0]
     step.measure(_metrics(problem.search.metric, ranked))
     entries = [_entry(candidate) for candidate in ranked]
-    notes = [*slices.notes([one.slice for one in best.slices]), *_undefined(best)]
+    notes = [*slices.notes([one.slice for one in best.slices]), *_undefined(best), *_lighter(ranked)]
     step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
     content = [_content(holdout), *map(_lasting, entries), *([left_out] if left_out else [])]
     step.log(
@@ -136,6 +137,16 @@ def _log(
         "; ".join([f"best {best.name}{promised}, holdout {metric} {rounded(best.metrics[metric])}{weighted}", *said]),
         "\n\n".join([note, f"Best: {best.name}. {gate_line}", *(f"Look at this: {line}." for line in missing)]),
     )
+
+
+def _lighter(ranked: Sequence[Judged]) -> list[str]:
+    """A line for each candidate that was fitted on fewer rows, to fit into the chain's seconds."""
+    shares = {one.name: one.run.data.params.get(SHARE_OF_ROWS) for one in ranked}
+    return [
+        f"{name} was fitted on {float(share):.0%} of the rows, to fit into the chain's seconds"
+        for name, share in shares.items()
+        if share is not None
+    ]
 
 
 def _undefined(candidate: Judged) -> list[str]:

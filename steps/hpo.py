@@ -30,6 +30,10 @@ from tabular.search.search import Evaluation, Point, Trial, best, search
 
 # How much longer cross-validation takes, with all metrics and loss curves, than a trial with its one score.
 MORE_WORK = 1.3
+# What train takes beside its fit: a process, the training scores, the model logged.
+TRAIN_SECONDS = 3.0
+# The parameter of a run whose fits were planned by the chain's seconds.
+PLANNED = "planned_seconds"
 
 
 def hpo(step: Step) -> None:
@@ -40,7 +44,7 @@ def hpo(step: Step) -> None:
     if not problem.models[name].space:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     limits = _limits(step, problem, name)
-    saved = _earlier(step)
+    saved = _earlier(step, limits)
     work = _prepared(dataset.load(step, problem, source, "train", model=name), problem, name, limits)
     model, metric, ended, logged = work.rows.model(problem, name), problem.search.metric, [], []
     most = model.wide if work.rows.is_wide else {}
@@ -88,12 +92,19 @@ class _Limits:
     trials: int
     seconds: float  # cross-validation of the best included; infinite where only the trials count
     begun: float  # a value of `time.perf_counter`
+    planned: float | None = None  # by which fits are planned: the seconds there were when it began
+    share: str = ""  # the file with the seconds that main gives, the final fit included; "" without a limit
 
     def is_over(self, work: "_Work"):
         """A function of the trials so far: whether the time left is needed to cross-validate the best of them."""
 
         def ask(trials: Sequence[Trial]) -> bool:
-            return time.perf_counter() - self.begun + work.seconds_to_cross_validate(best(trials)) >= self.seconds
+            ahead = best(trials)
+            cross_validation = work.seconds_to_cross_validate(ahead)
+            if time.perf_counter() - self.begun + cross_validation >= self.seconds:
+                return True
+            # the file is asked again: main gives more as other steps end
+            return cross_validation + work.seconds_to_train(ahead) >= thread_budget.seconds_left(self.share)
 
         return ask
 
@@ -110,26 +121,43 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
     """
     begun, replayed = time.perf_counter(), step.arguments["replays"]
     if not replayed:
-        timeout = problem.search.timeout
-        return _Limits(problem.search.trials, math.inf if timeout is None else timeout, begun)
-    run = lookup.tried(step.client, replayed, "replays", "hpo")
+        own, of_chain = (
+            problem.search.timeout or math.inf,
+            _rounded(thread_budget.seconds_left(step.arguments["share"])),
+        )
+        planned = min(own, of_chain)
+        if of_chain < own:
+            step.log(params={PLANNED: of_chain})
+        return _Limits(
+            problem.search.trials, own, begun, planned if math.isfinite(planned) else None, step.arguments["share"]
+        )
+    run = lookup.repeated(step, model)
     then = lookup.problem(run, step.folder)
-    if (then.search, then.models.get(model)) != (problem.search, problem.models[model]):
+    if (then.search, then.timeout, then.models.get(model)) != (problem.search, problem.timeout, problem.models[model]):
         raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")
-    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun)
+    planned = run.data.params.get(PLANNED, problem.search.timeout)
+    if PLANNED in run.data.params:
+        step.log(params={PLANNED: planned})
+    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun, None if planned is None else float(planned))
 
 
-def _earlier(step: Step):
-    """What an earlier search with the same key left when it was killed.
+def _rounded(seconds: float) -> float:
+    """The seconds that main gives, at least 1, to one digit: what is planned by them is the same more often then."""
+    return max(1.0, float(f"{seconds:.1g}"))
+
+
+def _earlier(step: Step, limits: _Limits):
+    """What an earlier search with the same key, which planned its fits alike, left when it was killed.
 
     None in a replay, with resume=false, and where nothing was left.
     """
     key = keys.of_step(step, source_digest.digests(step.name))
     if key is None or step.arguments["replays"]:
         return None
-    step.log(tags={SEARCH_KEY: key.whole})
+    of_search = key.whole if limits.planned is None else f"{key.whole} {limits.planned:g}"
+    step.log(tags={SEARCH_KEY: of_search})
     step.flush()  # by which the trials are found where this process is killed
-    return None if step.arguments["resume"] == "false" else trial_runs.earlier(step, key.whole)
+    return None if step.arguments["resume"] == "false" else trial_runs.earlier(step, of_search)
 
 
 @dataclass(frozen=True)
@@ -173,6 +201,11 @@ class _Work:
         rounds = math.ceil(len(self.cuts) / self.at_most) * self.at_most / len(self.cuts)
         return MORE_WORK * trial.seconds * to_fit / max(1, fitted) * rounds / self.at_most
 
+    def seconds_to_train(self, trial: Trial) -> float:
+        """An estimate of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
+        fitted = sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)])
+        return TRAIN_SECONDS + MORE_WORK * trial.seconds * len(self.rows.y) / max(1, fitted) / max(1, self.rows.threads)
+
 
 # The work that the forked processes share.
 _HELD: list[_Work] = []
@@ -192,7 +225,7 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
             enough=ENOUGH_ROWS_OF_WIDE if rows.is_wide else ENOUGH_ROWS,
         ),
         problem.search.metric,
-        problem.search.timeout,
+        limits.planned,
         rows.weights,
     )
     course.prepare()
@@ -268,7 +301,7 @@ def _log(
     )  # fmt: skip
     ended = f"{len(trials)} trials"
     if len(trials) < problem.search.trials:
-        ended += f" of {problem.search.trials} (its {problem.search.timeout or 0:g} s were over)"
+        ended += f" of {problem.search.trials} ({_what_ended(problem)})"
     failed = [trial for trial in trials if trial.score is None]
     if failed:
         ended += f", {len(failed)} failed"
@@ -289,6 +322,14 @@ def _log(
     if work.rows.is_wide:
         said += f"\n\nA wide table: each trial is fitted and scored {len(work.course.parts)} times at most."
     step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")
+
+
+def _what_ended(problem: Problem) -> str:
+    """What ended a search before its trials: its own seconds, or those of the chain."""
+    own, whole = problem.search.timeout, problem.timeout
+    if whole is None:
+        return f"its {own or 0:g} s were over"
+    return f"its part of the chain's {whole:g} s was over" if own is None else "its seconds were over"
 
 
 def _table(work: _Work, trials: Sequence[Trial], ended: Sequence[float]) -> dict[str, list[Any]]:

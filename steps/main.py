@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from steps.chain import cleanup, launch, store_check
+from steps.chain import budget, cleanup, launch, store_check
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import registry
 from steps.replay import options
@@ -63,11 +63,12 @@ def main(step: Step) -> None:
     _introduce(step)
     cleanup.sweep(step)
     try:
-        runs = Chain(step.client, problem, launch.parent(step), orders).run()
+        chain = Chain(step.client, problem, launch.parent(step), orders)
+        runs = chain.run()
     except launch.StepFailed as failed:
         step.log(tags={FAILED_STEP: failed.step})
         raise
-    _conclude(step, problem, runs, time.perf_counter() - started)
+    _conclude(step, problem, runs, chain.budget, time.perf_counter() - started)
 
 
 def _check_require(step: Step) -> None:
@@ -77,7 +78,7 @@ def _check_require(step: Step) -> None:
 
 
 def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:
-    """How the chain is to be run; a replay reuses nothing."""
+    """How the chain is to be run; a replay reuses nothing, and repeats what the clock decided then."""
     cores = thread_budget.cores()
     text = step.arguments["jobs"] or str(cores)
     if not text.isdecimal() or int(text) < 1:
@@ -86,7 +87,9 @@ def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Ord
     if wanted not in ("true", "false"):
         raise UserError(f"reuse: {wanted!r} is neither 'true' nor 'false'; 'false' runs every step again")
     jobs = min(int(text), cores)  # each step needs a core of its own
-    return Orders(jobs, cores, wanted == "true" and replayed is None, replayed or {})
+    if replayed is not None:
+        return Orders(jobs, cores, reuse=False, extra=replayed)
+    return Orders(jobs, cores, reuse=wanted == "true", begun=budget.begun())
 
 
 def _pinned(step: Step, problem: Problem) -> Problem:
@@ -118,7 +121,7 @@ def _tell_kind(step: Step, experiment: Experiment) -> None:
             raise
 
 
-def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float) -> None:
+def _conclude(step: Step, problem: Problem, runs: dict[str, Run], whole: budget.Budget, seconds: float) -> None:
     """Print and log the table of candidates and the verdict, and print what to type next."""
     evaluation = runs["evaluate"]
     tags = runs["register"].data.tags
@@ -144,10 +147,19 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], seconds: float
     say(f"  {tags[VERDICT]}")
     _log_ends(step, runs["etl"], _holding(rows[0]["model"], runs))
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
+    _tell_budget(step, whole)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds))
     if step.arguments["require"] == "registered" and outcome != "registered":
         step.upload_artifacts()  # the chain has done its work, and its run should show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
+
+
+def _tell_budget(step: Step, whole: budget.Budget) -> None:
+    """Print and log what became of the chain's seconds, where they were limited."""
+    if rows := whole.told():
+        say()
+        say(table(rows))
+        step.table(artifacts.by_column(rows), artifacts.BUDGET)
 
 
 def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:

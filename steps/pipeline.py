@@ -4,7 +4,7 @@ All code that follows the chain reads this table.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from tabular.problem import BLEND, Problem
@@ -25,6 +25,21 @@ class Input:
 
 
 @dataclass(frozen=True)
+class Seconds:
+    """About how many seconds a step takes on two cores: what is left for it in a chain whose seconds are limited."""
+
+    fixed: float
+    each_model: float = 0.0
+    each_million: float = 0.0  # cells of the table, rows x columns
+    each_million_of_model: float = 0.0
+
+    def of(self, models: int, cells: float) -> float:
+        """The seconds for so many models and millions of cells."""
+        each = self.each_model + self.each_million_of_model * cells
+        return self.fixed + self.each_million * cells + models * each
+
+
+@dataclass(frozen=True)
 class StepSpec:
     """A row of the table: an entry point of MLproject and what it depends on."""
 
@@ -34,6 +49,7 @@ class StepSpec:
     reads: tuple[str, ...]  # paths in the problem; {model} stands for the name of the task's model, * for each name
     each_model: bool = False
     pure: bool = True  # False: has a side effect, on the registry
+    seconds: Seconds = field(default=Seconds(3.0), repr=False)  # of no key: it decides no result
 
 
 # The file by which main tells a step how many threads it may use, and when it may begin.
@@ -52,6 +68,7 @@ CHAIN = (
         },
         inputs={},
         reads=("name", "task", "seed", "data", "split", "search.folds", "evaluation.slices"),
+        seconds=Seconds(4.0, each_million=1.5),
     ),
     StepSpec(
         name="hpo",
@@ -65,19 +82,26 @@ CHAIN = (
             **CONDUCT,
         },
         inputs={"dataset": Input("etl", ("train", "schema"))},
-        reads=("name", "task", "seed", "data.target_transform", "search", "models.{model}"),
+        reads=("name", "task", "seed", "timeout", "data.target_transform", "search", "models.{model}"),
         each_model=True,
     ),
     StepSpec(
         name="train",
-        parameters={"problem": "reference", "dataset": "reference", "model": "value", "params": "reference", **CONDUCT},
+        parameters={
+            "problem": "reference",
+            "dataset": "reference",
+            "model": "value",
+            "params": "reference",
+            "replays": "conduct",
+            **CONDUCT,
+        },
         inputs={
             "dataset": Input("etl", ("train", "schema", "counts")),
             "params": Input("hpo", ("params", "cross_validation")),
         },
         reads=(
-            *("name", "task", "seed", "data.target_transform", "search.metric", "search.threshold", "search.calibrate"),
-            *("search.folds", "evaluation.coverage", "models.{model}"),
+            *("name", "task", "seed", "timeout", "data.target_transform", "search.metric", "search.threshold"),
+            *("search.calibrate", "search.folds", "evaluation.coverage", "models.{model}"),
         ),
         each_model=True,
     ),
@@ -92,6 +116,7 @@ CHAIN = (
             *("name", "task", "seed", "blend", "search.metric", "search.threshold", "search.calibrate"),
             *("search.folds", "evaluation.coverage"),
         ),
+        seconds=Seconds(1.5, each_model=0.3),
     ),
     StepSpec(
         name="evaluate",
@@ -110,16 +135,10 @@ CHAIN = (
             "searches": Input("hpo", ("trials",)),
         },
         reads=(
-            "name",
-            "task",
-            "seed",
-            "search.metric",
-            "search.folds",
-            "evaluation",
-            "gate.require",
-            "gate.beat_prior",
-            "models.*.required",
+            *("name", "task", "seed", "search.metric", "search.folds", "evaluation", "gate.require"),
+            *("gate.beat_prior", "models.*.required"),
         ),
+        seconds=Seconds(2.0, each_model=1.0, each_million_of_model=0.5),
     ),
     StepSpec(
         name="register",
@@ -140,6 +159,7 @@ CHAIN = (
         },
         reads=("name", "task", "description", "seed", "search.metric", "gate", "registry", "tags"),
         pure=False,
+        seconds=Seconds(2.5),
     ),
 )
 STEPS = {step.name: step for step in CHAIN}

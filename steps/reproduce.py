@@ -221,8 +221,7 @@ def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) ->
     if asked.step == MAIN:
         parameters |= {"jobs": step.arguments["jobs"]}
     if asked.step == MAIN or "replays" in kinds:
-        _check_replays(project, asked.step, root)
-        parameters["replays"] = asked.then.info.run_id
+        parameters |= _replays(project, asked, root)
     parent = launch.parent(step)
     run_id = _create(step, asked, root, parent, parameters)
     try:
@@ -232,12 +231,23 @@ def _again(step: Step, asked: Replay, root: Run, project: Path, problem: str) ->
         return step.client.get_run(run_id), error
 
 
-def _check_replays(project: Path, name: str, root: Run) -> None:
-    """Refuse a tree older than replays, which would reuse earlier work and change the registry."""
+def _replays(project: Path, asked: Replay, root: Run) -> dict[str, str]:
+    """The parameter by which an entry point repeats a run; none for a train of a tree whose train knows no clock.
+
+    Raises
+    ------
+    UserError
+        Where the tree is older than replays, and would reuse earlier work and change the registry.
+    """
     doors = yaml.safe_load((project / "MLproject").read_text(encoding="utf-8"))["entry_points"]
-    if "replays" not in doors.get(name, {}).get("parameters", {}):
-        commit = root.data.tags[checkout.COMMIT][:12]
-        raise UserError(f"run: its commit {commit} is older than reproduce: its {name} cannot be told to repeat a run")
+    if "replays" in doors.get(asked.step, {}).get("parameters", {}):
+        return {"replays": asked.then.info.run_id}
+    if asked.step == "train":
+        return {}
+    commit = root.data.tags[checkout.COMMIT][:12]
+    raise UserError(
+        f"run: its commit {commit} is older than reproduce: its {asked.step} cannot be told to repeat a run"
+    )
 
 
 def _create(step: Step, asked: Replay, root: Run, parent: launch.Parent, parameters: Mapping[str, str]) -> str:

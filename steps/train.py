@@ -7,21 +7,36 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 from mlflow.entities import Metric, Run
 
 from steps.model import dataset, flavor, out_of_fold
-from steps.run import artifacts, environment, lookup, run_problem
+from steps.run import artifacts, environment, lookup, run_problem, thread_budget
 from steps.run.step import Step, describe
-from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, PROBLEM, REASON, SEARCH, digest_tag
+from steps.run.tags import (
+    CODE_DIGEST,
+    MODEL,
+    MODEL_DIGEST,
+    MODEL_URI,
+    PROBLEM,
+    REASON,
+    SEARCH,
+    SHARE_OF_ROWS,
+    digest_tag,
+)
 from tabular import digests
-from tabular.errors import CandidateError, UserError
+from tabular.data.folds import Fold
+from tabular.errors import CandidateError, OutOfTimeError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.lookup import REGRESSION, with_named
 from tabular.metrics.metric import rounded
-from tabular.model import training
+from tabular.model import budget, training
 from tabular.model.calibration import Calibration
 from tabular.model.intervals import Intervals
 from tabular.problem import WEIGHTS, Problem
+
+# What train takes beside its fits (the training scores, the model logged), and what is left for them all the same.
+FINISH_SECONDS, LEAST_SHARE = 2.5, 0.3
 
 
 def train(step: Step) -> None:
@@ -30,20 +45,32 @@ def train(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train", model=name)
+    then = lookup.repeated(step, name) if step.arguments["replays"] else None
     search = _search(step, name)
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
     names = with_named(rows.schema.task, problem.search.metric)
+    share = 1.0
     if search:  # hpo has cross-validated the best trial on the same folds
         result = _found_by(search, step)
     else:
         cuts = rows.folds(problem)
+        share = _share(step, candidate, rows, cuts, then)
+        candidate = budget.on_share(candidate, share)
         result = training.cross_validate(
-            candidate, rows.X, rows.y, cuts, threads=rows.threads, names=names, curves=True, weights=rows.weights
+            candidate,
+            rows.X,
+            rows.y,
+            [Fold(budget.sample(candidate, share, rows.y, fold.fit), fold.score) for fold in cuts],
+            threads=rows.threads,
+            names=names,
+            curves=True,
+            weights=rows.weights,
         )
     _check_metric(problem.search.metric, candidate, rows, result)
     started = time.perf_counter()
-    fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, weights=rows.weights)
+    every = budget.sample(candidate, share, rows.y)
+    fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, rows=every, weights=rows.weights)
     seconds = time.perf_counter() - started
     about = {"threshold": result.threshold, "weights": rows.weights}
     scores = training.score(candidate, rows.y, result.calibrated(fitted.outputs(rows.X)), names, **about)
@@ -69,7 +96,49 @@ def train(step: Step) -> None:
     step.json(environment.describe(), artifacts.ENVIRONMENT)
     model_id = _log_model(step, problem, name, rows, fitted, result, ends)
     step.log(metrics=kept, tags=of_content, model_id=model_id)
-    _finish(step, problem, name, params, metrics, ends, result.calibration, rows.told_of_wide(problem, name))
+    _finish(step, problem, name, params, metrics, ends, result.calibration, _lighter(problem, name, rows, share))
+
+
+def _share(
+    step: Step, candidate: training.Candidate, rows: dataset.DataSet, cuts: list[Fold], then: Run | None
+) -> float:
+    """The share of the rows that the model is fitted on: all, or as many as fit into the seconds that main gives.
+
+    A replay takes the share of the run that it repeats.
+
+    Raises
+    ------
+    OutOfTimeError
+        Where not even the smallest share fits.
+    """
+    if then is not None:
+        share = float(then.data.params.get(SHARE_OF_ROWS, 1.0))
+    else:
+        n, folds = len(rows.y), len(cuts)
+
+        def measure(most: int) -> float:
+            started = time.perf_counter()
+            part = np.random.default_rng(candidate.seed).permutation(n)
+            fold = Fold(np.sort(part[:most]), np.sort(part[-max(1, most // folds) :]))
+            training.on_fold(candidate, rows.X, rows.y, fold, threads=rows.threads, curves=True, weights=rows.weights)
+            return time.perf_counter() - started
+
+        # the final fit, and its predictions of the rows that it was fitted on
+        fits = sum(len(fold.fit) for fold in cuts) / n + 1.5
+        seconds = thread_budget.seconds_left(rows.share)
+        left = max(seconds - FINISH_SECONDS, LEAST_SHARE * seconds)
+        share = budget.share_that_fits(measure, n, fits, left)
+    if share == 0.0:
+        raise OutOfTimeError(candidate.name)
+    if share < 1.0:
+        step.log(params={SHARE_OF_ROWS: share})
+    return share
+
+
+def _lighter(problem: Problem, name: str, rows: dataset.DataSet, share: float) -> str:
+    """What is said of a model that does less: on a wide table, or to fit into the chain's seconds; else empty."""
+    of_seconds = f"on {share:.0%} of the rows, to fit into the chain's seconds" if share < 1.0 else ""
+    return "; ".join(filter(None, [rows.told_of_wide(problem, name), of_seconds]))
 
 
 def _check_metric(

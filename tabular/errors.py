@@ -12,6 +12,15 @@ class CandidateError(UserError):
     """An error of one candidate: its estimator refuses the rows or its hyperparameters. Others may do without it."""
 
 
+class OutOfTimeError(CandidateError):
+    """The error of a candidate, named by its model, that did not fit into the seconds of the chain."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"models.{model}: it did not fit into the seconds of the chain: raise timeout, or leave the model out"
+        )
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or "" without a similar name."""
     texts = [str(known) for known in names]

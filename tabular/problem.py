@@ -584,6 +584,10 @@ def _check_mappings(one: Model | Nested) -> None:
         _check_mappings(nested)
 
 
+# The most trials of a search that the chain's seconds are to end, where the problem says nothing else.
+MOST_TRIALS = 200
+
+
 class Search(Section):
     """The search: the metric that it optimises, its length, and the folds."""
 
@@ -685,6 +689,7 @@ class Problem(Section):
         default=None, description="left out: what the rest of the problem implies, else what the target looks like"
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
+    timeout: float | None = Field(default=None, gt=0, description="seconds for the whole chain; None: no limit")
     data: Data
     split: Split = Split()
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)
@@ -708,7 +713,8 @@ class Problem(Section):
             kind = "regressor" if task == REGRESSION else "classifier"
             filled["registry"] = {"name": f"{values.get('name')}_{kind}", **filled["registry"]}
         if isinstance(filled["search"], dict):
-            filled["search"] = {"metric": lookup.DEFAULT[task], **filled["search"]}
+            timed = {} if values.get("timeout") is None else {"trials": MOST_TRIALS}
+            filled["search"] = {"metric": lookup.DEFAULT[task], **timed, **filled["search"]}
         filled["gate"] = _gate(filled.get("gate", {}), filled["search"])
         return filled
 

@@ -75,7 +75,11 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.run.run_owner": {"tags": lambda: {"mlflow.user": "nobody"}},
     "steps.run.source_digest": {"digests": lambda step: {}, "of_estimator": lambda path: {}},
     "steps.run.terminal": {"progress": _silence, "say": lambda text="": None},
-    "steps.run.thread_budget": {"threads": lambda share: 3, "cores": lambda: 3},
+    "steps.run.thread_budget": {
+        "threads": lambda share: 3,
+        "cores": lambda: 3,
+        "seconds_left": lambda share: float("inf"),
+    },
 }
 
 

@@ -15,6 +15,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from steps.chain import launch
+from steps.chain.budget import Budget
 from steps.chain.reuse import Earlier
 from steps.chain.started import Started, StartedTasks
 from steps.pipeline import Task, plan
@@ -36,6 +37,7 @@ class Orders:
     jobs: int  # the most steps that work at the same time
     cores: int  # threads that these steps share; at least `jobs`
     reuse: bool
+    begun: float | None = None  # when the chain began, in seconds of the epoch; None: no clock counts, as in a replay
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # {task: further parameters}, in a replay
 
 
@@ -52,6 +54,7 @@ class Chain:
         self._certain: dict[str, bool] = {}
         self._started = StartedTasks(orders.cores)
         self._checked: Future[None] | None = None  # the check of the problem's estimators
+        self.budget = Budget(problem, self._tasks, orders.jobs, orders.begun)
         self._left_out: set[str] = set()  # models whose hpo or train has FAILED by the candidate alone
 
     def run(self) -> dict[str, Run]:
@@ -116,7 +119,8 @@ class Chain:
                 self._checked.result()  # wait for the check, slow on a busy machine: no step is to find a fault first
             say(f"  {task.name} …")
             self._create(task)
-            self._started.by_name[task.name].give(max(1, self._started.free // (len(ready) - place)))
+            threads = max(1, self._started.free // (len(ready) - place))
+            self._started.by_name[task.name].give(threads, self.budget.begin(task))
         for task in self._tasks:
             if self._is_early(task):
                 self._create(task)
@@ -135,11 +139,12 @@ class Chain:
     def _ready(self) -> list[Task]:
         """The tasks whose inputs are there, and that have neither ended nor begun."""
         begun = {one.task.name for one in self._started.begun}
-        return [
+        ready = [
             task
             for task in self._tasks
             if task.name not in self._ended and task.name not in begun and task.inputs() <= set(self._ended)
         ]
+        return sorted(ready, key=self.budget.place)
 
     def _take_finished(self, task: Task) -> bool:
         """Reuse an earlier run's work for a task, where there is one; else note why the task has to be run."""
@@ -190,20 +195,23 @@ class Chain:
     def _end(self, task: Task, future: Future[Run]) -> None:
         """Print how a task has ended, and keep its run."""
         one = self._started.by_name[task.name]
+        seconds = time.perf_counter() - one.begun
         try:
             run = future.result()
         except launch.StepFailed as failed:
             say(f"  {task.name:<{self._width}}  FAILED  run {one.run_id}")
             run = self._left_out_run(task, one.run_id, failed)
         else:
-            seconds = time.perf_counter() - one.begun
             did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
             say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
         del self._started.by_name[task.name]
-        self._finish(task, run)
+        self._finish(task, run, seconds)
+        for other in self._started.begun:  # what this task has left may be theirs
+            other.give(other.threads, self.budget.time_of(other.task))
 
-    def _finish(self, task: Task, run: Run) -> None:
+    def _finish(self, task: Task, run: Run, seconds: float | None = None) -> None:
         self._ended[task.name] = run
+        self.budget.end(task, seconds, self._ended)
         kept.keep(run)  # for the steps that work on it
 
     def _left_out_run(self, task: Task, run_id: str, failed: launch.StepFailed) -> Run:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from steps.pipeline import Task
+from steps.run import thread_budget
+from steps.run.thread_budget import Time
 
 
 @dataclass
@@ -18,15 +20,15 @@ class Started:
     share: Path  # the file that lets the step begin, and says how many threads it may use
     threads: int = 0  # 0: the task waits for its inputs
     begun: float = 0.0
+    time: Time = field(default_factory=Time)
 
-    def give(self, threads: int) -> None:
-        """Set the number of threads that the task may use; the first time, this lets the task begin."""
+    def give(self, threads: int, time_: Time | None = None) -> None:
+        """Set the number of threads that the task may use, and until when; the first time, this lets the task begin."""
         if not self.threads:
             self.begun = time.perf_counter()
         self.threads = threads
-        new = self.share.with_suffix(".new")
-        new.write_text(str(threads))
-        new.replace(self.share)
+        self.time = time_ or self.time
+        thread_budget.write(self.share, self.threads, self.time)
 
 
 @dataclass

@@ -209,6 +209,24 @@ def call(run_id: str) -> Iterator[None]:
         _STATE.calls.discard(run_id)
 
 
+def end(finish: Callable[[], None]) -> None:
+    """End this process in the middle of its work, with exit status 1: `finish` is called once its children are gone.
+
+    Another thread than the main one calls this; where the process is about to end by itself, nothing happens.
+    """
+    if not _STATE.is_watched or not _UNINTERRUPTED.acquire(timeout=UNINTERRUPTED_SECONDS):
+        return
+    if _STATE.is_committed:
+        _UNINTERRUPTED.release()
+        return
+    try:
+        stop()
+        finish()
+        _remove_folder()
+    finally:
+        os._exit(1)
+
+
 def is_stopping() -> bool:
     """Whether children are being stopped, so that no more may be started."""
     return _STOPPING.is_set()

@@ -38,6 +38,7 @@ LEADERBOARD = "leaderboard.json"
 EVALUATION = "evaluation.json"
 ENVIRONMENT = "environment.json"
 CHAIN = "chain.json"
+BUDGET = "budget.json"  # of a chain whose seconds are limited: what each step was given, and what it took
 KEY_PARTS = "key.json"  # a later chain compares these parts with its own to say what has changed
 PREDICTIONS = "predictions"
 SLICES, THRESHOLDS, COVERAGE = "slices", "thresholds", "coverage"

@@ -10,13 +10,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.run import artifacts, kept, tracking
-from steps.run.tags import LEFT_OUT, MODEL_URI, REUSED_FROM, SUMMARY, digest_tag
+from steps.run.tags import LEFT_OUT, MODEL_URI, OUT_OF_TIME, REUSED_FROM, SUMMARY, digest_tag
 from tabular import digests
 from tabular import problem as problems
-from tabular.errors import UserError
+from tabular.errors import OutOfTimeError, UserError
 from tabular.problem import BLEND, Problem
 
 if TYPE_CHECKING:
+    from steps.run.step import Step
     from tabular.data.datasets import Rows, Schema
 
 
@@ -76,6 +77,20 @@ def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = 
         raise UserError(f"{parameter}: run {run_id} is {what}, and one of {step!r} is needed")
     if found.info.status != "FINISHED" and not is_left_out(found):
         raise _unfinished(found, parameter, step)
+    return found
+
+
+def repeated(step: "Step", model: str) -> Run:
+    """The run of the same step that a replay repeats, which the parameter `replays` names.
+
+    Raises
+    ------
+    OutOfTimeError
+        Where that run was ended by the chain's seconds: the replay has to fail too, however fast this machine is.
+    """
+    found = tried(step.client, step.arguments["replays"], "replays", step.name)
+    if OUT_OF_TIME in found.data.tags:
+        raise OutOfTimeError(model)
     return found
 
 

@@ -23,7 +23,7 @@ OVERRIDES = {
     "target": ("data.target", str),
     "task": ("task", str),
     "trials": ("search.trials", int),
-    "timeout": ("search.timeout", float),
+    "timeout": ("timeout", float),
     "seed": ("seed", int),
 }
 

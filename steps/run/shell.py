@@ -1,15 +1,18 @@
 """The shell around every step: it reads the command line, starts and ends the run, and reports errors."""
 
 import json
+import math
 import os
 import re
 import shutil
 import sys
+import threading
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn, Protocol
 from urllib.parse import urlsplit
@@ -42,11 +45,24 @@ from steps.run import (
     working_tree,
 )
 from steps.run.step import Step
-from steps.run.tags import ARGUMENTS, LEFT_OUT, LOCK, MODEL, NOTE, PARENT, REASON, SUMMARY, TREE, TREE_MISSING
+from steps.run.tags import (
+    ARGUMENTS,
+    LEFT_OUT,
+    LOCK,
+    MODEL,
+    NOTE,
+    OUT_OF_TIME,
+    PARENT,
+    REASON,
+    SUMMARY,
+    TREE,
+    TREE_MISSING,
+)
 from tabular import addresses
-from tabular.errors import CandidateError, UserError, first_line
+from tabular.errors import CandidateError, OutOfTimeError, UserError, first_line
 
 STARTED = time.perf_counter()
+POLL_SECONDS = 0.2
 
 
 class Key(Protocol):
@@ -88,7 +104,7 @@ def run(name: str, body: Callable[[Step], None], key_of: Callable[[Step], Key | 
         if not getattr(error, "said", False):  # a failed step may have printed it already
             _say_failed(run.info.run_id, reason, error)
         with connection.hasty(error):
-            _end_failed(MlflowClient(), run.info.run_id, reason, is_candidates=isinstance(error, CandidateError))
+            _end_failed(MlflowClient(), run.info.run_id, reason, error)
         sys.exit(1)
     try:
         _end(MlflowClient(), run.info.run_id, "FINISHED")
@@ -161,6 +177,7 @@ def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callabl
         step = Step(name, arguments, info.run_id, info.experiment_id, folder, MlflowClient(), **about)
         has_waited = thread_budget.wait(arguments.get("share", ""))
         begun = time.perf_counter() if has_waited else STARTED
+        _watch_clock(step)
         try:
             work(step, body, key_of)
         except Exception as error:
@@ -170,6 +187,26 @@ def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callabl
         step.log(metrics={"step_seconds": time.perf_counter() - begun})
         step.flush()
     _say_summary(step)
+
+
+def _watch_clock(step: Step) -> None:
+    """End this step, as a candidate that is left out, where it takes longer than the chain can wait."""
+    share = step.arguments.get("share", "")
+    if not math.isfinite(thread_budget.seconds_to_end(share)):
+        return
+
+    def watch() -> None:
+        with suppress(OSError):  # main has gone, and its folder with it
+            while thread_budget.seconds_to_end(share) > 0:
+                time.sleep(POLL_SECONDS)
+        lifecycle.end(partial(_end_late, step.run_id, OutOfTimeError(step.arguments["model"])))
+
+    threading.Thread(target=watch, daemon=True, name="clock").start()
+
+
+def _end_late(run_id: str, error: OutOfTimeError) -> None:
+    _say_failed(run_id, str(error), error)
+    _end_failed(MlflowClient(), run_id, str(error), error)
 
 
 def _save(step: Step) -> None:
@@ -278,18 +315,20 @@ def _end_killed(run_id: str, reason: str, *, is_step: bool) -> None:
             raise connection.Lost(lost) from None
 
 
-def _end_failed(client: MlflowClient, run_id: str, reason: str, *, is_candidates: bool) -> None:
+def _end_failed(client: MlflowClient, run_id: str, reason: str, error: Exception) -> None:
     """Write the reason to the run and end the run as FAILED; a store that refuses is no second error to report.
 
-    With `is_candidates` the run says that its candidate alone is at fault, so that a chain goes on without it.
+    After a `CandidateError` the run says that its candidate alone is at fault, so that a chain goes on without it.
     """
     with suppress(Exception):
         tags = client.get_run(run_id).data.tags
         told = {REASON: reason[:5000]}
         if not tags.get(NOTE):
             told[NOTE] = f"Failed: {reason}"[:5000]
-        if is_candidates and MODEL in tags:
+        if isinstance(error, CandidateError) and MODEL in tags:
             told[LEFT_OUT] = tags[MODEL]
+        if isinstance(error, OutOfTimeError):
+            told[OUT_OF_TIME] = "true"
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in told.items()])
     with suppress(Exception):
         _end(client, run_id, "FAILED")

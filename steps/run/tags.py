@@ -28,6 +28,10 @@ CHAMPION_VERSION = "tabular.champion.version"
 REASON = "tabular.reason"  # why the run is FAILED or KILLED
 # on a run that FAILED by its candidate alone, the model; on main and evaluate, those that the chain went on without
 LEFT_OUT = "tabular.left_out"
+# on such a run that the chain's seconds ended, whose replay fails without the clock
+OUT_OF_TIME = "tabular.out_of_time"
+# the parameter, no tag, of a run of train whose model was fitted on fewer rows
+SHARE_OF_ROWS = "share_of_rows"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed
 
 # Where a run comes from: its source tree, environment, arguments and owner.

@@ -117,6 +117,22 @@ def test_nothing_undisturbed_begins_once_an_end_has_begun(script):
     assert process.communicate(timeout=MOST_SECONDS)[0] == ""
 
 
+LATE = "end = threading.Timer(0.2, lifecycle.end, [lambda: print('finished', flush=True)])\n"
+
+
+def test_a_process_that_another_thread_ends_says_its_last_word_and_leaves_nothing(script, tmp_path):
+    process = script(LATE + "with lifecycle.folder():\n    end.start()\n    " + WAIT.replace("\n", "\n    "))
+    assert process.communicate(timeout=MOST_SECONDS)[0] == "finished\n"
+    assert process.returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_ends_by_itself_is_not_ended_by_another_thread(script):
+    process = script(LATE + READY + "lifecycle.commit_exit()\nend.start()\nend.join()\nprint('done', flush=True)\n")
+    assert process.communicate(timeout=MOST_SECONDS)[0] == "done\n"
+    assert process.returncode == 0
+
+
 def test_a_file_takes_its_place_when_it_is_whole_and_not_where_something_went_wrong(tmp_path):
     (tmp_path / "out").write_text("before")
     with suppress(ZeroDivisionError), lifecycle.replacing(tmp_path / "out") as beside:

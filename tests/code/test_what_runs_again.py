@@ -48,6 +48,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str], str]] = {
     "the kind of split": ({"split": {"by": "time", "column": "x"}}, {"etl"}, 'split.by "random" -> "time"'),
     "the folds": ({"search.folds": 3}, {"etl"}, "search.folds 2 -> 3"),
     "the trials": ({"search.trials": 3}, {"hpo lightgbm"}, "search.trials 2 -> 3"),
+    "the seconds of the chain": ({"timeout": 60}, {"hpo lightgbm", "train logistic"}, "timeout null -> 60.0"),
     "the seconds of the search": ({"search.timeout": 60}, {"hpo lightgbm"}, "search.timeout null -> 60.0"),
     "the metric": (
         {"search.metric": "accuracy"},
