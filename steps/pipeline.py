@@ -68,7 +68,7 @@ CHAIN = (
         },
         inputs={},
         reads=("name", "task", "seed", "data", "split", "search.folds", "evaluation.slices"),
-        seconds=Seconds(4.0, each_million=1.5),
+        seconds=Seconds(3.5, each_million=0.8),
     ),
     StepSpec(
         name="hpo",
@@ -138,7 +138,7 @@ CHAIN = (
             *("name", "task", "seed", "search.metric", "search.folds", "evaluation", "gate.require"),
             *("gate.beat_prior", "models.*.required"),
         ),
-        seconds=Seconds(2.0, each_model=1.0, each_million_of_model=0.5),
+        seconds=Seconds(2.0, each_model=1.1, each_million_of_model=0.45),
     ),
     StepSpec(
         name="register",

@@ -128,6 +128,8 @@ def _share(
         seconds = thread_budget.seconds_left(rows.share)
         left = max(seconds - FINISH_SECONDS, LEAST_SHARE * seconds)
         share = budget.share_that_fits(measure, n, fits, left)
+        if share == 0.0 and math.isinf(thread_budget.seconds_to_end(rows.share)):
+            share = budget.SHARES[-1]  # main waits for this one, since there is no other model yet
     if share == 0.0:
         raise OutOfTimeError(candidate.name)
     if share < 1.0:

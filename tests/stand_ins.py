@@ -79,6 +79,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
         "threads": lambda share: 3,
         "cores": lambda: 3,
         "seconds_left": lambda share: float("inf"),
+        "seconds_to_end": lambda share: float("inf"),
     },
 }
 

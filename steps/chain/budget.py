@@ -14,6 +14,7 @@ from mlflow.entities import Run
 
 from steps.pipeline import Task
 from steps.process import lifecycle
+from steps.run import lookup
 from steps.run.terminal import say
 from steps.run.thread_budget import Time
 from tabular.model import shares
@@ -65,6 +66,7 @@ class Budget:
     _planned: dict[str, float] = field(default_factory=dict)
     _used: dict[str, float] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)  # models
+    _has_model: bool = False  # whether a model has ended well
     _cells: float = 0.0  # of the table, in millions
     _slowness: float = 1.0  # of this machine today, over what the table of the chain says
 
@@ -102,7 +104,14 @@ class Budget:
         end, begun = self._ends[task.model], self._begun[task.model]
         if task.step.name == "train" and not self._is_unsearched(task.model):
             end = self._models_end  # what a search found is fitted even if the search took longer than it should have
-        return Time(end, min(self._models_end, begun + TIMES * (end - begun)) + GRACE_SECONDS)
+        last = min(self._models_end, begun + TIMES * (end - begun)) + GRACE_SECONDS
+        return Time(end, math.inf if task.model == self._sure and not self._has_model else last)
+
+    @property
+    def _sure(self) -> str:
+        """The model that is not ended before another one has ended well, so that the chain ends with a model."""
+        names = list(self.problem.models)
+        return next(filter(self._is_unsearched, names), names[0])
 
     def _is_unsearched(self, model: str) -> bool:
         return not self.problem.models[model].space
@@ -125,6 +134,7 @@ class Budget:
             self._used[task.name] = seconds
         if task.model is not None and task.step.name == "train":
             self._ended.add(task.model)
+            self._has_model = self._has_model or not lookup.is_left_out(ended[task.name])
         if math.isinf(self._models_end) and all(one.name in ended for one in self._before()):
             self._divide(ended)
 

@@ -18,7 +18,7 @@ from tabular.model.training import Candidate
 from tabular.problem import Model, Problem, build
 
 BEGUN = 1_000.0
-ETL = SimpleNamespace(data=SimpleNamespace(params={"rows_train": "800", "rows_holdout": "200", "columns": "10"}))
+ROWS = {"rows_train": "800", "rows_holdout": "200", "columns": "10"}
 SPACE = {"C": {"type": "float", "low": 0.1, "high": 1.0}}
 
 
@@ -43,10 +43,12 @@ class Clock:
         """Begin a task; gives the seconds that it is given."""
         return self.budget.begin(self.tasks[name]).until - self.now
 
-    def end(self, name: str, seconds: float) -> None:
+    def end(self, name: str, seconds: float, *, left_out: bool = False) -> None:
         """End a task after so many seconds."""
         self.now += seconds
-        self.ended[name] = ETL
+        data = SimpleNamespace(params=ROWS, tags={"tabular.left_out": name} if left_out else {})
+        info = SimpleNamespace(status="FAILED" if left_out else "FINISHED")
+        self.ended[name] = SimpleNamespace(data=data, info=info)
         self.budget.end(self.tasks[name], seconds, self.ended)
 
     def etl(self, seconds: float = 5.0) -> None:
@@ -107,11 +109,23 @@ def test_a_search_under_way_gets_what_others_leave_once_none_waits(monkeypatch) 
 
 
 def test_a_model_may_take_longer_than_its_seconds_but_not_those_of_what_comes_after(clock) -> None:
-    given_ = clock.budget.begin(clock.tasks["train logistic"])
+    given_ = clock.budget.begin(clock.tasks["train forest"])
     assert given_.last == pytest.approx(clock.now + 2 * (given_.until - clock.now) + chains.GRACE_SECONDS)
     clock.now = clock.budget._models_end - 5.0
-    last = clock.budget.begin(clock.tasks["train forest"]).last
+    last = clock.budget.begin(clock.tasks["hpo lightgbm"]).last
     assert last <= clock.budget._models_end + chains.GRACE_SECONDS
+
+
+def test_the_first_model_without_a_search_is_not_ended_before_another_has_ended_well(clock) -> None:
+    first = clock.tasks["train logistic"]
+    assert clock.budget.begin(first).last == float("inf")
+    clock.begin("train forest")
+    clock.end("train forest", 9.0, left_out=True)
+    assert clock.budget.time_of(first).last == float("inf")
+    for name in ("hpo lightgbm", "train lightgbm"):
+        clock.begin(name)
+        clock.end(name, 1.0)
+    assert clock.budget.time_of(first).last <= clock.budget._models_end + chains.GRACE_SECONDS
 
 
 def test_the_models_end_early_enough_for_what_comes_after_them(clock) -> None:
