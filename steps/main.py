@@ -89,7 +89,7 @@ def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Ord
     jobs = min(int(text), cores)  # each step needs a core of its own
     if replayed is not None:
         return Orders(jobs, cores, reuse=False, extra=replayed)
-    return Orders(jobs, cores, reuse=wanted == "true", begun=budget.begun())
+    return Orders(jobs, cores, reuse=wanted == "true", begun=budget.begun(launch.parent(step)))
 
 
 def _pinned(step: Step, problem: Problem) -> Problem:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from mlflow.entities import Run
 
+from steps.chain.launch import Parent
 from steps.pipeline import Task
 from steps.process import lifecycle
 from steps.run import lookup
@@ -24,22 +25,23 @@ from tabular.problem import Problem
 START_SECONDS, END_SECONDS = 6.0, 2.5
 # Models get as much at least, whatever the steps before them have taken.
 LEAST_SECONDS = 3.0
-# The start of `mlflow run` counts, but not an environment that it builds: what takes longer than this.
-LONGEST_START = 15.0
+# The start of `mlflow run` counts, but not an environment that it builds, nor a notebook that calls it: longer ones.
+LONGEST_START, LONGEST_LOCAL_START = 15.0, 60.0
 # What comes after the models is taken to be as much slower than the table says as what came before, within bounds.
 SLOWEST, FASTEST = 3.0, 0.8
 # A model is ended when it has taken so many times its seconds, or is late for what comes after, and a grace.
 TIMES, GRACE_SECONDS = 2.0, 3.0
 
 
-def begun() -> float:
-    """When the chain began, in seconds of the epoch: with the command, unless that had to build an environment."""
+def begun(main: Parent) -> float:
+    """When the chain began, in seconds of the epoch: with the command, unless that began much earlier."""
     import psutil
 
     mine, caller = psutil.Process().create_time(), lifecycle.calling()
     if caller is None:
         return mine
-    return caller.create_time() if mine - caller.create_time() <= LONGEST_START else mine
+    longest = LONGEST_LOCAL_START if main.env_manager == "local" else LONGEST_START
+    return caller.create_time() if mine - caller.create_time() <= longest else mine
 
 
 @dataclass

@@ -121,7 +121,7 @@ class Chain:
             self._create(task)
             threads = max(1, self._started.free // (len(ready) - place))
             self._started.by_name[task.name].give(threads, self.budget.begin(task))
-        for task in self._tasks:
+        for task in sorted(self._tasks, key=self.budget.place):
             if self._is_early(task):
                 self._create(task)
         self._started.share_out()
