@@ -26,17 +26,27 @@ class Input:
 
 @dataclass(frozen=True)
 class Seconds:
-    """About how many seconds a step takes on two cores: what is left for it in a chain whose seconds are limited."""
+    """About how many seconds a step takes on two cores: what is left for it in a chain whose seconds are limited.
+
+    Attributes
+    ----------
+    fixed, cells
+        Of any step; for each million cells (rows x columns) of the table.
+    model, model_rows, model_cells
+        For each model; and for each model, for each 100,000 rows and for each million cells.
+    """
 
     fixed: float
-    each_model: float = 0.0
-    each_million: float = 0.0  # cells of the table, rows x columns
-    each_million_of_model: float = 0.0
+    cells: float = 0.0
+    model: float = 0.0
+    model_rows: float = 0.0
+    model_cells: float = 0.0
 
-    def of(self, models: int, cells: float) -> float:
-        """The seconds for so many models and millions of cells."""
-        each = self.each_model + self.each_million_of_model * cells
-        return self.fixed + self.each_million * cells + models * each
+    def of(self, models: int, rows: int, columns: int) -> float:
+        """The seconds for so many models, and a table of so many rows and columns."""
+        cells = rows * columns / 1e6
+        each = self.model + self.model_rows * rows / 1e5 + self.model_cells * cells
+        return self.fixed + self.cells * cells + models * each
 
 
 @dataclass(frozen=True)
@@ -68,7 +78,7 @@ CHAIN = (
         },
         inputs={},
         reads=("name", "task", "seed", "data", "split", "search.folds", "evaluation.slices"),
-        seconds=Seconds(3.5, each_million=0.8),
+        seconds=Seconds(3.5, cells=0.8),
     ),
     StepSpec(
         name="hpo",
@@ -116,7 +126,7 @@ CHAIN = (
             *("name", "task", "seed", "blend", "search.metric", "search.threshold", "search.calibrate"),
             *("search.folds", "evaluation.coverage"),
         ),
-        seconds=Seconds(1.5, each_model=0.3),
+        seconds=Seconds(1.5, model=0.3),
     ),
     StepSpec(
         name="evaluate",
@@ -138,7 +148,7 @@ CHAIN = (
             *("name", "task", "seed", "search.metric", "search.folds", "evaluation", "gate.require"),
             *("gate.beat_prior", "models.*.required"),
         ),
-        seconds=Seconds(2.0, each_model=1.1, each_million_of_model=0.45),
+        seconds=Seconds(2.0, model=1.1, model_rows=1.2, model_cells=0.15),
     ),
     StepSpec(
         name="register",

@@ -69,7 +69,7 @@ class Budget:
     _used: dict[str, float] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)  # models
     _has_model: bool = False  # whether a model has ended well
-    _cells: float = 0.0  # of the table, in millions
+    _size: tuple[int, int] = (0, 0)  # rows and columns of the table
     _slowness: float = 1.0  # of this machine today, over what the table of the chain says
 
     @property
@@ -142,11 +142,11 @@ class Budget:
 
     def _divide(self, ended: Mapping[str, Run]) -> None:
         """Settle until when the models may take, and say it."""
-        rows = ended["etl"].data.params
-        self._cells = sum(int(rows[name]) for name in ("rows_train", "rows_holdout")) * int(rows["columns"]) / 1e6
+        told = ended["etl"].data.params
+        self._size = int(told["rows_train"]) + int(told["rows_holdout"]), int(told["columns"])
         for task in self._before():
             if task.name in self._used:
-                self._planned[task.name] = task.step.seconds.of(0, self._cells)
+                self._planned[task.name] = task.step.seconds.of(0, *self._size)
         now, begun, total = time.time(), self.begun or 0.0, self.problem.timeout or math.inf
         expected = START_SECONDS + sum(self._planned.values())
         self._slowness = min(SLOWEST, max(FASTEST, (now - begun) / expected))
@@ -161,7 +161,7 @@ class Budget:
         )
 
     def _expected(self, task: Task) -> float:
-        return self._slowness * task.step.seconds.of(len(self.problem.models), self._cells)
+        return self._slowness * task.step.seconds.of(len(self.problem.models), *self._size)
 
     def _before(self) -> list[Task]:
         """The tasks that come before all models."""

@@ -16,13 +16,13 @@ from tabular.model.training import Candidate
 Array: TypeAlias = np.ndarray[Any, Any]
 # Models of fewer rows are fitted as they are: to try how long a fit takes would take as long.
 FEWEST_ROWS = 2_000
-# Trial fits begin with as many rows, and go on with GROWTH times as many, while the next one takes at most this share
-# of the seconds.
-FIRST_ROWS, GROWTH, SHARE_OF_TRIAL_FITS = 250, 4, 0.05
+# Trial fits begin with as many rows, and go on with GROWTH times as many, while the next one is expected to take at
+# most this share of the seconds.
+FIRST_ROWS, GROWTH, SHARE_OF_TRIAL_FITS = 250, 4, 0.1
 # A fit may take longer than was expected of it.
 CAUTION = 0.8
-# With which power of its rows the time of a fit may grow; and what is assumed after one trial fit that took long.
-POWERS, LIKELY_POWER = (1.0, 3.0), 2.0
+# With which power of its rows the time of a fit may grow.
+POWERS = (1.0, 3.0)
 # The shares of the rows that a model may be fitted on.
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.04, 0.03, 0.02, 0.01)
 
@@ -52,11 +52,12 @@ def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, sec
     """
     if not math.isfinite(seconds) or rows <= FEWEST_ROWS:
         return 1.0
+    measure(FIRST_ROWS)  # the first fit of a process takes longer: modules are imported
     sizes, took = [FIRST_ROWS], [measure(FIRST_ROWS)]
     while sizes[-1] * GROWTH <= rows and took[-1] * GROWTH ** _power(sizes, took) <= SHARE_OF_TRIAL_FITS * seconds:
         sizes.append(sizes[-1] * GROWTH)
         took.append(measure(sizes[-1]))
-    left, power = CAUTION * (seconds - sum(took)), _power(sizes, took)
+    left, power = CAUTION * (seconds - took[0] - sum(took)), _power(sizes, took)
 
     def expected(share: float) -> float:
         times = share * rows / sizes[-1]
@@ -66,9 +67,9 @@ def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, sec
 
 
 def _power(sizes: Sequence[int], took: Sequence[float]) -> float:
-    """With which power of the rows the time grows."""
+    """With which power of the rows the time grows; 1 after one trial fit, of which most is not the rows' time."""
     if len(sizes) < 2:
-        return LIKELY_POWER
+        return POWERS[0]
     return float(np.clip(math.log(took[-1] / took[-2]) / math.log(sizes[-1] / sizes[-2]), *POWERS))
 
 

@@ -129,12 +129,12 @@ def test_the_first_model_without_a_search_is_not_ended_before_another_has_ended_
 
 
 def test_the_models_end_early_enough_for_what_comes_after_them(clock) -> None:
-    after = sum(STEPS[name].seconds.of(3, 0.01) for name in ("evaluate", "register"))
+    after = sum(STEPS[name].seconds.of(3, 1_000, 10) for name in ("evaluate", "register"))
     assert clock.budget._models_end <= BEGUN + 100.0 - 0.8 * after
 
 
 def test_a_new_step_after_the_models_has_its_seconds_kept(monkeypatch, clock) -> None:
-    blend = StepSpec("blend", {}, {}, (), seconds=Seconds(7.0, each_model=1.0))
+    blend = StepSpec("blend", {}, {}, (), seconds=Seconds(7.0, model=1.0))
     made = problem(logistic=False, forest=False, lightgbm=True)
     tasks = plan(made)
     more = Task(blend, None, {"models": ("train logistic", "train forest")})
@@ -182,7 +182,7 @@ class Machine:
     """Fits that take a time by the power of their rows; counts the seconds of its trial fits."""
 
     def __init__(self, a_row: float, power: float) -> None:
-        self.a_row, self.power, self.took = a_row, power, 0.0
+        self.a_row, self.power, self.took, self.tried = a_row, power, 0.0, 0
 
     def seconds(self, rows: float) -> float:
         """Of a fit."""
@@ -190,7 +190,7 @@ class Machine:
 
     def measure(self, rows: int) -> float:
         """As `seconds`, and counts them."""
-        self.took += self.seconds(rows)
+        self.took, self.tried = self.took + self.seconds(rows), self.tried + 1
         return self.seconds(rows)
 
 
@@ -200,7 +200,7 @@ machines = st.builds(Machine, st.floats(1e-9, 1e-3), st.floats(1.0, 2.0))
 @given(machines, st.integers(2_001, 10_000_000), st.floats(1.0, 1_000.0))
 def test_the_fits_on_the_rows_that_are_chosen_fit_into_the_seconds(machine: Machine, rows: int, seconds: float) -> None:
     share = budget.share_that_fits(machine.measure, rows, 6.5, seconds)
-    if share > 0 and machine.took < seconds:
+    if share > 0 and machine.tried > 2:  # else the time of few rows is all that is known
         assert machine.took + 6.5 * machine.seconds(share * rows) <= seconds * 1.001
 
 
@@ -209,7 +209,7 @@ def test_trial_fits_take_a_small_part_of_the_seconds_but_for_the_first(
     machine: Machine, rows: int, seconds: float
 ) -> None:
     budget.share_that_fits(machine.measure, rows, 6.5, seconds)
-    assert machine.took - machine.seconds(budget.FIRST_ROWS) <= 0.3 * seconds
+    assert machine.took - 2 * machine.seconds(budget.FIRST_ROWS) <= 0.6 * seconds
 
 
 def test_a_model_that_fits_is_fitted_on_all_rows() -> None:
