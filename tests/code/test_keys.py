@@ -18,7 +18,7 @@ from steps.run import artifacts, environment, source_digest
 from steps.run.step import Step
 from steps.run.tags import MODEL_URI
 from tabular import digests
-from tabular.problem import PLACE, Problem, build
+from tabular.problem import OF_FITS, PLACE, Problem, build
 
 PROJECT = Path(__file__).resolve().parents[2]
 SPACE = {"num_leaves": {"type": "int", "low": 4, "high": 8}}
@@ -228,7 +228,9 @@ LEAVES = list(leaves(PROBLEM.model_dump(mode="json")))
 
 def is_read(row: StepSpec, model: str, leaf: tuple[str, ...]) -> bool:
     """Whether a row says that its step reads a leaf of the problem; where the data lie is no part of their content."""
-    paths = [tuple(path.replace("{model}", model).split(".")) for path in row.reads]
+    # what changes no data set is read by its own path
+    reads = [path for path in row.reads if not (path == "data" and leaf[0] == "data" and leaf[1] in OF_FITS)]
+    paths = [tuple(path.replace("{model}", model).split(".")) for path in reads]
     return not (leaf[0] == "data" and leaf[1] in PLACE) and any(leaf[: len(path)] == path for path in paths)
 
 
