@@ -123,7 +123,7 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
     if not replayed:
         own, of_chain = (
             problem.search.timeout or math.inf,
-            _rounded(thread_budget.seconds_left(step.arguments["share"])),
+            _seconds_given(step),
         )
         planned = min(own, of_chain)
         if of_chain < own:
@@ -141,9 +141,13 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
     return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun, None if planned is None else float(planned))
 
 
-def _rounded(seconds: float) -> float:
-    """The seconds that main gives, at least 1, to one digit: what is planned by them is the same more often then."""
-    return max(1.0, float(f"{seconds:.1g}"))
+def _seconds_given(step: Step) -> float:
+    """The seconds that main gives, as many as a machine that is not slow today needs for as much.
+
+    They are at least 1, and have one digit: what is planned by them is the same more often then.
+    """
+    share = step.arguments["share"]
+    return max(1.0, float(f"{thread_budget.seconds_left(share) / thread_budget.slowness(share):.1g}"))
 
 
 def _earlier(step: Step, limits: _Limits):
@@ -204,7 +208,8 @@ class _Work:
     def seconds_to_train(self, trial: Trial) -> float:
         """An estimate of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
         fitted = sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)])
-        return TRAIN_SECONDS + MORE_WORK * trial.seconds * len(self.rows.y) / max(1, fitted) / max(1, self.rows.threads)
+        beside = TRAIN_SECONDS * thread_budget.slowness(self.rows.share)
+        return beside + MORE_WORK * trial.seconds * len(self.rows.y) / max(1, fitted) / max(1, self.rows.threads)
 
 
 # The work that the forked processes share.

@@ -148,7 +148,7 @@ CHAIN = (
             *("name", "task", "seed", "search.metric", "search.folds", "evaluation", "gate.require"),
             *("gate.beat_prior", "models.*.required"),
         ),
-        seconds=Seconds(2.0, model=1.1, model_rows=1.2, model_cells=0.15),
+        seconds=Seconds(2.5, model=1.4, model_rows=1.6, model_cells=0.15),
     ),
     StepSpec(
         name="register",

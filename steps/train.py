@@ -126,7 +126,7 @@ def _share(
         # the final fit, and its predictions of the rows that it was fitted on
         fits = sum(len(fold.fit) for fold in cuts) / n + 1.5
         seconds = thread_budget.seconds_left(rows.share)
-        left = max(seconds - FINISH_SECONDS, LEAST_SHARE * seconds)
+        left = max(seconds - FINISH_SECONDS * thread_budget.slowness(rows.share), LEAST_SHARE * seconds)
         share = budget.share_that_fits(measure, n, fits, left)
         if share == 0.0 and math.isinf(thread_budget.seconds_to_end(rows.share)):
             share = budget.SHARES[-1]  # main waits for this one, since there is no other model yet

@@ -80,6 +80,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
         "cores": lambda: 3,
         "seconds_left": lambda share: float("inf"),
         "seconds_to_end": lambda share: float("inf"),
+        "slowness": lambda share: 1.0,
     },
 }
 

@@ -22,7 +22,7 @@ from tabular.model import shares
 from tabular.problem import Problem
 
 # The start of `mlflow run` and main on two cores; what main does when the last step has ended, and the end of both.
-START_SECONDS, END_SECONDS = 6.0, 2.5
+START_SECONDS, END_SECONDS = 6.0, 3.0
 # Models get as much at least, whatever the steps before them have taken.
 LEAST_SECONDS = 3.0
 # The start of `mlflow run` counts, but not an environment that it builds, nor a notebook that calls it: longer ones.
@@ -107,7 +107,7 @@ class Budget:
         if task.step.name == "train" and not self._is_unsearched(task.model):
             end = self._models_end  # what a search found is fitted even if the search took longer than it should have
         last = min(self._models_end, begun + TIMES * (end - begun)) + GRACE_SECONDS
-        return Time(end, math.inf if task.model == self._sure and not self._has_model else last)
+        return Time(end, math.inf if task.model == self._sure and not self._has_model else last, self._slowness)
 
     @property
     def _sure(self) -> str:

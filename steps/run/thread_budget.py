@@ -19,12 +19,13 @@ class Time:
 
     until: float = math.inf  # when it is to have ended
     last: float = math.inf  # when it is ended, whatever it has done
+    slowness: float = 1.0  # of this machine today, over what is usual: by it is planned what is not measured
 
 
 def write(share: Path, threads: int, time_: Time) -> None:
     """Write the file `share`: how many threads the step may use, and until when."""
     new = share.with_suffix(".new")
-    new.write_text(f"{threads} {time_.until} {time_.last}")
+    new.write_text(f"{threads} {time_.until} {time_.last} {time_.slowness}")
     new.replace(share)
 
 
@@ -41,6 +42,11 @@ def seconds_left(share: str) -> float:
 def seconds_to_end(share: str) -> float:
     """The seconds after which a step is ended. Infinite without a limit."""
     return _time(share).last - time.time()
+
+
+def slowness(share: str) -> float:
+    """How much slower this machine is today than is usual."""
+    return _time(share).slowness
 
 
 def _time(share: str) -> Time:

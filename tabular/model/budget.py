@@ -16,9 +16,9 @@ from tabular.model.training import Candidate
 Array: TypeAlias = np.ndarray[Any, Any]
 # Models of fewer rows are fitted as they are: to try how long a fit takes would take as long.
 FEWEST_ROWS = 2_000
-# Trial fits begin with as many rows, and go on with GROWTH times as many, while the next one is expected to take at
+# Trial fits are on as many rows, then on GROWTH times as many, and so on, while the next one is expected to take at
 # most this share of the seconds.
-FIRST_ROWS, GROWTH, SHARE_OF_TRIAL_FITS = 250, 4, 0.1
+FIRST_ROWS, GROWTH, SHARE_OF_TRIAL_FITS = 250, 4, 0.15
 # A fit may take longer than was expected of it.
 CAUTION = 0.8
 # With which power of its rows the time of a fit may grow.
@@ -48,29 +48,29 @@ def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, sec
 
     Notes
     -----
-    The time of a fit is taken to grow as a power of its rows, which the last two trial fits tell.
+    The time of a fit is taken to be a constant and a power of its rows, which the last three trial fits tell.
     """
     if not math.isfinite(seconds) or rows <= FEWEST_ROWS:
         return 1.0
-    measure(FIRST_ROWS)  # the first fit of a process takes longer: modules are imported
-    sizes, took = [FIRST_ROWS], [measure(FIRST_ROWS)]
-    while sizes[-1] * GROWTH <= rows and took[-1] * GROWTH ** _power(sizes, took) <= SHARE_OF_TRIAL_FITS * seconds:
-        sizes.append(sizes[-1] * GROWTH)
-        took.append(measure(sizes[-1]))
-    left, power = CAUTION * (seconds - took[0] - sum(took)), _power(sizes, took)
-
-    def expected(share: float) -> float:
-        times = share * rows / sizes[-1]
-        return float(fits * took[-1] * times ** (power if times > 1 else POWERS[0]))  # never less than by its rows
-
-    return next((share for share in SHARES if expected(share) <= left), 0.0)
+    begun = measure(FIRST_ROWS)  # not counted: the first fit of a process takes longer, since modules are imported
+    sizes = [FIRST_ROWS, FIRST_ROWS * GROWTH]
+    took = [measure(size) for size in sizes]
+    while (size := sizes[-1] * GROWTH) <= rows and _expected(sizes, took, size) <= SHARE_OF_TRIAL_FITS * seconds:
+        sizes.append(size)
+        took.append(measure(size))
+    left = CAUTION * (seconds - begun - sum(took))
+    return next((share for share in SHARES if fits * _expected(sizes, took, share * rows) <= left), 0.0)
 
 
-def _power(sizes: Sequence[int], took: Sequence[float]) -> float:
-    """With which power of the rows the time grows; 1 after one trial fit, of which most is not the rows' time."""
-    if len(sizes) < 2:
-        return POWERS[0]
-    return float(np.clip(math.log(took[-1] / took[-2]) / math.log(sizes[-1] / sizes[-2]), *POWERS))
+def _expected(sizes: Sequence[int], took: Sequence[float], rows: float) -> float:
+    """The expected time of a fit on so many rows, by those of trial fits on `GROWTH` times as many rows each."""
+    more = np.maximum(np.diff(took), 1e-6)
+    power = 1.0 if len(more) < 2 or rows < sizes[-1] else math.log(more[-1] / more[-2]) / math.log(GROWTH)
+    power = float(np.clip(power, *POWERS))
+    before, last = sizes[-2] ** power, sizes[-1] ** power
+    return float(
+        max(took[-2] if rows > sizes[-2] else 0.0, took[-1] + more[-1] * (rows**power - last) / (last - before))
+    )
 
 
 def on_share(candidate: Candidate, share: float) -> Candidate:
