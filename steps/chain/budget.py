@@ -161,7 +161,8 @@ class Budget:
         )
 
     def _expected(self, task: Task) -> float:
-        return self._slowness * task.step.seconds.of(len(self.problem.models), *self._size)
+        candidates = len(self.problem.models) + self.problem.is_blended
+        return self._slowness * task.step.seconds.of(candidates, *self._size)
 
     def _before(self) -> list[Task]:
         """The tasks that come before all models."""
