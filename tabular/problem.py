@@ -386,6 +386,10 @@ def _named_transformer(value: Any) -> Any:
     return {"transformer": value} if isinstance(value, str) else value
 
 
+# What a problem's models learn of dates, where it does not say.
+DATES = ("days", "month", "weekday", "hour")
+
+
 class Preprocessing(Section):
     """How columns become numbers; where a key is None, the kind of estimator decides."""
 
@@ -715,6 +719,7 @@ class Problem(Section):
         if isinstance(filled["search"], dict):
             timed = {} if values.get("timeout") is None else {"trials": MOST_TRIALS}
             filled["search"] = {"metric": lookup.DEFAULT[task], **timed, **filled["search"]}
+        filled["models"] = _with_dates(filled["models"])
         filled["gate"] = _gate(filled.get("gate", {}), filled["search"])
         return filled
 
@@ -785,6 +790,21 @@ class Problem(Section):
     def to_yaml(self) -> str:
         """The problem with its defaults filled in, as YAML that `read` accepts."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _with_dates(models: Any) -> Any:
+    """Models with what they learn of dates, where a problem leaves that open.
+
+    A value of the wrong type is left to the validation.
+    """
+    if not isinstance(models, Mapping):
+        return models
+    made = dict(models)
+    for name, model in models.items():
+        how = model.get("preprocessing", {}) if isinstance(model, Mapping) else None
+        if isinstance(how, dict) and how.get("dates") is None:
+            made[name] = {**model, "preprocessing": {**how, "dates": list(DATES)}}
+    return made
 
 
 def _metrics_named(problem: Problem) -> Iterator[tuple[str, str]]:

@@ -278,28 +278,45 @@ def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[
 
 def _to_shuffle(
     model: TabularModel, X: pd.DataFrame
-) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, dict[str, slice]]:
+) -> tuple[Callable[[np.ndarray], np.ndarray], np.ndarray, dict[str, slice | np.ndarray]]:
     """What permutation importances shuffle: how a model is asked, (n, any) rows for it, and the place of each column.
 
     The rows are those that the model prepares of the features. They are the features themselves, which take longer,
-    where it does not say what becomes of a column, makes columns of several (the user's own, or of dates), or makes so
-    many of them that copies would not fit into memory.
+    where it does not say what becomes of a column, makes columns of several (the user's own, or the days between two
+    dates), or makes so many of them that copies would not fit into memory.
     """
-    of_several = model.own is not None or model.description.get("dates")
+    of_dates = model.description.get("dates", [])
+    of_several = model.own is not None or any("since" in one for one in of_dates)
     says = not getattr(model, "members", {}) and not of_several and hasattr(model.encoder, "places")
     places = model.encoder.places() if says else None
-    prepared = model.encoder.prepare({name: X[name].to_numpy() for name in X}) if places else None
+    features = {name: X[name].to_numpy() for name in X}
+    prepared = model.encoder.prepare(model.dates.added(features) if of_dates else features) if places else None
     if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:
 
         def ask(values: np.ndarray) -> np.ndarray:
             return flavor.ask(model, pd.DataFrame(values, columns=X.columns, dtype=object).astype(X.dtypes))
 
         return ask, X.to_numpy(dtype=object), {name: slice(at, at + 1) for at, name in enumerate(X.columns)}
-    places = {name: places[name] for name in X.columns}  # the order in which shuffles are drawn
+    places = _of_raw_columns(places, X, of_dates, prepared.shape[1])
     if isinstance(prepared, np.ndarray):
         return model.of_prepared, prepared, places
     kind = type(prepared)  # of sparse matrix
     return lambda values: model.of_prepared(kind(values)), prepared.toarray(), places
+
+
+def _of_raw_columns(
+    places: Mapping[str, slice], X: pd.DataFrame, of_dates: Sequence[Mapping[str, str]], width: int
+) -> dict[str, slice | np.ndarray]:
+    """Where each column of raw rows lies in prepared rows, in their order, in which shuffles are drawn.
+
+    A date lies where all that is made of it does.
+    """
+    every = np.arange(width)
+    found: dict[str, slice | np.ndarray] = {name: places[name] for name in X.columns if name in places}
+    for name in dict.fromkeys(one["of"] for one in of_dates):
+        parts = [name, *(one["name"] for one in of_dates if one["of"] == name)]
+        found[name] = np.concatenate([every[places[part]] for part in parts if part in places])
+    return {name: found[name] for name in X.columns}
 
 
 def _ranked(step: Step, problem: Problem, judged: Sequence[Judged]) -> list[Judged]:

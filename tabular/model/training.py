@@ -645,6 +645,7 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     values = {name: value for name, value in every.items() if name not in _EXECUTION}
     how = resolve(candidate.treated).model_dump()
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
+    how |= {} if any(column.dtype == "datetime" for column in candidate.columns) else {"dates": None}
     how = {name: value for name, value in how.items() if value not in ([], {}, None)}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
@@ -690,7 +691,7 @@ def _feature_names(features: Any) -> list[str]:
 def permutation_importances(
     ask: Callable[[Array], Array],
     X: Array,
-    places: Mapping[str, slice],
+    places: Mapping[str, slice | Array],
     measure: Callable[[Array], float],
     *,
     seed: int,
@@ -705,7 +706,7 @@ def permutation_importances(
         (n, encoded columns) encoded rows; a sample of a thousand is enough. To shuffle what a column has become is to
         shuffle the column, since rows are encoded one by one, and takes no encoding of each shuffle.
     places
-        Column: where it lies in `X`.
+        Column: where it lies in `X`, as a slice or as positions.
     measure
         Function of what the model predicts for the rows of `X` that returns a score; greater is better.
     seed
@@ -723,7 +724,8 @@ def permutation_importances(
     """
     generator = np.random.default_rng(seed)
     whole = measure(ask(X))
-    encoded = [np.arange(*place.indices(X.shape[1])) for place in places.values()]
+    every = np.arange(X.shape[1])
+    encoded = [every[place] for place in places.values()]
 
     def drops(blocks: Sequence[Array], times: int) -> Array:
         """(blocks,) the mean drop of the score when the columns of a block are shuffled together, a number of times."""

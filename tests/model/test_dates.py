@@ -58,7 +58,21 @@ def test_the_days_between_two_dates_are_missing_where_one_of_them_is() -> None:
     assert found["left - arrived"].tolist() == [0.5, 1.0]
 
 
-def test_nothing_is_made_of_a_date_by_default() -> None:
+def test_models_of_a_problem_learn_parts_of_dates_where_it_does_not_say() -> None:
+    said = {"estimator": LIGHTGBM, "preprocessing": {"dates": ["days"]}}
+    models = {"open": {"estimator": LIGHTGBM}, "said": said, "empty": {**said, "preprocessing": {"dates": None}}}
+    values = {"name": "a", "data": {"source": "a.csv", "target": "y"}}
+    found = problem.build({**values, "models": models}, "a.yaml").models
+    assert {name: one.preprocessing.dates for name, one in found.items()} == {
+        "open": list(problem.DATES),
+        "said": ["days"],
+        "empty": list(problem.DATES),
+    }
+    usual = problem.build(values, "a.yaml").models.values()
+    assert {tuple(one.preprocessing.dates or ()) for one in usual} == {problem.DATES}
+
+
+def test_nothing_is_made_of_a_date_that_is_not_asked_for() -> None:
     columns = (Column("when", "datetime", "number"), Column("x", "double", "number"))
     assert dates.made(columns, None) == []
     assert dates.numbers(columns, None) == ["when", "x"]
@@ -93,6 +107,7 @@ class Asked:
 WAYS = {
     "lightgbm": (LIGHTGBM, {"dates": PARTS}),
     "lightgbm of categories": (LIGHTGBM, {"dates": PARTS, "categories": "native"}),
+    "as usual": (LIGHTGBM, {"dates": list(problem.DATES)}),
     "no days": (LIGHTGBM, {"dates": ["month", "differences"]}),
     "logistic": (LOGISTIC, {"dates": PARTS}),
     "with steps": (LOGISTIC, {"dates": PARTS, "steps": ["sklearn.decomposition.PCA"]}),
@@ -121,11 +136,15 @@ def test_requests_are_looked_up_beside_parts_of_dates(asked: Asked) -> None:
 
 
 @pytest.mark.slow
-def test_a_date_is_shuffled_whole_for_its_importance(asked: Asked) -> None:
-    ask, rows, places = candidates._to_shuffle(asked.model, asked.data.X.head(20))
-    assert list(places) == list(asked.data.X)
-    assert rows.shape == (20, asked.data.X.shape[1])
-    assert np.array_equal(ask(rows), asked.fitted.outputs(asked.X.head(20)))
+def test_a_date_is_shuffled_whole_for_its_importance(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def drops() -> dict[str, float]:
+        shuffled = candidates._to_shuffle(asked.model, asked.data.X.head(40))
+        return training.permutation_importances(*shuffled, lambda found: float(found[:20, 0].mean()), seed=0)
+
+    found = drops()
+    monkeypatch.setattr(training, "SHUFFLED_CELLS", 1)  # by features, which are one column a date
+    assert list(found) == list(asked.data.X)
+    assert found == pytest.approx(drops())
 
 
 @pytest.mark.slow
