@@ -17,6 +17,7 @@ STEPS = [
     "train logistic_regression",
     "train random_forest",
     "train lightgbm",
+    "blend",
     "evaluate",
     "register",
 ]
