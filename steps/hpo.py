@@ -32,8 +32,8 @@ from tabular.search.search import Evaluation, Point, Trial, best, search
 MORE_WORK = 1.3
 # What train takes beside its fit: a process, the training scores, the model logged.
 TRAIN_SECONDS = 3.0
-# The parameter of a run whose fits were planned by the chain's seconds.
-PLANNED = "planned_seconds"
+# The parameters of a run whose fits were planned by the chain's seconds, and that did not end with its best trial.
+PLANNED, CHOSEN = "planned_seconds", "chosen_trial"
 
 
 def hpo(step: Step) -> None:
@@ -56,6 +56,7 @@ def hpo(step: Step) -> None:
             score = None if trial.score is None or not trial.is_complete else sign(metric) * trial.score
             bar.score(score, greater_is_better=sign(metric) > 0)
 
+        choice = _Choice(limits, work)
         try:
             trials = search(
                 _evaluate,
@@ -66,14 +67,17 @@ def hpo(step: Step) -> None:
                 executor=executor,
                 max_pending=problem.search.max_pending,
                 at_once=lambda: work.at_once(thread_budget.threads(step.arguments["share"])),
-                is_over=limits.is_over(work),
+                is_over=choice.is_over,
                 saved=saved,
                 tell=tell,
             )
         except CandidateError:
             step.log(metrics={"trials_ended": len(ended)})  # a replay has to fail after as many
             raise
-    result = _cross_validated(work, best(trials))
+    winner = choice.of(trials)
+    if winner.number != best(trials).number:
+        step.log(params={CHOSEN: winner.number})
+    result = _cross_validated(work, winner)
     baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
     trial_runs.log_baseline(step, problem, name, baseline, work.rows.task(problem).prior)
     seconds = {
@@ -82,7 +86,7 @@ def hpo(step: Step) -> None:
         "suggest_seconds": sum(trial.suggest_seconds for trial in trials),
         "search_seconds": time.perf_counter() - limits.begun,
     }
-    _log(step, work, _table(work, trials, ended), trials, result, baseline, seconds)
+    _log(step, work, _table(work, trials, ended), trials, winner, result, baseline, seconds)
 
 
 @dataclass(frozen=True)
@@ -95,18 +99,55 @@ class _Limits:
     planned: float | None = None  # by which fits are planned: the seconds there were when it began
     share: str = ""  # the file with the seconds that main gives, the final fit included; "" without a limit
 
-    def is_over(self, work: "_Work"):
-        """A function of the trials so far: whether the time left is needed to cross-validate the best of them."""
+    chosen: int | None = None  # in a replay, the number of the trial that the search ended with, if not with the best
 
-        def ask(trials: Sequence[Trial]) -> bool:
-            ahead = best(trials)
-            cross_validation = work.seconds_to_cross_validate(ahead)
-            if time.perf_counter() - self.begun + cross_validation >= self.seconds:
-                return True
-            # the file is asked again: main gives more as other steps end
-            return cross_validation + work.seconds_to_train(ahead) >= thread_budget.seconds_left(self.share)
+    def slack(self, work: "_Work", trials: Sequence[Trial]) -> dict[int, float]:
+        """{trial: the seconds left after its cross-validation, and its final fit where main gives the seconds}."""
+        own = self.seconds - (time.perf_counter() - self.begun)
+        whole = thread_budget.seconds_left(self.share)  # asked again: main gives more as other steps end
+        if own == whole == math.inf:
+            return {trial.number: math.inf for trial in trials}
+        cross_validation = {trial.number: work.seconds_to_cross_validate(trial) for trial in trials}
+        return {
+            trial.number: min(own, whole - train) - cross_validation[trial.number]
+            for trial, train in zip(trials, work.seconds_to_train(trials), strict=True)
+        }
 
-        return ask
+
+@dataclass
+class _Choice:
+    """The choice of the trial that a search ends with: the best of those for which there is time."""
+
+    limits: _Limits
+    work: "_Work"
+    number: int | None = None  # the trial that is chosen so far
+
+    def is_over(self, trials: Sequence[Trial]) -> bool:
+        """Whether the seconds that are left are needed for the trial that is chosen; if not, choose anew."""
+        among = _of_use(trials)
+        slack = self.limits.slack(self.work, among)
+        fits = [trial for trial in among if slack[trial.number] > 0]
+        if not fits or self.number not in (None, *(trial.number for trial in fits)):
+            return True
+        ahead = best(fits)
+        self.number = None if ahead.score is None or not ahead.is_complete else ahead.number
+        return False
+
+    def of(self, trials: Sequence[Trial]) -> Trial:
+        """The trial that the search ends with; where there is time for none, the one that takes least."""
+        number = self.number if self.limits.chosen is None else self.limits.chosen
+        known = {trial.number: trial for trial in trials}
+        if number in known:
+            return known[number]
+        among = [trial for trial in _of_use(trials) if trial.score is not None]
+        slack = self.limits.slack(self.work, among)
+        least = max(slack.values())
+        return best(among) if least > 0 else next(trial for trial in among if slack[trial.number] == least)
+
+
+def _of_use(trials: Sequence[Trial]) -> Sequence[Trial]:
+    """The trials that were evaluated whole, or all where none was."""
+    return [trial for trial in trials if trial.is_complete] or trials
 
 
 def _limits(step: Step, problem: Problem, model: str) -> _Limits:
@@ -121,24 +162,21 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
     """
     begun, replayed = time.perf_counter(), step.arguments["replays"]
     if not replayed:
-        own, of_chain = (
-            problem.search.timeout or math.inf,
-            _seconds_given(step),
-        )
-        planned = min(own, of_chain)
+        own, of_chain = problem.search.timeout or math.inf, _seconds_given(step)
         if of_chain < own:
             step.log(params={PLANNED: of_chain})
-        return _Limits(
-            problem.search.trials, own, begun, planned if math.isfinite(planned) else None, step.arguments["share"]
-        )
+        planned = min(own, of_chain) if min(own, of_chain) < math.inf else None
+        return _Limits(problem.search.trials, own, begun, planned, step.arguments["share"])
     run = lookup.repeated(step, model)
     then = lookup.problem(run, step.folder)
     if (then.search, then.timeout, then.models.get(model)) != (problem.search, problem.timeout, problem.models[model]):
         raise UserError(f"replays: run {replayed} was another search than this one: give one of the same problem")
-    planned = run.data.params.get(PLANNED, problem.search.timeout)
-    if PLANNED in run.data.params:
-        step.log(params={PLANNED: planned})
-    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun, None if planned is None else float(planned))
+    told = run.data.params
+    if PLANNED in told:
+        step.log(params={PLANNED: told[PLANNED]})
+    planned = float(told[PLANNED]) if PLANNED in told else problem.search.timeout
+    chosen = int(told[CHOSEN]) if CHOSEN in told else None
+    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun, planned, chosen=chosen)
 
 
 def _seconds_given(step: Step) -> float:
@@ -199,17 +237,20 @@ class _Work:
 
     def seconds_to_cross_validate(self, trial: Trial) -> float:
         """An estimate of the seconds that cross-validation takes, from the seconds of a trial."""
-        fitted = sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)])
         to_fit = sum(len(fold.fit) for fold in self.cuts)
         # the last folds may have the machine to themselves
         rounds = math.ceil(len(self.cuts) / self.at_most) * self.at_most / len(self.cuts)
-        return MORE_WORK * trial.seconds * to_fit / max(1, fitted) * rounds / self.at_most
+        return MORE_WORK * trial.seconds * to_fit / self._fitted(trial) * rounds / self.at_most
 
-    def seconds_to_train(self, trial: Trial) -> float:
-        """An estimate of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
-        fitted = sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)])
-        beside = TRAIN_SECONDS * thread_budget.slowness(self.rows.share)
-        return beside + MORE_WORK * trial.seconds * len(self.rows.y) / max(1, fitted) / max(1, self.rows.threads)
+    def seconds_to_train(self, trials: Sequence[Trial]) -> list[float]:
+        """Estimates of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
+        beside, threads = TRAIN_SECONDS * thread_budget.slowness(self.rows.share), max(1, self.rows.threads)
+        work = [MORE_WORK * trial.seconds * len(self.rows.y) / self._fitted(trial) for trial in trials]
+        return [beside + seconds / threads for seconds in work]
+
+    def _fitted(self, trial: Trial) -> int:
+        """The number of rows that a trial was fitted on, of all its parts together; at least 1."""
+        return max(1, sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)]))
 
 
 # The work that the forked processes share.
@@ -276,11 +317,12 @@ def _log(
     work: _Work,
     columns: Mapping[str, list[Any]],
     trials: Sequence[Trial],
+    winner: Trial,
     result: CrossValidation,
     baseline: Mapping[str, float],
     seconds: Mapping[str, float],
 ) -> None:
-    problem, model, winner = work.problem, work.model, best(trials)
+    problem, model = work.problem, work.model
     metric = problem.search.metric
     found = {**winner.params, **winner.found}
     score = result.summary()[f"cv_{metric}_mean"]
@@ -317,6 +359,8 @@ def _log(
     note = f"{ended}; Hyperopt's TPE, {took}. Best: trial {winner.number}, `{describe(found)}`."
     if not winner.is_complete:
         note += " It is the best of those that were pruned."
+    if (ahead := best(trials)).number != winner.number:
+        note += f" Trial {ahead.number} was better; to cross-validate it would have taken longer than there was time."
     if failed:
         note += f" Trial {failed[0].number} failed: {failed[0].reason}"
     prior = f"of {work.rows.task(problem).prior} alone: {rounded(baseline[f'cv_{metric}_mean'])}"

@@ -129,7 +129,7 @@ def _share(
         left = max(seconds - FINISH_SECONDS * thread_budget.slowness(rows.share), LEAST_SHARE * seconds)
         share = budget.share_that_fits(measure, n, fits, left)
         if share == 0.0 and math.isinf(thread_budget.seconds_to_end(rows.share)):
-            share = budget.SHARES[-1]  # main waits for this one, since there is no other model yet
+            share = budget.least_share(n)  # main waits for this one, since there is no other model yet
     if share == 0.0:
         raise OutOfTimeError(candidate.name)
     if share < 1.0:

@@ -693,7 +693,9 @@ class Problem(Section):
         default=None, description="left out: what the rest of the problem implies, else what the target looks like"
     )
     seed: int = Field(default=0, ge=0, lt=2**31)
-    timeout: float | None = Field(default=None, gt=0, description="seconds for the whole chain; None: no limit")
+    timeout: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="seconds for the whole chain; None: no limit"
+    )
     data: Data
     split: Split = Split()
     models: dict[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")], Model] = Field(min_length=1)

@@ -14,7 +14,7 @@ from tabular.model.estimators import build
 from tabular.model.training import Candidate
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# Models of fewer rows are fitted as they are: to try how long a fit takes would take as long.
+# No model is fitted on a sample of fewer rows: to try how long a fit takes would take as long, and it learns little.
 FEWEST_ROWS = 2_000
 # Trial fits are on as many rows, then on GROWTH times as many, and so on, while the next one is expected to take at
 # most this share of the seconds.
@@ -59,7 +59,16 @@ def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, sec
         sizes.append(size)
         took.append(measure(size))
     left = CAUTION * (seconds - begun - sum(took))
-    return next((share for share in SHARES if fits * _expected(sizes, took, share * rows) <= left), 0.0)
+    return next((share for share in _shares(rows) if fits * _expected(sizes, took, share * rows) <= left), 0.0)
+
+
+def least_share(rows: int) -> float:
+    """The smallest share of so many rows that a model is fitted on."""
+    return _shares(rows)[-1]
+
+
+def _shares(rows: int) -> list[float]:
+    return [share for share in SHARES if share == 1.0 or share * rows >= FEWEST_ROWS]
 
 
 def _expected(sizes: Sequence[int], took: Sequence[float], rows: float) -> float:

@@ -220,6 +220,13 @@ def test_a_model_that_fits_is_fitted_on_all_rows() -> None:
     assert budget.share_that_fits(Machine(1e-6, 1.0).measure, 100_000, 6.5, 60.0) == 1.0
 
 
+def test_no_model_is_fitted_on_a_handful_of_rows() -> None:
+    assert budget.least_share(1_000_000) == 0.01
+    assert budget.least_share(10_000) == 0.25
+    assert budget.least_share(100) == 1.0
+    assert budget.share_that_fits(Machine(1e-3, 1.0).measure, 10_000, 6.5, 14.0) == 0.0
+
+
 def test_of_what_does_not_fit_nothing_is_left() -> None:
     assert budget.share_that_fits(Machine(1e-2, 1.0).measure, 1_000_000, 6.5, 20.0) == 0.0
 
