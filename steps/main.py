@@ -147,19 +147,22 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], whole: budget.
     say(f"  {tags[VERDICT]}")
     _log_ends(step, runs["etl"], _holding(rows[0]["model"], runs))
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
-    _tell_budget(step, whole)
-    step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds))
+    took = _tell_budget(step, whole)
+    step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds) + took)
     if step.arguments["require"] == "registered" and outcome != "registered":
         step.upload_artifacts()  # the chain has done its work, and its run should show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
 
 
-def _tell_budget(step: Step, whole: budget.Budget) -> None:
-    """Print and log what became of the chain's seconds, where they were limited."""
-    if rows := whole.told():
-        say()
-        say(table(rows))
-        step.table(artifacts.by_column(rows), artifacts.BUDGET)
+def _tell_budget(step: Step, whole: budget.Budget) -> str:
+    """Print and log what became of the chain's seconds, where they were limited; return it for the note."""
+    rows = whole.told()
+    if not rows:
+        return ""
+    say()
+    say(table(rows))
+    step.table(artifacts.by_column(rows), artifacts.BUDGET)
+    return f"\n\n{markdown(rows)}"
 
 
 def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
+from steps.run import thread_budget
+from steps.run.thread_budget import Time
 from tests.running import PROJECT, Store
 
 N = 1_500
@@ -52,8 +54,8 @@ def share(timed):
     """A function that makes the file by which main gives a step its seconds."""
 
     def write(name, seconds):
-        path = timed.folder / name
-        path.write_text(f"1 {time.time() + seconds}")
+        path, until = timed.folder / name, time.time() + seconds
+        thread_budget.write(path, 1, Time(until, last=until))
         return str(path)
 
     return write
@@ -110,6 +112,15 @@ def test_its_replay_fails_too_whatever_its_clock_says(timed, etl, late):
     assert again.tags["tabular.out_of_time"] == "true"
 
 
+def test_a_model_that_main_waits_for_is_fitted_on_the_fewest_rows_that_are_of_use(timed, etl):
+    path = timed.folder / "waits"
+    thread_budget.write(path, 1, Time(time.time() + 100.0))
+    with mock.patch("tabular.model.budget.share_that_fits", return_value=0.0):
+        ended = timed.step("train", dataset=etl, model="logistic", share=str(path))
+    assert ended.status == 0, ended.stderr
+    assert "share_of_rows" not in ended.run.data.params  # all of so few rows
+
+
 @pytest.fixture(scope="module")
 def chain(timed):
     """A chain in seconds that are too few for one of its models."""
@@ -119,7 +130,7 @@ def chain(timed):
 
 
 def test_a_model_that_takes_too_long_is_ended_and_left_out(timed, chain):
-    assert chain.tags["tabular.left_out"] == "endless"
+    assert "endless" in chain.tags["tabular.left_out"].split(", ")  # and others, on a machine that is very slow today
     run = timed.children(chain.id)["train endless"]
     assert run.info.status == "FAILED"
     assert run.data.tags["tabular.out_of_time"] == "true"
