@@ -148,7 +148,7 @@ CHAIN = (
             *("name", "task", "seed", "search.metric", "search.folds", "evaluation", "gate.require"),
             *("gate.beat_prior", "models.*.required"),
         ),
-        seconds=Seconds(2.5, model=1.4, model_rows=1.6, model_cells=0.15),
+        seconds=Seconds(2.0, model=0.7, model_rows=2.4, model_cells=0.15),
     ),
     StepSpec(
         name="register",
@@ -169,7 +169,7 @@ CHAIN = (
         },
         reads=("name", "task", "description", "seed", "search.metric", "gate", "registry", "tags"),
         pure=False,
-        seconds=Seconds(2.5),
+        seconds=Seconds(2.0),
     ),
 )
 STEPS = {step.name: step for step in CHAIN}
