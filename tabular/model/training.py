@@ -299,7 +299,7 @@ def fit(
     followed: list[Weighed] = []
     if validation is not None:
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
-    curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights)
+    curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights, threads=threads)
     parts = candidate.model.preprocessing.dates
     return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves, parts)
 
@@ -408,6 +408,8 @@ def fit_encoded(
     y: Array,
     followed: Sequence[Weighed] = (),
     weights: Array | None = None,
+    *,
+    threads: int = 1,
 ) -> Curves:
     """Fit an estimator in place on encoded rows.
 
@@ -426,6 +428,8 @@ def fit_encoded(
         rows, then the validation rows.
     weights
         (n,) how much each row counts, above 0; None where all count alike.
+    threads
+        How many threads an estimator may use that takes as many as there are, such as scikit-learn's histograms.
 
     Returns
     -------
@@ -447,7 +451,7 @@ def fit_encoded(
         _draw_by_rows(estimator, len(y))
     # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
     # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
-    with threadpool_limits(limits=1, user_api="blas"), parallel_config("threading"):
+    with threadpool_limits(limits={"blas": 1, "openmp": threads}), parallel_config("threading"):
         try:
             curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
@@ -307,6 +307,24 @@ def test_answers_that_are_no_numbers_are_the_candidates_fault(wrong: float, monk
     monkeypatch.setattr(RandomForestClassifier, "predict_proba", lambda _, A: np.full((len(A), 2), wrong))
     with pytest.raises(CandidateError, match="no finite numbers"):
         fitted.outputs(X)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_estimator_that_takes_all_threads_is_given_those_of_the_fit(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    fitted = RandomForestClassifier.fit
+
+    def looks(self: Any, *given: Any, **named: Any) -> Any:
+        seen.append({one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp"})
+        return fitted(self, *given, **named)
+
+    monkeypatch.setattr(RandomForestClassifier, "fit", looks)
+    X, y = rows()
+    with threadpool_limits(3):
+        fit(candidate(FOREST), X, y, threads=threads)
+    assert seen == [{threads}]
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
