@@ -208,7 +208,8 @@ def test_a_direction_is_of_the_column_that_it_names_beside_columns_of_ones_own(t
     X = ROWS.assign(half=ROWS["x"] / 2)
     made = {"frame": ROWS, "slice_only": ROWS[[]], "X": X, "y": table["y"].to_numpy(), "key": None, "share": ""}
     rows = DataSet(source=None, schema=replace(schema, own=own), **made)
-    model = {"estimator": "lightgbm.LGBMClassifier", "params": {"monotone_constraints": {"half": -1, "x": 1}}}
+    params, how = {"monotone_constraints": {"half": -1, "x": 1}}, {"dates": ["days"]}
+    model = {"estimator": "lightgbm.LGBMClassifier", "params": params, "preprocessing": how}
     problem = build({"name": "a", "data": {"source": "a.csv", "target": "y"}, "models": {"m": model}}, "a.yaml")
     # x, on and half are numbers, and come before kind
     assert rows.candidate(problem, "m", {}).model.params["monotone_constraints"] == [1, 0, -1, 0]

@@ -12,6 +12,7 @@ from hashlib import sha256
 
 import pandas as pd
 import pytest
+import yaml
 
 from tests.earlier import FIXTURES, PROBLEM, ROWS, TABLE, customers, unpack
 from tests.model.servers import serving
@@ -25,7 +26,10 @@ CHALLENGE = """
 name: small
 data: {source: more.csv, target: left, positive: "yes"}
 models:
-  lightgbm: {estimator: lightgbm.LGBMClassifier, params: {n_estimators: 100, num_leaves: 15, min_child_samples: 5}}
+  lightgbm:
+    estimator: lightgbm.LGBMClassifier
+    params: {n_estimators: 100, num_leaves: 15, min_child_samples: 5}
+    preprocessing: {dates: [days]}
 search: {metric: roc_auc, folds: 2}
 gate: {require: {roc_auc: {min: 0.5}}}
 registry: {name: small_classifier}
@@ -77,6 +81,10 @@ def read(path):
 def test_a_chain_of_the_same_problem_knows_it(tmp_path, fork_server):
     earlier = unpack(FIXTURE, tmp_path, fork_server)
     learnt = champion(earlier).tags["tabular.digest.model"]
+    problem = yaml.safe_load((earlier.folder / PROBLEM).read_text(encoding="utf-8"))
+    for model in problem["models"].values():  # what models learnt of dates then, where a problem did not say
+        model["preprocessing"] = {"dates": ["days"]}
+    (earlier.folder / PROBLEM).write_text(yaml.safe_dump(problem), encoding="utf-8")
     ended = earlier.store.project(problem=PROBLEM, jobs=2)
     assert ended.status == 0, ended.stderr
     verdict = ended.tags["tabular.verdict"]
