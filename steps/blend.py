@@ -166,9 +166,10 @@ def _prepared(member: TabularModel, rows: DataSet, found: Blended):
 def _finish_alone(step: Step, name: str, candidates: int) -> None:
     """End without a model: the blend would be one of its members."""
     said = f"no blend of the {candidates} candidates is better than {name} alone"
+    note = f"{said[0].upper()}{said[1:]}, by what the models of the folds predicted."
     if candidates == 1:
-        said = f"nothing to blend: {name} alone is left"
-    step.finish("blend", said, f"{said[0].upper()}{said[1:]}, by what the models of the folds predicted.")
+        said = note = f"nothing to blend: the others than {name} were left out"
+    step.finish("blend", said, note)
 
 
 def _parts(weights: Mapping[str, float]) -> str:

@@ -131,7 +131,7 @@ def _subjects(pair: Pair) -> dict[str, Callable[[Pair], Compared]]:
     by_step = {
         "hpo": {"trials": _trials},
         "train": {"model": _model},
-        "blend": {"model": _model},
+        "blend": {"model": _model} if MODEL_URI in pair.then.data.tags else {},  # one candidate alone is no model
         "evaluate": {artifacts.PREDICTIONS: _predictions},
         "register": {"verdict": _verdict},
     }

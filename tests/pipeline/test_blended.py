@@ -135,6 +135,8 @@ def test_a_blend_that_would_be_one_of_its_members_is_no_candidate(store, tmp_pat
     }
     refused = store.step("predict", **about)
     assert "holds no model: no blend of the 3 candidates is better than linear alone" in refused.stderr
+    replayed = store.project("reproduce", run=children["blend"].info.run_id)
+    assert "the same: run" in replayed.stdout, replayed.stdout
 
 
 def test_models_of_another_data_set_are_not_blended(store, asked, children, tmp_path):
