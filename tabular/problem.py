@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from tabular import addresses
-from tabular.defaults import MODELS, SPACES, SPACES_OF_CLASSES, SPACES_OF_NUMBERS
+from tabular.defaults import PRESETS, SPACES, SPACES_OF_CLASSES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, nearest
 from tabular.metrics import lookup
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD, is_of_labels
@@ -714,7 +714,7 @@ class Problem(Section):
         task = _task(values)
         known = {} if task is None else {"task": task}
         task = task or CLASSIFICATION
-        filled = {"models": MODELS.get(task, {}), "registry": {}, "search": {}, **values, **known}
+        filled = {"registry": {}, "search": {}, **values, **known, "models": _models(values, task)}
         if isinstance(filled["registry"], dict):
             kind = "regressor" if task == REGRESSION else "classifier"
             filled["registry"] = {"name": f"{values.get('name')}_{kind}", **filled["registry"]}
@@ -826,6 +826,20 @@ def _of_other_task(problem: Problem, task: str) -> Iterator[tuple[str, bool]]:
     else:
         yield "data.target_transform", data.target_transform != "none"
         yield "evaluation.coverage", problem.evaluation.coverage != Evaluation().coverage
+
+
+def _models(values: Mapping[str, Any], task: str) -> Any:
+    """The models of a problem: those of the preset that it names or takes by default, else what it gives.
+
+    A value of the wrong type is left to the validation.
+    """
+    given = values.get("models", "default")
+    if not isinstance(given, str):
+        return given
+    if given not in PRESETS:
+        known = f"a preset ({', '.join(PRESETS)}) or a mapping of names to models is needed"
+        raise ValueError(f"models: {given!r} is not known{nearest(given, PRESETS)}: {known}")
+    return PRESETS[given].get(task, {})
 
 
 # The keys of data that are about classes.

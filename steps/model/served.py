@@ -788,7 +788,7 @@ def _ask_booster(booster: Any, prepared: Any) -> np.ndarray:
 def _ask_regressor(regressor: Any, prepared: Any) -> np.ndarray:
     if _is_forest(regressor) and isinstance(prepared, np.ndarray):
         return _ask_trees(regressor, prepared, 1, regressor.predict).ravel()
-    return np.ravel(regressor.predict(prepared))
+    return np.ravel(regressor.predict(prepared)).astype(np.float64, copy=False)  # XGBoost's are of 32 bits
 
 
 def _read_xgboost(file: Path, trusted: list[str]) -> Any:

@@ -14,6 +14,7 @@ MAIN = (
     "query",
     "target",
     "task",
+    "preset",
     "trials",
     "timeout",
     "seed",

@@ -10,6 +10,7 @@ from steps.process import lifecycle
 from tabular import addresses
 from tabular import problem as problems
 from tabular.data import own_code
+from tabular.defaults import PRESETS
 from tabular.errors import UserError, nearest
 from tabular.problem import Problem
 
@@ -22,6 +23,7 @@ OVERRIDES = {
     "query": ("data.query", str),
     "target": ("data.target", str),
     "task": ("task", str),
+    "preset": ("models", str),
     "trials": ("search.trials", int),
     "timeout": ("timeout", float),
     "seed": ("seed", int),
@@ -48,8 +50,8 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
     Parameters
     ----------
     arguments
-        `problem` (a name in problems/, or a path), `data`, `query`, `target`, `task`, `trials`, `timeout`, `seed`;
-        empty: not given.
+        `problem` (a name in problems/, or a path), `data`, `query`, `target`, `task`, `preset`, `trials`, `timeout`,
+        `seed`; empty: not given.
 
     Raises
     ------
@@ -184,6 +186,8 @@ def _find(name: str, *beside: Path, below: tuple[str, ...] = ()) -> Path | None:
 
 
 def _read(name: str, text: str, as_: type) -> Any:
+    if name == "preset" and text not in PRESETS:
+        raise UserError(f"preset: {text!r} is none of {', '.join(PRESETS)}{nearest(text, PRESETS)}")
     if as_ is str:
         return text
     try:

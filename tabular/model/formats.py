@@ -90,16 +90,23 @@ def within(estimator: Any) -> Iterator[Any]:
             pending += getattr(one, "__dict__", {}).values()
 
 
+# What a net of scikit-learn keeps to go on with its fit: four times the weights that it answers with.
+_OF_FURTHER_FITS = ("_optimizer", "_best_coefs", "_best_intercepts")
+
+
 def settle(classifier: Any) -> None:
     """Take out of a fitted classifier, and of those in it, what equal fits may differ in; it answers as before.
 
-    These are the number of threads and, in CatBoost, the time of the training and an identifier drawn for it. A forest
-    with one thread sums its trees in their order; with several, in the order in which they finish, to other bits.
+    Equal fits may differ in the number of threads and, in CatBoost, in the time of the training and an identifier drawn
+    for it. A forest with one thread sums its trees in their order; with several, in the order in which they finish, to
+    other bits. What would be needed to go on with the fit goes too.
     """
     for one in within(classifier):
         for name in ("n_jobs", "n_threads"):  # the latter of what cuts columns into scikit-learn's histograms
             if one.get_params(deep=False).get(name) is not None:
                 one.set_params(**{name: 1})
+        for name in _OF_FURTHER_FITS:
+            vars(one).pop(name, None)
         kind = getattr(format_of(one), "kind", None)
         if kind in _SETTLED and _is_fitted(one):
             _SETTLED[kind](one, one is classifier)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tabular.data.datasets import Column
 from tabular.data.folds import cut
-from tabular.defaults import MODELS, SPACES
+from tabular.defaults import MODELS, PRESETS, SPACES
 from tabular.errors import UserError
 from tabular.evaluation import slices
 from tabular.evaluation.bootstrap import draws, resampled
@@ -299,6 +299,7 @@ TAKES = {
     "a pipeline, by its last step": (REDUCED, "last__sample_weight"),
     "a vote": (holding("VotingClassifier", BAYES), "sample_weight"),
     "a stack": (holding("StackingClassifier", BAYES), "sample_weight"),
+    "a net of a scaled number": (PRESETS["best"]["regression"]["net"], "sample_weight"),
     "a calibrated one": (
         {"estimator": "sklearn.calibration.CalibratedClassifierCV", "params": {"estimator": BAYES}},
         "sample_weight",
