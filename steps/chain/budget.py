@@ -68,6 +68,7 @@ class Budget:
     _planned: dict[str, float] = field(default_factory=dict)
     _used: dict[str, float] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)  # models
+    _kept: float = 0.0  # seconds, for what comes after the models
     _has_model: bool = False  # whether a model has ended well
     _size: tuple[int, int] = (0, 0)  # rows and columns of the table
     _slowness: float = 1.0  # of this machine today, over what the table of the chain says
@@ -136,9 +137,18 @@ class Budget:
             self._used[task.name] = seconds
         if task.model is not None and task.step.name == "train":
             self._ended.add(task.model)
-            self._has_model = self._has_model or not lookup.is_left_out(ended[task.name])
+            if lookup.is_left_out(ended[task.name]):
+                self._give_back()
+            else:
+                self._has_model = True
         if math.isinf(self._models_end) and all(one.name in ended for one in self._before()):
             self._divide(ended)
+
+    def _give_back(self) -> None:
+        """Give the other models what was kept for the evaluation of one that is left out."""
+        sizes = [task.step.seconds for task in self._after()]
+        self._kept -= self._slowness * sum(one.of(1, *self._size) - one.of(0, *self._size) for one in sizes)
+        self._models_end = max(self._models_end, (self.begun or 0.0) + (self.problem.timeout or 0.0) - self._kept)
 
     def _divide(self, ended: Mapping[str, Run]) -> None:
         """Settle until when the models may take, and say it."""
@@ -151,7 +161,7 @@ class Budget:
         expected = START_SECONDS + sum(self._planned.values())
         self._slowness = min(SLOWEST, max(FASTEST, (now - begun) / expected))
         after = sum(self._expected(task) for task in self._after()) + self._slowness * END_SECONDS
-        end = begun + total
+        end, self._kept = begun + total, after
         self._models_end = max(end - after, now + LEAST_SECONDS)
         names = ", ".join(task.step.name for task in self._after())
         few = "" if end - after > now + LEAST_SECONDS else ", which is too little: raise timeout"

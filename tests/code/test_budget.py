@@ -133,6 +133,15 @@ def test_the_models_end_early_enough_for_what_comes_after_them(clock) -> None:
     assert clock.budget._models_end <= BEGUN + 100.0 - 0.8 * after
 
 
+def test_what_was_kept_to_evaluate_a_model_that_is_left_out_goes_to_the_others(clock) -> None:
+    before = clock.budget._models_end
+    clock.begin("train forest")
+    clock.end("train forest", 1.0, left_out=True)
+    evaluate = STEPS["evaluate"].seconds
+    more = clock.budget._slowness * (evaluate.of(3, 1_000, 10) - evaluate.of(2, 1_000, 10))
+    assert clock.budget._models_end - before == pytest.approx(more)
+
+
 def test_a_new_step_after_the_models_has_its_seconds_kept(monkeypatch, clock) -> None:
     later = StepSpec("later", {}, {}, (), seconds=Seconds(7.0, model=1.0))
     made = problem(logistic=False, forest=False, lightgbm=True)
