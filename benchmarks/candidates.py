@@ -10,8 +10,8 @@ cross-validated, and fitted on all rows.
 
 Prints for each model its metric out of fold and on the holdout, seconds of the cross-validation and of the last fit,
 and bytes as it is stored; then the same metric of a blend of all models, and of the blends that lack one: what they
-lose on the holdout is what this model gives to the blend. A blend is chosen greedily with replacement by the answers
-out of fold (R. Caruana and others, "Ensemble Selection from Libraries of Models", ICML 2004).
+lose on the holdout is what this model gives to the blend. A blend is chosen by the answers out of fold as the
+chain's is.
 """
 
 import argparse
@@ -35,13 +35,11 @@ from tabular.data import datasets, folds, tables
 from tabular.data.sources import local
 from tabular.defaults import PRESETS
 from tabular.metrics.lookup import CLASSIFICATION, sign
-from tabular.model import estimators, intervals, training
+from tabular.model import blending, estimators, intervals, training
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.problem import Problem, build
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point
-
-ROUNDS = 25
 
 
 @dataclass
@@ -178,20 +176,11 @@ def score(problem: Problem, task: Task, y: np.ndarray, outputs: np.ndarray) -> f
 
 
 def blend(problem: Problem, task: Task, y: np.ndarray, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """The weights of models: each round takes the one that makes the mean of those taken so far the best."""
-    taken: list[str] = []
-    total, best, weights = np.zeros_like(next(iter(answers.values()))), -np.inf, {}
-    for _ in range(ROUNDS):
-        of = {
-            name: sign(problem.search.metric) * score(problem, task, y, (total + one) / (len(taken) + 1))
-            for name, one in answers.items()
-        }
-        name = max(of, key=lambda one: of[one])
-        taken.append(name)
-        total = total + answers[name]
-        if of[name] > best:
-            best, weights = of[name], {one: taken.count(one) / len(taken) for one in answers if one in taken}
-    return weights
+    """The weights of models, as the chain's blend chooses them on all rows."""
+    found = blending.select(
+        np.stack([*answers.values()]), lambda mean: sign(problem.search.metric) * score(problem, task, y, mean)
+    )
+    return {name: float(weight) for name, weight in zip(answers, found, strict=True) if weight}
 
 
 def tell_blends(
