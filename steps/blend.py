@@ -30,7 +30,7 @@ from tabular import digests
 from tabular.errors import UserError
 from tabular.metrics.lookup import with_named
 from tabular.metrics.metric import rounded
-from tabular.model import blending
+from tabular.model import blending, training
 from tabular.model.blending import Blend, Blended
 from tabular.model.intervals import Intervals
 from tabular.problem import BLEND, Problem
@@ -45,8 +45,9 @@ def blend(step: Step) -> None:
     _check(members, source)
     rows = dataset.load(step, problem, source, "train")
     started = time.perf_counter()
+    how = Blend(rows.task(problem), problem.search.threshold, problem.search.calibrate)
     found = blending.learn(
-        Blend(rows.task(problem), problem.search.threshold, problem.search.calibrate),
+        how,
         [out_of_fold.read(run, step.folder) for run in members.values()],
         rows.y,
         problem.search.metric,
@@ -62,7 +63,7 @@ def blend(step: Step) -> None:
         step.log(tags={digest_tag(BLEND): digests.of_values(weights)})
         _finish_alone(step, next(iter(weights)), len(members))
         return
-    ends = _log(step, problem, rows, {name: members[name] for name in weights}, weights, found, seconds)
+    ends = _log(step, problem, rows, how, {name: members[name] for name in weights}, weights, found, seconds)
     _finish(step, problem, weights, found, ends)
 
 
@@ -83,6 +84,7 @@ def _log(
     step: Step,
     problem: Problem,
     rows: DataSet,
+    how: Blend,
     members: Mapping[str, Run],
     weights: Mapping[str, float],
     found: Blended,
@@ -105,9 +107,13 @@ def _log(
         calibration=found.result.calibration,
         **about,
     )
+    learnt_from = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
+    names, threshold = with_named(rows.schema.task, problem.search.metric), found.result.threshold
+    training_scores = training.score(how, rows.y, learnt_from, names, threshold=threshold, weights=rows.weights)
     metrics = {
         **found.result.summary(),
         **found.result.of_calibration(),
+        **{f"training_{name}": value for name, value in training_scores.items()},
         "blend_seconds": seconds,
         "fit_seconds": sum(run.data.metrics["fit_seconds"] for run in members.values()),
         "threshold": found.result.threshold if len(rows.schema.classes) == 2 else math.nan,

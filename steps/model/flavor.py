@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -160,6 +161,13 @@ def opened(local: Path, uri: str) -> served.TabularModel:
         return mlflow.pyfunc.load_model(str(local), suppress_warnings=True).unwrap_python_model()
     except Exception as error:  # a model logged by an earlier version may raise anything
         raise UserError(f"model {uri} cannot be loaded ({first_line(error)})") from None
+
+
+def of_parts(parts: Path) -> served.TabularModel:
+    """The model of the files of `write_parts` or `write_blend`, before it is logged."""
+    model = served.TabularModel()
+    model.load_context(SimpleNamespace(artifacts={"model": str(parts)}))
+    return model
 
 
 def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:

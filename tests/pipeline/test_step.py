@@ -1,5 +1,6 @@
 """What each step's run says of itself, whichever step it is."""
 
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,7 @@ def started_an_hour_ago(monkeypatch):
 
 def let_begin(monkeypatch, share):
     """Main gives a step threads while it waits for them."""
-    monkeypatch.setattr(thread_budget, "time", SimpleNamespace(sleep=lambda _: share.write_text("1")))
+    monkeypatch.setattr(thread_budget, "time", SimpleNamespace(sleep=lambda _: share.write_text("1"), time=time.time))
 
 
 def seconds(ended):

@@ -244,7 +244,7 @@ def test_the_leaderboard_is_a_table_of_all_candidates(store, main, children, ste
     run = main.run if step == "main" else children[step]
     board = json.loads(store.artifact(run, "leaderboard.json").read_text())
     assert board["columns"][:2] == ["model", "roc_auc"]
-    assert sorted(row[0] for row in board["data"]) == sorted(CANDIDATES)
+    assert sorted(row[0] for row in board["data"]) == sorted([*CANDIDATES, "blend"])
 
 
 @pytest.mark.parametrize("step", ["main", "evaluate"])
@@ -317,7 +317,8 @@ def test_the_version_has_a_description_tags_and_the_alias(store, main):
 
 def test_the_version_comes_from_the_run_that_trained_it(store, children):
     version = store.client.get_model_version_by_alias("breast_cancer_classifier", "champion")
-    winner = children[f"train {version.tags['tabular.model']}"]
+    winner = children["blend"]
+    assert version.tags["tabular.model"] == "blend"
     assert version.run_id == winner.info.run_id
     assert version.tags["tabular.digest.model"] == winner.data.tags["tabular.digest.model"]
 
