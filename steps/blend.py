@@ -91,35 +91,18 @@ def _log(
     seconds: float,
 ) -> Intervals | None:
     """Log the blend's model and metrics; return the intervals of its predictions, None of classes."""
-    local = {name: _copied(step, run) for name, run in members.items()}
-    heaviest = max(weights, key=lambda name: weights[name])
-    ends = None
-    if not rows.schema.classes:
-        prepared = _prepared(flavor.opened(local[heaviest], heaviest), rows, found)
-        ends = rows.intervals(problem, prepared, found.result.out_of_fold)
-    about = {"threshold": found.result.threshold, "coverage": problem.evaluation.coverage}
-    parts, needed = flavor.write_blend(
-        {name: (weights[name], local[name]) for name in members},
-        rows.schema,
-        step.folder,
-        intervals=ends,
-        prepared_by=heaviest,
-        calibration=found.result.calibration,
-        **about,
-    )
-    learnt_from = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
-    names, threshold = with_named(rows.schema.task, problem.search.metric), found.result.threshold
-    training_scores = training.score(how, rows.y, learnt_from, names, threshold=threshold, weights=rows.weights)
+    parts, needed, ends = _written(step, problem, rows, members, weights, found)
     metrics = {
         **found.result.summary(),
         **found.result.of_calibration(),
-        **{f"training_{name}": value for name, value in training_scores.items()},
+        **_training_scores(problem, rows, how, found, parts),
         "blend_seconds": seconds,
         "fit_seconds": sum(run.data.metrics["fit_seconds"] for run in members.values()),
         "threshold": found.result.threshold if len(rows.schema.classes) == 2 else math.nan,
     }
     kept = {name: value for name, value in metrics.items() if not math.isnan(value)}
     scores = {name: value for name, value in kept.items() if not name.endswith("_seconds")}
+    learnt, code = flavor.digest_of_parts(parts), flavor.digest_of_code()
     step.log(
         params={
             "model_type": BLEND,
@@ -128,29 +111,63 @@ def _log(
             "seed": problem.seed,
             "folds": problem.search.folds,
         },
-        tags={MODEL_FAMILY: BLEND},
-    )
-    made = flavor.log_parts(
-        step,
-        parts,
-        needed,
-        flavor.signature(rows.schema, **about),
-        rows.frame,
-        name=BLEND,
-        tags={PROBLEM: problem.name},
-    )
-    learnt, code = flavor.digest_of_parts(parts), flavor.digest_of_code()
-    step.log(
-        metrics=kept,
-        model_id=made.model_id,
         tags={
-            MODEL_URI: made.model_uri,
+            MODEL_FAMILY: BLEND,
             MODEL_DIGEST: learnt,
             CODE_DIGEST: code,
             digest_tag(BLEND): digests.of_values([learnt, code, scores]),
         },
     )
+    signed = flavor.signature(rows.schema, found.result.threshold, problem.evaluation.coverage)
+    about = {"name": BLEND, "tags": {PROBLEM: problem.name}}
+    made = flavor.log_parts(step, parts, needed, signed, rows.frame, **about)
+    step.log(metrics=kept, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     return ends
+
+
+def _written(
+    step: Step,
+    problem: Problem,
+    rows: DataSet,
+    members: Mapping[str, Run],
+    weights: Mapping[str, float],
+    found: Blended,
+) -> tuple[Path, list[str], Intervals | None]:
+    """The blend's files, the packages that serve it, and the intervals of its predictions; None of classes."""
+    local = {name: _copied(step, run) for name, run in members.items()}
+    ends, preparing = None, ""
+    if not rows.schema.classes:
+        preparing = _preparing(members, weights)
+        prepared = _prepared(flavor.opened(local[preparing], preparing), rows, found)
+        ends = rows.intervals(problem, prepared, found.result.out_of_fold)
+    parts, needed = flavor.write_blend(
+        {name: (weights[name], local[name]) for name in members},
+        rows.schema,
+        step.folder,
+        threshold=found.result.threshold,
+        intervals=ends,
+        prepared_by=preparing,
+        coverage=problem.evaluation.coverage,
+        calibration=found.result.calibration,
+    )
+    return parts, needed, ends
+
+
+def _preparing(members: Mapping[str, Run], weights: Mapping[str, float]) -> str:
+    """The member that prepares the rows for what scales the intervals: the heaviest that tells them no target.
+
+    One that encodes categories by the target would tell training rows of their own, unless all do.
+    """
+    told = [name for name, run in members.items() if run.data.params.get("preprocessing_categories") == "target"]
+    return max(weights, key=lambda name: (name not in told, weights[name]))
+
+
+def _training_scores(problem: Problem, rows: DataSet, how: Blend, found: Blended, parts: Path) -> dict[str, float]:
+    """The metrics of the blend on the rows that its members learnt from."""
+    outputs = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
+    names = with_named(rows.schema.task, problem.search.metric)
+    about = {"threshold": found.result.threshold, "weights": rows.weights}
+    return {f"training_{name}": value for name, value in training.score(how, rows.y, outputs, names, **about).items()}
 
 
 def _copied(step: Step, run: Run) -> Path:
