@@ -13,7 +13,6 @@ from mlflow.entities import Run
 
 from steps.model import dataset, flavor, out_of_fold
 from steps.model.dataset import DataSet
-from steps.model.served import TabularModel
 from steps.run import artifacts, lookup, run_problem
 from steps.run.step import Step
 from steps.run.tags import (
@@ -33,6 +32,7 @@ from tabular.metrics.metric import rounded
 from tabular.model import blending, training
 from tabular.model.blending import Blend, Blended
 from tabular.model.intervals import Intervals
+from tabular.model.training import OutOfFold
 from tabular.problem import BLEND, Problem
 
 
@@ -98,7 +98,7 @@ def _log(
         **_training_scores(problem, rows, how, found, parts),
         "blend_seconds": seconds,
         "fit_seconds": sum(run.data.metrics["fit_seconds"] for run in members.values()),
-        "threshold": found.result.threshold if len(rows.schema.classes) == 2 else math.nan,
+        "threshold": found.result.threshold if how.task.has_threshold else math.nan,
     }
     kept = {name: value for name, value in metrics.items() if not math.isnan(value)}
     scores = {name: value for name, value in kept.items() if not name.endswith("_seconds")}
@@ -135,11 +135,8 @@ def _written(
 ) -> tuple[Path, list[str], Intervals | None]:
     """The blend's files, the packages that serve it, and the intervals of its predictions; None of classes."""
     local = {name: _copied(step, run) for name, run in members.items()}
-    ends, preparing = None, ""
-    if not rows.schema.classes:
-        preparing = _preparing(members, weights)
-        prepared = _prepared(flavor.opened(local[preparing], preparing), rows, found)
-        ends = rows.intervals(problem, prepared, found.result.out_of_fold)
+    preparing, predicted = _preparing(members, weights), found.result.out_of_fold
+    ends = rows.intervals(problem, lambda: _prepared(local[preparing], preparing, rows, predicted), predicted)
     parts, needed = flavor.write_blend(
         {name: (weights[name], local[name]) for name in members},
         rows.schema,
@@ -180,10 +177,10 @@ def _copied(step: Step, run: Run) -> Path:
         raise
 
 
-def _prepared(member: TabularModel, rows: DataSet, found: Blended):
+def _prepared(local: Path, name: str, rows: DataSet, predicted: OutOfFold):
     """The rows out of fold as a member's estimator gets them, for what scales the intervals."""
-    features = rows.X.iloc[found.result.out_of_fold.rows]
-    return member.prepare({name: features[name].to_numpy() for name in features})
+    features = rows.X.iloc[predicted.rows]
+    return flavor.opened(local, name).prepare({name: features[name].to_numpy() for name in features})
 
 
 def _finish_alone(step: Step, name: str, candidates: int) -> None:

@@ -5,6 +5,7 @@ Writes cross-validated and training metrics, the loss by iteration where the mod
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from tabular import digests
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, OutOfTimeError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
-from tabular.metrics.lookup import REGRESSION, with_named
+from tabular.metrics.lookup import with_named
 from tabular.metrics.metric import rounded
 from tabular.model import budget, training
 from tabular.model.calibration import Calibration
@@ -74,14 +75,16 @@ def train(step: Step) -> None:
     seconds = time.perf_counter() - started
     about = {"threshold": result.threshold, "weights": rows.weights}
     scores = training.score(candidate, rows.y, result.calibrated(fitted.outputs(rows.X)), names, **about)
-    ends = _intervals(problem, rows, candidate, fitted, result.out_of_fold)
+    found = result.out_of_fold
+    encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y, found.rows)
+    ends = rows.intervals(problem, encoded, found)
     metrics = {
         **result.summary(),
         **result.of_calibration(),
         **{f"training_{metric}": value for metric, value in scores.items()},
         "cv_seconds": result.seconds,
         "fit_seconds": seconds,
-        "threshold": result.threshold if len(rows.schema.classes) == 2 else math.nan,
+        "threshold": result.threshold if candidate.task.has_threshold else math.nan,
     }
     _log_params(step, problem, rows, candidate)
     kept = {key: value for key, value in metrics.items() if not math.isnan(value)}
@@ -156,19 +159,6 @@ def _found_by(search: Run, step: Step) -> training.CrossValidation:
     """The cross-validation of the best trial of a search."""
     found = artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder)
     return training.CrossValidation.from_dict(found, out_of_fold.read(search, step.folder))
-
-
-def _intervals(
-    problem: Problem,
-    rows: dataset.DataSet,
-    candidate: training.Candidate,
-    fitted: training.Fitted,
-    found: training.OutOfFold,
-) -> Intervals | None:
-    """What makes the intervals of predictions, learnt from how far those out of fold were off; None for classes."""
-    if rows.schema.task != REGRESSION:
-        return None
-    return rows.intervals(problem, training.encoded_to_learn(candidate, fitted, rows.X, rows.y, found.rows), found)
 
 
 def _search(step: Step, name: str) -> Run | None:

@@ -1,6 +1,6 @@
 """The data set of a run of etl, loaded as the later steps need it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from tabular.data.folds import Fold, cut
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
-from tabular.model import estimators, intervals, tasks, wide_tables
+from tabular.model import estimators, intervals, wide_tables
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate, OutOfFold
@@ -119,9 +119,8 @@ class DataSet:
         """
         threshold, task = problem.search.threshold, self.task(problem)
         estimators.check_task(problem.models[model], task.name, f"models.{model}")
-        if isinstance(task, Regression):
-            tasks.check_scale(self.y, task.transform, self.schema.target)
-        elif threshold != DEFAULT_THRESHOLD and len(self.schema.classes) != 2:
+        task.check_learnable(self.y, self.schema.target)
+        if threshold != DEFAULT_THRESHOLD and not task.has_threshold:
             raise UserError(
                 f"search.threshold: {self.schema.target!r} has {len(self.schema.classes)} classes, and a threshold is "
                 "between two: leave it out"
@@ -149,22 +148,29 @@ class DataSet:
             return Classification(len(self.schema.classes), self.schema.positive)
         return Regression(problem.data.target_transform)
 
-    def intervals(self, problem: Problem, X_encoded: Any, found: OutOfFold) -> Intervals:
+    def intervals(self, problem: Problem, encode: Callable[[], Any], found: OutOfFold) -> Intervals | None:
         """What makes the intervals of predicted numbers, learnt from how far those out of fold were off.
 
         Parameters
         ----------
         problem
             The problem.
-        X_encoded
-            (m, encoded columns) the rows of the predictions out of fold, for what scales the intervals.
+        encode
+            Gives (m, encoded columns) the rows of the predictions out of fold, for what scales the intervals.
         found
             The predictions out of fold.
+
+        Returns
+        -------
+        Intervals or None
+            None of classes.
         """
+        if self.schema.classes:
+            return None
         return intervals.learn(
             self.y[found.rows],
             found.outputs[:, 0],
-            X_encoded,
+            encode(),
             found.fold,
             weights=None if self.weights is None else self.weights[found.rows],
             level=problem.evaluation.coverage,

@@ -57,6 +57,11 @@ class Classification:
     )
     staged: ClassVar[str] = "staged_predict_proba"
 
+    @property
+    def has_threshold(self) -> bool:
+        """Whether there is a probability from which on a class is the label: between two classes."""
+        return self.classes == 2
+
     def learnt(self, y: Array) -> Array:
         """(n,) what an estimator is fitted on, for (n,) class codes."""
         return y
@@ -99,6 +104,9 @@ class Classification:
         """(n,) class codes beside (n, classes) probabilities, checked; see `classification.as_predictions`."""
         about: dict[str, Any] = {"positive": self.positive, "threshold": threshold, "weights": weights}
         return classification.as_predictions(y, outputs, classes=self.classes, **about)
+
+    def check_learnable(self, y: Array, target: str) -> None:
+        """That (n,) class codes can be learnt, as all can."""
 
     def no_value(self, metric: str, y: Array, outputs: Array) -> UserError:
         """The error that a metric has no value for scored rows."""
@@ -144,6 +152,7 @@ class Regression:
         "it may know no more than the middle of all numbers: give columns that tell more of the target"
     )
     staged: ClassVar[str] = "staged_predict"
+    has_threshold: ClassVar[bool] = False
 
     def learnt(self, y: Array) -> Array:
         """(n,) what an estimator is fitted on, for (n,) numbers."""
@@ -184,6 +193,22 @@ class Regression:
         low, high = (outputs[:, 1], outputs[:, 2]) if outputs.shape[1] == 3 else (None, None)
         return regression.as_predictions(y, outputs[:, 0], low=low, high=high, weights=weights)
 
+    def check_learnable(self, y: Array, target: str) -> None:
+        """That all of (n,) numbers can be learnt on the task's scale.
+
+        Raises
+        ------
+        UserError
+            One of them has no logarithm.
+        """
+        least, bound = float(y.min()), {"none": -np.inf, "log": 0.0, "log1p": -1.0}[self.transform]
+        if least <= bound:
+            other = ", or log1p, which is the logarithm of 1 + the number"
+            raise UserError(
+                f"data.target_transform: {self.transform} needs numbers above {bound:g}, and the least of {target!r} "
+                f"is {least:g}: leave it out{other if self.transform == 'log' and least > -1 else ''}"
+            )
+
     def no_value(self, metric: str, y: Array, outputs: Array) -> UserError:
         """The error that a metric has no value for scored rows; one of the candidate where others may have one."""
         why = regression.undefined(self.predictions(y, outputs)).get(metric, "the scored rows have one true number")
@@ -209,20 +234,3 @@ class Regression:
 
 
 Task: TypeAlias = Classification | Regression
-
-
-def check_scale(y: Array, transform: Transform, target: str) -> None:
-    """That all of (n,) numbers can be learnt on a scale.
-
-    Raises
-    ------
-    UserError
-        One of them has no logarithm.
-    """
-    least, bound = float(y.min()), {"none": -np.inf, "log": 0.0, "log1p": -1.0}[transform]
-    if least <= bound:
-        other = ", or log1p, which is the logarithm of 1 + the number" if transform == "log" and least > -1 else ""
-        raise UserError(
-            f"data.target_transform: {transform} needs numbers above {bound:g}, and the least of {target!r} is "
-            f"{least:g}: leave it out{other}"
-        )

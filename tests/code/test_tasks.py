@@ -21,7 +21,7 @@ from tabular.errors import CandidateError, UserError
 from tabular.metrics.regression import METRICS, as_predictions, metric
 from tabular.model.estimators import check, defaults, in_terms_of_data, is_regressor
 from tabular.model.formats import booster_text
-from tabular.model.tasks import SCALES, Regression, Transform, check_scale
+from tabular.model.tasks import SCALES, Regression, Transform
 from tabular.model.training import Candidate, cross_validate, fit, hyperparameters, importances, on_fold, prior, score
 from tabular.problem import Model, build
 from tabular.search.racing import TrialRunner, parts
@@ -93,20 +93,20 @@ def test_a_number_without_a_logarithm_is_refused_with_a_way_out_that_works(trans
     with pytest.raises(
         UserError, match=rf"^data\.target_transform: {transform} needs numbers above .* of 'price' is "
     ) as caught:
-        check_scale(y, transform, "price")
+        Regression(transform).check_learnable(y, "price")
     line = str(caught.value)
     assert "\n" not in line
-    check_scale(y, "none", "price")  # leave it out
+    Regression("none").check_learnable(y, "price")  # leave it out
     assert ("log1p" in line.partition("leave it out")[2]) == (transform == "log" and least > -1)
     if "or log1p" in line:
-        check_scale(y, "log1p", "price")
+        Regression("log1p").check_learnable(y, "price")
 
 
 @given(st.sampled_from(["none", "log", "log1p"]), st.floats(-2, 2))
 def test_what_a_scale_takes_can_be_learnt_on_it(transform: Transform, least: float) -> None:
     y = np.array([3.0, least])
     try:
-        check_scale(y, transform, "price")
+        Regression(transform).check_learnable(y, "price")
     except UserError:
         with np.errstate(invalid="ignore", divide="ignore"):
             assert not np.isfinite(Regression(transform).learnt(y)).all()
