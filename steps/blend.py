@@ -7,12 +7,13 @@ logged as one model, which holds the models of its members.
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 from mlflow.entities import Run
 
-from steps.model import dataset, flavor, out_of_fold
+from steps.model import blends, dataset, flavor
+from steps.model.blends import Member
 from steps.model.dataset import DataSet
+from steps.model.flavor import Written
 from steps.run import artifacts, lookup, run_problem
 from steps.run.step import Step
 from steps.run.tags import (
@@ -27,12 +28,10 @@ from steps.run.tags import (
 )
 from tabular import digests
 from tabular.errors import UserError
-from tabular.metrics.lookup import with_named
 from tabular.metrics.metric import rounded
-from tabular.model import blending, training
-from tabular.model.blending import Blend, Blended
+from tabular.model import blending
+from tabular.model.blending import Blended
 from tabular.model.intervals import Intervals
-from tabular.model.training import OutOfFold
 from tabular.problem import BLEND, Problem
 
 
@@ -45,16 +44,7 @@ def blend(step: Step) -> None:
     _check(members, source)
     rows = dataset.load(step, problem, source, "train")
     started = time.perf_counter()
-    how = Blend(rows.task(problem), problem.search.threshold, problem.search.calibrate)
-    found = blending.learn(
-        how,
-        [out_of_fold.read(run, step.folder) for run in members.values()],
-        rows.y,
-        problem.search.metric,
-        names=with_named(rows.schema.task, problem.search.metric),
-        seed=problem.seed,
-        weights=rows.weights,
-    )
+    found = blends.learn(step, problem, rows, members.values())
     seconds = time.perf_counter() - started
     weights = {name: float(weight) for name, weight in zip(members, found.weights, strict=True) if weight}
     step.json(weights, artifacts.WEIGHTS)
@@ -63,7 +53,8 @@ def blend(step: Step) -> None:
         step.log(tags={digest_tag(BLEND): digests.of_values(weights)})
         _finish_alone(step, next(iter(weights)), len(members))
         return
-    ends = _log(step, problem, rows, how, {name: members[name] for name in weights}, weights, found, seconds)
+    of_blend = {name: Member(weights[name], members[name], _checked(step, members[name])) for name in weights}
+    ends = _log(step, problem, rows, of_blend, found, seconds)
     _finish(step, problem, weights, found, ends)
 
 
@@ -80,33 +71,37 @@ def _check(members: Mapping[str, Run], source: Run) -> None:
             raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
 
 
+def _checked(step: Step, run: Run) -> Written:
+    """A member's files, checked."""
+    tags = run.data.tags
+    try:
+        return flavor.of_logged(tags[MODEL_URI], step.folder, code=tags[CODE_DIGEST], learnt=tags[MODEL_DIGEST])
+    except UserError:
+        artifacts.disown(run)  # so that the next chain trains the model again
+        raise
+
+
 def _log(
-    step: Step,
-    problem: Problem,
-    rows: DataSet,
-    how: Blend,
-    members: Mapping[str, Run],
-    weights: Mapping[str, float],
-    found: Blended,
-    seconds: float,
+    step: Step, problem: Problem, rows: DataSet, members: Mapping[str, Member], found: Blended, seconds: float
 ) -> Intervals | None:
     """Log the blend's model and metrics; return the intervals of its predictions, None of classes."""
-    parts, needed, ends = _written(step, problem, rows, members, weights, found)
+    written, ends = blends.write(problem, rows, members, found, step.folder)
+    weights = {name: one.weight for name, one in members.items()}
     metrics = {
         **found.result.summary(),
         **found.result.of_calibration(),
-        **_training_scores(problem, rows, how, found, parts),
+        **blends.training_scores(problem, rows, found, written.parts),
         "blend_seconds": seconds,
-        "fit_seconds": sum(run.data.metrics["fit_seconds"] for run in members.values()),
-        "threshold": found.result.threshold if how.task.has_threshold else math.nan,
+        "fit_seconds": sum(one.run.data.metrics["fit_seconds"] for one in members.values()),
+        "threshold": found.result.threshold if rows.task(problem).has_threshold else math.nan,
     }
     kept = {name: value for name, value in metrics.items() if not math.isnan(value)}
     scores = {name: value for name, value in kept.items() if not name.endswith("_seconds")}
-    learnt, code = flavor.digest_of_parts(parts), flavor.digest_of_code()
+    learnt, code = flavor.digest_of_parts(written.parts), flavor.digest_of_code()
     step.log(
         params={
             "model_type": BLEND,
-            "estimator": f"a blend: {_parts(weights)}",
+            "estimator": f"a blend: {blends.in_words(weights)}",
             **{f"weight_{name}": weight for name, weight in weights.items()},
             "seed": problem.seed,
             "folds": problem.search.folds,
@@ -119,68 +114,9 @@ def _log(
         },
     )
     signed = flavor.signature(rows.schema, found.result.threshold, problem.evaluation.coverage)
-    about = {"name": BLEND, "tags": {PROBLEM: problem.name}}
-    made = flavor.log_parts(step, parts, needed, signed, rows.frame, **about)
+    made = flavor.log_parts(step, *written, signed, rows.frame, name=BLEND, tags={PROBLEM: problem.name})
     step.log(metrics=kept, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     return ends
-
-
-def _written(
-    step: Step,
-    problem: Problem,
-    rows: DataSet,
-    members: Mapping[str, Run],
-    weights: Mapping[str, float],
-    found: Blended,
-) -> tuple[Path, list[str], Intervals | None]:
-    """The blend's files, the packages that serve it, and the intervals of its predictions; None of classes."""
-    local = {name: _copied(step, run) for name, run in members.items()}
-    preparing, predicted = _preparing(members, weights), found.result.out_of_fold
-    ends = rows.intervals(problem, lambda: _prepared(local[preparing], preparing, rows, predicted), predicted)
-    parts, needed = flavor.write_blend(
-        {name: (weights[name], local[name]) for name in members},
-        rows.schema,
-        step.folder,
-        threshold=found.result.threshold,
-        intervals=ends,
-        prepared_by=preparing,
-        coverage=problem.evaluation.coverage,
-        calibration=found.result.calibration,
-    )
-    return parts, needed, ends
-
-
-def _preparing(members: Mapping[str, Run], weights: Mapping[str, float]) -> str:
-    """The member that prepares the rows for what scales the intervals: the heaviest that tells them no target.
-
-    One that encodes categories by the target would tell training rows of their own, unless all do.
-    """
-    told = [name for name, run in members.items() if run.data.params.get("preprocessing_categories") == "target"]
-    return max(weights, key=lambda name: (name not in told, weights[name]))
-
-
-def _training_scores(problem: Problem, rows: DataSet, how: Blend, found: Blended, parts: Path) -> dict[str, float]:
-    """The metrics of the blend on the rows that its members learnt from."""
-    outputs = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
-    names = with_named(rows.schema.task, problem.search.metric)
-    about = {"threshold": found.result.threshold, "weights": rows.weights}
-    return {f"training_{name}": value for name, value in training.score(how, rows.y, outputs, names, **about).items()}
-
-
-def _copied(step: Step, run: Run) -> Path:
-    """A member's model, checked."""
-    tags = run.data.tags
-    try:
-        return flavor.copied(tags[MODEL_URI], step.folder, code=tags[CODE_DIGEST], learnt=tags[MODEL_DIGEST])
-    except UserError:
-        artifacts.disown(run)  # so that the next chain trains the model again
-        raise
-
-
-def _prepared(local: Path, name: str, rows: DataSet, predicted: OutOfFold):
-    """The rows out of fold as a member's estimator gets them, for what scales the intervals."""
-    features = rows.X.iloc[predicted.rows]
-    return flavor.opened(local, name).prepare({name: features[name].to_numpy() for name in features})
 
 
 def _finish_alone(step: Step, name: str, candidates: int) -> None:
@@ -192,15 +128,10 @@ def _finish_alone(step: Step, name: str, candidates: int) -> None:
     step.finish("blend", said, note)
 
 
-def _parts(weights: Mapping[str, float]) -> str:
-    """The members with their weights, the heaviest first."""
-    return ", ".join(f"{weights[name]:.0%} {name}" for name in sorted(weights, key=lambda name: -weights[name]))
-
-
 def _finish(step: Step, problem: Problem, weights: Mapping[str, float], found: Blended, ends: Intervals | None) -> None:
     metric, summary = problem.search.metric, found.result.summary()
     mean, spread = summary[f"cv_{metric}_mean"], summary[f"cv_{metric}_std"]
-    parts = _parts(weights)
+    parts = blends.in_words(weights)
     score = f"cross-validated {metric} {rounded(mean)} ± {rounded(spread)}"
     by = blending.measured_by(metric)
     note = (

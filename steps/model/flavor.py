@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
@@ -43,6 +43,13 @@ PARTS = "artifacts/model"
 BYTECODE = "__pycache__"
 # The packages that a serving container needs, pinned at the versions in use here; none for search, plots or tests.
 SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
+
+
+class Written(NamedTuple):
+    """A model before it is logged: the folder of its files, and the packages that serve it."""
+
+    parts: Path
+    needed: list[str]
 
 
 def log(
@@ -87,15 +94,14 @@ def log(
     calibration
         Of classes, what turns the estimator's probabilities into the model's.
     """
-    parts = write_parts(fitted, schema, step.folder, threshold, intervals, coverage, calibration)
-    needed = requirements(fitted, schema.own, is_scaled=intervals is not None and intervals.scale is not None)
-    return log_parts(step, parts, needed, signature(schema, threshold, coverage), example, name=name, tags=tags)
+    written = write(fitted, schema, step.folder, threshold, intervals, coverage, calibration)
+    return log_parts(step, *written, signature(schema, threshold, coverage), example, name=name, tags=tags)
 
 
 def log_parts(
     step: Step, parts: Path, needed: list[str], signed: ModelSignature, example, *, name: str, tags: dict
 ) -> LoggedModel:
-    """Log the files of `write_parts` or `write_blend` as a model; `needed` are the packages that serve it.
+    """Log the files of `write` or `write_blend` as a model; `needed` are the packages that serve it.
 
     Other parameters as for `log`.
     """
@@ -152,6 +158,12 @@ def copied(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
     """As `fetch`, from what the chain has kept of the model where it has; parameters and errors are those of `load`."""
     held = kept.model(uri.removeprefix("models:/"))
     return fetch(uri if held is None else str(held), folder, code=code, learnt=learnt)
+
+
+def of_logged(uri: str, folder: Path, *, code: str, learnt: str) -> Written:
+    """The checked files of a logged model, for a blend that holds it; parameters and errors are those of `load`."""
+    local = copied(uri, folder, code=code, learnt=learnt)
+    return Written(local / PARTS, (local / "requirements.txt").read_text(encoding="utf-8").splitlines())
 
 
 def opened(local: Path, uri: str) -> served.TabularModel:
@@ -272,6 +284,21 @@ def digest_of_code() -> str:
     return digests.of_file(Path(served.__file__))
 
 
+def write(
+    fitted: Fitted,
+    schema: datasets.Schema,
+    folder: Path,
+    threshold: float = DEFAULT_THRESHOLD,
+    intervals: Intervals | None = None,
+    coverage: float = 0.0,
+    calibration: Calibration | None = None,
+) -> Written:
+    """As `write_parts`, with the packages that serve the model."""
+    parts = write_parts(fitted, schema, folder, threshold, intervals, coverage, calibration)
+    scaled = intervals is not None and intervals.scale is not None
+    return Written(parts, requirements(fitted, schema.own, is_scaled=scaled))
+
+
 def write_parts(
     fitted: Fitted,
     schema: datasets.Schema,
@@ -319,7 +346,7 @@ def write_parts(
 
 
 def write_blend(
-    members: Mapping[str, tuple[float, Path]],
+    members: Mapping[str, tuple[float, Written]],
     schema: datasets.Schema,
     folder: Path,
     *,
@@ -328,33 +355,28 @@ def write_blend(
     prepared_by: str = "",
     coverage: float = 0.0,
     calibration: Calibration | None = None,
-) -> tuple[Path, list[str]]:
+) -> Written:
     """Write a blend into the new folder `model` below `folder`: its members' files as they are, and their weights.
 
     Parameters
     ----------
     members
-        {name: weight, the folder of the logged model}, the folders checked (`fetch`).
+        {name: weight, its files}; those of logged models are checked (`of_logged`).
     prepared_by
         Of numbers, the member that prepares the rows for what scales the intervals.
-
-    Returns
-    -------
-    tuple
-        The new folder, and the packages that serve the members.
     """
     parts = folder / "model"
     needed: dict[str, None] = {}
-    for name, (_, local) in members.items():
-        shutil.copytree(local / PARTS, parts / served.MEMBERS / name)
-        needed |= dict.fromkeys((local / "requirements.txt").read_text(encoding="utf-8").splitlines())
+    for name, (_, member) in members.items():
+        shutil.copytree(member.parts, parts / served.MEMBERS / name)
+        needed |= dict.fromkeys(member.needed)
     answer = _answer(schema, threshold, intervals, coverage, calibration)
     if intervals is not None:
         answer["intervals"]["prepared_by"] = prepared_by
         needed |= {} if intervals.scale is None else {f"lightgbm=={version('lightgbm')}": None}
     weights = {name: weight for name, (weight, _) in members.items()}
     _describe(parts, schema, intervals, {"members": weights, **answer, "trusted_types": []})
-    return parts, list(needed)
+    return Written(parts, list(needed))
 
 
 def _describe(parts: Path, schema: datasets.Schema, intervals: Intervals | None, more: Mapping[str, Any]) -> None:

@@ -45,14 +45,6 @@ def loaded(parts: Path) -> served.TabularModel:
     return model
 
 
-def as_logged(parts: Path, folder: Path, needed: list[str]) -> Path:
-    """A folder with a model's files as a logged model has them."""
-    (folder / flavor.PARTS).parent.mkdir(parents=True)
-    shutil.copytree(parts, folder / flavor.PARTS)
-    (folder / "requirements.txt").write_text("\n".join(needed), encoding="utf-8")
-    return folder
-
-
 @pytest.fixture(scope="module", params=[2, 3])
 def blend(request: pytest.FixtureRequest, data: dict[int, made.Data], tmp_path_factory: pytest.TempPathFactory):
     """Three members of two or three classes, the calibration and the files of their blend."""
@@ -60,9 +52,7 @@ def blend(request: pytest.FixtureRequest, data: dict[int, made.Data], tmp_path_f
     fits = {kind: made.fit(rows, kind) for kind in WEIGHTS}
     for kind, fitted in fits.items():
         folder = tmp_path_factory.mktemp(kind)
-        parts = flavor.write_parts(fitted, rows.schema, folder)
-        local = as_logged(parts, folder / "logged", flavor.requirements(fitted))
-        members[kind] = (WEIGHTS[kind], local)
+        members[kind] = (WEIGHTS[kind], flavor.write(fitted, rows.schema, folder))
     outputs = sum(weight * fits[kind].outputs(rows.X) for kind, weight in WEIGHTS.items())
     about = {"how": "sigmoid", "positive": 1}
     found = calibration.learn(outputs, rows.y, np.arange(len(rows.y)) % 2, **about).calibration
@@ -85,9 +75,9 @@ def test_a_blend_answers_the_calibrated_mean_of_its_members_bit_by_bit(blend: Si
 
 
 def test_a_blend_is_files_without_pickle_that_are_those_of_its_members(blend: SimpleNamespace) -> None:
-    for kind, (_, local) in blend.members.items():
+    for kind, (_, written) in blend.members.items():
         own = blend.parts / served.MEMBERS / kind
-        assert flavor.digest_of_parts(own) == flavor.digest_of_parts(local / flavor.PARTS)
+        assert flavor.digest_of_parts(own) == flavor.digest_of_parts(written.parts)
     assert {path.name for path in blend.parts.iterdir()} == {served.DESCRIPTION, served.MEMBERS}
 
 
@@ -153,8 +143,8 @@ def test_a_blend_of_numbers_answers_on_the_targets_scale_with_its_own_intervals(
         )
         (tmp_path / name).mkdir()
         ends = made.intervals_of(fits[name], rows, 0.9)
-        parts = flavor.write_parts(fits[name], rows.schema, tmp_path / name, intervals=ends, coverage=0.9)
-        members[name] = (weight, as_logged(parts, tmp_path / name / "logged", ["mlflow"]))
+        written = flavor.write(fits[name], rows.schema, tmp_path / name, intervals=ends, coverage=0.9)
+        members[name] = (weight, flavor.Written(written.parts, ["mlflow"]))
     ends = made.intervals_of(fits[heaviest], rows, 0.9)
     about = {"intervals": ends, "coverage": 0.9, "prepared_by": heaviest}
     parts, needed = flavor.write_blend(members, rows.schema, tmp_path, **about)

@@ -1,0 +1,93 @@
+"""Blends of logged models: weights that are learnt out of fold, and the files of one model that holds its members."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import Run
+
+from steps.model import flavor, out_of_fold
+from steps.model.dataset import DataSet
+from steps.model.flavor import Written
+from steps.run.step import Step
+from tabular.metrics.lookup import with_named
+from tabular.model import blending, training
+from tabular.model.blending import Blend, Blended
+from tabular.model.intervals import Intervals
+from tabular.problem import Problem
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a blend: its weight, the run of train that cross-validated it, and its files."""
+
+    weight: float
+    run: Run
+    written: Written
+
+
+def learn(step: Step, problem: Problem, rows: DataSet, runs: Iterable[Run]) -> Blended:
+    """Choose the weights of runs of train by what their models of the folds predicted, and cross-validate the blend."""
+    return blending.learn(
+        _how(problem, rows),
+        [out_of_fold.read(run, step.folder) for run in runs],
+        rows.y,
+        problem.search.metric,
+        names=with_named(rows.schema.task, problem.search.metric),
+        seed=problem.seed,
+        weights=rows.weights,
+    )
+
+
+def write(
+    problem: Problem, rows: DataSet, members: Mapping[str, Member], found: Blended, folder: Path
+) -> tuple[Written, Intervals | None]:
+    """Write the blend's files below `folder`; also return the intervals of its predictions, None of classes."""
+    preparing, predicted = _preparing(members), found.result.out_of_fold
+    parts = members[preparing].written.parts
+    ends = rows.intervals(problem, lambda: _prepared(parts, rows, predicted.rows), predicted)
+    written = flavor.write_blend(
+        {name: (one.weight, one.written) for name, one in members.items()},
+        rows.schema,
+        folder,
+        threshold=found.result.threshold,
+        intervals=ends,
+        prepared_by=preparing,
+        coverage=problem.evaluation.coverage,
+        calibration=found.result.calibration,
+    )
+    return written, ends
+
+
+def training_scores(problem: Problem, rows: DataSet, found: Blended, parts: Path) -> dict[str, float]:
+    """The metrics of a blend on the rows that its members learnt from."""
+    outputs = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
+    names = with_named(rows.schema.task, problem.search.metric)
+    about = {"threshold": found.result.threshold, "weights": rows.weights}
+    scores = training.score(_how(problem, rows), rows.y, outputs, names, **about)
+    return {f"training_{name}": value for name, value in scores.items()}
+
+
+def in_words(weights: Mapping[str, float]) -> str:
+    """The members with their weights, the heaviest first."""
+    return ", ".join(f"{weights[name]:.0%} {name}" for name in sorted(weights, key=lambda name: -weights[name]))
+
+
+def _how(problem: Problem, rows: DataSet) -> Blend:
+    return Blend(rows.task(problem), problem.search.threshold, problem.search.calibrate)
+
+
+def _preparing(members: Mapping[str, Member]) -> str:
+    """The member that prepares the rows for what scales the intervals: the heaviest that tells them no target.
+
+    One that encodes categories by the target would tell training rows of their own, unless all do.
+    """
+    told = [n for n, one in members.items() if one.run.data.params.get("preprocessing_categories") == "target"]
+    return max(members, key=lambda name: (name not in told, members[name].weight))
+
+
+def _prepared(parts: Path, rows: DataSet, out_of_fold: np.ndarray):
+    """The rows out of fold as a member's estimator gets them, for what scales the intervals."""
+    features = rows.X.iloc[out_of_fold]
+    return flavor.of_parts(parts).prepare({name: features[name].to_numpy() for name in features})
