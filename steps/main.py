@@ -36,7 +36,7 @@ from steps.run.terminal import markdown, say, table
 from tabular.errors import UserError, first_line
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION, task_of
 from tabular.metrics.metric import rounded
-from tabular.problem import BLEND, Problem
+from tabular.problem import BLEND, REFIT, Problem
 
 # The tag for the kind of an experiment; MLflow's UI guesses the kind where the tag is missing.
 EXPERIMENT_KIND = "mlflow.experimentKind"
@@ -145,7 +145,8 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], whole: budget.
     for model, reason in left_out.items():
         say(f"  left out: {model} ({reason})")
     say(f"  {tags[VERDICT]}")
-    _log_ends(step, runs["etl"], _holding(rows[0]["model"], runs))
+    refitted = [run for name, run in runs.items() if name == REFIT and MODEL_URI in run.data.tags]
+    _log_ends(step, runs["etl"], *refitted or [_holding(rows[0]["model"], runs)])
     _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
     took = _tell_budget(step, whole)
     step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds) + took)

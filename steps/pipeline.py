@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tabular.problem import BLEND, Problem
+from tabular.problem import BLEND, REFIT, Problem
 
 # How a parameter affects the result: a `value` by itself, a `reference` by the content that it names, `conduct` never.
 Kind = Literal["value", "reference", "conduct"]
@@ -151,6 +151,31 @@ CHAIN = (
         seconds=Seconds(2.0, model=0.7, model_rows=2.4, model_cells=0.15),
     ),
     StepSpec(
+        name="refit",
+        parameters={
+            "problem": "reference",
+            "evaluation": "reference",
+            "dataset": "reference",
+            "models": "reference",
+            "blend": "reference",
+            "searches": "reference",
+            "replays": "conduct",
+            **CONDUCT,
+        },
+        inputs={
+            "evaluation": Input("evaluate", ("evaluation",)),
+            "dataset": Input("etl", ("train", "holdout", "schema")),
+            "models": Input("train", ("model", "code", "out_of_fold")),
+            "blend": Input("blend", ("blend",)),
+            "searches": Input("hpo", ("params",)),
+        },
+        reads=(
+            *("name", "task", "seed", "timeout", "refit", "data.target_transform", "search.metric"),
+            *("search.threshold", "search.calibrate", "search.folds", "evaluation.coverage", "models"),
+        ),
+        seconds=Seconds(1.5, model=0.2, model_cells=0.1),
+    ),
+    StepSpec(
         name="register",
         parameters={
             "problem": "reference",
@@ -158,6 +183,7 @@ CHAIN = (
             "dataset": "reference",
             "models": "reference",
             "blend": "reference",
+            "refit": "reference",
             "replays": "conduct",
             **CONDUCT,
         },
@@ -166,6 +192,7 @@ CHAIN = (
             "dataset": Input("etl", ("train", "holdout", "schema")),
             "models": Input("train", ("model", "code")),
             "blend": Input("blend", ("blend",)),
+            "refit": Input("refit", ("refit",)),
         },
         reads=("name", "task", "description", "seed", "search.metric", "gate", "registry", "tags"),
         pure=False,
@@ -214,7 +241,7 @@ def plan(problem: Problem) -> list[Task]:
     """The tasks of a problem, each after all tasks that it needs."""
     made: list[Task] = []
     for step in CHAIN:
-        if step.name == BLEND and not problem.is_blended:
+        if (step.name == BLEND and not problem.is_blended) or (step.name == REFIT and not problem.refit):
             continue
         for model in list(problem.models) if step.each_model else [None]:
             if step.name == "hpo" and not problem.models[str(model)].space:

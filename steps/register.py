@@ -24,10 +24,13 @@ from steps.run.tags import (
     DATA_DIGEST,
     DATASET,
     EVALUATION,
+    JUDGED,
+    JUDGED_DIGEST,
     MET,
     MODEL_DIGEST,
     OUTCOME,
     PROBLEM,
+    REFITTED_BY,
     REGISTER,
     TRAIN,
     TRAINED_ON,
@@ -37,7 +40,7 @@ from steps.run.tags import (
     metric_tag,
 )
 from tabular.errors import UserError
-from tabular.problem import BLEND, Problem
+from tabular.problem import BLEND, REFIT, Problem
 from tabular.report import report
 
 
@@ -48,7 +51,8 @@ def register(step: Step) -> None:
     given = filter(None, step.arguments["models"].split(","))
     trained = [lookup.tried(step.client, run_id, "models", "train") for run_id in given]
     trained += [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
-    winner = registry.winner(evaluation, trained, step.folder)
+    refitted = [lookup.run(step.client, run_id, REFIT, REFIT) for run_id in filter(None, [step.arguments[REFIT]])]
+    winner = registry.winner(evaluation, trained, step.folder, *refitted)
     replayed = step.arguments["replays"]
     if replayed:
         champion = registry.named(step.client, lookup.run(step.client, replayed, "replays").data.tags[MET])
@@ -106,17 +110,17 @@ def _tell(
 
 
 def _tried(step: Step, verdict: Verdict) -> Verdict:
-    """The verdict after the smoke test of the winner; a winner that fails the test is refused.
+    """The verdict after the smoke test of what is to be registered; a winner that fails the test is refused.
 
     Raises
     ------
     artifact_store.FetchError
         Where the winner cannot be fetched, which says nothing of the winner.
     """
-    winner = verdict.winner
-    recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
+    winner, served = verdict.winner, verdict.winner["served"]
+    recorded = {"code": served["code_digest"], "learnt": served["model_digest"]}
     try:
-        smoke_test.ask(step, winner["model_uri"], **recorded)
+        smoke_test.ask(step, served["model_uri"], **recorded)
     except artifact_store.FetchError:
         raise
     except UserError as error:
@@ -132,7 +136,7 @@ def _report(
 
 def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict, card: str) -> ModelVersion:
     """Make a version with its description and tags, but without the alias: half a registration is never served."""
-    place, winner = problem.registry, verdict.winner
+    place, winner, served = problem.registry, verdict.winner, verdict.winner["served"]
     try:
         step.client.create_registered_model(place.name, description=problem.description or None)
     except MlflowException as error:
@@ -144,9 +148,10 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         **problem.tags,
         PROBLEM: problem.name,
         **run_problem.model_tags(problem, winner["model"]),
-        MODEL_DIGEST: winner["model_digest"],
-        CODE_DIGEST: winner["code_digest"],
+        MODEL_DIGEST: served["model_digest"],
+        CODE_DIGEST: served["code_digest"],
         TRAIN: winner["run_id"],
+        **_of_judged(winner, served),
         REGISTER: step.run_id,
         VERSION_COMMIT: step.tags.get(COMMIT, ""),
         EVALUATION: evaluation.info.run_id,
@@ -159,19 +164,26 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
     }
     return _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
         name=place.name,
-        source=winner["model_uri"],
-        run_id=winner["run_id"],
+        source=served["model_uri"],
+        run_id=served["run_id"],
         tags={name: value[:5000] for name, value in tags.items()},
         description=card,
-        model_id=winner["model_uri"].removeprefix("models:/"),
+        model_id=served["model_uri"].removeprefix("models:/"),
     )
+
+
+def _of_judged(winner: dict[str, Any], served: dict[str, Any]) -> dict[str, str]:
+    """The tags of a version whose model was fitted on all rows: where the model is that was judged."""
+    if served["run_id"] == winner["run_id"]:
+        return {}
+    return {REFITTED_BY: served["run_id"], JUDGED: winner["model_uri"], JUDGED_DIGEST: winner["model_digest"]}
 
 
 def _left_without_alias(step: Step, name: str, verdict: Verdict) -> ModelVersion | None:
     """A version of this model from an earlier register that was killed before it could set the alias; else None."""
     winner = verdict.winner
     # not by the registered model's name: a quote in it would end the filter
-    versions = step.client.search_model_versions(f"run_id = '{winner['run_id']}'")
+    versions = step.client.search_model_versions(f"run_id = '{winner['served']['run_id']}'")
     after = int(verdict.champion or 0)
     whole = (version for version in versions if version.name == name and int(version.version) > after)
     return next((v for v in whole if registry.is_winner(step.client, v, winner, step.folder)), None)

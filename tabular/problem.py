@@ -439,6 +439,8 @@ def _check_of_preprocessing(name: str, values: Sequence[Any]) -> None:
 
 # The name of the candidate that is a blend of the others.
 BLEND = "blend"
+# The step that fits the winner on all rows, and the key that asks for it.
+REFIT = "refit"
 # Libraries whose estimators take classes, which a problem names by their import paths, in these parameters.
 CLASSES = {"skorch": ("module", "criterion", "optimizer")}
 
@@ -702,6 +704,9 @@ class Problem(Section):
     blend: bool = Field(default=True, description="whether a blend of the models is one more candidate")
     search: Search
     evaluation: Evaluation = Evaluation()
+    refit: bool = Field(
+        default=True, description="whether the model that is registered learns from the holdout too, once it is judged"
+    )
     gate: Gate
     registry: Registry
     tags: dict[TagName, str] = {}

@@ -32,7 +32,7 @@ OF_NUMBERS = (
     .replace("LGBMClassifier", "LGBMRegressor")
     .replace("metric: roc_auc", "metric: rmse")
 )
-STEPS = ("etl", "hpo", "train", "blend", "evaluate", "register")
+STEPS = ("etl", "hpo", "train", "blend", "evaluate", "refit", "register")
 
 
 def words_of(process):

@@ -19,7 +19,7 @@ from steps.run import lookup
 from steps.run.terminal import say
 from steps.run.thread_budget import Time
 from tabular.model import shares
-from tabular.problem import Problem
+from tabular.problem import REFIT, Problem
 
 # The start of `mlflow run` and main on two cores; what main does when the last step has ended, and the end of both.
 START_SECONDS, END_SECONDS = 6.0, 3.0
@@ -29,6 +29,9 @@ LEAST_SECONDS = 3.0
 LONGEST_START, LONGEST_LOCAL_START = 15.0, 60.0
 # What comes after the models is taken to be as much slower than the table says as what came before, within bounds.
 SLOWEST, FASTEST = 3.0, 0.8
+# Of the seconds that the models would have, what is kept to fit the winner on all rows: about a quarter of what a model
+# without a search takes, and less of one with it.
+SHARE_OF_REFIT = 0.1
 # A model is ended when it has taken so many times its seconds, or is late for what comes after, and a grace.
 TIMES, GRACE_SECONDS = 2.0, 3.0
 
@@ -91,7 +94,7 @@ class Budget:
             return Time()
         if task.model is None:
             self._planned.setdefault(task.name, self._expected(task))
-            return Time()
+            return self.time_of(task)
         if task.model not in self._ends:
             self._begun[task.model], self._ends[task.model] = now, now + self._seconds(task.model, now)
         found = self.time_of(task)
@@ -100,8 +103,10 @@ class Budget:
 
     def time_of(self, task: Task) -> Time:
         """Until when a task that has begun may take: all that is left, once no other model waits."""
-        if not self.is_limited or task.model is None:
+        if not self.is_limited:
             return Time()
+        if task.model is None:
+            return Time(self._last_moment(), slowness=self._slowness) if task.step.name == REFIT else Time()
         if len({*self._ends, *self._ended}) == len(self.problem.models):
             self._ends[task.model] = self._models_end
         end, begun = self._ends[task.model], self._begun[task.model]
@@ -109,6 +114,11 @@ class Budget:
             end = self._models_end  # what a search found is fitted even if the search took longer than it should have
         last = min(self._models_end, begun + TIMES * (end - begun)) + GRACE_SECONDS
         return Time(end, math.inf if task.model == self._sure and not self._has_model else last, self._slowness)
+
+    def _last_moment(self) -> float:
+        """When the last fit is to have ended, so that what comes after it fits in."""
+        after = sum(self._expected(task) for task in self.tasks if not task.step.pure)
+        return (self.begun or 0.0) + (self.problem.timeout or math.inf) - after - self._slowness * END_SECONDS
 
     @property
     def _sure(self) -> str:
@@ -161,7 +171,10 @@ class Budget:
         expected = START_SECONDS + sum(self._planned.values())
         self._slowness = min(SLOWEST, max(FASTEST, (now - begun) / expected))
         after = sum(self._expected(task) for task in self._after()) + self._slowness * END_SECONDS
-        end, self._kept = begun + total, after
+        end = begun + total
+        if any(task.step.name == REFIT for task in self._after()):
+            after += SHARE_OF_REFIT * max(0.0, end - after - now)
+        self._kept = after
         self._models_end = max(end - after, now + LEAST_SECONDS)
         names = ", ".join(task.step.name for task in self._after())
         few = "" if end - after > now + LEAST_SECONDS else ", which is too little: raise timeout"

@@ -33,7 +33,7 @@ from steps.run.tags import (
     TRANSIENT,
 )
 from tabular.errors import UserError
-from tabular.problem import BLEND, Problem
+from tabular.problem import BLEND, REFIT, Problem
 
 # The most runs with one key that are checked for damage before the work is done again.
 MOST_CANDIDATES = 5
@@ -66,7 +66,7 @@ class Earlier:
         key = self._key(task, ended)
         if not task.step.pure:
             fitted = [run for parameter in ("models", BLEND) for run in _runs(task, parameter, ended)]
-            winner = registry.winner(ended["evaluate"], fitted, self.main.folder)
+            winner = registry.winner(ended["evaluate"], fitted, self.main.folder, ended.get(REFIT))
             crowned = registry.champion(self.client, self.problem)
             stands = crowned is not None and not winner["unmet"]
             if stands and registry.is_winner(self.client, crowned, winner, self.main.folder):

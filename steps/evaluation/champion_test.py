@@ -18,7 +18,7 @@ from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.model.served import TabularModel
 from steps.run import artifacts, lookup
 from steps.run.step import Step
-from steps.run.tags import CODE_DIGEST, DATASET, MODEL_DIGEST, TRAIN, TRAINED_ON
+from steps.run.tags import CODE_DIGEST, DATASET, JUDGED_DIGEST, MODEL_DIGEST, TRAIN, TRAINED_ON
 from tabular.errors import UserError, listed
 from tabular.evaluation import gate
 from tabular.metrics.metric import rounded
@@ -85,10 +85,10 @@ def judge(
     name = f"the champion (version {champion.version})"
     if registry.is_winner(step.client, champion, winner, step.folder):
         return Verdict(KEPT, f"{winner['model']} is {name} already", winner, champion.version)
-    if champion.tags.get(MODEL_DIGEST) == winner["model_digest"]:
-        changed = champion.tags.get(CODE_DIGEST) != winner["code_digest"]
-        how = "with other code around it" if changed else "whose files are damaged"
-        return Verdict(REGISTERED, f"{winner['model']} is {name} {how}", winner, champion.version)
+    if champion.tags.get(JUDGED_DIGEST, champion.tags.get(MODEL_DIGEST)) == winner["model_digest"]:
+        return Verdict(
+            REGISTERED, f"{winner['model']} is {name} {_changed(champion, winner)}", winner, champion.version
+        )
     try:
         comparison, rows = _meet(step, problem, evaluation, winner, champion)
     except UserError as error:
@@ -104,6 +104,16 @@ def judge(
     outcome = REGISTERED if comparison.wins else KEPT
     reason = f"{winner['model']} {_said(comparison, name)}: {figures}"
     return Verdict(outcome, reason, winner, champion.version, comparison.as_dict())
+
+
+def _changed(champion: ModelVersion, winner: dict[str, Any]) -> str:
+    """In what a winner differs from a champion that has learnt the same of the training rows, in words."""
+    if champion.tags.get(CODE_DIGEST) != winner["code_digest"]:
+        return "with other code around it"
+    if champion.tags.get(MODEL_DIGEST) == winner["served"]["model_digest"]:
+        return "whose files are damaged"
+    refitted = winner["served"]["model_digest"] != winner["model_digest"]
+    return "fitted on all rows now" if refitted else "fitted on the training rows alone now"
 
 
 def _said(comparison: gate.Comparison, name: str) -> str:
@@ -195,8 +205,8 @@ def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
 def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
     """Load today's champion, if it can predict today's rows: it has their classes, and they have all its columns."""
     name = f"{champion.name} version {champion.version}"
-    recorded = registry.recorded(champion)
-    model = flavor.load(f"models:/{champion.name}/{champion.version}", step.folder, **recorded)
+    uri, recorded = registry.judged(champion)
+    model = flavor.load(uri, step.folder, **recorded)
     told, today_told = model.description["classes"], list(holdout.schema.classes)
     if told != today_told:
         if told and today_told:

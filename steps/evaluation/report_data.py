@@ -19,7 +19,7 @@ from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import METRICS, task_of
-from tabular.problem import BLEND, Problem
+from tabular.problem import BLEND, REFIT, Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
 
 MOST_SLICES, MOST_HINTS = 12, 30
@@ -66,7 +66,7 @@ def gather(
 
     """
     winner, metric = verdict.winner, problem.search.metric
-    behind = _behind(step, evaluation, dataset, winner["run_id"])
+    behind = _behind(step, evaluation, dataset, winner)
     data = behind["etl"].run
     return Report(
         title=problem.name,
@@ -91,6 +91,7 @@ def gather(
         commands=_commands(step),
         notes=_notes(data or evaluation),
         weight=evaluation.data.params.get("weight", ""),
+        whose=_whose(behind),
         **_hints(step, data),
     )
 
@@ -222,9 +223,21 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         "estimator": "" if trained is None else trained.data.params["estimator"],
         "found by the search": describe(found),
         "calibration error": _calibration(winner),
-        "digest of the model": winner["model_digest"],
+        "digest of the model": winner["served"]["model_digest"],
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _whose(behind: Mapping[str, "Behind"]) -> str:
+    """Of which model the figures are, where the one that is registered was fitted on all rows."""
+    if REFIT not in behind:
+        return ""
+    run = behind[REFIT].run
+    rows = "rows" if run is None else f"{int(run.data.params['rows']):,} rows"
+    return (
+        "These figures are of the model that has learnt from the training rows alone. The one that is registered has "
+        f"learnt from all {rows}, the holdout among them, with the same hyperparameters."
+    )
 
 
 def _calibration(winner: Mapping[str, Any]) -> str:
@@ -269,15 +282,17 @@ class Behind:
         return self.run is None or self.run.info.lifecycle_stage == LifecycleStage.DELETED
 
 
-def _behind(step: Step, evaluation: Run, dataset: str, winner: str) -> dict[str, Behind]:
+def _behind(step: Step, evaluation: Run, dataset: str, winner: Mapping[str, Any]) -> dict[str, Behind]:
     """The runs that led to a verdict, in the order of the steps: step: run."""
-    trained = lookup.shown(step.client, winner)
+    judged, served = winner["run_id"], winner["served"]["run_id"]
+    trained = lookup.shown(step.client, judged)
     ids = {
         "main": step.tags.get(PARENT),
         "etl": dataset,
         "hpo": trained.data.tags.get(SEARCH) if trained is not None else None,
-        "blend" if trained is not None and trained.data.tags.get(MODEL) == BLEND else "train": winner,
+        "blend" if trained is not None and trained.data.tags.get(MODEL) == BLEND else "train": judged,
         "evaluate": evaluation.info.run_id,
+        REFIT: None if served == judged else served,
         "register": step.run_id,
     }
     runs = {what: (run_id, lookup.shown(step.client, run_id)) for what, run_id in ids.items() if run_id}

@@ -266,8 +266,6 @@ def load(
     rows = lookup.rows(source, part, schema, step.folder)
     rows = datasets.counting(rows) if part == "train" else rows
     features = own_features.as_features(rows.frame, schema)
-    if model:
-        features = own_features.with_dates(features, schema, problem.models[model].preprocessing.dates)
     if part == "train":  # the other raw rows would take as much memory as the features, and nothing asks for them
         rows = replace(rows, frame=rows.frame.head(EXAMPLES).copy())
         datasets.give_back()
@@ -284,7 +282,13 @@ def load(
     )
     if log:
         _log(step, problem, found, part)
-    return found
+    return with_dates(found, problem, model) if model else found
+
+
+def with_dates(found: DataSet, problem: Problem, model: str) -> DataSet:
+    """The rows with the columns that a model of the problem learns of dates; a logged model makes them itself."""
+    parts = problem.models[model].preprocessing.dates
+    return replace(found, X=own_features.with_dates(found.X, found.schema, parts))
 
 
 def _log(step: Step, problem: Problem, found: DataSet, part: str) -> None:

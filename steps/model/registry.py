@@ -21,10 +21,13 @@ from steps.run.tags import (
     CHAMPION_VERSION,
     CODE_DIGEST,
     HISTORY,
+    JUDGED,
+    JUDGED_DIGEST,
     MODEL,
     MODEL_DIGEST,
     MODEL_URI,
     OUTCOME,
+    REFITTED_BY,
     TRAIN,
     USER,
     VERDICT,
@@ -42,7 +45,7 @@ REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
 STAGING, PRODUCTION = "Staging", "Production"
 
 
-def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, Any]:
+def winner(evaluation: Run, trained: Sequence[Run], folder: Path, refitted: Run | None = None) -> dict[str, Any]:
     """The best candidate of an evaluation, with the run that holds its model today.
 
     A reused evaluation names the runs of train that it judged at that time. The given runs hold the same models, bit by
@@ -56,18 +59,32 @@ def winner(evaluation: Run, trained: Sequence[Run], folder: Path) -> dict[str, A
         Runs of train that main gives; where empty, the run that the evaluation names is kept.
     folder
         Where artifacts are downloaded to.
+    refitted
+        The run of refit of this evaluation, where there is one.
 
     Returns
     -------
     dict
-        The entry of the best candidate in the evaluation, with its `run_id` and `model_uri`.
+        The entry of the best candidate in the evaluation, with its `run_id` and `model_uri`; and `served`, the same
+        four facts (with `model_digest` and `code_digest`) of the model that is to be registered for it: the one that
+        was fitted on all rows, where it was.
 
     Raises
     ------
     UserError
         Where none of the given runs holds the model that was evaluated.
     """
-    best = artifacts.content(evaluation, artifacts.EVALUATION, folder)["candidates"][0]
+    best = _held_by(artifacts.content(evaluation, artifacts.EVALUATION, folder)["candidates"][0], trained)
+    served = {name: best[name] for name in ("run_id", "model_uri", "model_digest", "code_digest")}
+    if refitted is not None and MODEL_URI in refitted.data.tags:
+        tags = refitted.data.tags
+        served = {"run_id": refitted.info.run_id, "model_uri": tags[MODEL_URI]}
+        served |= {"model_digest": tags[MODEL_DIGEST], "code_digest": tags[CODE_DIGEST]}
+    return {**best, "served": served}
+
+
+def _held_by(best: dict[str, Any], trained: Sequence[Run]) -> dict[str, Any]:
+    """An entry of an evaluation, with the run that holds its model today."""
     if not trained:
         return best
     for run in trained:
@@ -283,10 +300,24 @@ def recorded(version: ModelVersion) -> dict[str, str]:
     return {"code": code, "learnt": learnt}
 
 
+def judged(version: ModelVersion) -> tuple[str, dict[str, str]]:
+    """The URI and the digests of the model that was judged for a version: its own, unless that saw the holdout.
+
+    Raises
+    ------
+    UserError
+        As `recorded`.
+    """
+    tags = version.tags
+    if JUDGED not in tags:
+        return f"models:/{version.name}/{version.version}", recorded(version)
+    return tags[JUDGED], {**recorded(version), "learnt": tags[JUDGED_DIGEST]}
+
+
 def is_winner(client: MlflowClient, version: ModelVersion, winner: Mapping[str, Any], folder: Path) -> bool:
-    """Whether a version equals the winner of an evaluation, bit by bit, and its files are undamaged."""
+    """Whether a version equals what is to be registered for a winner, bit by bit, and its files are undamaged."""
     same = (version.tags.get(MODEL_DIGEST), version.tags.get(CODE_DIGEST))
-    return same == _digests(winner) and not _is_damaged(client, version, folder)
+    return same == _digests(winner["served"]) and not _is_damaged(client, version, folder)
 
 
 def _digests(winner: Mapping[str, Any]) -> tuple[str, str]:
@@ -294,8 +325,11 @@ def _digests(winner: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _is_damaged(client: MlflowClient, version: ModelVersion, folder: Path) -> bool:
-    try:
-        trained = client.get_run(version.tags[TRAIN])
-    except (KeyError, MlflowException):
-        return False  # the run that recorded the files is gone: assume that the version is undamaged
-    return artifacts.model_damage(client, trained, folder) is not None
+    for run_id in filter(None, [version.tags.get(TRAIN), version.tags.get(REFITTED_BY)]):
+        try:
+            holder = client.get_run(run_id)
+        except MlflowException:
+            continue  # the run that recorded the files is gone: assume that they are undamaged
+        if artifacts.model_damage(client, holder, folder) is not None:
+            return True
+    return False

@@ -58,6 +58,7 @@ MODULES: Mapping[str, tuple[str, ...]] = {
     ),
     "blend": (),
     "evaluate": ("matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.inspection"),
+    "refit": (),
     "register": (),
 }
 # Gives the tracking store at an address, and keeps it.

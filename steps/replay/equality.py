@@ -132,6 +132,7 @@ def _subjects(pair: Pair) -> dict[str, Callable[[Pair], Compared]]:
         "hpo": {"trials": _trials},
         "train": {"model": _model},
         "blend": {"model": _model} if MODEL_URI in pair.then.data.tags else {},  # one candidate alone is no model
+        "refit": {"model": _model} if MODEL_URI in pair.then.data.tags else {},
         "evaluate": {artifacts.PREDICTIONS: _predictions},
         "register": {"verdict": _verdict},
     }
@@ -345,9 +346,11 @@ def _verdict(pair: Pair) -> Compared:
 
 def _decided(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """A verdict without ids of runs and without durations."""
-    winner = {name: value for name, value in verdict["winner"].items() if name not in ("run_id", "model_uri")}
-    trained = _lasting(winner.pop("trained", {}))
-    return {**verdict, "winner": {**winner, "trained": trained}}
+    winner, served = (
+        {name: value for name, value in entry.items() if name not in ("run_id", "model_uri")}
+        for entry in (verdict["winner"], verdict["winner"].get("served", {}))  # a verdict of before has none
+    )
+    return {**verdict, "winner": {**winner, "served": served, "trained": _lasting(winner.get("trained", {}))}}
 
 
 def _artifacts(pair: Pair) -> Compared:

@@ -14,7 +14,7 @@ from steps.run.tags import LEFT_OUT, MODEL_URI, OUT_OF_TIME, REUSED_FROM, SUMMAR
 from tabular import digests
 from tabular import problem as problems
 from tabular.errors import OutOfTimeError, UserError
-from tabular.problem import BLEND, Problem
+from tabular.problem import BLEND, REFIT, Problem
 
 if TYPE_CHECKING:
     from steps.run.step import Step
@@ -48,10 +48,10 @@ def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = No
 
 
 def fitted(client: MlflowClient, run_id: str, parameter: str) -> Run:
-    """The run that holds a model: of train, or of blend. Errors are those of `run`."""
+    """The run that holds a model: of train, blend or refit. Errors are those of `run`."""
     entry_point = tried(client, run_id, parameter).data.tags.get(MLFLOW_PROJECT_ENTRY_POINT)
-    found = run(client, run_id, parameter, BLEND if entry_point == BLEND else "train")
-    if MODEL_URI not in found.data.tags:  # a blend of one candidate alone
+    found = run(client, run_id, parameter, entry_point if entry_point in (BLEND, REFIT) else "train")
+    if MODEL_URI not in found.data.tags:  # a blend of one candidate alone, or a winner that stays as it was judged
         raise UserError(f"{parameter}: run {run_id} holds no model: {found.data.tags.get(SUMMARY)}")
     return found
 

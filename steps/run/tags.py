@@ -48,6 +48,7 @@ OWNER_STARTED = "tabular.owner.started"
 DATASET = "tabular.dataset"
 SEARCH = "tabular.search"
 TRAIN = "tabular.run"
+REFITTED_BY = "tabular.refit"  # the run that fitted the registered model on all rows; without it, that of train did
 EVALUATION = "tabular.evaluation"
 REGISTER = "tabular.register"
 VERSION_COMMIT = "tabular.commit"
@@ -59,6 +60,9 @@ DATA_DIGEST = "tabular.data_digest"
 DIGEST = "tabular.digest."
 TRAINED_ON = f"{DIGEST}train"  # of the training rows: tells whether two runs are about the same data set
 MODEL_DIGEST = f"{DIGEST}model"
+# on a version whose model was fitted on all rows: the model that was judged, and its digest
+JUDGED = "tabular.judged"
+JUDGED_DIGEST = f"{DIGEST}judged"
 CODE_DIGEST = f"{DIGEST}code"
 ARTIFACTS_DIGEST = "tabular.artifacts"  # of a run's artifact manifest: shows whether the manifest itself is unaltered
 

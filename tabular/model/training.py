@@ -590,6 +590,17 @@ def joined(
     return CrossValidation(scores, curves, seconds, tuned.whole, calibrated, found)
 
 
+def of_predictions(
+    candidate: Answering, found: OutOfFold, y: Array, names: Sequence[str], weights: Array | None = None
+) -> CrossValidation:
+    """The cross-validation that left these predictions, without its curves; y and weights are of all training rows."""
+    number = np.arange(found.fold.max() + 1)
+    places = [np.flatnonzero(found.fold == one) for one in number]
+    rows = [found.rows[at] for at in places]
+    folds = [OnFold(of, y[of], found.outputs[at], {}, _of(weights, of)) for at, of in zip(places, rows, strict=True)]
+    return joined(candidate, folds, 0.0, names)
+
+
 def _calibrated(candidate: Answering, folds: Sequence[OnFold], found: OutOfFold) -> calibration.Learnt | None:
     """The calibration of what the models of the folds answered; None of numbers."""
     if not isinstance(candidate.task, Classification):

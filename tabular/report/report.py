@@ -74,6 +74,8 @@ class Report:
         Results of the gate's requirements for the winner.
     winner, metric, figures
         The best candidate, the metric that ranks, and the winner's metrics as (value, low, high) with 95 % intervals.
+    whose
+        Of which model the figures are, where the one that is registered was fitted on all rows; else empty.
     leaderboard, slices, classes, profile
         Tables; a table without rows is left out.
     pictures
@@ -119,6 +121,7 @@ class Report:
     slice_notes: Sequence[str] = field(default=())
     left_out: Mapping[str, str] = field(default_factory=dict)
     weight: str = ""
+    whose: str = ""
     doubts: Sequence[str] = field(default=())
     hints: Sequence[str] = field(default=())
 
@@ -143,6 +146,7 @@ def card(report: Report) -> str:
     lines = [f"**{report.winner}** for *{report.title}*. {report.description}".strip(), "", f"{report.reason}.", ""]
     lines += [line for model, reason in report.left_out.items() for line in (f"**Left out**: {model} ({reason}).", "")]
     lines += [line for doubt in report.doubts for line in (f"**Look at this first**: {doubt}.", "")]
+    lines += [report.whose, ""] if report.whose else []
     lines += [f"| metric | on the holdout{_cell(report.weighted)} | 95 % interval |", "|---|---|---|"]
     for name, (value, low, high) in report.figures.items():
         if value is not None:

@@ -180,8 +180,8 @@ def test_no_step_depends_on_the_table_of_the_chain_nor_on_another_step(step):
         ("tabular/data/sources/web.py", {"etl"}),
         ("steps/evaluation/plots.py", {"evaluate"}),
         ("tabular/evaluation/gate.py", {"evaluate", "register"}),
-        ("tabular/model/estimators.py", {"hpo", "train", "blend", "evaluate", "register"}),
-        ("tabular/problem.py", {"etl", "hpo", "train", "blend", "evaluate", "register"}),
+        ("tabular/model/estimators.py", {"hpo", "train", "blend", "evaluate", "refit", "register"}),
+        ("tabular/problem.py", {"etl", "hpo", "train", "blend", "evaluate", "refit", "register"}),
     ],
 )
 def test_an_edit_concerns_only_the_steps_that_can_run_the_module(module, steps):

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 MLFLOWS = ("GET runs/get", "POST runs/update", "GET experiments/get-by-name", "POST runs/set-tag")
 # So few rows tell no model from the classes' shares.
 MORE = "gate: {beat_prior: false}\n"
-STEPS = {"main", "etl", "hpo", "train", "blend", "evaluate", "register"}
+STEPS = {"main", "etl", "hpo", "train", "blend", "evaluate", "refit", "register"}
 
 
 class Scene:

@@ -141,7 +141,15 @@ def test_the_chain_says_what_it_planned_and_what_became_of_it(timed, chain):
     assert "  60 s for the chain: " in chain.stdout
     told = json.loads(timed.artifact(chain.run, "budget.json").read_text())
     steps = [row[told["columns"].index("step")] for row in told["data"]]
-    tasks = ["etl", "hpo lightgbm", *(f"train {model}" for model in PROBLEM["models"]), "blend", "evaluate", "register"]
+    tasks = [
+        "etl",
+        "hpo lightgbm",
+        *(f"train {model}" for model in PROBLEM["models"]),
+        "blend",
+        "evaluate",
+        "refit",
+        "register",
+    ]
     assert steps == [*tasks, "chain"]
 
 

@@ -28,7 +28,7 @@ evaluation: {slices: [kind]}
 gate: {require: {interval_coverage: {min: 0.5}, rmse: {max: 5}}, beat_prior: true}
 """
 CANDIDATES = ["ridge", "lightgbm"]
-STEPS = ["etl", "hpo lightgbm", "train ridge", "train lightgbm", "blend", "evaluate", "register"]
+STEPS = ["etl", "hpo lightgbm", "train ridge", "train lightgbm", "blend", "evaluate", "refit", "register"]
 PICTURES = ["predicted_against_actual", "residuals_against_predicted", "error_distribution", "interval_coverage"]
 PICTURES += ["permutation_importance", "feature_importance", "slices"]
 OF_CLASSES = ["accuracy", "roc_auc", "log_loss", "f1", "classes", "confusion", "probability", "threshold", "class_"]

@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not (PROJECT / ".git").exists(), reason="the project is not a git clone"),
 ]
 
-TASKS = ["etl", "hpo lightgbm", "train logistic_regression", "train lightgbm", "blend", "evaluate", "register"]
+TASKS = ["etl", "hpo lightgbm", "train logistic_regression", "train lightgbm", "blend", "evaluate", "refit", "register"]
 SINGLE = ["train lightgbm", "evaluate"]
 
 

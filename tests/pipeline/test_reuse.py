@@ -25,7 +25,7 @@ N = 120
 TABLE = pd.DataFrame({"x": [i * 7 % 120 + 0.5 for i in range(N)], "z": [i * 5 % 11 for i in range(N)]})
 TABLE["town"] = ["Lisboa", "Porto", "Évora"] * (N // 3)
 TABLE["y"] = [int(x + 4 * z > 75) for x, z in zip(TABLE["x"], TABLE["z"], strict=True)]
-TASKS = ["etl", "hpo lightgbm", "train logistic", "train lightgbm", "blend", "evaluate", "register"]
+TASKS = ["etl", "hpo lightgbm", "train logistic", "train lightgbm", "blend", "evaluate", "refit", "register"]
 PARTS = ["MLproject", "python_env.yaml", "requirements.txt", "steps", "tabular", "problems"]
 # Appended to the copy's steps/run/shell.py: what a step has imported of the project, and read of its problem.
 RECORDER = """

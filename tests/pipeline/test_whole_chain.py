@@ -19,6 +19,7 @@ STEPS = [
     "train lightgbm",
     "blend",
     "evaluate",
+    "refit",
     "register",
 ]
 CANDIDATES = ["logistic_regression", "random_forest", "lightgbm"]

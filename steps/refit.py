@@ -1,0 +1,169 @@
+"""refit: fit the winner of an evaluation once more, on all rows, for the model that is registered.
+
+It learns from the holdout too, with the hyperparameters, the threshold and the calibration of the model that was
+judged. What evaluate has measured is of the judged model, which stays: later challengers meet it on rows that it has
+not seen.
+"""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from mlflow.entities import Run
+
+from steps.model import blends, dataset, flavor, out_of_fold, registry
+from steps.model.blends import Member
+from steps.model.dataset import DataSet
+from steps.model.flavor import Written
+from steps.run import artifacts, lookup, run_problem, thread_budget
+from steps.run.step import Step
+from steps.run.tags import (
+    CODE_DIGEST,
+    MODEL,
+    MODEL_DIGEST,
+    MODEL_URI,
+    PROBLEM,
+    SEARCH,
+    SHARE_OF_ROWS,
+    TRAIN,
+    TRAINED_ON,
+    digest_tag,
+)
+from tabular import digests
+from tabular.errors import CandidateError, UserError
+from tabular.model import budget, training
+from tabular.problem import BLEND, REFIT, Problem
+
+# The parameter of a run that has fitted nothing: why.
+WHY_NOT = "why_not"
+
+
+def refit(step: Step) -> None:
+    """Fit the winner on all rows, and log it; where that cannot be, say why."""
+    source = dataset.source(step, step.arguments["dataset"])
+    problem = run_problem.problem_of(step, source)
+    evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
+    given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    trained = {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}
+    blend = [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
+    winner = registry.winner(evaluation, [*trained.values(), *blend], step.folder)
+    name = winner["model"]
+    weights = artifacts.content(blend[0], artifacts.WEIGHTS, step.folder) if name == BLEND else {name: 1.0}
+    members = {member: trained[member] for member in weights}
+    _check(members, source)
+    step.log(tags={TRAIN: winner["run_id"], **run_problem.model_tags(problem, name)})
+    why_not = _why_not(step, winner, members, source)
+    if not why_not:
+        try:
+            _fit(step, problem, source, trained, weights)
+        except CandidateError as error:
+            why_not = f"it cannot learn from all rows: {error}"
+    if why_not:
+        step.log(params={WHY_NOT: why_not}, tags={digest_tag(REFIT): digests.of_values(why_not)})
+        step.finish(f"refit {name}", f"{name} stays as it was judged: {why_not}", f"{name}: {why_not}.")
+
+
+def _check(members: Mapping[str, Run], source: Run) -> None:
+    for name, run in members.items():
+        if run.data.tags.get(TRAINED_ON) != source.data.tags[TRAINED_ON]:
+            raise UserError(
+                f"models: {name} of run {run.info.run_id} was trained on another data set than run "
+                f"{source.info.run_id} holds: give runs of one data set"
+            )
+        if run.data.tags[CODE_DIGEST] != flavor.digest_of_code():
+            raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
+
+
+def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], source: Run) -> str:
+    """Why the winner is not fitted again; empty where it is. A replay does as the run that it repeats."""
+    if step.arguments["replays"]:
+        then = lookup.run(step.client, step.arguments["replays"], "replays", REFIT)
+        return then.data.params.get(WHY_NOT, "")
+    if winner["unmet"]:
+        return "it does not pass the gate"
+    more = 1 + int(source.data.params["rows_holdout"]) / int(source.data.params["rows_train"])
+    seconds = more * sum(run.data.metrics["fit_seconds"] for run in members.values())
+    left = thread_budget.seconds_left(step.arguments["share"])
+    if seconds > budget.CAUTION * left:
+        return f"a fit on all rows takes about {seconds:.0f} s, and {max(left, 0):.0f} s of the chain's are left"
+    return ""
+
+
+def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], weights: Mapping[str, float]) -> None:
+    """Fit one of the candidates, or all members of their blend, and log what they make."""
+    started = time.perf_counter()
+    rows = dataset.load(step, problem, source, "train")
+    every = joined(rows, dataset.load(step, problem, source, "holdout"))
+    written = {name: _fitted(step, problem, rows, every, name, trained[name]) for name in weights}
+    ((name, whole), *others) = written.items()
+    if others:
+        members = {name: Member(weights[name], trained[name], one) for name, one in written.items()}
+        found = blends.learn(step, problem, rows, trained.values())
+        name, (whole, _) = BLEND, blends.write(problem, rows, members, found, step.folder)
+    seconds = time.perf_counter() - started
+    learnt, code = flavor.digest_of_parts(whole.parts), flavor.digest_of_code()
+    step.log(
+        params={"model_type": name, "rows": len(every.y), "seed": problem.seed},
+        tags={MODEL_DIGEST: learnt, CODE_DIGEST: code, digest_tag(REFIT): digests.of_values([learnt, code])},
+    )
+    threshold = flavor.threshold(flavor.of_parts(whole.parts))
+    signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
+    made = flavor.log_parts(step, *whole, signed, rows.frame, name=name, tags={PROBLEM: problem.name})
+    step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
+    note = (
+        f"Fitted on {len(every.y):,} rows, {len(rows.y):,} of which the judged model has learnt from, with its "
+        "hyperparameters, threshold and calibration.\n\nThe scores of evaluate are of the judged model, which has not "
+        "seen the holdout."
+    )
+    step.finish(f"refit {name}", f"{name} on all {len(every.y):,} rows, for the registry", note)
+
+
+def joined(rows: DataSet, holdout: DataSet) -> DataSet:
+    """Training and holdout rows together, to fit on; without the holdout rows of weight 0."""
+    counting = holdout.counting
+    weights = None
+    if rows.weights is not None and holdout.weights is not None:
+        weights = np.concatenate([rows.weights, holdout.weights[counting]])
+    X = pd.concat([rows.X, holdout.X[counting]], ignore_index=True)
+    return replace(rows, X=X, y=np.concatenate([rows.y, holdout.y[counting]]), key=None, weights=weights)
+
+
+def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> Written:
+    """Fit a model on all rows as the run of train fitted it on the training rows, and write it."""
+    rows, every = (dataset.with_dates(one, problem, name) for one in (rows, every))
+    # as it is treated on the training rows, which may be too few for a wide table
+    candidate = rows.candidate(problem, name, _params(step, name, run))
+    share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
+    candidate = budget.on_share(candidate, share)
+    chosen = budget.sample(candidate, share, every.y)
+    fitted = training.fit(candidate, every.X, every.y, threads=every.threads, rows=chosen, weights=every.weights)
+    found = out_of_fold.read(run, step.folder)
+    result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)
+    encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y, found.rows)
+    return flavor.write(
+        fitted,
+        rows.schema,
+        Path(tempfile.mkdtemp(dir=step.folder)),
+        threshold=result.threshold,
+        intervals=rows.intervals(problem, encoded, found),
+        coverage=problem.evaluation.coverage,
+        calibration=result.calibration,
+    )
+
+
+def _params(step: Step, name: str, run: Run) -> dict[str, Any]:
+    """The hyperparameters that the search of a model has found; none where there was no search."""
+    given = [lookup.tried(step.client, one, "searches", "hpo") for one in step.arguments["searches"].split(",") if one]
+    found = [search for search in given if search.data.tags.get(MODEL) == name]
+    search_id = run.data.tags.get(SEARCH, "")
+    if not search_id:
+        return {}
+    search = found[0] if found else lookup.run(step.client, search_id, "searches", "hpo")
+    params: dict[str, Any] = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"]
+    return params
