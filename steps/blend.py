@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, flavor
+from steps.model import blends, dataset, flavor, requirements
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -141,4 +141,6 @@ def _finish(step: Step, problem: Problem, weights: Mapping[str, float], found: B
     )
     if ends is not None:
         note += f"\n\nIntervals of {problem.evaluation.coverage:.0%}: {ends.form}."
-    step.finish("blend", f"{score}; {parts}", note)
+    if unlocked := requirements.note(step.tags):
+        note += f"\n\nOf the model, {unlocked}: docs/serving.md says what follows."
+    step.finish("blend", "; ".join(filter(None, [score, parts, unlocked])), note)

@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Run
 
 from steps.evaluation import candidates, plots
 from steps.evaluation.candidates import Judged
-from steps.model import dataset
+from steps.model import dataset, requirements
 from steps.model.dataset import DataSet
 from steps.run import artifacts, lookup, run_problem
 from steps.run.step import Step
@@ -105,7 +105,8 @@ def _log(
     best = ranked[0]
     step.measure(_metrics(problem.search.metric, ranked))
     entries = [_entry(candidate) for candidate in ranked]
-    notes = [*slices.notes([one.slice for one in best.slices]), *_undefined(best), *_lighter(ranked)]
+    notes = slices.notes([one.slice for one in best.slices])
+    notes += [*_undefined(best), *_lighter(ranked), *_unlocked(ranked)]
     step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
     content = [_content(holdout), *map(_lasting, entries), *([left_out] if left_out else [])]
     step.log(
@@ -147,6 +148,11 @@ def _lighter(ranked: Sequence[Judged]) -> list[str]:
         for name, share in shares.items()
         if share is not None
     ]
+
+
+def _unlocked(ranked: Sequence[Judged]) -> list[str]:
+    """A line for each candidate whose model is not installed by hashes."""
+    return [f"{one.name}: {said}" for one in ranked if (said := requirements.note(one.run.data.tags))]
 
 
 def _undefined(candidate: Judged) -> list[str]:

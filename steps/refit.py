@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, flavor, out_of_fold, registry
+from steps.model import blends, dataset, flavor, out_of_fold, registry, requirements
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -121,7 +121,8 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         "hyperparameters, threshold and calibration.\n\nThe scores of evaluate are of the judged model, which has not "
         "seen the holdout."
     )
-    step.finish(f"refit {name}", f"{name} on all {len(every.y):,} rows, for the registry", note)
+    said = f"{name} on all {len(every.y):,} rows, for the registry"
+    step.finish(f"refit {name}", "; ".join(filter(None, [said, requirements.note(step.tags)])), note)
 
 
 def joined(rows: DataSet, holdout: DataSet) -> DataSet:

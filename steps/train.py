@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Run
 
-from steps.model import dataset, flavor, out_of_fold
+from steps.model import dataset, flavor, out_of_fold, requirements
 from steps.run import artifacts, environment, lookup, run_problem, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import (
@@ -275,6 +275,9 @@ def _finish(
     if wide:
         summary += f"; {wide}"
         note += f"\n\nThe fit is {wide}."
+    if unlocked := requirements.note(step.tags):
+        summary += f"; {unlocked}"
+        note += f"\n\nOf the model, {unlocked}: docs/serving.md says what follows."
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
 
 

@@ -16,6 +16,8 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -59,7 +61,14 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
     "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},
-    "steps.run.environment": {"describe": dict},
+    "steps.run.environment": {
+        "describe": dict,
+        "LOCK": "no lock",
+        "Locked": object,
+        "lock": tuple,
+        "locks": list,
+        "installed": lambda: dict.fromkeys(chain(*packages_distributions().values()), "0"),
+    },
     "steps.run.kept": {
         "run": lambda client, run_id, ended=False: client.get_run(run_id),
         "artifact": lambda run_id, path: None,

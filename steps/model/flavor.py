@@ -22,9 +22,10 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from mlflow.utils.uri import is_local_uri
 
-from steps.model import served
+from steps.model import requirements, served
 from steps.run import artifact_store, artifacts, inputs, kept
 from steps.run.step import Step
+from steps.run.tags import UNLOCKED
 from tabular import digests
 from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
@@ -41,8 +42,6 @@ from tabular.model.training import Fitted
 PARTS = "artifacts/model"
 # The folder in which Python keeps compiled code. A model has one, since MLflow loads each model that it logs.
 BYTECODE = "__pycache__"
-# The packages that a serving container needs, pinned at the versions in use here; none for search, plots or tests.
-SERVING = ("mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops")
 
 
 class Written(NamedTuple):
@@ -103,8 +102,12 @@ def log_parts(
 ) -> LoggedModel:
     """Log the files of `write` or `write_blend` as a model; `needed` are the packages that serve it.
 
-    Other parameters as for `log`.
+    Other parameters as for `log`. Where the lock does not hold what is installed here, the step's tag `UNLOCKED` says
+    why the model's requirements have no hashes.
     """
+    required = requirements.of(needed)
+    if required.unlocked:
+        step.log(tags={UNLOCKED: required.unlocked})
     client, params = step.client, {"model_type": name, **step.params}
     made = client.create_logged_model(
         step.experiment_id, name, step.run_id, context_registry.resolve_tags(tags), params
@@ -121,8 +124,9 @@ def log_parts(
             signature=signed,
             # a missing number as null: MLflow would write NaN, which is no JSON
             input_example=example.astype(object).where(example.notna(), None),
-            pip_requirements=needed,
+            pip_requirements=[f"mlflow=={mlflow.__version__}"],  # without any MLflow looks for them, for seconds
         )
+        required.write(place)
         artifact_store.put(made.artifact_location, place)
         inputs.log_output(client, step.run_id, made.model_id)
     except BaseException:
@@ -163,7 +167,7 @@ def copied(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
 def of_logged(uri: str, folder: Path, *, code: str, learnt: str) -> Written:
     """The checked files of a logged model, for a blend that holds it; parameters and errors are those of `load`."""
     local = copied(uri, folder, code=code, learnt=learnt)
-    return Written(local / PARTS, (local / "requirements.txt").read_text(encoding="utf-8").splitlines())
+    return Written(local / PARTS, requirements.named(local / "requirements.txt"))
 
 
 def opened(local: Path, uri: str) -> served.TabularModel:
@@ -296,7 +300,7 @@ def write(
     """As `write_parts`, with the packages that serve the model."""
     parts = write_parts(fitted, schema, folder, threshold, intervals, coverage, calibration)
     scaled = intervals is not None and intervals.scale is not None
-    return Written(parts, requirements(fitted, schema.own, is_scaled=scaled))
+    return Written(parts, packages(fitted, schema.own, is_scaled=scaled))
 
 
 def write_parts(
@@ -373,7 +377,7 @@ def write_blend(
     answer = _answer(schema, threshold, intervals, coverage, calibration)
     if intervals is not None:
         answer["intervals"]["prepared_by"] = prepared_by
-        needed |= {} if intervals.scale is None else {f"lightgbm=={version('lightgbm')}": None}
+        needed |= {} if intervals.scale is None else {"lightgbm": None}
     weights = {name: weight for name, (weight, _) in members.items()}
     _describe(parts, schema, intervals, {"members": weights, **answer, "trusted_types": []})
     return Written(parts, list(needed))
@@ -437,8 +441,8 @@ def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD, cov
     return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params) if params else None)
 
 
-def requirements(fitted: Fitted, own: datasets.Own | None = None, *, is_scaled: bool = False) -> list[str]:
-    """The pinned packages that serve the model: those of `SERVING`, those of its estimator and of what is in it.
+def packages(fitted: Fitted, own: datasets.Own | None = None, *, is_scaled: bool = False) -> list[str]:
+    """The packages that serve the model: `requirements.SERVING`, those of its estimator and of what is in it.
 
     Where it makes columns of the user's own, also those that their code imports; where its intervals are scaled, the
     library that scales them.
@@ -456,9 +460,7 @@ def requirements(fitted: Fitted, own: datasets.Own | None = None, *, is_scaled: 
     tops |= dict.fromkeys(["lightgbm"] if is_scaled else [])
     tops |= dict.fromkeys([] if own is None else carried_code.packages(own.code, "data.features"))
     known = usual if tops.keys() <= usual.keys() else {**packages_distributions(), **usual}
-    names = dict.fromkeys([*SERVING, *(package for top in tops for package in known.get(top, []))])
-    # 2.13.0+cpu is one build of 2.13.0, which an index of packages may not have
-    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+    return [*dict.fromkeys([*requirements.SERVING, *(package for top in tops for package in known.get(top, []))])]
 
 
 def digest_of_parts(parts: Path) -> str:

@@ -32,6 +32,8 @@ LEFT_OUT = "tabular.left_out"
 OUT_OF_TIME = "tabular.out_of_time"
 # the parameter, no tag, of a run of train whose model was fitted on fewer rows
 SHARE_OF_ROWS = "share_of_rows"
+# on a run of train or blend whose model's requirements have no hashes: which packages are not the lock's
+UNLOCKED = "tabular.unlocked"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed
 
 # Where a run comes from: its source tree, environment, arguments and owner.
