@@ -534,6 +534,7 @@ def _save(place: Path, mlflow_model: Model, parts: Path, **about: Any) -> None:
         mlflow_model=mlflow_model,
         python_model=served.__file__,
         artifacts={"model": str(parts)},
+        metadata={served.READS_REQUESTS: True},
         **about,
     )
     for compiled in place.rglob(BYTECODE):

@@ -5,15 +5,21 @@ only what a model's requirements hold. Training calls `as_features` too, so that
 that it is asked with later.
 """
 
+import csv
 import datetime
+import decimal
 import functools
+import gzip
 import hashlib
 import importlib
+import io
 import itertools
 import json
+import numbers
 import re
 import sys
 import types
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -22,7 +28,8 @@ import mlflow.pyfunc
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.types.schema import AnyType, Schema
+from mlflow.protos.databricks_pb2 import BAD_REQUEST
+from mlflow.pyfunc import PyFuncModel, scoring_server
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
 # Of a model of numbers: what predicts them, and what tells how far its predictions are off.
@@ -33,6 +40,12 @@ OWN = "own_features.py"
 NET = "net.py"
 # Of a blend: the folder of the models whose answers it weighs, each in one of its own.
 MEMBERS = "members"
+# In the metadata of MLmodel: the model reads its requests itself (`_take_requests`).
+READS_REQUESTS = "tabular.reads_requests"
+# Among the attributes of a frame: the text of the CSV that MLflow has made it of.
+CSV = "tabular.csv"
+# A gzip of a few kilobytes may become any size: beyond this one it is refused.
+MOST_UNZIPPED = 2**29
 # Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
 MOST_OF_A_REQUEST = 10_000
 # Below that, LightGBM's threads take longer to meet than to work.
@@ -282,12 +295,32 @@ def _as_frame(features: Features, index: pd.Index | None = None) -> pd.DataFrame
 
 
 def _numbers(values: pd.Series, missing: _Missing | None) -> np.ndarray:
-    found = values.to_numpy(dtype="float64")
+    if values.dtype == "float64":
+        found = values.to_numpy()
+    elif values.dtype.kind in "iuf":
+        found = values.to_numpy(dtype="float64", na_value=np.nan)
+    else:
+        found = _read_numbers(values, missing)
     if missing is not None and len(missing.numbers):
         found = np.where(np.isin(found, missing.numbers), np.nan, found)
     if np.isinf(found).any():
         _refuse(values.name, found, np.isfinite(found), "a finite number")
     return found
+
+
+def _read_numbers(values: pd.Series, missing: _Missing | None) -> np.ndarray:
+    """(n,) numbers of objects: of numbers, and of texts as in a table of text."""
+    given = values.to_numpy(dtype=object, na_value=np.nan)
+    plain = _plain(given, missing)
+    known = np.array([_is_number(value) for value in plain], dtype=bool)
+    _refuse(values.name, given, known | pd.isna(plain), "a number")
+    return np.array([float(str(value)) if right else np.nan for value, right in zip(plain, known, strict=True)], float)
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(NUMBER, value) is not None
+    return isinstance(value, (numbers.Real, decimal.Decimal)) and not isinstance(value, bool)
 
 
 def _texts(values: pd.Series, missing: _Missing | None) -> np.ndarray:
@@ -560,7 +593,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context) -> None:
         """Load the parts; what skops finds in them must be on the list that the model was logged with."""
-        _let_csv_in()
+        _take_requests()
         self._load(Path(context.artifacts["model"]))
 
     def _load(self, folder: Path) -> None:
@@ -624,7 +657,7 @@ class TabularModel(mlflow.pyfunc.PythonModel):
         probabilities = self._outputs(features, rows)
         classes, positive = self.description["classes"], self.description["positive"]
         if len(classes) == 2:
-            threshold = (params or {}).get("threshold", self.description["threshold"])
+            threshold = _asked(params or {}, "threshold", self.description["threshold"], 0, 1)
             codes = np.where(probabilities[:, positive] >= threshold, positive, 1 - positive)
         else:
             codes = probabilities.argmax(axis=1)
@@ -633,13 +666,47 @@ class TabularModel(mlflow.pyfunc.PythonModel):
             answer[f"probability_{label}"] = probabilities[:, code]
         return pd.DataFrame(answer, index=model_input.index)
 
+    def request(self, data: Any, params: dict | None, known: list[str]) -> Any:
+        """A request as MLflow's own checks let it through: all parameters known, rows in the types of the signature.
+
+        Parameters
+        ----------
+        data
+            Rows as MLflow takes them: a frame, or rows or columns by name. All else is left to MLflow.
+        params
+            The parameters of the request.
+        known
+            The names of those that the signature has.
+        """
+        if not isinstance(params, dict | None):
+            raise MlflowException.invalid_parameter_value(f"params: {params!r} is no object of names and values")
+        unknown = [name for name in params or {} if name not in known]
+        if unknown:
+            takes = " and ".join(known) or "none"
+            raise MlflowException.invalid_parameter_value(
+                f"params: {unknown[0]!r} is no parameter of this model, which takes {takes}"
+            )
+        rows = _rows_of(data)
+        if not isinstance(rows, pd.DataFrame):
+            return rows
+        if not rows.columns.is_unique:
+            twice = rows.columns[rows.columns.duplicated()][0]
+            raise MlflowException.invalid_parameter_value(f"the request has the column {twice!r} more than once")
+        changed = {}
+        for name, read, missing in self.to_read:
+            kind = rows[name].dtype if name in rows else None
+            if kind is None:
+                continue  # MLflow names what is missing
+            if read is _numbers and kind != "float64":
+                changed[name] = pd.Series(_numbers(rows[name], missing), rows.index)
+            elif read is _texts and not isinstance(kind, pd.StringDtype | np.dtypes.ObjectDType):
+                changed[name] = rows[name].astype(object)
+        return rows.assign(**changed) if changed else rows
+
     def _numbers(self, features: Features, index: pd.Index, params: dict) -> pd.DataFrame:
         levels = self.description["intervals"]["coverage"]
-        coverage = params.get("coverage", self.description["coverage"])
-        if not levels[0] <= coverage <= levels[-1]:
-            raise MlflowException.invalid_parameter_value(
-                f"coverage: {coverage:g} is not from {levels[0]:g} to {levels[-1]:g}, as far as its training rows tell"
-            )
+        told = ", as far as its training rows tell"
+        coverage = _asked(params, "coverage", self.description["coverage"], levels[0], levels[-1], told)
         found = self._outputs(features, len(index), coverage)
         return pd.DataFrame(found, index, ["prediction", "prediction_low", "prediction_high"])
 
@@ -739,24 +806,129 @@ def _read_skops(file: Path, trusted: list[str]) -> Any:
     return skops.io.load(file, trusted=trusted)
 
 
-def _let_csv_in() -> None:
-    """Have MLflow's server read CSV for a model with truths and dates, which are signed as of any type.
+def _asked(params: Mapping, name: str, usual: float, low: float, high: float, told: str = "") -> float:
+    """The number that a request asks with, or the usual one."""
+    asked = params.get(name, usual)
+    if isinstance(asked, bool) or not isinstance(asked, numbers.Real) or not low <= asked <= high:
+        shown = f"{asked:g}" if isinstance(asked, numbers.Real) else repr(asked)
+        raise MlflowException.invalid_parameter_value(f"{name}: {shown} is not from {low:g} to {high:g}{told}")
+    return float(asked)
 
-    It asks the signature for types of pandas, of which "any" has none, and refuses the request (MLflow 3.17). What is
-    read as text here, `_truths` and `_days` understand.
+
+def _take_requests() -> None:
+    """Have MLflow hand a request to a model of ours before it changes or drops anything of it.
+
+    MLflow (3.17) passes over parameters that it does not know, refuses whole numbers where doubles are signed, and has
+    pandas decide which words of a CSV mean missing. What is in these places reads a request by the model's method
+    `request`; models without it, which may be in the same process, are asked as before. `tests/model/test_served.py`
+    fails where a later MLflow has not these names.
     """
-    given = Schema.pandas_types
-    if getattr(given, "knows_any", False):
-        return
+    for owner, name, ours in (
+        (PyFuncModel, "predict", _predict),
+        (scoring_server, "invocations", _invocations),
+        (scoring_server, "_parse_json_data", _parse_json),
+        (scoring_server, "parse_csv_input", _parse_csv),
+    ):
+        given = getattr(owner, name, None)
+        if given is not None and not hasattr(given, "asks_models_of_tabular"):
+            setattr(owner, name, _instead(given, ours))
 
-    def pandas_types(schema: Schema) -> list:
-        kinds = [column.type for column in schema.inputs]
-        if not any(isinstance(kind, AnyType) for kind in kinds):
-            return given(schema)
-        return [np.dtype(object) if isinstance(kind, AnyType) else kind.to_pandas() for kind in kinds]
 
-    pandas_types.knows_any = True  # type: ignore[attr-defined]
-    Schema.pandas_types = pandas_types
+def _instead(given: Callable, ours: Callable) -> Callable:
+    @functools.wraps(given)
+    def asked(*arguments: Any, **named: Any) -> Any:
+        return ours(given, *arguments, **named)
+
+    asked.asks_models_of_tabular = True  # type: ignore[attr-defined]
+    return asked
+
+
+def _predict(given: Callable, model: PyFuncModel, data: Any, params: dict | None = None) -> Any:
+    request = _request_of(model)
+    if request is not None:
+        schema = model.metadata.get_params_schema()
+        data = request(data, params, [one.name for one in schema.params] if schema else [])
+    return given(model, data, params)
+
+
+def _request_of(model: PyFuncModel) -> Callable | None:
+    """The method that reads the requests of a model, where it is one of ours."""
+    return getattr(getattr(model._model_impl, "python_model", None), "request", None)
+
+
+def _invocations(given: Callable, data: bytes, content_type: str | None, model: PyFuncModel, input_schema: Any) -> Any:
+    if _request_of(model) is None:
+        return given(data, content_type, model, input_schema)
+    if not content_type:
+        forms = ", ".join(scoring_server.CONTENT_TYPES)
+        raise MlflowException(f"Content-Type: the request has none; give one of {forms}", BAD_REQUEST)
+    return given(_unzipped(data), content_type, model, None)  # no schema: the values are read by the model
+
+
+def _unzipped(data: bytes) -> bytes:
+    """The body of a request; MLflow's server does not tell its Content-Encoding, but no other form begins like gzip."""
+    if not data.startswith(b"\x1f\x8b"):
+        return data
+    try:
+        found = gzip.GzipFile(fileobj=io.BytesIO(data)).read(MOST_UNZIPPED + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise MlflowException(f"the body begins as gzip and is none ({error})", BAD_REQUEST) from None
+    if len(found) > MOST_UNZIPPED:
+        raise MlflowException(f"the body unzips to more than {MOST_UNZIPPED:,} bytes: ask in parts", BAD_REQUEST)
+    return found
+
+
+def _parse_json(given: Callable, data: Any, metadata: Any, input_schema: Any) -> Any:
+    if not (metadata.metadata or {}).get(READS_REQUESTS):
+        return given(data, metadata, input_schema)
+    body = scoring_server._decode_json_input(data)
+    known = {*scoring_server.SUPPORTED_FORMATS, scoring_server.SERVING_PARAMS_KEY}
+    unknown = [name for name in body if name not in known]
+    if unknown:
+        told = ", ".join(sorted(known))
+        raise MlflowException(f"{unknown[0]!r} is no part of a request, which has of {told}", BAD_REQUEST)
+    for form in body.keys() & {"inputs", "instances"}:
+        if len(body.keys() & scoring_server.SUPPORTED_FORMATS) == 1:  # MLflow would make one type of all values
+            return scoring_server.ParsedJsonInput(body[form], body.get("params"), False)
+    return given(body, metadata, None)
+
+
+def _parse_csv(given: Callable, csv_input: Any, schema: Any = None) -> Any:
+    if schema is not None:
+        return given(csv_input, schema)
+    is_path = isinstance(csv_input, (str, Path))
+    text = Path(csv_input).read_text(encoding="utf-8") if is_path else csv_input.read()
+    rows = given(io.StringIO(text))
+    rows.attrs[CSV] = text
+    return rows
+
+
+def _rows_of(data: Any) -> Any:
+    """A frame of the rows of a request; what is neither a frame nor has names of columns as it is."""
+    if isinstance(data, pd.DataFrame):
+        return _rows_of_csv(data.attrs[CSV]) if CSV in data.attrs else data
+    if isinstance(data, dict) and all(value is None or np.isscalar(value) for value in data.values()):
+        data = [data]
+    if isinstance(data, dict) or (isinstance(data, list) and all(isinstance(row, dict) for row in data)):
+        try:
+            return pd.DataFrame(data)
+        except ValueError as error:
+            raise MlflowException.invalid_parameter_value(f"the rows of the request are no table ({error})") from None
+    return data
+
+
+def _rows_of_csv(text: str) -> pd.DataFrame:
+    """The rows of a CSV as texts, which the model reads as `etl` reads those of a table."""
+    try:
+        names, *rows = [row for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"), ""), strict=True) if row]
+    except csv.Error as error:
+        raise MlflowException.invalid_parameter_value(f"the CSV cannot be read ({error})") from None
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(names):
+            raise MlflowException.invalid_parameter_value(
+                f"row {number} of the CSV has {len(row)} cells, and its header has {len(names)}"
+            )
+    return pd.DataFrame(rows, columns=names, dtype=object)
 
 
 def _ask_estimator(classifier: Any, prepared: Any) -> np.ndarray:

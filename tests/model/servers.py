@@ -1,6 +1,7 @@
 """Asking a scoring server, wherever it runs."""
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -8,7 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +21,9 @@ import pandas as pd
 class Server:
     """A scoring server under way."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, group: int = 0) -> None:
         self.address = f"http://127.0.0.1:{port}"
+        self.group = group  # of its processes
 
     def up(self) -> bool:
         try:
@@ -33,14 +34,26 @@ class Server:
 
     def ask(self, body: dict[str, Any] | str) -> tuple[int, Any]:
         """Ask with a body of JSON, or with a text of CSV."""
-        headers = {"Content-Type": "text/csv" if isinstance(body, str) else "application/json"}
         data = body if isinstance(body, str) else json.dumps(body)
-        request = urllib.request.Request(f"{self.address}/invocations", data.encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)["predictions"]
-        except urllib.error.HTTPError as error:
-            return error.code, json.load(error)["message"]
+        return self.post(data.encode(), {"Content-Type": "text/csv" if isinstance(body, str) else "application/json"})
+
+    def post(self, body: bytes, headers: dict[str, str]) -> tuple[int, Any]:
+        """Ask with a body as it is; the answer's predictions, or the message of a refusal."""
+        port = int(self.address.rpartition(":")[2])
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            connection.request("POST", "/invocations", body, headers)
+            answer = connection.getresponse()
+            found = json.load(answer)
+        return answer.status, found["predictions" if answer.status == 200 else "message"]
+
+    def resident(self) -> int:
+        """The bytes of memory that its processes hold."""
+        found = 0
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError):
+                if os.getpgid(int(process.name)) == self.group:
+                    found += int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        return found
 
     def records(self, *rows: dict[str, Any], **more: Any) -> tuple[int, Any]:
         return self.ask({"dataframe_records": list(rows), **more})
@@ -72,7 +85,7 @@ def serving(model: str, tracking: str, folder: Path) -> Iterator[Server]:
             words, env=environment, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        made = Server(port)
+        made = Server(port, process.pid)
         end = time.monotonic() + 300
         while not made.up():
             assert process.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")

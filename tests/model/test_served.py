@@ -1,18 +1,32 @@
 """A model served for real: what `mlflow models serve` answers over HTTP, and what it refuses."""
 
+import contextlib
+import gzip
+import http.client
 import json
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import mlflow.pyfunc
+import numpy as np
 import pandas as pd
 import pytest
-from servers import Server, serving
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+from servers import Server, serving, split
 
 from steps.model.served import as_features
 
 pytestmark = pytest.mark.slow
 
 ROW = {"amount": 50.5, "visits": 3, "agent": 14, "town": "Porto", "member": True, "since": "2021-03-04T00:00:00"}
+JSON = {"Content-Type": "application/json"}
+ONE = {"dataframe_records": [ROW]}
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +93,154 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
             assert f"column '{name}'" in message or f"column {name}" in message, message
 
     assert server.ask({"dataframe_split": {"columns": list(ROW), "data": []}}) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("params", "named"),
+    [
+        ({"treshold": 0.3}, "params: 'treshold' is no parameter of this model, which takes threshold"),
+        ({"threshold": 7}, "threshold: 7 is not from 0 to 1"),
+        ({"threshold": -1}, "threshold: -1 is not from 0 to 1"),
+        ({"threshold": float("nan")}, "threshold: nan is not from 0 to 1"),
+        ({"threshold": None}, "threshold: None is not from 0 to 1"),
+        ({"threshold": "x"}, "threshold"),
+        ({"threshold": True}, "threshold"),
+        ({"threshold": [0.5]}, "threshold"),
+        ([0.5], "params: [0.5] is no object of names and values"),
+    ],
+    ids=str,
+)
+def test_a_parameter_that_is_none_or_out_of_its_range_is_a_400_that_names_it(
+    server: Server, params: Any, named: str
+) -> None:
+    status, message = server.ask({**ONE, "params": params})
+    assert status == 400
+    assert named in message
+
+
+def test_what_is_no_part_of_a_request_is_a_400_that_names_it(server: Server) -> None:
+    status, message = server.ask({**ONE, "parameters": {"threshold": 0.3}})
+    assert (status, "'parameters' is no part of a request" in message) == (400, True)
+
+
+def test_a_column_that_comes_twice_is_a_400_that_names_it(server: Server) -> None:
+    rows = {"columns": [*ROW, "town"], "data": [[*ROW.values(), "Lisboa"]]}
+    status, message = server.ask({"dataframe_split": rows})
+    assert (status, "the column 'town' more than once" in message) == (400, True)
+
+
+def test_a_body_may_be_zipped(server: Server) -> None:
+    plain = server.ask(ONE)
+    zipped = gzip.compress(json.dumps(ONE).encode())
+    assert plain[0] == 200
+    assert server.post(zipped, {**JSON, "Content-Encoding": "gzip"}) == plain
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "said"),
+    [
+        (json.dumps(ONE).encode(), {}, "Content-Type: the request has none"),
+        (gzip.compress(json.dumps(ONE).encode())[:-9], JSON, "begins as gzip"),
+        (gzip.compress(b"")[:10] + b"no deflate", JSON, "begins as gzip"),
+        (b'{"dataframe_records": [', JSON, "valid JSON"),
+        (b"\xff\xfe", JSON, "valid JSON"),
+        (b"", {"Content-Type": "text/csv"}, "CSV"),
+        (b'a,b\n1,2\n1,"2', {"Content-Type": "text/csv"}, ""),
+        (b"a,b\n1,2\n1,2,3", {"Content-Type": "text/csv"}, ""),
+        (b"a,b\n1,2,3", {"Content-Type": "text/csv"}, "row 1 of the CSV has 3 cells, and its header has 2"),
+    ],
+    ids=[
+        "no type",
+        "gzip that ends",
+        "no gzip",
+        "half of a JSON",
+        "no text",
+        "empty",
+        "open quote",
+        "3 cells",
+        "3 of 2",
+    ],
+)
+def test_a_body_that_cannot_be_read_is_a_400(server: Server, body: bytes, headers: dict, said: str) -> None:
+    status, message = server.post(body, headers)
+    assert (status, said in message) == (400, True), message
+
+
+def test_a_gzip_that_unzips_to_more_than_memory_should_hold_is_refused(shelf: dict, monkeypatch: Any) -> None:
+    loaded = shelf["random_forest", 2].loaded
+    monkeypatch.setitem(sys.modules[type(loaded.unwrap_python_model()).__module__].__dict__, "MOST_UNZIPPED", 1000)
+    with pytest.raises(MlflowException, match="unzips to more than 1,000 bytes"):
+        scoring_server.invocations(gzip.compress(bytes(1001)), "application/json", loaded, None)
+
+
+def answered(server: Server, times: int) -> None:
+    """Ask over one connection, a row that is answered and a request that is refused in turn."""
+    port = int(server.address.rpartition(":")[2])
+    bodies = [json.dumps(body).encode() for body in (ONE, {**ONE, "params": {"treshold": 1}})]
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        for at in range(times):
+            connection.request("POST", "/invocations", bodies[at % 2], JSON)
+            answer = connection.getresponse()
+            assert (answer.status, bool(answer.read())) == ((200, 400)[at % 2], True)
+
+
+def test_a_server_does_not_grow_by_the_requests_that_it_has_answered(server: Server) -> None:
+    # it stands before those that make the server hold more: what they leave free would hide what requests leave
+    answered(server, 300)
+    before = server.resident()
+    answered(server, 2000)
+    grown = server.resident() - before
+    assert grown < 2**20, f"{grown / 2000:.0f} bytes a request"
+
+
+def test_50_requests_at_once_are_answered_each_with_its_own_rows(server: Server, shelf: dict) -> None:
+    one = shelf["random_forest", 2]
+    expected = one.fitted.outputs(one.data.X)[:, 1]
+    with ThreadPoolExecutor(50) as clients:
+        answers = list(clients.map(lambda at: server.frame(one.data.frame.iloc[[at]]), range(50)))
+    assert [status for status, _ in answers] == [200] * 50
+    assert [rows[0]["probability_yes"] for _, rows in answers] == expected[:50].tolist()
+
+
+def test_100_000_rows_are_answered_in_one_request_and_leave_nothing_behind(server: Server, shelf: dict) -> None:
+    one = shelf["random_forest", 2]
+    times = -(-100_000 // len(one.data.frame))
+    rows = split(pd.concat([one.data.frame] * times, ignore_index=True).head(100_000))
+    body = json.dumps(rows).encode()
+    status, found = server.post(body, JSON)
+    expected = np.tile(one.fitted.outputs(one.data.X)[:, 1], times)[:100_000]
+    assert (status, [row["probability_yes"] for row in found]) == (200, expected.tolist())
+    before = server.resident()
+    assert server.post(body, JSON)[0] == 200
+    assert server.resident() < before + 100 * 2**20, "as much as one such request takes"
+
+
+def test_mlflow_has_the_names_by_which_a_model_reads_its_requests(shelf: dict) -> None:
+    assert shelf["random_forest", 2].loaded
+    taken = (PyFuncModel.predict, scoring_server.invocations, scoring_server._parse_json_data)
+    assert all(hasattr(one, "__wrapped__") for one in (*taken, scoring_server.parse_csv_input))
+
+
+class Other(mlflow.pyfunc.PythonModel):
+    """A model of another project."""
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict | None = None) -> list:
+        return [f"{value!r} of {params}" for value in model_input["x"].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"dataframe_records": [{"x": "5"}], "more": 1, "params": {"a": 1}}', "application/json"),
+        (b"x\n5", "text/csv"),
+    ],
+)
+def test_other_models_of_the_process_are_asked_as_mlflow_does(
+    shelf: dict, tmp_path: Path, body: bytes, kind: str
+) -> None:
+    assert shelf["random_forest", 2].loaded
+    signature = ModelSignature(Schema([ColSpec("double", "x")]), params=ParamSchema([ParamSpec("b", "long", 2)]))
+    mlflow.pyfunc.save_model(str(tmp_path / "other"), python_model=Other(), signature=signature, pip_requirements=[])
+    other = mlflow.pyfunc.load_model(str(tmp_path / "other"))
+    answer = scoring_server.invocations(body, kind, other, signature.inputs)
+    assert json.loads(answer.response) == {"predictions": ["5.0 of {'b': 2}"]}
