@@ -1,5 +1,7 @@
 """What a model is installed from: the closure of the packages that serve it, by the hashes of the lock or by none."""
 
+import re
+import subprocess
 from importlib.metadata import distribution, version
 from pathlib import Path
 
@@ -31,6 +33,13 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 def lines(found: requirements.Requirements) -> dict[str, str]:
     """{package with its marker: line}."""
     return {line.partition("\\")[0].strip(): line for line in (*found.serving, *found.beyond)}
+
+
+def written(found: requirements.Requirements, folder: Path) -> None:
+    """Write requirements where MLflow has written its own."""
+    (folder / "conda.yaml").write_text("name: mlflow-env\ndependencies: [pip, {pip: [mlflow]}]\n", encoding="utf-8")
+    (folder / "python_env.yaml").write_text("python: 3.11.7\nbuild_dependencies: [pip]\n", encoding="utf-8")
+    found.write(folder)
 
 
 def names(some: list[str]) -> set[str]:
@@ -134,3 +143,27 @@ def test_what_the_requirements_of_a_model_name_is_read_with_hashes_and_without(t
     file = tmp_path / "requirements.txt"
     file.write_text("mlflow==3.17.2\nPyYAML==6.0.3 ; sys_platform == 'win32' \\\n    --hash=sha256:ab==\n# six==1.0\n")
     assert requirements.named(file) == ["mlflow", "PyYAML"]
+
+
+def test_our_image_takes_what_serves_with_the_small_mlflow_and_no_more(tmp_path: Path) -> None:
+    dockerfile = (environment.PROJECT / "serving" / "Dockerfile").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^RUN (sed .*)/opt/ml/requirements\.txt \\$", dockerfile, re.MULTILINE)
+    found = requirements.of(PACKAGES)
+    written(found, tmp_path)
+    subprocess.run(["bash", "-c", f"{command} {tmp_path}/requirements.txt"], check=True)
+    assert (tmp_path / "requirements.txt").read_text(encoding="utf-8") == "\n".join(found.serving) + "\n"
+
+
+def test_our_image_takes_the_small_mlflow_of_a_model_of_before(tmp_path: Path) -> None:
+    dockerfile = (environment.PROJECT / "serving" / "Dockerfile").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^RUN (sed .*)/opt/ml/requirements\.txt \\$", dockerfile, re.MULTILINE)
+    (tmp_path / "requirements.txt").write_text("mlflow==3.17.2\nnumpy==2.4.6\n", encoding="utf-8")
+    subprocess.run(["bash", "-c", f"{command} {tmp_path}/requirements.txt"], check=True)
+    assert (tmp_path / "requirements.txt").read_text(encoding="utf-8") == "mlflow-skinny==3.17.2\nnumpy==2.4.6\n"
+
+
+def test_the_reason_for_no_hashes_is_the_first_line(tmp_path: Path, installed: dict[str, str]) -> None:
+    installed["numpy"] = "1.26.4"
+    written(requirements.of(PACKAGES), tmp_path)
+    first = (tmp_path / "requirements.txt").read_text(encoding="utf-8").partition("\n")[0]
+    assert first == "# No hashes: numpy 1.26.4 is not the lock's."
