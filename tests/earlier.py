@@ -4,6 +4,7 @@ import contextlib
 import json
 import platform
 import sqlite3
+import subprocess
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,12 @@ def unpack(fixture: Path, folder: Path, fork_server: str = "") -> Earlier:
 def processor() -> list[str]:
     """What numpy finds here that changes the last bits of a result."""
     return [platform.machine(), *np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])]
+
+
+def is_in_this_clone(commit: str) -> bool:
+    """Whether a commit is there with all its files."""
+    words = ["git", "ls-tree", "-r", "--name-only", commit]
+    return subprocess.run(words, cwd=PROJECT, capture_output=True, check=False).returncode == 0
 
 
 def customers(rows: int, seed: int) -> pd.DataFrame:

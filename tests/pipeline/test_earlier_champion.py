@@ -6,7 +6,6 @@ the keys of steps have changed since, people's registries have not.
 
 import json
 import re
-import subprocess
 import tarfile
 from hashlib import sha256
 
@@ -14,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from tests.earlier import FIXTURES, PROBLEM, ROWS, TABLE, customers, unpack
+from tests.earlier import FIXTURES, PROBLEM, ROWS, TABLE, customers, is_in_this_clone, unpack
 from tests.model.servers import serving
 from tests.running import PROJECT
 
@@ -165,12 +164,6 @@ def test_the_store_says_nothing_of_who_made_it_and_where(made):
     runs = [made.store.client.get_run(run_id) for run_id in made.runs.values()]
     assert {run.data.tags["tabular.owner.host"] for run in runs} == {"computer"}
     assert {run.data.tags["mlflow.user"] for run in runs} == {"somebody"}
-
-
-def is_in_this_clone(commit):
-    """Whether a commit is there with all its files."""
-    words = ["git", "ls-tree", "-r", "--name-only", commit]
-    return subprocess.run(words, cwd=PROJECT, capture_output=True, check=False).returncode == 0
 
 
 def lock():
