@@ -347,12 +347,22 @@ def _days(values: pd.Series, missing: _Missing | None) -> np.ndarray:
         given = _plain(values.to_numpy(dtype=object), missing)
         known = [isinstance(value, (str, datetime.date, np.datetime64)) for value in given]
         _refuse(values.name, given, known, "a date")
-        texts = pd.Series(given, values.index, dtype=object)
+        texts = pd.Series(given if missing is None else [_as_written(value) for value in given], values.index, object)
         moments = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
         _refuse(values.name, given, moments.notna(), "a date such as 2021-03-04 or 2021-03-04T05:06:07")
         values = moments
     found = _as_days(values)
     return np.where(np.isin(found, missing.days), np.nan, found) if missing is not None and len(missing.days) else found
+
+
+def _as_written(value: Any) -> Any:
+    """A text that is a date in a table of text, to the microsecond; None in the place of others that pandas takes.
+
+    One with nanoseconds would have all others of its column in nanoseconds, in which there is no year 2300.
+    """
+    if not isinstance(value, str):
+        return value
+    return re.sub(r"(\.\d{6})\d+", r"\1", value) if re.fullmatch(DATE, value) else None
 
 
 def _as_days(values: pd.Series) -> np.ndarray:

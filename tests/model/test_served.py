@@ -48,6 +48,8 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
     assert server.records(*records) == (200, answers)
 
     assert server.ask(frame.to_csv(index=False)) == (200, answers)
+    assert server.ask({"inputs": {name: [row[name] for row in records] for name in ROW}}) == (200, answers)
+    assert server.post(frame.to_parquet(), {"Content-Type": scoring_server.CONTENT_TYPE_PARQUET}) == (200, answers)
     as_digits = frame.assign(member=[None if pd.isna(one) else int(one) for one in frame["member"]])
     assert server.ask(as_digits.astype({"member": "Int64"}).to_csv(index=False)) == (200, answers)
 
