@@ -167,7 +167,7 @@ def copied(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
 def of_logged(uri: str, folder: Path, *, code: str, learnt: str) -> Written:
     """The checked files of a logged model, for a blend that holds it; parameters and errors are those of `load`."""
     local = copied(uri, folder, code=code, learnt=learnt)
-    return Written(local / PARTS, requirements.named(local / "requirements.txt"))
+    return Written(local / PARTS, requirements.used(local / "requirements.txt"))
 
 
 def opened(local: Path, uri: str) -> served.TabularModel:

@@ -100,9 +100,14 @@ def note(tags: Mapping[str, str]) -> str:
     return f"its requirements have no hashes ({tags[UNLOCKED]})" if UNLOCKED in tags else ""
 
 
-def named(file: Path) -> list[str]:
-    """The packages that a model's requirements.txt pins, with hashes or, as that of an earlier model, without."""
-    return re.findall(r"^([A-Za-z0-9][\w.-]*)==", file.read_text(encoding="utf-8"), re.MULTILINE)
+def used(file: Path) -> list[str]:
+    """The packages of a model's requirements.txt, with hashes or, as that of an earlier model, without.
+
+    Of those that are not installed here, as packages for other systems or of another lock, the model uses none here.
+    """
+    names = re.findall(r"^([A-Za-z0-9][\w.-]*)(?:\[.*\])?==", file.read_text(encoding="utf-8"), re.MULTILINE)
+    here = environment.installed()
+    return [name for name in names if canonicalize_name(name) in here]
 
 
 def _locked(names: Collection[str]) -> tuple[dict[str, list[Locked]], dict[str, set[str]]]:

@@ -112,9 +112,12 @@ def _of_an_environment(model: Path, manager: str, folder: Path) -> Answer:
 
 
 def _why(said: str) -> str:
-    """The first line that uv or pip marks as an error, else the last line, which ends a traceback."""
+    """The first line that uv or pip marks as an error, with its cause, else the last line, which ends a traceback."""
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
-    return next((line for line in lines if line.lower().startswith("error")), lines[-1])
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
+        if line.lower().startswith("error"):
+            return f"{line}: {following.removeprefix('cause: ')}" if following.startswith("cause: ") else line
+    return lines[-1]
 
 
 def _answer(model: Path) -> Answer:

@@ -19,7 +19,7 @@ from tabular import digests
 
 LOCK = "requirements.txt"
 # What a line of a lock says of who needs its package, as uv and pip-compile write it.
-NEEDED_BY = re.compile(r"^ +# (?:via )? *(?!via$)([A-Za-z0-9][\w.-]*)$", re.MULTILINE)
+NEEDED_BY = re.compile(r"^ +# (?:via )? *(?!via$)([A-Za-z0-9][\w.-]*)(?:\[.*\])?$", re.MULTILINE)
 # The environment variable with the file in which main keeps the packages that it found, for the steps that it starts.
 HANDED = "TABULAR_PACKAGES"
 

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from steps.model import requirements
+from steps.model import requirements, smoke_test
 from steps.run import environment
 from tabular.errors import UserError
 
@@ -139,10 +139,11 @@ def test_a_lock_that_does_not_say_what_needs_what_gives_no_hashes_and_is_told(
     assert not any("--hash" in line for line in lines(found).values())
 
 
-def test_what_the_requirements_of_a_model_name_is_read_with_hashes_and_without(tmp_path: Path) -> None:
+def test_of_a_models_requirements_those_are_read_that_are_installed_with_hashes_and_without(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
-    file.write_text("mlflow==3.17.2\nPyYAML==6.0.3 ; sys_platform == 'win32' \\\n    --hash=sha256:ab==\n# six==1.0\n")
-    assert requirements.named(file) == ["mlflow", "PyYAML"]
+    lines = ["# six==1.0", "mlflow==3.0", "PyYAML[all]==6.0 ; python_version > '3' \\", "    --hash=sha256:ab=="]
+    file.write_text("\n".join([*lines, "of-another-lock==1.0"]) + "\n", encoding="utf-8")
+    assert requirements.used(file) == ["mlflow", "PyYAML"]
 
 
 def test_our_image_takes_what_serves_with_the_small_mlflow_and_no_more(tmp_path: Path) -> None:
@@ -167,3 +168,9 @@ def test_the_reason_for_no_hashes_is_the_first_line(tmp_path: Path, installed: d
     written(requirements.of(PACKAGES), tmp_path)
     first = (tmp_path / "requirements.txt").read_text(encoding="utf-8").partition("\n")[0]
     assert first == "# No hashes: numpy 1.26.4 is not the lock's."
+
+
+def test_the_smoke_test_tells_the_cause_that_uv_tells() -> None:
+    said = "Resolved\nerror: Failed to download `six==1.0`\n  cause: Hash mismatch for `six==1.0`\n\n Expected:"
+    assert smoke_test._why(said) == "error: Failed to download `six==1.0`: Hash mismatch for `six==1.0`"
+    assert smoke_test._why("ERROR: no such version\nmore") == "ERROR: no such version"

@@ -77,7 +77,7 @@ def test_the_input_example_is_of_raw_rows_and_can_be_asked(logged) -> None:
 
 
 def test_requirements_are_pinned_and_limited_to_serving(logged) -> None:
-    names = set(requirements.named(logged.folder / "requirements.txt"))
+    names = set(requirements.used(logged.folder / "requirements.txt"))
     assert {"mlflow", "numpy", "pandas", "scipy", "scikit-learn", "skops"} <= names
     assert ("lightgbm" in names) == (logged.kind == "lightgbm")
     assert not {"hyperopt", "pytest", "psutil", "pooch"} & names
