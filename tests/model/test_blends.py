@@ -1,6 +1,7 @@
 """Blends as models: one model answers the weighted mean of its members' answers, bit by bit."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,8 @@ def test_a_logged_blend_is_checked_loaded_and_answers(blend: SimpleNamespace, tr
     recorded = {"code": flavor.digest_of_code(), "learnt": flavor.digest_of_parts(blend.parts)}
     assert np.array_equal(flavor.load(uri, tmp_path, **recorded).outputs(rows.X), blend.expected)
     folder = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(tmp_path)))
+    required = (folder / "requirements.txt").read_text(encoding="utf-8")
+    assert re.search(r"^lightgbm==.* \\\n +--hash=sha256:", required, re.MULTILINE)
     described = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
     assert (folder / described["flavors"]["lightgbm"]["data"]).is_file(), "an image gets no libgomp"
     assert len(mlflow.pyfunc.load_model(uri).predict(pd.DataFrame(rows.frame.head(5), copy=True))) == 5

@@ -127,3 +127,15 @@ def test_conda_is_given_the_same_lines(model: Path) -> None:
     lines = [line for line in re.sub(r" *\\\n +", " ", text).splitlines() if not line.startswith("#")]
     assert yaml.safe_load((model / "conda.yaml").read_text(encoding="utf-8"))["dependencies"][-1] == {"pip": lines}
     assert all("--hash=sha256:" in line for line in lines)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed")
+@pytest.mark.parametrize("system", ["linux", "macos", "windows"])
+def test_on_each_system_all_has_a_hash_and_a_wheel(model: Path, tmp_path: Path, system: str) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "bare"], check=True)
+    words = ["uv", "pip", "install", "--dry-run", "--require-hashes", "--only-binary", ":all:"]
+    words += ["--python-platform", system, "--python", str(tmp_path / "bare"), "-r", str(model / "requirements.txt")]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^ \+ ", done.stderr, re.MULTILINE)) > 80
