@@ -343,6 +343,8 @@ def write_parts(
         own_terms: dict[str, Any] = {"classes_seen": [int(code) for code in fitted.seen]}
     else:
         own_terms = {"transform": fitted.task.transform}
+    if fitted.means is not None:
+        own_terms["means"] = fitted.means.tolist()
     answer = _answer(schema, threshold, intervals, coverage, calibration)
     more = {**_of_dates(fitted, schema), **own_terms, **answer, "trusted_types": sorted(trusted)}
     _describe(parts, schema, intervals, more)
@@ -424,21 +426,24 @@ def _answer(
 def signature(schema: datasets.Schema, threshold: float = DEFAULT_THRESHOLD, coverage: float = 0.0) -> ModelSignature:
     """The MLflow signature: raw rows as input; label and probabilities, or a number and its interval, as output.
 
+    What `explain` adds to an answer is not in it.
+
     Every number is a double, since an integer column may have a missing value one day. Boolean and date columns have
     the type "any", and the model parses them: in a boolean column MLflow's server would turn a missing value and any
     text into true, and in a date column it would refuse time zones.
     """
     types = {"double": DataType.double, "string": DataType.string}
     inputs = [ColSpec(types.get(column.dtype, AnyType()), column.name) for column in schema.columns]
+    explain = ParamSpec("explain", DataType.long, 0)
     if not schema.classes:
         numbers = [ColSpec(DataType.double, name) for name in ("prediction", "prediction_low", "prediction_high")]
-        asked = ParamSchema([ParamSpec("coverage", DataType.double, coverage)])
+        asked = ParamSchema([ParamSpec("coverage", DataType.double, coverage), explain])
         return ModelSignature(Schema(inputs), Schema(numbers), asked)
     label = {bool: DataType.boolean, int: DataType.long, float: DataType.double, str: DataType.string}
     outputs = [ColSpec(label[type(schema.classes[0])], "label")]
     outputs += [ColSpec(DataType.double, f"probability_{name}") for name in schema.classes]
     params = [ParamSpec("threshold", DataType.double, threshold)] if len(schema.classes) == 2 else []
-    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema(params) if params else None)
+    return ModelSignature(Schema(inputs), Schema(outputs), ParamSchema([*params, explain]))
 
 
 def packages(fitted: Fitted, own: datasets.Own | None = None, *, is_scaled: bool = False) -> list[str]:

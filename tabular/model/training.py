@@ -130,6 +130,8 @@ class Fitted:
         The estimator's loss by iteration, if that was recorded.
     dates
         What it has learnt of dates; None as usual.
+    means
+        (encoded columns,) of a linear model, the means of the rows that it was fitted on; else None.
     """
 
     preprocessor: Any
@@ -138,6 +140,7 @@ class Fitted:
     seen: Array
     curves: Curves
     dates: Sequence[str] | None = None
+    means: Array | None = None
 
     def outputs(self, X: Any) -> Array:
         """(n, classes) float64 probabilities, 0 for a class that the training rows lack; or (n, 1) numbers."""
@@ -301,7 +304,17 @@ def fit(
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
     curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights, threads=threads)
     parts = candidate.model.preprocessing.dates
-    return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves, parts)
+    means = _means(X_encoded, weights) if candidate.model.estimator.startswith("sklearn.linear_model.") else None
+    return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves, parts, means)
+
+
+def _means(X_encoded: Any, weights: Array | None) -> Array:
+    """(encoded columns,) the mean of each column; X_encoded is an array or a sparse matrix."""
+    from threadpoolctl import threadpool_limits
+
+    counts = np.ones(X_encoded.shape[0]) if weights is None else weights
+    with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
+        return np.asarray(X_encoded.T @ counts / counts.sum())
 
 
 def unfitted(candidate: Candidate, *, threads: int) -> Any:

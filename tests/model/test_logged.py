@@ -61,12 +61,10 @@ def test_the_answer_is_signed_as_label_and_probabilities(logged) -> None:
     assert list(logged.loaded.predict(logged.data.frame.head(2)).columns) == ["label", *logged.probabilities]
 
 
-def test_two_classes_take_a_threshold_and_more_take_none(logged) -> None:
-    params = logged.loaded.metadata.signature.params
-    if len(logged.data.schema.classes) == 2:
-        assert [(spec.name, spec.default) for spec in params] == [("threshold", 0.5)]
-    else:
-        assert params is None
+def test_two_classes_take_a_threshold_and_all_take_a_number_of_reasons(logged) -> None:
+    found = [(spec.name, spec.default) for spec in logged.loaded.metadata.signature.params]
+    threshold = [("threshold", 0.5)] if len(logged.data.schema.classes) == 2 else []
+    assert found == [*threshold, ("explain", 0)]
 
 
 def test_the_input_example_is_of_raw_rows_and_can_be_asked(logged) -> None:

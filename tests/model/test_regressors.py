@@ -221,7 +221,7 @@ def test_ends_at_another_coverage_are_found_from_those_at_the_models_own(
 def test_the_signature_names_the_number_its_ends_and_the_coverage(data: made.Data) -> None:
     found = flavor.signature(data.schema, coverage=COVERAGE)
     assert found.outputs.input_names() == NUMBERS
-    assert [(param.name, param.default) for param in found.params.params] == [("coverage", COVERAGE)]
+    assert [(param.name, param.default) for param in found.params.params] == [("coverage", COVERAGE), ("explain", 0)]
     assert "answer" not in found.inputs.input_names()
 
 

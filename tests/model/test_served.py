@@ -57,6 +57,18 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
     for threshold, label in ((probability - 0.01, "yes"), (probability + 0.01, "no")):
         assert server.records(ROW, params={"threshold": threshold})[1][0]["label"] == label
 
+    status, explained = server.records(*records, params={"explain": 2})
+    assert status == 200, explained
+    for plain, found in zip(answers, explained, strict=True):
+        assert {name: found[name] for name in plain} == plain
+        assert {found["reason_1"], found["reason_2"]} <= {*ROW}
+        told = [found[name] for name in ("base_value", "reason_1_value", "reason_2_value", "other_reasons_value")]
+        assert sum(told) == pytest.approx(found["probability_yes"], rel=0, abs=1e-6)
+        assert found["reason_scale"] == "probability of yes"
+    for most in (-1, "many", 2.5):
+        status, message = server.records(ROW, params={"explain": most})
+        assert (status, "explain" in message) == (400, True), f"{most!r}: {message}"
+
     answered: dict[str, dict[str, Any]] = {
         "an unseen category": {"town": "Braga"},
         "an unseen number of a category": {"agent": 999},
