@@ -4,7 +4,7 @@ Both tables are streams: only a batch of rows is held at once, however many rows
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,18 +62,20 @@ def predict(step: Step) -> None:
     output = _output(step.arguments["output"], source)
     asked = origin.find(step.client, step.arguments["model"])
     model = flavor.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
+    explain = _explain(step.arguments["explain"], model)
     fetched = fetching.fetch(step, source)
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])
     how = datasets.reading_for(drift_reference.columns(model), _reading(step, asked))
     table = tables.scan_for(fetched.place, wanted, how, progress=True)
     if table.reading.sheet is not None:
         terminal.say(f"  data: read the sheet {table.reading.sheet!r}")
-    keys = _keys(step.arguments["keys"], table, model, output)
+    answer = _answer(model, explain)
+    keys = _keys(step.arguments["keys"], table, model, output, {field.name for field in answer})
     against = drift_reference.against(step, asked, model)
     with lifecycle.replacing(output) as beside, threadpool_limits(thread_budget.threads("")):
-        schema = pa.schema([*(table.schema.field(name) for name in keys), *_answer(model)])
+        schema = pa.schema([*(table.schema.field(name) for name in keys), *answer])
         with WRITERS[output.suffix.lower()](str(beside), schema) as writer:
-            scored = score(table, model, keys, schema, writer, against)
+            scored = score(table, model, keys, schema, writer, against, explain)
         digest = digests.of_file(beside)
     step.log(tags={digest_tag("output"): digest})
     _log(step, asked, source, fetched.digest, scored)
@@ -87,6 +89,7 @@ def score(
     schema: pa.Schema,
     writer,
     against: Mapping[str, Reference],
+    explain: int = 0,
 ) -> Scored:
     """Score a table, and write the keys and predictions of each row, a batch of rows at a time.
 
@@ -104,6 +107,8 @@ def score(
         Open Parquet or CSV writer of pyarrow with this schema.
     against
         The references for drift, by `input` and `score`.
+    explain
+        How many reasons each row gets.
 
     Returns
     -------
@@ -116,7 +121,7 @@ def score(
     rows, started = 0, time.perf_counter()
     with terminal.rows_done(table.rows, f"scoring {table.path.name}") as bar:
         for batch in table.batches([*features, *keys]):
-            answer = model.predict(None, batch.select(features).to_pandas())
+            answer = _asked(model, batch.select(features).to_pandas(), explain)
             writer.write_batch(_joined(batch, keys, answer, schema))
             seen.add(batch)
             answers.add(drift_reference.answered(answer, told))
@@ -125,20 +130,51 @@ def score(
     return Scored(rows, time.perf_counter() - started, seen, answers)
 
 
+def _asked(model: TabularModel, rows: pd.DataFrame, explain: int) -> pd.DataFrame:
+    if not explain:
+        return model.predict(None, rows)
+    try:
+        return model.predict(None, rows, {"explain": explain})
+    except MlflowException as error:  # some models are found to have no reasons only when they are asked
+        raise UserError(error.message) from None
+
+
 def _joined(batch: pa.RecordBatch, keys: Sequence[str], answer: pd.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
     found = [pa.array(answer[name].to_numpy(), schema.field(name).type) for name in answer]
     return pa.RecordBatch.from_arrays([*(batch[name] for name in keys), *found], schema=schema)
 
 
-def _answer(model: TabularModel) -> list[pa.Field]:
-    """The columns of a model's predictions: the label and the probability of each class, or a number and its ends."""
+def _answer(model: TabularModel, explain: int) -> list[pa.Field]:
+    """The columns of a model's predictions: the label and the probability of each class, or a number and its ends.
+
+    After them the columns of so many reasons.
+    """
+    reasons = [
+        pa.field(name, pa.float64() if name.endswith("_value") else pa.string())
+        for name in (model.reasons.names(explain) if explain else ())
+    ]
     classes = model.description["classes"]
     if not classes:
-        return [pa.field(name, pa.float64()) for name in ("prediction", "prediction_low", "prediction_high")]
+        return [pa.field(name, pa.float64()) for name in ("prediction", "prediction_low", "prediction_high")] + reasons
     return [
         pa.field("label", LABELS[type(classes[0])]),
         *(pa.field(f"probability_{label}", pa.float64()) for label in classes),
+        *reasons,
     ]
+
+
+def _explain(given: str, model: TabularModel) -> int:
+    """How many reasons each row gets; 0 where none are asked for."""
+    if not given:
+        return 0
+    if not given.isdecimal():
+        raise UserError(f"explain: {given!r} is not a whole number from 0 up; it is how many reasons each row gets")
+    if not hasattr(model, "reasons"):
+        raise UserError("explain: the model was logged before there were reasons: train it again, or leave explain out")
+    try:
+        return model.reasons.wanted(int(given))
+    except MlflowException as error:
+        raise UserError(error.message) from None
 
 
 def _output(given: str, source: Source) -> Path:
@@ -165,9 +201,8 @@ def _reading(step: Step, asked: Origin) -> Reading:
         return AS_USUAL
 
 
-def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) -> list[str]:
-    """The columns to copy: those asked for, else all that the model neither reads nor writes as predictions."""
-    answer = {field.name for field in _answer(model)}
+def _keys(given: str, table: tables.Table, model: TabularModel, output: Path, answer: Collection[str]) -> list[str]:
+    """The columns to copy: those asked for, else all that are neither read by the model nor in its `answer`."""
     if given:
         keys = [name.strip() for name in given.split(",")]
         for name in keys:
@@ -179,7 +214,7 @@ def _keys(given: str, table: tables.Table, model: TabularModel, output: Path) ->
                 raise UserError(f"keys: {name!r} {why}: leave it out")
     else:
         read = {column.name for column in drift_reference.columns(model)}
-        keys = [name for name in table.schema.names if name not in read | answer]
+        keys = [name for name in table.schema.names if name not in read and name not in answer]
     nested = [name for name in keys if pa.types.is_nested(table.schema.field(name).type)]
     if nested and output.suffix.lower() == ".csv":
         raise UserError(f"keys: column {nested[0]!r} holds lists, which CSV cannot: name other keys, or write .parquet")

@@ -1142,11 +1142,11 @@ class Reasons:
         native = _is_of(model.estimator, HISTOGRAMS) and model.estimator.is_categorical_ is not None
         if not known or native or getattr(model.estimator, "params", {}).get("linear_tree"):
             can = "LightGBM of plain trees, forests, histograms of ordinal categories and linear models"
-            return f"{kind} does not tell what each column adds; {can} do: ask without explain"
+            return f"{kind} does not tell what each column adds; {can} do: leave explain out"
         if _is_of(model.estimator, LINEAR) and "means" not in model.description:
             return f"{kind} was logged before there were reasons: train it again"
         if model.encoder.places() is None:
-            return "its preprocessing makes columns that are of no single column: ask without explain"
+            return "its preprocessing makes columns that are of no single column: leave explain out"
         return None
 
     @functools.cached_property
@@ -1186,13 +1186,17 @@ class Reasons:
         `base_value`, the values of the reasons and `other_reasons_value` sum to the answer on `reason_scale`.
         """
         found = self.of(features, codes)
-        order = np.argsort(-np.abs(found.values), axis=1, kind="stable")[:, :most]
-        values, names = np.take_along_axis(found.values, order, axis=1), np.array(found.columns, dtype=object)
-        told: dict[str, Any] = {"base_value": found.base}
-        for place in range(order.shape[1]):
-            told |= {f"reason_{place + 1}": names[order[:, place]], f"reason_{place + 1}_value": values[:, place]}
-        others = found.values.sum(axis=1) - values.sum(axis=1) if order.shape[1] < len(names) else np.zeros(len(order))
-        return answer.assign(**told, other_reasons_value=others, reason_scale=found.scale)
+        order = np.argsort(-np.abs(found.values), axis=1, kind="stable")
+        values, names = np.take_along_axis(found.values, order, axis=1), np.array(found.columns, dtype=object)[order]
+        strongest = [column for place in range(len(found.columns)) for column in (names[:, place], values[:, place])]
+        told = [found.base, *strongest[: 2 * most], values[:, most:].sum(axis=1), found.scale]
+        return answer.assign(**dict(zip(self.names(most), told, strict=True)))
+
+    def names(self, most: int) -> list[str]:
+        """The columns that so many reasons add to an answer; those that end in `_value` are numbers, others texts."""
+        places = range(1, min(most, len(self.columns)) + 1)
+        strongest = [name for place in places for name in (f"reason_{place}", f"reason_{place}_value")]
+        return ["base_value", *strongest, "other_reasons_value", "reason_scale"]
 
     def of(self, features: Features, codes: np.ndarray) -> Contributions:
         """What each column adds to the answers of rows, before their calibration.
@@ -1310,7 +1314,7 @@ def _on_scale(
 
 def _add_up(sums: np.ndarray, answers: np.ndarray) -> None:
     if not np.allclose(sums, answers, rtol=1e-6, atol=1e-6):  # as where a problem sets LightGBM another objective
-        raise _not_explained("what the columns add does not sum to this model's answer: ask without explain")
+        raise _not_explained("what the columns add does not sum to this model's answer: leave explain out")
 
 
 def _sigmoid(scores: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ ENTRY_POINTS = {
     "check": ("problem", "data", "target", "task"),
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
-    "predict": ("model", "data", "query", "output", "keys"),
+    "predict": ("model", "data", "query", "output", "keys", "explain"),
     "promote": ("name", "version", "reason", "alias", "stage"),
 }
 

@@ -425,7 +425,7 @@ def test_a_model_without_reasons_says_so_in_one_line_and_answers_without_them(
     with pytest.raises(MlflowException, match=says) as caught:
         model.predict(None, data[2].frame, {"explain": 5})
     assert str(caught.value).startswith("explain: ")
-    assert "ask without explain" in str(caught.value)
+    assert "leave explain out" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert caught.value.get_http_status_code() == 400
     assert len(model.predict(None, data[2].frame, {"explain": 0})) == len(data[2].frame)

@@ -119,6 +119,12 @@ def test_it_scores_rows_as_it_did(made, tmp_path, model):
     assert_answers(made, read(output), model)
 
 
+def test_it_has_no_reasons_and_says_so(made, tmp_path):
+    ended = made.store.step("predict", model=CHAMPION, data=made.folder / ROWS, output=tmp_path / "a.csv", explain=3)
+    assert ended.status == 1
+    assert "explain: the model was logged before there were reasons: train it again" in ended.stderr
+
+
 @pytest.mark.slow
 def test_it_is_served_and_answers_as_it_did(made, tmp_path):
     with serving(CHAMPION, made.store.uri, tmp_path) as server:

@@ -38,6 +38,7 @@ models:
   lightgbm: {{estimator: lightgbm.LGBMClassifier, params: {{n_estimators: 20}}}}
   logistic: {{estimator: sklearn.linear_model.LogisticRegression}}
   forest: {{estimator: sklearn.ensemble.RandomForestClassifier, params: {{n_estimators: 5, max_depth: 5}}}}
+  neighbours: {{estimator: sklearn.neighbors.KNeighborsClassifier}}
 search: {{metric: roc_auc, folds: 2}}
 """
 FEATURES = ["amount", "visits", "agent", "town", "member", "since"]
@@ -84,6 +85,7 @@ class Shop:
         names = ("lightgbm", "logistic", "forest")
         self.trained = {name: self._step("train", dataset=self.etl.id, model=name) for name in names}
         ids = ",".join(run.id for run in self.trained.values())
+        self.trained["neighbours"] = self._step("train", dataset=self.etl.id, model="neighbours")
         self.evaluation = self._step("evaluate", dataset=self.etl.id, models=ids)
         self.register = self._step("register", evaluation=self.evaluation.id, dataset=self.etl.id)
         self.champion = "models:/scoring_classifier@champion"
@@ -232,7 +234,32 @@ def test_a_model_goes_by_each_of_its_names(shop, rows, tmp_path):
     assert scored[0][0].tags["tabular.scored_by"] == f"models:/scoring_classifier/{version.version}"
 
 
+def test_each_row_gets_its_reasons_where_they_are_asked_for(shop, tmp_path):
+    path = write(made(200, seed=7).assign(base_value="mine"), tmp_path / "rows.parquet")
+    _, plain = shop.predict(path, tmp_path / "plain.parquet", model=shop.trained["lightgbm"].id)
+    _, found = shop.predict(path, tmp_path / "scored.csv", model=shop.trained["lightgbm"].id, explain=2)
+    assert plain["base_value"].tolist() == ["mine"] * 200
+    reasons = ["base_value", "reason_1", "reason_1_value", "reason_2", "reason_2_value", "other_reasons_value"]
+    assert list(found) == ["id", "left", "label", "probability_no", "probability_yes", *reasons, "reason_scale"]
+    assert found["probability_yes"].tolist() == plain["probability_yes"].tolist()
+    assert set(found["reason_1"]) | set(found["reason_2"]) <= set(FEATURES)
+    odds = np.log(found["probability_yes"] / found["probability_no"])
+    assert found[[name for name in reasons if name.endswith("_value")]].sum(axis=1).tolist() == pytest.approx(odds)
+    assert set(found["reason_scale"]) == {"log odds of yes"}
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("explain", ["-1", "two", "2.5"])
+def test_a_number_of_reasons_that_is_none_is_told(shop, rows, tmp_path, explain):
+    said = shop.refused(data=rows, output=tmp_path / "scored.csv", explain=explain)
+    assert said == f"explain: {explain!r} is not a whole number from 0 up; it is how many reasons each row gets"
+
+
+def test_a_model_that_has_no_reasons_is_told_before_a_row_is_scored(shop, rows, tmp_path):
+    said = shop.refused(data=rows, output=tmp_path / "scored.csv", model=shop.trained["neighbours"].id, explain=3)
+    assert said.startswith("explain: KNeighborsClassifier does not tell what each column adds; LightGBM")
 
 
 def test_what_is_lacking_is_told_in_one_line_and_the_earlier_output_stays(shop, rows, tmp_path):
