@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Run
 
-from steps.evaluation import candidates, plots
+from steps.evaluation import candidates, contributions, plots
 from steps.evaluation.candidates import Judged
 from steps.model import dataset, requirements
 from steps.model.dataset import DataSet
@@ -65,7 +65,12 @@ def evaluate(step: Step) -> None:
     step.table(artifacts.by_column(board), artifacts.LEADERBOARD)
     _log(step, problem, holdout, ranked, left_out, missing)
     _log_looks(step, problem, holdout, ranked)
-    plots.draw(step, problem, holdout, ranked, searches)
+    explained = contributions.explain(ranked[0], holdout, problem.seed)
+    if explained is not None:
+        strengths = explained.strengths
+        columns = {"column": list(strengths), f"mean added to {explained.scale}": list(strengths.values())}
+        step.table(columns, f"{artifacts.CONTRIBUTIONS}/{ranked[0].name}.json")
+    plots.draw(step, problem, holdout, ranked, searches, explained)
 
 
 def _searches(step: Step, trained: list[Run]) -> tuple[dict[str, Run], list[str]]:

@@ -9,6 +9,7 @@ import numpy as np
 from mlflow.entities import Run
 
 from steps.evaluation.candidates import Judged
+from steps.evaluation.contributions import Explained
 from steps.model import flavor
 from steps.model.dataset import DataSet
 from steps.process import pool
@@ -17,7 +18,7 @@ from steps.run.step import Step
 from tabular.metrics.lookup import sign
 from tabular.metrics.regression import NumberPredictions
 from tabular.model import intervals, training
-from tabular.plots import classifier_plots, regressor_plots, search_plots, style, verdict_plots
+from tabular.plots import classifier_plots, contribution_plots, regressor_plots, search_plots, style, verdict_plots
 from tabular.problem import Problem
 
 Drawing = Callable[[], "classifier_plots.Figure"]
@@ -25,7 +26,14 @@ Drawing = Callable[[], "classifier_plots.Figure"]
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
-def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], searches: Mapping[str, Run]) -> None:
+def draw(
+    step: Step,
+    problem: Problem,
+    holdout: DataSet,
+    ranked: list[Judged],
+    searches: Mapping[str, Run],
+    explained: Explained | None,
+) -> None:
     """Draw the plots of each candidate and its search, of all candidates together, and of the data, into `pictures/`.
 
     Parameters
@@ -40,6 +48,8 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
         The candidates, the best first.
     searches
         Name of a candidate: the run of hpo that found its hyperparameters.
+    explained
+        What columns add to the answers of the best; None where that is not told.
 
     """
     metric = problem.search.metric
@@ -53,6 +63,9 @@ def draw(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged], s
             **_learning(step, candidate, searches.get(candidate.name), holdout.task(problem).loss),
         }
         drawings |= {f"{candidate.name}/{name}": drawing for name, drawing in of_candidate.items()}
+    if explained is not None:
+        of_best = _contributions(ranked[0].name, explained)
+        drawings |= {f"{ranked[0].name}/{name}": drawing for name, drawing in of_best.items()}
     metrics = {candidate.name: candidate.metrics for candidate in ranked}
     title = f"{problem.name}: candidates on the holdout{_weighted(holdout)}"
     drawings["metrics_of_candidates"] = partial(classifier_plots.metrics_of_candidates, metrics, title=title)
@@ -183,6 +196,22 @@ def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawin
     return {
         "feature_importance": partial(draw, own, kind=kind, title=title),
         "permutation_importance": partial(draw, candidate.importances, kind=f"{lost[0]}{few}", title=title),
+    }
+
+
+def _contributions(name: str, explained: Explained) -> dict[str, Drawing]:
+    """The plots of what columns add to a candidate's answers: in the mean, and by the value of the strongest."""
+    strengths = explained.strengths
+    rows = len(next(iter(explained.values.values())))
+    title = f"{name}: what columns add to its answers to {rows:,} holdout rows"
+    kind = f"mean of how much is added to the {explained.scale}"
+    added = {column: explained.values[column] for column in strengths}
+    about = {"scale": explained.scale, "title": title}
+    return {
+        "contributions": partial(classifier_plots.feature_importance, strengths, kind=kind, title=title),
+        "contributions_by_value": partial(
+            contribution_plots.contributions_by_value, explained.features, added, **about
+        ),
     }
 
 

@@ -34,9 +34,13 @@ FIRST = (
     "residuals_against_predicted",
     "interval_coverage",
     "error_distribution",
+    "contributions",
+    "contributions_by_value",
     "permutation_importance",
     "slices",
 )
+# The columns that the card names as those which count most.
+MOST_CONTRIBUTIONS = 5
 GONE = "is no longer there"
 PROFILE = (
     *("column", "type", "missing_share", "read_as_missing", "values", "min", "max", "mean", "commonest", "share"),
@@ -223,6 +227,7 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         "estimator": "" if trained is None else trained.data.params["estimator"],
         "found by the search": describe(found),
         "calibration error": _calibration(winner),
+        "columns that count most": _contributions(step, evaluation, winner["model"]),
         "digest of the model": winner["served"]["model_digest"],
     }
     return {name: value for name, value in facts.items() if value}
@@ -247,6 +252,16 @@ def _calibration(winner: Mapping[str, Any]) -> str:
     if after is None or before is None or after == before:
         return ""
     return f"{shown(after)}, and {shown(before)} before calibration"
+
+
+def _contributions(step: Step, evaluation: Run, model: str) -> str:
+    """The columns that add most to the answers of a model, and how much in the mean; nothing where it does not tell."""
+    name = f"{artifacts.CONTRIBUTIONS}/{model}.json"
+    if name not in artifacts.names(evaluation, step.folder):
+        return ""
+    columns, strengths = artifacts.table(evaluation, name, step.folder).items()
+    strongest = list(zip(columns[1], strengths[1], strict=True))[:MOST_CONTRIBUTIONS]
+    return f"{', '.join(f'{column} {shown(strength)}' for column, strength in strongest)} ({strengths[0]})"
 
 
 def _of_rows(data: Run) -> dict[str, str]:

@@ -1138,12 +1138,12 @@ class Reasons:
             every = ((name, one.reasons.why_none) for name, (_, one) in model.members.items())
             return next((f"of its member {name}, {why}" for name, why in every if why is not None), None)
         kind = type(model.estimator).__name__
-        known = model.format.scores is not None or _is_of(model.estimator, (*FORESTS, *HISTOGRAMS, *LINEAR))
-        native = _is_of(model.estimator, HISTOGRAMS) and model.estimator.is_categorical_ is not None
+        known = model.format.scores is not None or is_of(model.estimator, (*FORESTS, *HISTOGRAMS, *LINEAR))
+        native = is_of(model.estimator, HISTOGRAMS) and model.estimator.is_categorical_ is not None
         if not known or native or getattr(model.estimator, "params", {}).get("linear_tree"):
             can = "LightGBM of plain trees, forests, histograms of ordinal categories and linear models"
             return f"{kind} does not tell what each column adds; {can} do: leave explain out"
-        if _is_of(model.estimator, LINEAR) and "means" not in model.description:
+        if is_of(model.estimator, LINEAR) and "means" not in model.description:
             return f"{kind} was logged before there were reasons: train it again"
         if model.encoder.places() is None:
             return "its preprocessing makes columns that are of no single column: leave explain out"
@@ -1247,7 +1247,8 @@ def _not_explained(why: str) -> MlflowException:
     return MlflowException.invalid_parameter_value(f"explain: {why}")
 
 
-def _is_of(estimator: Any, names: tuple[str, ...]) -> bool:
+def is_of(estimator: Any, names: tuple[str, ...]) -> bool:
+    """Whether an estimator is of one of scikit-learn's own classes."""
     return type(estimator).__module__.startswith("sklearn.") and type(estimator).__name__ in names
 
 
@@ -1261,7 +1262,7 @@ def _explained(
         place[model.description["classes_seen"]] = np.arange(len(model.description["classes_seen"]))
         at = place[codes]
     asked = np.asarray(model.format.ask(model.estimator, rows), dtype=np.float64).reshape(len(rows), -1)
-    if classes and _is_of(model.estimator, FORESTS):
+    if classes and is_of(model.estimator, FORESTS):
         base, parts = model.reasons.trees[0].explain(rows, at)
         base = base[at]
         _add_up(base + parts.sum(axis=1), asked[np.arange(len(rows)), at])
@@ -1278,7 +1279,7 @@ def _scores(model: TabularModel, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """The base value of each of the estimator's scores, and (n, scores, prepared columns) what each column adds."""
     if model.format.scores is not None:
         return model.format.scores(model.estimator, rows)
-    if _is_of(model.estimator, LINEAR):
+    if is_of(model.estimator, LINEAR):
         weights, means = np.atleast_2d(model.estimator.coef_), np.array(model.description["means"])
         return np.ravel(model.estimator.intercept_) + weights @ means, (rows - means)[:, None, :] * weights
     first = np.zeros(len(rows), dtype=int)
@@ -1377,7 +1378,7 @@ class _Tree(NamedTuple):
 
 
 def _trees(estimator: Any) -> list["_Trees"]:
-    if _is_of(estimator, FORESTS):
+    if is_of(estimator, FORESTS):
         share, classes = 1 / len(estimator.estimators_), getattr(estimator, "n_classes_", 1)
         return [_Trees([_of_forest(one.tree_, share, classes) for one in estimator.estimators_], np.float32)]
     by_score = zip(*estimator._predictors, strict=True)

@@ -154,6 +154,20 @@ def test_the_column_that_decides_is_worth_the_most(store, lab):
     assert rows[0]["column"] == "x"
 
 
+def test_the_columns_that_add_most_to_the_winners_answers_are_told_and_drawn(store, lab, page):
+    winner = lab["evaluate"].tags["tabular.winner"]
+    rows = read(store, lab["evaluate"], f"contributions/{winner}.json")
+    assert rows[0]["column"] == "x"
+    (scale,) = set(rows[0]) - {"column"}
+    assert scale.startswith("mean added to log odds of yes")
+    assert [row[scale] for row in rows] == sorted((row[scale] for row in rows), reverse=True)
+    names = store.artifacts(lab["evaluate"].run)
+    assert {f"pictures/{winner}/contributions.png", f"pictures/{winner}/contributions_by_value.png"} <= names
+    version = store.client.get_model_version("report_classifier", "1")
+    assert f"columns that count most: x {rows[0][scale]:.4f}, " in version.description
+    assert "columns that count most" in page.read_text(encoding="utf-8")
+
+
 def test_the_table_of_thresholds_has_the_metrics_at_one_half(store, lab):
     rows = read(store, lab["evaluate"], "thresholds/logistic.json")
     (half,) = [row for row in rows if row["threshold"] == 0.5]
