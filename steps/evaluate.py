@@ -286,22 +286,8 @@ def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judg
     for one in ranked:
         candidates.prediction_table(holdout, one).to_parquet(folder / f"{one.name}.parquet")
         if one.slices:
-            step.table(_slices(one, problem.search.metric), f"{artifacts.SLICES}/{one.name}.json")
+            step.table(slices.as_columns(one.slices, problem.search.metric), f"{artifacts.SLICES}/{one.name}.json")
         lost = {"column": list(one.importances), f"loss of {problem.search.metric}": list(one.importances.values())}
         step.table(lost, f"permutation_importance/{one.name}.json")
         if one.thresholds is not None:
             step.table(one.thresholds, f"{artifacts.THRESHOLDS}/{one.name}.json")
-
-
-def _slices(candidate: Judged, metric: str) -> dict[str, list[Any]]:
-    """The slices as the columns of a table, the worst slice first."""
-    found = candidate.slices
-    return {
-        "column": [one.slice.column for one in found],
-        "value": [one.slice.value for one in found],
-        "rows": [len(one.slice.rows) for one in found],
-        **{name: [one.metrics[name] for one in found] for name in found[0].metrics},
-        f"{metric}_low": [one.interval.low for one in found],
-        f"{metric}_high": [one.interval.high for one in found],
-        "judged": [one.slice.is_judged for one in found],
-    }

@@ -10,35 +10,31 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-from mlflow.entities import LoggedModelInput
-from mlflow.exceptions import MlflowException
 from pyarrow import csv
 from pyarrow import parquet as pq
 from threadpoolctl import threadpool_limits
 
+from steps.evaluation import shift_report
 from steps.model import drift_reference, flavor, origin
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
 from steps.process import lifecycle
-from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget, tracking
+from steps.run import fetching, inputs, lookup, paths, terminal, thread_budget
 from steps.run.step import Step
-from steps.run.tags import DATA_DIGEST, DRIFT_OF_INPUTS, DRIFT_OF_SCORES, TRAIN, digest_tag
+from steps.run.tags import DATA_DIGEST, TRAIN, digest_tag
 from tabular import digests
 from tabular.data import datasets, narrowing, tables
-from tabular.data.columns import AS_USUAL, Reading
+from tabular.data.columns import AS_USUAL
 from tabular.data.datasets import ARROW
 from tabular.data.sources import Source
 from tabular.errors import UserError, listed, nearest
 from tabular.evaluation import drift
-from tabular.plots import drift_plots, style
+from tabular.problem import Problem
 
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": csv.CSVWriter}
 LABELS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
-TABLE = "shift.json"
-BINS = "shift_bins.json"
 MOST_HINTS = 5
-DRIFT_TAGS = {"input": DRIFT_OF_INPUTS, "score": DRIFT_OF_SCORES}
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,9 @@ def predict(step: Step) -> None:
     explain = _explain(step.arguments["explain"], model)
     fetched = fetching.fetch(step, source)
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])
-    how = datasets.reading_for(drift_reference.columns(model), _reading(step, asked))
+    problem = _problem(step, asked)
+    usual = AS_USUAL if problem is None else datasets.reading(problem)
+    how = datasets.reading_for(drift_reference.columns(model), usual)
     table = tables.scan_for(fetched.place, wanted, how, progress=True)
     if table.reading.sheet is not None:
         terminal.say(f"  data: read the sheet {table.reading.sheet!r}")
@@ -79,7 +77,8 @@ def predict(step: Step) -> None:
         digest = digests.of_file(beside)
     step.log(tags={digest_tag("output"): digest})
     _log(step, asked, source, fetched.digest, scored)
-    _tell(step, asked, output, table, scored, against)
+    target = _target(table, model, problem)
+    _tell(step, asked, output, table, scored, against, target)
 
 
 def score(
@@ -193,12 +192,12 @@ def _output(given: str, source: Source) -> Path:
     return path
 
 
-def _reading(step: Step, asked: Origin) -> Reading:
-    """How the table is read: as the problem that the model was trained for says, as usual where the problem is gone."""
+def _problem(step: Step, asked: Origin) -> Problem | None:
+    """The problem that the model was trained for, which says how the table is read; None where it is gone."""
     try:
-        return datasets.reading(lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder))
+        return lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder)
     except UserError:
-        return AS_USUAL
+        return None
 
 
 def _keys(given: str, table: tables.Table, model: TabularModel, output: Path, answer: Collection[str]) -> list[str]:
@@ -221,84 +220,45 @@ def _keys(given: str, table: tables.Table, model: TabularModel, output: Path, an
     return keys
 
 
+def _target(table: tables.Table, model: TabularModel, problem: Problem | None) -> str | None:
+    """The column that the model predicts, where the table has it and the model does not read it."""
+    read = {column.name for column in drift_reference.columns(model)}
+    target = None if problem is None else problem.data.target
+    return target if target in table.schema.names and target not in read else None
+
+
 def _log(step: Step, asked: Origin, source: Source, digest: str, scored: Scored) -> None:
     name = asked.problem or asked.name
     inputs.log(step, name=name, digest=digest, source=fetching.place(source), context="scoring", rows=scored.rows)
-    if asked.model_id:
-        _show_model(step, asked.model_id)
+    inputs.log_model(step, asked.model_id)
     step.log(
         metrics={"rows": scored.rows, "predict_seconds": scored.seconds, "rows_per_second": scored.rate},
         tags={**asked.tags, DATA_DIGEST: digest},
     )
 
 
-def _show_model(step: Step, model_id: str) -> None:
-    """Log the model as an input of the run. The run's tags name it in any case."""
-    try:
-        step.client.log_inputs(step.run_id, models=[LoggedModelInput(model_id)])
-    except MlflowException as error:
-        if error.error_code != tracking.FORBIDDEN:
-            raise
-        said = "the model is not shown as an input of this run: its experiment may only be read with this account"
-        print(f"  note: {said}", flush=True)
-
-
 def _tell(
-    step: Step, asked: Origin, output: Path, table: tables.Table, scored: Scored, against: Mapping[str, Reference]
+    step: Step,
+    asked: Origin,
+    output: Path,
+    table: tables.Table,
+    scored: Scored,
+    against: Mapping[str, Reference],
+    target: str | None,
 ) -> None:
-    """Report the drift as a table, a picture, metrics and words."""
-    found = {"input": against["input"].compare(scored.inputs), "score": against["score"].compare(scored.scores)}
-    if not scored.rows:
-        found = {what: [] for what in found}
-    _log_shifts(step, asked, found)
-    said = {what: _said(shifts) or _why_not(against[what], scored) for what, shifts in found.items()}
-    step.log(
-        metrics={f"psi_{what}_worst": shifts[0].psi for what, shifts in found.items() if shifts},
-        tags={DRIFT_TAGS[what]: words[:5000] for what, words in said.items()},
-    )
+    """Report the drift as a table, a picture, metrics and words, and that the table holds the truth where it does."""
+    found, lines = shift_report.log(step, asked, against, {"input": scored.inputs, "score": scored.scores}, scored.rows)
     much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
-    hints = [*_unfit(table), *(f"{one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much)]
+    hints = [
+        *narrowing.unfit(table.notes),
+        *(f"{one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much),
+    ]
     hints = [f"look at this: {hint}" for hint in hints]
-    for hint in hints[:MOST_HINTS]:
+    truth = f"the table has the target {target!r}, which is not compared: -e monitor tells how right the model is"
+    told = [truth] if target is not None else []
+    for hint in [*told, *hints[:MOST_HINTS]]:
         terminal.say(f"  {hint}")
     done = f"{scored.rows:,} rows scored by {asked.name} to {output}, {scored.rate:,.0f} a second"
-    lines = [f"of each {what}: {said[what]}" + (f" (against {against[what].of})" * bool(found[what])) for what in said]
-    note = [f"{done}.", "Shift (population stability index; some from 0.1, much from 0.25):"]
-    step.finish(f"predict {asked.name}", done, "\n\n".join([*note, *(f"- {line}" for line in [*lines, *hints])]))
-
-
-def _unfit(table: tables.Table) -> list[str]:
-    """A line for each column with cells that were read as missing because they are not of its type."""
-    return [
-        f"{note.unfit:,} cells of {name!r} ({narrowing.shown(note.examples, note.unfit)}) are no {note.meant}s and "
-        "were read as missing, as the model's problem says"
-        for name, note in table.notes.items()
-        if note.unfit
-    ]
-
-
-def _said(shifts: Sequence[drift.Shift]) -> str:
-    """What has drifted, in a line: `much: town 0.812; some: amount 0.140`; "" where nothing was compared."""
-    if not shifts:
-        return ""
-    named = {
-        level: ", ".join(f"{one.column} {one.psi:.3f}" for one in shifts if one.verdict == level)
-        for level in ("much", "some")
-    }
-    parts = [f"{level}: {names}" for level, names in named.items() if names]
-    return "; ".join(parts) or f"none, {shifts[0].column} most: {shifts[0].psi:.3f}"
-
-
-def _why_not(against: Reference, scored: Scored) -> str:
-    return against.of if scored.rows else "not compared: there are no rows"
-
-
-def _log_shifts(step: Step, asked: Origin, found: Mapping[str, list[drift.Shift]]) -> None:
-    rows = [row for what, shifts in found.items() for row in drift.rows_of(shifts, what)]
-    if not rows:
-        return
-    step.table(artifacts.by_column(rows), TABLE)
-    step.table(drift.bins_of([one for shifts in found.values() for one in shifts]), BINS)
-    title = f"{asked.name}: shift of the rows scored"
-    figure = drift_plots.population_stability(found["input"], found["score"], title=title)
-    style.save_all({"shift": figure}, step.artifacts / artifacts.PICTURES)
+    note = [f"{done}.", shift_report.TITLE]
+    summary, said = "; ".join([done, *told]), [*told, *lines, *hints]
+    step.finish(f"predict {asked.name}", summary, "\n\n".join([*note, *(f"- {line}" for line in said)]))

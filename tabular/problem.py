@@ -1,4 +1,4 @@
-"""A prediction problem: one YAML file of eight sections, validated before anything runs.
+"""A prediction problem: one YAML file of nine sections, validated before anything runs.
 
 Unknown keys are errors, and defaults are filled in. A `Problem` is plain data: it can be written as YAML, from which
 the same problem is read again.
@@ -678,6 +678,33 @@ class Gate(Section):
     beat_champion: BeatChampion
 
 
+class Drop(Section):
+    """How far a model may fall behind what it scored on the holdout, once the truth of later rows is known."""
+
+    metric: MetricName = Field(description="left out: the metric of the search")
+    most: float = Field(
+        default=0.1, ge=0, allow_inf_nan=False, description="the share by which its distance from a perfect score grows"
+    )
+    confidence: float = Field(default=0.99, gt=0.5, lt=1)
+
+
+class Shifts(Section):
+    """From which population stability index on a shift is told; None: no shift of these is."""
+
+    inputs: float | None = Field(default=0.25, gt=0)
+    scores: float | None = Field(default=0.25, gt=0)
+    expected: list[str] = Field(default=[], description="columns that move as time does, and do not count")
+
+
+class Monitor(Section):
+    """What `monitor` asks of a model, of rows whose truth is known by now."""
+
+    require: dict[MetricName, Bound] = Field(description="left out: what the gate requires")
+    drop: Drop
+    shift: Shifts = Shifts()
+    rows: int = Field(default=100, ge=2, description="with fewer rows nothing is said but to watch")
+
+
 class Registry(Section):
     """The registered model and the alias of the champion."""
 
@@ -708,6 +735,7 @@ class Problem(Section):
         default=True, description="whether the model that is registered learns from the holdout too, once it is judged"
     )
     gate: Gate
+    monitor: Monitor
     registry: Registry
     tags: dict[TagName, str] = {}
 
@@ -728,6 +756,7 @@ class Problem(Section):
             filled["search"] = {"metric": lookup.DEFAULT[task], **timed, **filled["search"]}
         filled["models"] = _with_dates(filled["models"])
         filled["gate"] = _gate(filled.get("gate", {}), filled["search"])
+        filled["monitor"] = _monitor(filled.get("monitor", {}), filled["gate"], filled["search"])
         return filled
 
     @model_validator(mode="after")
@@ -742,7 +771,8 @@ class Problem(Section):
                 )
         if self.search.metric.startswith("interval_"):
             raise ValueError(f"search.metric: {self.search.metric} is of the final model's intervals: take another one")
-        for key, name in (("search", self.search.metric), ("gate.beat_champion", self.gate.beat_champion.metric)):
+        compared = {"gate.beat_champion": self.gate.beat_champion.metric, "monitor.drop": self.monitor.drop.metric}
+        for key, name in {"search": self.search.metric, **compared}.items():
             if name == CALIBRATION_ERROR:
                 raise ValueError(
                     f"{key}.metric: a model that knows nothing can have a {CALIBRATION_ERROR} of 0: take another one, "
@@ -787,11 +817,11 @@ class Problem(Section):
 
     @model_validator(mode="after")
     def _slices_to_judge(self) -> Self:
-        for name, bound in self.gate.require.items():
+        required = [(f"gate.require.{name}", bound) for name, bound in self.gate.require.items()]
+        required += [(f"monitor.require.{name}", bound) for name, bound in self.monitor.require.items()]
+        for key, bound in required:
             if bound.in_each_slice is not None and not self.evaluation.slices:
-                raise ValueError(
-                    f"gate.require.{name}.in_each_slice: there are no slices; name columns in evaluation.slices"
-                )
+                raise ValueError(f"{key}.in_each_slice: there are no slices; name columns in evaluation.slices")
         return self
 
     def to_yaml(self) -> str:
@@ -819,6 +849,8 @@ def _metrics_named(problem: Problem) -> Iterator[tuple[str, str]]:
     yield "search.metric", problem.search.metric
     yield "gate.beat_champion.metric", problem.gate.beat_champion.metric
     yield from ((f"gate.require.{name}", name) for name in problem.gate.require)
+    yield "monitor.drop.metric", problem.monitor.drop.metric
+    yield from ((f"monitor.require.{name}", name) for name in problem.monitor.require)
 
 
 def _of_other_task(problem: Problem, task: str) -> Iterator[tuple[str, bool]]:
@@ -892,13 +924,28 @@ def _gate(gate: Any, search: Any) -> Any:
     if not isinstance(gate, dict):
         return gate
     gate = {"beat_prior": not gate.get("require"), **gate}
-    rule = gate.get("beat_champion", {})
+    return {**gate, "beat_champion": _by_metric_of_search(gate.get("beat_champion", {}), search)}
+
+
+def _monitor(monitor: Any, gate: Any, search: Any) -> Any:
+    """The section monitor, with its defaults: what the gate requires, and the metric of the search.
+
+    A value of the wrong type is left to the validation.
+    """
+    if not isinstance(monitor, dict):
+        return monitor
+    required = gate.get("require", {}) if isinstance(gate, dict) else {}
+    return {"require": required, **monitor, "drop": _by_metric_of_search(monitor.get("drop", {}), search)}
+
+
+def _by_metric_of_search(rule: Any, search: Any) -> Any:
+    """A rule with the metric of the search, where it names none."""
     if not isinstance(rule, dict):
-        return gate
+        return rule
     metric = rule.get("metric")
     if metric is None and isinstance(search, dict):
         metric = search["metric"]
-    return {**gate, "beat_champion": {**rule, "metric": metric}}
+    return {**rule, "metric": metric}
 
 
 def read(path: Path, overrides: Mapping[str, Any] | None = None) -> Problem:

@@ -219,16 +219,13 @@ def _looked_at(number: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     (work,) = _HELD
     problem, one = work.problem, work.candidates[number]
     about = {"seed": problem.seed, "groups": work.holdout.groups}
-    noisy = [name for name in one.metrics if metric(name).grows_with_noise]
-    others = [name for name in one.metrics if name not in noisy]
-    values = bootstrap.resampled({"": one.predictions}, others, **about)[""]
+    found, values = bootstrap.intervals(one.predictions, list(one.metrics), **about)
     of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, *IN_SLICES[work.holdout.schema.task]])
     # one thread: the other processes work at the same time, and OpenMP's threads do not survive a fork
     with threadpool_limits(1):
         importances = _importances(problem, work.holdout, one)
     looks = {
-        "intervals": {name: bootstrap.interval(found) for name, found in values.items()}
-        | {name: bootstrap.wide_interval(one.predictions, name, **about) for name in noisy},
+        "intervals": found,
         "slices": slices.score(work.slices, one.predictions, list(of_slices), **about),
         "importances": importances,
     }

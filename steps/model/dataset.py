@@ -215,9 +215,7 @@ class DataSet:
         """
         y = self.y if rows is None else self.y[rows]
         weights = self.weights if rows is None or self.weights is None else self.weights[rows]
-        # the scale on which a number was learnt has no meaning here
-        task = Classification(len(self.schema.classes), self.schema.positive) if self.schema.classes else Regression()
-        return task.predictions(y, outputs, threshold=threshold, weights=weights)
+        return predictions_of(self.schema, y, outputs, threshold=threshold, weights=weights)
 
     @property
     def counting(self) -> np.ndarray:
@@ -228,6 +226,15 @@ class DataSet:
     def groups(self) -> np.ndarray | None:
         """(n,) the group of each row, which a bootstrap draws as one; None where the split is not by group."""
         return self.key if self.schema.split_by == "group" else None
+
+
+def predictions_of(
+    schema: Schema, y: np.ndarray, outputs: np.ndarray, *, threshold: float, weights: np.ndarray | None
+) -> Predictions:
+    """Predictions for rows of a data set's kind beside their truth; parameters are those of `DataSet.predictions`."""
+    # the scale on which a number was learnt has no meaning here
+    task = Classification(len(schema.classes), schema.positive) if schema.classes else Regression()
+    return task.predictions(y, outputs, threshold=threshold, weights=weights)
 
 
 def source(step: Step, run_id: str) -> Run:

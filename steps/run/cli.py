@@ -30,6 +30,7 @@ ENTRY_POINTS = {
     "reproduce": ("run", "data", "jobs"),
     "compare": ("experiment", "of", "metric", "direction", "filter", "top"),
     "predict": ("model", "data", "query", "output", "keys", "explain"),
+    "monitor": ("model", "data", "query", "truth", "keys", "problem", "require"),
     "promote": ("name", "version", "reason", "alias", "stage"),
 }
 

@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput, LoggedModelOutput
 from mlflow.exceptions import MlflowException
 from mlflow.utils.uri import is_local_uri
 
+from steps.run import tracking
 from steps.run.step import Step
 from tabular.data.datasets import Schema
 
@@ -66,6 +67,19 @@ def log_again(step: Step, entries: Sequence[DatasetInput]) -> None:
         except MlflowException as error:
             if "IntegrityError" not in str(error) or attempt == 4:
                 raise
+
+
+def log_model(step: Step, model_id: str) -> None:
+    """Log a model that a step asks as an input of its run, where the model has an id. The run's tags name it anyway."""
+    if not model_id:
+        return
+    try:
+        step.client.log_inputs(step.run_id, models=[LoggedModelInput(model_id)])
+    except MlflowException as error:
+        if error.error_code != tracking.FORBIDDEN:
+            raise
+        said = "the model is not shown as an input of this run: its experiment may only be read with this account"
+        print(f"  note: {said}", flush=True)
 
 
 def log_output(client: MlflowClient, run_id: str, model_id: str) -> None:

@@ -123,6 +123,16 @@ def problem(found: Run, folder: Path) -> Problem:
     return problems.parse(path.read_text(encoding="utf-8"), f"{artifacts.PROBLEM} of run {found.info.run_id}")
 
 
+def experiments(client: MlflowClient) -> list[str]:
+    """The ids of all experiments that this account sees."""
+    found, token = [], None
+    while token is None or token:
+        page = client.search_experiments(max_results=1000, page_token=token)
+        found += [experiment.experiment_id for experiment in page]
+        token = page.token or ""
+    return found
+
+
 def chain(main: Run, folder: Path) -> dict[str, str]:
     """The tasks of a run of main, {task: id of the run that did its work}."""
     found: dict[str, str] = artifacts.content(main, artifacts.CHAIN, folder)

@@ -83,9 +83,13 @@ TRIAL_SAVED = "tabular.trial.saved"
 PRUNED = "tabular.given_up"
 BASELINE = "tabular.baseline"
 
-# Drift of the rows that predict scored.
+# Drift of the rows that predict or monitor scored.
 DRIFT_OF_INPUTS = "tabular.shift.input"
 DRIFT_OF_SCORES = "tabular.shift.score"
+
+# What monitor found: of which registered model, and the verdict, `healthy`, `watch` or `degraded`.
+MONITORED = "tabular.monitored"
+HEALTH = "tabular.health"
 
 # On a registered model, followed by the time: a move of an alias or stage, since MLflow keeps no history of them.
 HISTORY = "tabular.history."

@@ -235,7 +235,7 @@ class Prepared:
 def reading(problem: Problem) -> Reading:
     """The options for reading the problem's file."""
     data = problem.data
-    needed = (data.target, *_weight_columns(data), *_split_columns(problem.split), *problem.evaluation.slices)
+    needed = (data.target, *_weight_columns(data), *split_columns(problem.split), *problem.evaluation.slices)
     words = {name: _words(one) for name, one in getattr(data.missing, "columns", {}).items()}
     words[data.target] = _never_missing(data, words.get(data.target, Words()))
     everywhere = Words(tuple(data.missing)) if isinstance(data.missing, list) else _words(data.missing)
@@ -466,10 +466,10 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     _check_columns(table, "data.drop", data.drop)
     _check_columns(table, "data.types", data.types)
     _check_columns(table, "data.missing.columns", getattr(data.missing, "columns", {}))
-    _check_columns(table, "split.column", _split_columns(split))
+    _check_columns(table, "split.column", split_columns(split))
     # rows to predict belong to groups that the model has not seen, so the group's name tells the model nothing
-    hidden = {data.target, data.weight, *data.drop, *(_split_columns(split) if split.by == "group" else [])}
-    hidden |= set(counting_rows(table, data)) - set(_split_columns(split))
+    hidden = {data.target, data.weight, *data.drop, *(split_columns(split) if split.by == "group" else [])}
+    hidden |= set(counting_rows(table, data)) - set(split_columns(split))
     columns = [_column(field.name, field.type, table, data) for field in table.schema if field.name not in hidden]
     if not columns:
         raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
@@ -529,7 +529,7 @@ def _collect(table: Table, problem: Problem) -> tuple[Array, Array | None, Array
     data, split = problem.data, problem.split
     whole_rows = data.duplicates == "drop"
     found, keys, weights, hashes = [], [], [], []
-    names = {data.target, *_weight_columns(data), *_split_columns(split)}
+    names = {data.target, *_weight_columns(data), *split_columns(split)}
     for batch in table.batches(None if whole_rows else list(names)):
         found.append(targets.batch(batch[data.target], problem))
         if split.column is not None:
@@ -561,7 +561,8 @@ def _hashes(batch: pa.RecordBatch) -> Array:
     return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False))
 
 
-def _split_columns(split: Split) -> list[str]:
+def split_columns(split: Split) -> list[str]:
+    """The columns by which a problem splits its rows; none of a random split."""
     if split.column is None:
         return []
     return [split.column] if isinstance(split.column, str) else list(split.column.model_dump().values())
@@ -634,13 +635,19 @@ def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
     return np.asarray(dates.to_numpy(), dtype="datetime64[D]")
 
 
+def repeated(table: Table) -> Array:
+    """(n,) bool: the rows of a table that repeat an earlier one in every column."""
+    return ~_first_of_each(np.concatenate([_hashes(batch) for batch in table.batches()]))
+
+
 def _kept(known: Array, hashes: Array | None) -> Array:
-    kept = known.copy()
-    if hashes is not None:
-        first = np.zeros(len(hashes), dtype=bool)
-        first[np.unique(hashes, return_index=True)[1]] = True
-        kept &= first
-    return kept
+    return known.copy() if hashes is None else known & _first_of_each(hashes)
+
+
+def _first_of_each(hashes: Array) -> Array:
+    first = np.zeros(len(hashes), dtype=bool)
+    first[np.unique(hashes, return_index=True)[1]] = True
+    return first
 
 
 def _check_rows_that_count(sides: _Sides, problem: Problem) -> None:

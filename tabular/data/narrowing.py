@@ -1,6 +1,6 @@
 """The type of a column of texts, found block by block."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -295,6 +295,16 @@ class Counting:
             self.starts = set()
         rows = pa.array(range(before, before + len(values))) if self.starts else None
         self.starts = {start for start in self.starts if pc.all(pc.equal(values, pc.add(rows, start))).as_py()}
+
+
+def unfit(notes: Mapping[str, Note]) -> list[str]:
+    """A line for each column with cells that were read as missing because they are not of its type."""
+    return [
+        f"{note.unfit:,} cells of {name!r} ({shown(note.examples, note.unfit)}) are no {note.meant}s and "
+        "were read as missing, as the model's problem says"
+        for name, note in notes.items()
+        if note.unfit
+    ]
 
 
 def shown(examples: Sequence[str], cells: int) -> str:

@@ -346,6 +346,37 @@ def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
     return classes, np.array([-1 if label is None else code[_key(label)] for label in labels], dtype=np.int64)
 
 
+def known_codes(labels: Array, classes: Sequence[Label], data: Data) -> Array:
+    """The classes of later rows, in terms of those that were learnt.
+
+    Parameters
+    ----------
+    labels
+        (n,) labels as `batch` gives them.
+    classes
+        The classes that were learnt, in order.
+    data
+        What groups values into classes, and says what becomes of those that are none of them.
+
+    Returns
+    -------
+    ndarray
+        (n,) positions in `classes`; -1 where the target is missing or its row is left out, -2 where its value is no
+        class that was learnt.
+    """
+    # a table of a few rows may hold the same values as another type: 1 for "1", where all of them are numbers
+    meaning = {_as_text(label): name for name, group in (data.classes or {}).items() for label in group}
+    place = {_as_text(label): code for code, label in enumerate(classes)}
+    other = -2 if data.rare is None else place.get(str(data.rare.into), -1)
+    named = {text: place.get(_as_text(meaning.get(text, text)), other) for text in map(_as_text, {*labels} - {None})}
+    return np.array([-1 if label is None else named[_as_text(label)] for label in labels], dtype=np.int64)
+
+
+def _as_text(label: Label) -> str:
+    """A label as text, where 1.0 is written as 1."""
+    return str(int(label)) if isinstance(label, float) and label.is_integer() else str(label)
+
+
 def _check_number(classes: tuple[Label, ...], rows: Array, problem: Problem) -> None:
     """That there are two classes and not too many; `rows` are (classes,) those of each."""
     data, found = problem.data, len(classes)

@@ -85,6 +85,20 @@ def resampled(
     return {model: {name: np.concatenate(values) for name, values in of.items()} for model, of in found.items()}
 
 
+def intervals(
+    predictions: Predictions, names: Sequence[str], *, seed: int, groups: Array | None = None
+) -> tuple[dict[str, Interval], dict[str, Array]]:
+    """The 95 % interval of each metric; and the values in the resamples, of metrics that do not grow with noise.
+
+    Parameters are those of `resampled`.
+    """
+    noisy = [name for name in names if metric(name).grows_with_noise]
+    others = [name for name in names if name not in noisy]
+    values = resampled({"": predictions}, others, seed=seed, groups=groups)[""]
+    found = {name: interval(of) for name, of in values.items()}
+    return found | {name: wide_interval(predictions, name, seed=seed, groups=groups) for name in noisy}, values
+
+
 def interval(values: Array, confidence: float = 0.95) -> Interval:
     """The percentile interval of a figure, from its values in the resamples; NaN values are left out."""
     known = values[np.isfinite(values)]

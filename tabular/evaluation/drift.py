@@ -57,7 +57,7 @@ def population_stability_index(before: Array, now: Array) -> float:
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def by_chance(before: Array, now: Array) -> float:
+def by_chance(before: Array, now: Array, confidence: float = CONFIDENCE) -> float:
     """The 95 % quantile of the index for two samples of these sizes from one population.
 
     The index of small samples differs from 0 by chance. For two samples of n and m rows from one population it is about
@@ -68,6 +68,8 @@ def by_chance(before: Array, now: Array) -> float:
     ----------
     before, now : (bins,) array of int
         The number of rows in each bin.
+    confidence
+        Another quantile.
 
     Returns
     -------
@@ -79,7 +81,7 @@ def by_chance(before: Array, now: Array) -> float:
     p, _ = _shares(before, now)
     if len(p) < 2:
         return 0.0
-    return float(chi2.ppf(CONFIDENCE, len(p) - 1) * (1 / before.sum() + 1 / now.sum()))
+    return float(chi2.ppf(confidence, len(p) - 1) * (1 / before.sum() + 1 / now.sum()))
 
 
 def _shares(before: Array, now: Array) -> tuple[Array, Array]:

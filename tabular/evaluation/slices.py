@@ -185,6 +185,19 @@ def _badness(name: str, value: float) -> float:
     return np.inf if np.isnan(value) else sign(name) * value
 
 
+def as_columns(scored: Sequence[Scored], name: str) -> dict[str, list[Any]]:
+    """Scored slices, at least one, as the columns of a table; `name` is the metric whose interval they have."""
+    return {
+        "column": [one.slice.column for one in scored],
+        "value": [one.slice.value for one in scored],
+        "rows": [len(one.slice.rows) for one in scored],
+        **{metric: [one.metrics[metric] for one in scored] for metric in scored[0].metrics},
+        f"{name}_low": [one.interval.low for one in scored],
+        f"{name}_high": [one.interval.high for one in scored],
+        "judged": [one.slice.is_judged for one in scored],
+    }
+
+
 def worst(scored: Sequence[Scored], name: str) -> Scored | None:
     """The worst slice by a metric, among the slices with enough rows and a value; None if there is none."""
     judged = [one for one in scored if one.slice.is_judged and not np.isnan(one.metrics[name])]

@@ -17,14 +17,17 @@ from tabular.problem import (
     BeatChampion,
     Bound,
     Data,
+    Drop,
     Evaluation,
     Gate,
     Model,
+    Monitor,
     OrEqual,
     Problem,
     Registry,
     Search,
     Section,
+    Shifts,
     Split,
     build,
     parse,
@@ -450,7 +453,23 @@ def test_the_problem_that_the_docs_show_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", [Problem, Data, Split, Model, Search, Evaluation, Gate, Bound, BeatChampion, OrEqual, Registry]
+    "section",
+    [
+        Problem,
+        Data,
+        Split,
+        Model,
+        Search,
+        Evaluation,
+        Gate,
+        Bound,
+        BeatChampion,
+        OrEqual,
+        Monitor,
+        Drop,
+        Shifts,
+        Registry,
+    ],
 )
 def test_the_docs_show_each_key_of_a_problem(section: type[Section]) -> None:
     assert [key for key in section.model_fields if f"{key}:" not in documented()] == []
@@ -566,3 +585,31 @@ def test_the_gate_may_require_the_calibration_error() -> None:
 
 def test_what_calibrates_implies_classes() -> None:
     assert problems.build({**with_("search.calibrate", "sigmoid"), **REGISTRY}, "p.yaml").task == "classification"
+
+
+def test_what_monitor_asks_is_what_the_gate_requires_by_the_metric_of_the_search_where_it_does_not_say() -> None:
+    gate = {"require": {"accuracy": {"min": 0.8}}}
+    found = build({**SMALLEST, "search": {"metric": "log_loss"}, "gate": gate}, "mine.yaml").monitor
+    assert (found.require, found.drop.metric) == ({"accuracy": Bound(min=0.8)}, "log_loss")
+    own = {"require": {}, "drop": {"metric": "roc_auc", "most": 0.2}}
+    found = build({**SMALLEST, "gate": gate, "monitor": own}, "mine.yaml").monitor
+    assert (found.require, found.drop.metric, found.drop.most) == ({}, "roc_auc", 0.2)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "says"),
+    [
+        ({"drop": {"metric": "rmse"}}, "monitor.drop.metric: rmse is a metric of regression"),
+        ({"drop": {"metric": "calibration_error"}}, "monitor.drop.metric: a model that knows nothing"),
+        ({"require": {"r2": {"min": 0}}}, "monitor.require.r2: r2 is a metric of regression"),
+        (
+            {"require": {"accuracy": {"in_each_slice": {"min": 0.5}}}},
+            "monitor.require.accuracy.in_each_slice: there are",
+        ),
+        ({"drop": {"confidence": 0.3}}, "monitor.drop.confidence: "),
+        ({"shift": {"inputs": 0}}, "monitor.shift.inputs: "),
+        ({"drops": {}}, "unknown key 'monitor.drops'"),
+    ],
+)
+def test_what_monitor_cannot_ask_is_told(monitor: dict[str, Any], says: str) -> None:
+    assert says in refused({**SMALLEST, "task": "classification", "monitor": monitor})

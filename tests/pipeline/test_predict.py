@@ -248,6 +248,16 @@ def test_each_row_gets_its_reasons_where_they_are_asked_for(shop, tmp_path):
     assert set(found["reason_scale"]) == {"log odds of yes"}
 
 
+def test_a_table_with_the_target_is_told_to_have_it_in_the_terminal_and_in_the_summary(shop, rows, tmp_path):
+    ended, _ = shop.predict(rows, tmp_path / "scored.csv")
+    said = "the table has the target 'left', which is not compared: -e monitor tells how right the model is"
+    assert f"  {said}\n" in ended.stdout
+    assert ended.tags["tabular.summary"].endswith(said)
+    rewritten(rows, lambda frame: frame.drop(columns="left"))
+    ended, _ = shop.predict(rows, tmp_path / "scored.csv")
+    assert "has the target" not in ended.stdout + ended.tags["tabular.summary"]
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
