@@ -32,6 +32,8 @@ MOST_VALUES = 20_000
 # The share that is assumed for an empty bin, since the logarithm of 0 is infinite.
 FLOOR = 1e-4
 CONFIDENCE = 0.95
+# The most simulated pairs of samples.
+MOST_SIMULATED = 100_000
 
 
 def population_stability_index(before: Array, now: Array) -> float:
@@ -57,7 +59,7 @@ def population_stability_index(before: Array, now: Array) -> float:
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def by_chance(before: Array, now: Array, confidence: float = CONFIDENCE) -> float:
+def by_chance(before: Array, now: Array) -> float:
     """The 95 % quantile of the index for two samples of these sizes from one population.
 
     The index of small samples differs from 0 by chance. For two samples of n and m rows from one population it is about
@@ -68,8 +70,6 @@ def by_chance(before: Array, now: Array, confidence: float = CONFIDENCE) -> floa
     ----------
     before, now : (bins,) array of int
         The number of rows in each bin.
-    confidence
-        Another quantile.
 
     Returns
     -------
@@ -81,7 +81,30 @@ def by_chance(before: Array, now: Array, confidence: float = CONFIDENCE) -> floa
     p, _ = _shares(before, now)
     if len(p) < 2:
         return 0.0
-    return float(chi2.ppf(confidence, len(p) - 1) * (1 / before.sum() + 1 / now.sum()))
+    return float(chi2.ppf(CONFIDENCE, len(p) - 1) * (1 / before.sum() + 1 / now.sum()))
+
+
+def simulated_by_chance(before: Array, now: Array, confidence: float) -> float:
+    """A quantile of the index for two samples of these sizes from one population, by simulation.
+
+    `by_chance` holds for bins that are well filled in both samples. Where a bin may be empty in a small one, its floor
+    makes the index greater. Here both samples are drawn from the shares of both together, again and again, and counted
+    as they were (a parametric bootstrap: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993,
+    chapter 16). The seed is fixed.
+
+    Parameters
+    ----------
+    before, now : (bins,) array of int
+        The number of rows in each bin; both have rows.
+    confidence
+        The quantile.
+    """
+    generator, pooled = np.random.default_rng(0), (before + now) / (before.sum() + now.sum())
+    draws = int(min(MOST_SIMULATED, max(2000, 20 / (1 - confidence))))
+    p, q = (
+        np.maximum(generator.multinomial(rows, pooled, size=draws) / rows, FLOOR) for rows in (before.sum(), now.sum())
+    )
+    return float(np.quantile(np.sum((p - q) * np.log(p / q), axis=1), confidence))
 
 
 def _shares(before: Array, now: Array) -> tuple[Array, Array]:

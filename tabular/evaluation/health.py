@@ -229,7 +229,9 @@ def shifted(
     return [
         Finding(WATCH, f"{what} {one.column!r} has moved: {one.psi:.3f}, {one.moved()}")
         for one, limit, what in asked
-        if limit is not None and one.psi >= max(limit, drift.by_chance(one.before, one.now, confidence))
+        if limit is not None
+        and one.psi >= limit
+        and one.psi >= drift.simulated_by_chance(one.before, one.now, confidence)
     ]
 
 

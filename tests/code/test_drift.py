@@ -214,3 +214,13 @@ def test_shifts_of_any_number_of_columns_are_drawn(columns, tmp_path):
     assert_drawn(figure, tmp_path)
     words = text_of(figure)
     assert ("some: 0.1" in words and "much: 0.25" in words) == bool(columns)
+
+
+def test_what_chance_does_to_well_filled_bins_is_what_the_chi_squared_says():
+    before, now = np.full(10, 1000), np.full(10, 300)
+    assert drift.simulated_by_chance(before, now, 0.95) == pytest.approx(by_chance(before, now), rel=0.1)
+
+
+def test_chance_does_more_to_bins_that_a_small_sample_leaves_empty():
+    before, now = np.array([0, *[7] * 10, 0]), np.array([4, *[29] * 10, 6])
+    assert drift.simulated_by_chance(before, now, 0.95) > 1.2 * by_chance(before, now)

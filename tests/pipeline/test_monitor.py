@@ -85,21 +85,25 @@ def histories_undrawn():
         yield
 
 
-@pytest.fixture(scope="module")
-def shop(store, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("watched")
-    made(1500).to_csv(folder / "table.csv", index=False)
-    (folder / "watched.yaml").write_text(PROBLEM.format(source=folder / "table.csv"))
+def registered(store, folder, frame, problem):
+    """The run of register of a problem's logistic regression."""
+    frame.to_csv(folder / "table.csv", index=False)
+    (folder / "problem.yaml").write_text(problem.format(source=folder / "table.csv"))
 
     def step(name, **parameters):
         ended = store.step(name, **parameters)
         assert ended.status == 0, ended.stderr
         return ended
 
-    etl = step("etl", problem=str(folder / "watched.yaml"))
+    etl = step("etl", problem=str(folder / "problem.yaml"))
     trained = step("train", dataset=etl.id, model="logistic")
     evaluation = step("evaluate", dataset=etl.id, models=trained.id)
-    return Shop(store, step("register", evaluation=evaluation.id, dataset=etl.id))
+    return step("register", evaluation=evaluation.id, dataset=etl.id)
+
+
+@pytest.fixture(scope="module")
+def shop(store, tmp_path_factory):
+    return Shop(store, registered(store, tmp_path_factory.mktemp("watched"), made(1500), PROBLEM))
 
 
 def write(frame, path):
@@ -312,3 +316,28 @@ def test_what_cannot_be_is_told(shop, scored, other_model, tmp_path, more, says)
     places = {"truth": truth, "twice": twice, "others": others, "run": other_model}
     said = shop.refused(predictions, **{name: text.format(**places) for name, text in more.items()})
     assert says in said
+
+
+# --- rows of groups, and rows that repeat others ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def grouped(store, tmp_path_factory):
+    """A champion of a problem that is split by group and leaves out rows that repeat others."""
+    problem = PROBLEM.replace("watched", "grouped").replace("  drop:", "  duplicates: drop\n  drop:")
+    rows = made(600).assign(customer=lambda frame: frame.index % 60)
+    problem += "split: {{by: group, column: customer}}\n"
+    ended = registered(store, tmp_path_factory.mktemp("grouped"), pd.concat([rows, rows.head(50)]), problem)
+    return Shop(store, ended, model="models:/grouped_classifier@champion")
+
+
+def test_whole_groups_are_resampled_and_rows_that_repeat_others_left_out(grouped, tmp_path):
+    month = made(300, seed=10).assign(customer=np.arange(300) % 20)
+    ended = grouped.monitor(write(pd.concat([month, month.head(30)]), tmp_path / "month.csv"))
+    assert ended.run.data.metrics["rows"] == 300
+    assert "30 of 330 rows repeat another row: they are left out" in ended.stdout
+    alone = grouped.monitor(write(month.assign(customer=np.arange(300)), tmp_path / "month.csv")).run.data.metrics
+    assert alone["roc_auc"] == ended.run.data.metrics["roc_auc"]
+    assert alone["roc_auc_low"] != ended.run.data.metrics["roc_auc_low"]
+    said = grouped.refused(write(month.drop(columns="customer"), tmp_path / "month.csv"))
+    assert said.startswith("data: month.csv has no column 'customer', the group of a row: rows of one group tell less")

@@ -227,6 +227,23 @@ def test_a_table_is_scored_with_intervals_and_its_drift_is_told(store, main, tmp
     assert scored.run.data.metrics["psi_score_worst"] > 1
 
 
+def test_later_rows_are_held_against_the_holdout_by_their_weights_and_with_their_intervals(store, main, tmp_path):
+    months = {"honest": table(300, seed=13), "worse": table(300, seed=13).assign(rent=lambda rows: rows["rent"] * 1.5)}
+    told = {}
+    for name, month in months.items():
+        month.to_csv(tmp_path / f"{name}.csv", index=False)
+        given = {"model": "models:/rents_regressor@champion", "data": str(tmp_path / f"{name}.csv")}
+        told[name] = store.step("monitor", **given)
+        assert told[name].status == 0, told[name].stderr
+    assert [ended.tags["tabular.health"] for ended in told.values()] == ["healthy", "degraded"], told["honest"].stdout
+    found = told["honest"].run.data.metrics
+    assert found["holdout_rmse"] == pytest.approx(main.run.data.metrics["rmse"])
+    assert found["interval_coverage"] == pytest.approx(found["holdout_interval_coverage"], abs=0.1)
+    months["honest"].drop(columns="w").to_csv(tmp_path / "unweighted.csv", index=False)
+    refused = store.step("monitor", **{**given, "data": str(tmp_path / "unweighted.csv")})
+    assert "data: unweighted.csv has no column 'w', by which the holdout is weighted: add it" in refused.stderr
+
+
 def test_the_same_chain_again_runs_nothing_but_register(store, folder, main):
     again = store.step("main", problem=str(folder / "rents.yaml"), jobs=1)
     assert again.status == 0, again.stderr
