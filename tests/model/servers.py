@@ -68,16 +68,27 @@ def split(frame: pd.DataFrame) -> dict[str, Any]:
     return {"dataframe_split": json.loads(rows)}
 
 
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @contextlib.contextmanager
 def serving(model: str, tracking: str, folder: Path) -> Iterator[Server]:
     """A model as `mlflow models serve` serves it, in this environment; all its processes are gone afterwards."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     words = [sys.executable, "-m", "mlflow", "models", "serve", "-m", model]
     words += ["--env-manager", "local", "-h", "127.0.0.1", "-p", str(port), "-w", "1"]
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["MLFLOW_TRACKING_URI"] = tracking
+    with started(words, port, folder, MLFLOW_TRACKING_URI=tracking) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def started(words: list[str], port: int, folder: Path, **variables: str) -> Iterator[Server]:
+    """A scoring server that these words start on a port; all its processes are gone afterwards."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     log = folder / "log"
     with log.open("wb") as out:
