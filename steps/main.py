@@ -17,7 +17,7 @@ from mlflow.utils.uri import is_local_uri
 
 from steps.chain import budget, cleanup, launch, store_check
 from steps.chain.orchestrator import Chain, Orders
-from steps.model import registry
+from steps.model import provenance, registry
 from steps.replay import options
 from steps.run import artifacts, fetching, inputs, kept, run_problem, task, thread_budget, tracking
 from steps.run.step import Step, describe
@@ -56,6 +56,7 @@ def main(step: Step) -> None:
     step.name_run(f"main {problem.name}")
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
+        _check_keys()
     kept.begin(step.folder)
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)
@@ -75,6 +76,13 @@ def _check_require(step: Step) -> None:
     wanted = step.arguments["require"]
     if wanted not in ("", "registered"):
         raise UserError(f"require: {wanted!r} is not known; 'registered' makes a run without a new champion FAILED")
+
+
+def _check_keys() -> None:
+    """Read the keys of signatures now, since register, at the end of the chain, is too late to find one unfit."""
+    told = provenance.check_keys()
+    if told:
+        say(f"  note: {told}")
 
 
 def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Orders:

@@ -15,7 +15,7 @@ from pyarrow import parquet as pq
 from threadpoolctl import threadpool_limits
 
 from steps.evaluation import shift_report
-from steps.model import drift_reference, flavor, origin
+from steps.model import drift_reference, origin, provenance
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
@@ -57,7 +57,7 @@ def predict(step: Step) -> None:
     source = Source(paths.table(step.arguments["data"], "data"), step.arguments["query"] or None)
     output = _output(step.arguments["output"], source)
     asked = origin.find(step.client, step.arguments["model"])
-    model = flavor.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
+    model = provenance.load(step, asked.uri, code=asked.code, learnt=asked.learnt)
     explain = _explain(step.arguments["explain"], model)
     fetched = fetching.fetch(step, source)
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in drift_reference.columns(model)])

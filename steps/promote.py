@@ -9,7 +9,7 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps.model import registry, smoke_test
+from steps.model import provenance, registry, smoke_test
 from steps.process import lifecycle
 from steps.run import artifacts
 from steps.run.step import Step
@@ -122,8 +122,13 @@ def _try(step: Step, version: ModelVersion) -> None:
         recorded = registry.recorded(version)
     except UserError as error:
         raise UserError(f"version: {error}: move its alias or stage with MLflow's own client if you trust it") from None
+    uri = f"models:/{version.name}/{version.version}"
     try:
-        smoke_test.ask(step, f"models:/{version.name}/{version.version}", **recorded)
+        model = provenance.fetch(step, uri, **recorded)
+    except UserError as error:
+        raise UserError(f"version: {error}") from None
+    try:
+        smoke_test.compare(step, model, uri)
     except UserError as error:
         raise UserError(f"version: {version.name} version {version.version} cannot serve: {error}") from None
 

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from steps.evaluation import report_data
 from steps.evaluation.champion_test import Verdict, data_id, data_set, judge
-from steps.model import registry, smoke_test
+from steps.model import provenance, registry, smoke_test
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.process import lifecycle
 from steps.run import artifact_store, artifacts, lookup, run_problem
@@ -60,6 +60,7 @@ def register(step: Step) -> None:
         verdict = _tried(step, verdict) if verdict.outcome == REGISTERED else verdict
         _tell(step, problem, evaluation, verdict, champion, None)
     else:
+        provenance.check_keys()
         _decide(step, problem, evaluation, winner)
 
 
@@ -78,7 +79,9 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
             return
         card = report.card(_report(step, problem, evaluation, verdict))
         with lifecycle.uninterrupted():
-            made = made or _add_version(step, problem, evaluation, verdict, card)
+            if made is None:
+                made = _add_version(step, problem, evaluation, verdict, card)
+                provenance.attach(step, made, problem)
             _tell(step, problem, evaluation, verdict, met, made)
             step.upload(artifacts.REPORT)  # before the alias: who meets a new champion finds why it is one
             # a concurrent chain may have made its winner the champion meanwhile: then that one has to be beaten

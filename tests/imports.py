@@ -21,7 +21,7 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "steps.comparison": ("steps.chain", "steps.search"),
     "steps.chain": ("steps.model",),
     "steps.search": ("steps.model", "tabular.search"),
-    "steps.model": ("steps.run", "tabular.model", "tabular.evaluation"),
+    "steps.model": ("steps.run", "tabular.model", "tabular.evaluation", "tabular.provenance", "tabular.sbom"),
     "steps.run": ("steps.process", "steps.pipeline", "tabular.data", "tabular.credentials"),
     "steps.process": (),
     "steps.pipeline": ("tabular.problem",),
@@ -36,6 +36,8 @@ ORDER: Mapping[str, tuple[str, ...]] = {
     "tabular.defaults": (),
     "tabular.addresses": ("tabular.errors",),
     "tabular.errors": (),
+    "tabular.provenance": (),
+    "tabular.sbom": (),
     "tabular.credentials": (),
     "tabular.digests": (),
 }

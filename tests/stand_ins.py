@@ -78,12 +78,14 @@ STAND_INS: dict[str, dict[str, Any]] = {
     },
     "steps.run.paths": {
         "cache": lambda: Path("nowhere"),
+        "caller_folder": lambda: Path("nowhere"),
         "set_over": lambda found, arguments: found,
         "effective_problem": _no_problem,
     },
     "steps.run.run_owner": {"tags": lambda: {"mlflow.user": "nobody"}},
     "steps.run.source_digest": {"digests": lambda step: {}, "of_estimator": lambda path: {}},
     "steps.run.terminal": {"progress": _silence, "say": lambda text="": None},
+    "steps.run.working_tree": {"PATCH": "changes.patch"},
     "steps.run.thread_budget": {
         "threads": lambda share: 3,
         "cores": lambda: 3,

@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
-from steps.model import dataset, drift_reference, flavor, registry
+from steps.model import dataset, drift_reference, flavor, provenance, registry
 from steps.model.dataset import DataSet
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.model.served import TabularModel
@@ -205,8 +205,7 @@ def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
 def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
     """Load today's champion, if it can predict today's rows: it has their classes, and they have all its columns."""
     name = f"{champion.name} version {champion.version}"
-    uri, recorded = registry.judged(champion)
-    model = flavor.load(uri, step.folder, **recorded)
+    model = provenance.load_judged(step, champion)
     told, today_told = model.description["classes"], list(holdout.schema.classes)
     if told != today_told:
         if told and today_told:

@@ -55,7 +55,11 @@ def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
     UserError
         Where the model has no input example or cannot predict it, or where the predictions differ.
     """
-    model = flavor.fetch(uri, step.folder, code=code, learnt=learnt)
+    compare(step, flavor.fetch(uri, step.folder, code=code, learnt=learnt), uri)
+
+
+def compare(step: Step, model: Path, uri: str) -> None:
+    """As `ask`, of a model whose files were fetched and checked into the folder `model`."""
     if not (model / EXAMPLE).is_file():
         raise UserError(f"model {uri} holds no {EXAMPLE} to be tried with")
     manager = step.tags.get(ENV_MANAGER, "local")

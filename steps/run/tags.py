@@ -55,6 +55,7 @@ EVALUATION = "tabular.evaluation"
 REGISTER = "tabular.register"
 VERSION_COMMIT = "tabular.commit"
 MODEL_URI = "tabular.model_uri"
+PROVENANCE = "tabular.provenance"  # of a registered version: where its statement of origin lies
 SCORED_BY = "tabular.scored_by"
 
 # The sha256 of contents; `digest_tag` gives the tag names of the contents that later steps depend on.

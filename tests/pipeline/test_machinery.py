@@ -32,6 +32,7 @@ WORK: dict[str, tuple[str, dict[str, str]]] = {
 }
 # What holds seconds, the ids of runs, or the machine; of these a digest counts of what lasts, as `tabular.digest.…`.
 OF_A_RUN = ("environment.json", "key.json", "changes.patch", "verdict.json", "report.html", "evaluation.json")
+OF_A_RUN += ("provenance.json", "sbom.cdx.json")
 OF_A_RUN += ("leaderboard.json", "trials.json", "cross_validation.json", "pictures/lightgbm/search_history.png")
 
 

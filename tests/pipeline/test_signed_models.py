@@ -1,0 +1,362 @@
+"""Models with a statement of their origin: what it says, and who refuses a model that its key does not verify."""
+
+import base64
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+from tabular import digests
+from tests.chains import git
+from tests.running import Store
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+NAME = "signed_classifier"
+URI = f"models:/{NAME}/1"
+PROBLEM = """
+name: signed
+data: {source: table.csv, target: y}
+models:
+  logistic: {estimator: sklearn.linear_model.LogisticRegression}
+search: {metric: roc_auc, folds: 2}
+"""
+SIGN, VERIFY = "TABULAR_SIGNING_KEY", "TABULAR_VERIFY_KEY"
+
+
+def write_keys(folder, name, key):
+    """A pair of keys as files; returns the names of the private and of the public one."""
+    pem, info = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    plain = (serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / f"{name}.pem").write_bytes(key.private_bytes(pem, *plain))
+    (folder / f"{name}.pub").write_bytes(key.public_key().public_bytes(pem, info))
+    return f"{name}.pem", f"{name}.pub"
+
+
+class Scene:
+    """A store with a version that was signed, the keys, and ways to alter what lies in the store."""
+
+    def __init__(self, folder):
+        self.folder, self.store = folder, Store(folder)
+        generator = np.random.default_rng(5)
+        self.table = pd.DataFrame({"x": generator.normal(size=200), "z": generator.normal(size=200)})
+        self.table["y"] = np.where(self.table["x"] + generator.normal(size=200) > 0, "yes", "no")
+        self.table.to_csv(folder / "table.csv", index=False)
+        (folder / "signed.yaml").write_text(PROBLEM)
+        self.private, self.public = write_keys(folder, "ours", ed25519.Ed25519PrivateKey.generate())
+        self.other_private, self.other = write_keys(folder, "others", ec.generate_private_key(ec.SECP256R1()))
+        self.etl = self.well("etl", problem="signed.yaml")
+        self.train = self.well("train", dataset=self.etl.id, model="logistic")
+        self.evaluation = self.well("evaluate", dataset=self.etl.id, models=self.train.id)
+        self.register = self.well("register", {SIGN: self.private}, evaluation=self.evaluation.id)
+
+    def step(self, step, keys=None, **parameters):
+        """A step in an environment with these keys."""
+        before = self.store.environment
+        self.store.environment = {**before, **{name: str(self.folder / file) for name, file in (keys or {}).items()}}
+        try:
+            return self.store.step(step, **parameters)
+        finally:
+            self.store.environment = before
+
+    def well(self, step, keys=None, **parameters):
+        """As `step`, of one that has to end well."""
+        ended = self.step(step, keys, **parameters)
+        assert ended.status == 0, ended.stderr
+        return ended
+
+    def version(self, number="1", name=NAME):
+        return self.store.client.get_model_version(name, number)
+
+    def predict(self, keys, model=URI):
+        """A run of predict of the table."""
+        output = self.folder / "scored.csv"
+        return self.step("predict", keys, model=model, data=str(self.folder / "table.csv"), output=str(output))
+
+    def promote(self, keys, version="1"):
+        """A run of promote that moves an alias which the version does not have."""
+        with contextlib.suppress(Exception):
+            self.store.client.delete_registered_model_alias(NAME, "tried")
+        return self.step("promote", keys, name=NAME, version=version, alias="tried", reason="to try it")
+
+    @property
+    def envelope(self):
+        return self.store.artifact(self.register.run, "provenance.dsse.json")
+
+    @property
+    def model(self):
+        """The folder of the model's files."""
+        logged = self.store.client.get_logged_model(self.version().source.removeprefix("models:/"))
+        return Path(logged.artifact_location.removeprefix("file://"))
+
+    def statement(self):
+        return json.loads(base64.b64decode(json.loads(self.envelope.read_text())["payload"]))
+
+
+@contextlib.contextmanager
+def altered(path, change):
+    """A file with other bytes for a while."""
+    before = path.read_bytes()
+    after = change(before)
+    assert after != before
+    path.write_bytes(after)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def one_byte(path, place=-3):
+    """A file with one byte altered."""
+
+    def change(content):
+        return content[:place] + bytes([content[place] ^ 1]) + content[place:][1:]
+
+    return altered(path, change)
+
+
+@contextlib.contextmanager
+def one_byte_of(scene, where):
+    """The envelope with one byte altered of the statement or of its signature."""
+
+    def change(content):
+        told = json.loads(content)
+        entry, key = (told, "payload") if where == "payload" else (told["signatures"][0], "sig")
+        held = bytearray(base64.b64decode(entry[key]))
+        held[len(held) // 2] ^= 1
+        entry[key] = base64.b64encode(bytes(held)).decode()
+        return json.dumps(told).encode()
+
+    with altered(scene.envelope, change):
+        yield
+
+
+@contextlib.contextmanager
+def tag(scene, name, value):
+    """A tag of the version with another value for a while."""
+    before = scene.version().tags[name]
+    scene.store.client.set_model_version_tag(NAME, "1", name, value)
+    try:
+        yield
+    finally:
+        scene.store.client.set_model_version_tag(NAME, "1", name, before)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    return Scene(tmp_path_factory.mktemp("signed"))
+
+
+READERS = {"predict": Scene.predict, "promote": Scene.promote}
+
+
+@pytest.fixture(params=READERS)
+def reader(request):
+    """Each of the entry points that load a registered model by its name."""
+    return READERS[request.param]
+
+
+def line_of(ended):
+    """The one line of a step that was refused."""
+    assert ended.status == 1
+    (line,) = ended.stderr.splitlines()
+    return line
+
+
+# --- what the statement says ------------------------------------------------------------------------------------------
+
+
+def test_the_statement_names_every_file_of_the_model_by_its_digest(scene):
+    held = {path.relative_to(scene.model).as_posix(): path for path in scene.model.rglob("*") if path.is_file()}
+    expected = {name: digests.of_file(path) for name, path in held.items() if "__pycache__" not in name}
+    assert {one["name"]: one["digest"]["sha256"] for one in scene.statement()["subject"]} == expected
+    assert {"MLmodel", "served.py"} < expected.keys()
+
+
+def test_the_statement_of_a_chain_names_its_commit_its_tree_and_its_lock(chains, fork_server):
+    store, ended = chains.store("signed", after="first", fork_server=fork_server)
+    main, steps = ended["first"], store.children(ended["first"].id)
+    told = json.loads(store.artifact(steps["register"], "provenance.json").read_text())
+    found = {one["name"]: one for one in told["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    commit = git(chains.clone, "rev-parse", "HEAD").strip()
+    version = store.client.get_model_version_by_alias("small_classifier", "champion")
+    for what, run in {"train": version.tags["tabular.run"], "register": steps["register"].info.run_id}.items():
+        assert found[f"source of {what}"]["digest"] == {"gitCommit": commit}
+        assert found[f"source of {what}"]["annotations"] == {"run": run, "tree": "clean"}
+        assert found[f"requirements.txt of {what}"]["digest"] == {"sha256": main.tags["tabular.lock"]}
+
+
+def test_the_statement_names_the_data_and_the_runs(scene):
+    told = scene.statement()
+    definition, about = told["predicate"]["buildDefinition"], told["predicate"]["runDetails"]
+    found = {one["name"]: one for one in definition["resolvedDependencies"]}
+    assert found["table"]["digest"] == {"sha256": digests.of_file(scene.folder / "table.csv")}
+    rows = scene.store.artifact(scene.etl.run, "dataset/train.parquet")
+    assert found["training rows"]["digest"] == {"sha256": digests.of_file(rows)}
+    runs = {"etl": scene.etl.id, "train": scene.train.id, "evaluate": scene.evaluation.id}
+    assert definition["internalParameters"]["runs"] == runs
+    assert definition["externalParameters"]["registered_model"] == {"name": NAME, "version": "1"}
+    assert definition["externalParameters"]["problem"]["data"]["target"] == "y"
+    assert definition["internalParameters"]["parameters"]["seed"] == scene.train.run.data.params["seed"]
+    assert about["metadata"]["invocationId"] == scene.register.id
+
+
+def test_the_bill_of_materials_lies_beside_the_statement_and_is_named_in_it(scene):
+    (product,) = scene.statement()["predicate"]["runDetails"]["byproducts"]
+    path = scene.store.artifact(scene.register.run, "sbom.cdx.json")
+    assert product["digest"] == {"sha256": digests.of_file(path)}
+    pinned = dict(line.split("==") for line in (scene.model / "requirements.txt").read_text().split())
+    held = {one["name"]: one["version"] for one in json.loads(path.read_text())["components"]}
+    assert pinned.items() <= held.items()
+
+
+def test_without_a_key_the_statement_is_written_and_not_signed(scene):
+    scene.well("register", evaluation=scene.evaluation.id, problem=renamed(scene, "unsigned"))
+    version = scene.version(name="unsigned_classifier")
+    place = version.tags["tabular.provenance"]
+    assert place == f"runs:/{version.tags['tabular.register']}/provenance.json"
+    run = scene.store.client.get_run(version.tags["tabular.register"])
+    told = json.loads(scene.store.artifact(run, "provenance.json").read_text())
+    assert told["_type"] == "https://in-toto.io/Statement/v1"
+    assert told["subject"] == scene.statement()["subject"]
+
+
+def renamed(scene, name):
+    """The problem under another name, and so for another registered model."""
+    path = scene.folder / f"{name}.yaml"
+    path.write_text(PROBLEM.replace("name: signed", f"name: {name}"))
+    return path.name
+
+
+# --- who refuses ------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_the_key_verifies_is_taken(scene, reader):
+    ended = reader(scene, {VERIFY: scene.public})
+    assert ended.status == 0, ended.stderr
+
+
+def test_any_of_several_keys_may_have_signed(scene, reader):
+    both = scene.folder / "both.pub"
+    both.write_bytes(b"".join((scene.folder / name).read_bytes() for name in (scene.other, scene.public)))
+    ended = reader(scene, {VERIFY: both.name})
+    assert ended.status == 0, ended.stderr
+
+
+def test_another_key_is_refused(scene, reader):
+    line = line_of(reader(scene, {VERIFY: scene.other}))
+    assert f"model {URI} is not verified by TABULAR_VERIFY_KEY" in line
+    assert "another key than" in line
+
+
+@pytest.mark.parametrize("file", ["MLmodel", "requirements.txt"])
+def test_an_altered_file_of_the_model_is_refused_though_its_digest_is_not_recorded_on_the_version(scene, reader, file):
+    with altered(scene.model / file, lambda content: content + b"\n"):
+        assert reader(scene, None).status == 0
+        line = line_of(reader(scene, {VERIFY: scene.public}))
+    assert f"its file {file} is not the one of the statement" in line
+
+
+def test_altered_code_is_refused_though_the_version_has_the_digest_of_the_altered_code(scene, reader):
+    code = scene.model / "served.py"
+    more = code.read_bytes() + b"\n# more\n"
+    digest = hashlib.sha256(more).hexdigest()
+    with altered(code, lambda content: more), tag(scene, "tabular.digest.code", digest):
+        assert reader(scene, None).status == 0
+        line = line_of(reader(scene, {VERIFY: scene.public}))
+    assert "its file served.py is not the one of the statement" in line
+
+
+def test_one_byte_of_what_was_learnt_altered_is_refused(scene, reader):
+    (part,) = scene.model.rglob("classifier.skops")
+    with one_byte(part):
+        assert "not loaded" in line_of(reader(scene, {VERIFY: scene.public}))
+
+
+def test_a_file_beside_the_models_own_is_refused(scene, reader):
+    more = scene.model / "numpy.py"
+    more.write_text("raise SystemExit('run')\n")
+    try:
+        line = line_of(reader(scene, {VERIFY: scene.public}))
+    finally:
+        more.unlink()
+    assert "its file numpy.py is not in the statement" in line
+
+
+@pytest.mark.parametrize("where", ["payload", "sig"])
+def test_one_byte_of_the_statement_or_of_its_signature_altered_is_refused(scene, reader, where):
+    with one_byte_of(scene, where):
+        assert reader(scene, None).status == 0
+        line = line_of(reader(scene, {VERIFY: scene.public}))
+    assert "its statement or its signature was altered" in line
+
+
+def test_a_version_whose_statement_is_gone_is_refused(scene, reader):
+    away = scene.envelope.rename(scene.envelope.with_name("away"))
+    try:
+        line = line_of(reader(scene, {VERIFY: scene.public}))
+    finally:
+        away.rename(away.with_name("provenance.dsse.json"))
+    assert "is not verified by TABULAR_VERIFY_KEY" in line
+
+
+@pytest.mark.parametrize("place", ["runs:/{register}/provenance.json", "/tmp/provenance.dsse.json"])
+def test_a_version_that_names_no_signed_statement_is_refused(scene, reader, place):
+    with tag(scene, "tabular.provenance", place.format(register=scene.register.id)):
+        line = line_of(reader(scene, {VERIFY: scene.public}))
+    assert f"model {URI} is not signed" in line
+    assert "unset TABULAR_VERIFY_KEY" in line
+
+
+def test_a_signed_model_under_another_name_is_refused(scene):
+    client, like = scene.store.client, scene.version()
+    with contextlib.suppress(Exception):
+        client.create_registered_model("swapped_classifier")
+    mlflow.set_tracking_uri(scene.store.uri)
+    about = {"run_id": like.run_id, "tags": like.tags, "model_id": like.model_id}
+    client.create_model_version("swapped_classifier", like.source, **about)
+    mlflow.set_tracking_uri(None)
+    line = line_of(scene.predict({VERIFY: scene.public}, "models:/swapped_classifier/1"))
+    assert f"its statement is of {NAME} version 1" in line
+
+
+def test_a_model_that_is_not_registered_is_refused_and_taken_without_the_key(scene):
+    line = line_of(scene.predict({VERIFY: scene.public}, scene.train.id))
+    assert "is no version of a registered model" in line
+    assert scene.predict(None, scene.train.id).status == 0
+
+
+def test_a_champion_that_the_key_does_not_verify_is_neither_loaded_nor_replaced(scene):
+    table = scene.table.assign(z=scene.table["z"] + 1)
+    table.to_csv(scene.folder / "moved.csv", index=False)
+    (scene.folder / "moved.yaml").write_text(PROBLEM.replace("table.csv", "moved.csv"))
+    etl = scene.well("etl", problem="moved.yaml").id
+    train = scene.well("train", dataset=etl, model="logistic").id
+    evaluation = scene.well("evaluate", dataset=etl, models=train).id
+    ended = scene.well("register", {VERIFY: scene.other}, evaluation=evaluation)
+    assert ended.tags["tabular.outcome"] == "kept_champion"
+    assert "is not verified by TABULAR_VERIFY_KEY" in ended.tags["tabular.verdict"]
+
+
+# --- keys that cannot be used -----------------------------------------------------------------------------------------
+
+
+def test_a_chain_whose_signing_key_is_gone_ends_before_its_first_step(scene):
+    ended = scene.step("main", {SIGN: "nowhere.pem"}, problem="signed.yaml")
+    assert "TABULAR_SIGNING_KEY" in line_of(ended)
+    assert "cannot be read" in ended.stderr
+    assert scene.store.children(ended.id) == {}
+
+
+def test_a_signing_key_that_the_verifying_one_is_not_of_is_refused(scene):
+    keys = {SIGN: scene.private, VERIFY: scene.other}
+    ended = scene.step("register", keys, evaluation=scene.evaluation.id, problem=renamed(scene, "mismatched"))
+    assert "does not hold the public key of TABULAR_SIGNING_KEY" in line_of(ended)
+    assert not scene.store.versions("mismatched_classifier")
