@@ -68,8 +68,8 @@ def images(engine: None, shelf: dict, tmp_path_factory: pytest.TempPathFactory) 
         subprocess.run([*mlflow, "generate-dockerfile", *local, "-d", context], check=True, capture_output=True)
         python = f"PYTHON={'.'.join(map(str, sys.version_info[:3]))}"
         file = str(PROJECT / "serving" / "Dockerfile")
-        for name in ("serving/server.py", "requirements-serving.txt"):
-            shutil.copy(PROJECT / name, context)
+        for beside in ("serving/serve.py", "serving/server.py", "requirements-serving.txt", "tabular/provenance.py"):
+            shutil.copy(PROJECT / beside, context)
         docker("build", "-q", "-t", found["serving/Dockerfile"], "--build-arg", python, "-f", file, str(context))
         yield found
     finally:

@@ -4,6 +4,12 @@ import base64
 import contextlib
 import hashlib
 import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from importlib import metadata
 from pathlib import Path
 
 import mlflow
@@ -13,9 +19,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from tabular import digests
+from tabular import digests, sbom
 from tests.chains import git
-from tests.running import Store
+from tests.model.servers import Server
+from tests.running import MOST_SECONDS, PROJECT, Store, surroundings
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -343,6 +350,125 @@ def test_a_champion_that_the_key_does_not_verify_is_neither_loaded_nor_replaced(
     ended = scene.well("register", {VERIFY: scene.other}, evaluation=evaluation)
     assert ended.tags["tabular.outcome"] == "kept_champion"
     assert "is not verified by TABULAR_VERIFY_KEY" in ended.tags["tabular.verdict"]
+
+
+# --- the serving image ------------------------------------------------------------------------------------------------
+
+
+class Image:
+    """What the image holds below /opt/ml, in a folder, and its process."""
+
+    def __init__(self, scene, folder):
+        self.scene, self.folder, self.model = scene, folder, folder / "model"
+        for file in ("serving/serve.py", "tabular/provenance.py"):
+            shutil.copy(PROJECT / file, folder)
+        shutil.copy(scene.envelope, folder)
+        mlflow.set_tracking_uri(scene.store.uri)
+        mlflow.artifacts.download_artifacts(artifact_uri=URI, dst_path=str(self.model))
+        mlflow.set_tracking_uri(None)
+        shutil.rmtree(self.model / "__pycache__", ignore_errors=True)
+
+    def words(self, *words):
+        return [sys.executable, str(self.folder / "serve.py"), *words]
+
+    def environment(self, key, model=NAME):
+        own = {"__pyfunc_model_path__": str(self.model), "TABULAR_MODEL": model}
+        return {**surroundings(), **own, **({VERIFY: str(self.scene.folder / key)} if key else {})}
+
+    def start(self, key, model=NAME):
+        """The image's process, of which the server only says its version."""
+        environment = self.environment(key, model)
+        pipes = {"capture_output": True, "text": True, "timeout": MOST_SECONDS}
+        return subprocess.run(self.words("--version"), check=False, cwd=self.folder, env=environment, **pipes)
+
+
+@pytest.fixture
+def image(scene, tmp_path):
+    return Image(scene, tmp_path)
+
+
+def not_served(done):
+    """The one line of a container that ends without serving."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("model", [NAME, f"{NAME}/1"])
+def test_the_image_starts_its_server_for_a_model_that_the_key_verifies(image, scene, model):
+    done = image.start(scene.public, model)
+    assert "uvicorn" in done.stdout, done.stderr
+
+
+def test_the_image_starts_its_server_without_a_key_whatever_the_model_is(image):
+    (image.folder / "provenance.dsse.json").unlink()
+    (image.model / "MLmodel").write_text("other")
+    assert "uvicorn" in image.start(None, "").stdout
+
+
+def test_the_image_answers_after_it_has_verified_its_model(image, scene):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(port)
+    words = image.words("--host", "127.0.0.1", "--port", str(port), entrypoint()[-1])
+    with subprocess.Popen(words, env=image.environment(scene.public), cwd=image.folder) as process:
+        try:
+            end = time.monotonic() + MOST_SECONDS
+            while not server.up():
+                assert process.poll() is None and time.monotonic() < end
+                time.sleep(0.2)
+            status, answers = server.frame(scene.table.drop(columns="y").head(3))
+        finally:
+            process.kill()
+    assert (status, len(answers)) == (200, 3), answers
+
+
+def entrypoint():
+    """The words of the image's process."""
+    file = (PROJECT / "serving" / "Dockerfile").read_text()
+    return json.loads(file.partition("ENTRYPOINT ")[2])
+
+
+def test_the_images_process_is_the_one_that_verifies():
+    assert entrypoint()[:2] == ["python", "/opt/ml/serve.py"]
+
+
+def test_what_verifies_in_the_image_comes_with_mlflow_skinny():
+    line = f"mlflow-skinny=={metadata.version('mlflow-skinny')}"
+    found = sbom.bill("model", "1", "0" * 64, [line], "3.11.7")
+    assert "cryptography" in {one["name"] for one in found["components"]}
+
+
+def test_the_image_refuses_another_key(image, scene):
+    assert "another key than" in not_served(image.start(scene.other))
+
+
+@pytest.mark.parametrize("model", ["other_classifier", f"{NAME}/2"])
+def test_the_image_refuses_another_name_or_version(image, scene, model):
+    assert f"its statement is of {NAME} version 1" in not_served(image.start(scene.public, model))
+
+
+def test_the_image_refuses_an_altered_file_and_one_that_is_new(image, scene):
+    with altered(image.model / "MLmodel", lambda content: content + b"\n"):
+        assert "its file MLmodel is not the one of the statement" in not_served(image.start(scene.public))
+    (image.model / "__pycache__").mkdir()
+    (image.model / "__pycache__" / "served.cpython-311.pyc").write_bytes(b"")
+    assert "served.cpython-311.pyc is not in the statement" in not_served(image.start(scene.public))
+
+
+def test_the_image_refuses_a_statement_that_was_altered_and_one_that_is_gone(image, scene):
+    statement = image.folder / "provenance.dsse.json"
+    with altered(statement, lambda content: content.replace(b'"payload": "e', b'"payload": "f')):
+        assert "was altered" in not_served(image.start(scene.public))
+    statement.unlink()
+    assert "is not signed" in not_served(image.start(scene.public))
+
+
+def test_the_image_says_what_its_environment_lacks(image, scene):
+    assert "TABULAR_MODEL: name the registered model" in not_served(image.start(scene.public, ""))
+    assert "nowhere.pem No such file" in not_served(image.start("nowhere.pem"))
 
 
 # --- keys that cannot be used -----------------------------------------------------------------------------------------
