@@ -1,7 +1,7 @@
 """promote: move an alias or a stage of a registered model to one of its versions, or back.
 
 For people who decide by hand what `register` decides by the gate. The version gets the smoke test first, as in
-register.
+register, and a signature where it has none and there is a key for it.
 """
 
 from typing import Any
@@ -9,10 +9,11 @@ from typing import Any
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from steps.model import provenance, registry, smoke_test
+from steps.model import flavor, provenance, registry, smoke_test
 from steps.process import lifecycle
-from steps.run import artifacts
+from steps.run import artifacts, lookup
 from steps.run.step import Step
+from steps.run.tags import REGISTER
 from steps.run.terminal import say, table
 from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
@@ -26,6 +27,7 @@ def promote(step: Step) -> None:
     name, stage = step.arguments["name"], step.arguments["stage"]
     alias = step.arguments["alias"] or ("" if stage else CHAMPION)
     _check(step, name, alias, stage)
+    provenance.check_keys()
     version = _version(step, name, alias)
     said = f"{name} version {version.version} is {_move(step, version, alias, stage)}"
     events = registry.history(step.client, name)
@@ -46,8 +48,11 @@ def _move(step: Step, version: ModelVersion, alias: str, stage: str) -> str:
     moves_alias = bool(alias) and registry.identity(had) != registry.identity(version)
     left, held = registry.stage_of(client, version), registry.in_stage(client, name, stage) if stage else []
     moves_stage = bool(stage) and left != stage
-    if moves_alias or moves_stage:
+    signs = provenance.signs(version)
+    if moves_alias or moves_stage or signs:
         _try(step, version)
+    if signs:
+        _sign(step, version)
     about = {"why": step.arguments["reason"], "run_id": step.run_id}
     with lifecycle.uninterrupted():
         if moves_alias and not registry.move_alias(client, version, alias, **about):
@@ -62,6 +67,8 @@ def _move(step: Step, version: ModelVersion, alias: str, stage: str) -> str:
         instead = f" in the place of version {', '.join(held)}, which is Archived" if held else ""
         gone = f", no longer in {left}" if left is not None else ""
         parts.append(f"in {stage} now{instead}{gone}" if moves_stage else f"in {stage} already")
+    if signs:
+        parts.append("signed now")
     return " and ".join(parts)
 
 
@@ -124,13 +131,26 @@ def _try(step: Step, version: ModelVersion) -> None:
         raise UserError(f"version: {error}: move its alias or stage with MLflow's own client if you trust it") from None
     uri = f"models:/{version.name}/{version.version}"
     try:
-        model = provenance.fetch(step, uri, **recorded)
+        # what is signed afterwards has no signature yet to be verified
+        fetched = flavor.copied(uri, step.folder, **recorded) if provenance.signs(version) else None
+        model = fetched or provenance.fetch(step, uri, **recorded)
     except UserError as error:
         raise UserError(f"version: {error}") from None
     try:
         smoke_test.compare(step, model, uri)
     except UserError as error:
         raise UserError(f"version: {version.name} version {version.version} cannot serve: {error}") from None
+
+
+def _sign(step: Step, version: ModelVersion) -> None:
+    try:
+        registered = lookup.run(step.client, version.tags.get(REGISTER, ""), "run of register")
+        provenance.attach(step, version, lookup.problem(registered, step.folder))
+    except UserError as error:
+        raise UserError(
+            f"version: {version.name} version {version.version} cannot be signed: {error}: unset "
+            f"{provenance.SIGNING_KEY} to promote it unsigned"
+        ) from None
 
 
 def _shown(event: dict[str, Any]) -> dict[str, Any]:

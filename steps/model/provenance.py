@@ -13,12 +13,14 @@ from typing import Any
 import mlflow
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.model import flavor, registry
 from steps.model.served import TabularModel
 from steps.run import artifact_store, artifacts, lookup, paths, working_tree
 from steps.run.step import Step
 from steps.run.tags import (
+    ARGUMENTS,
     COMMIT,
     DATA_DIGEST,
     DATASET,
@@ -44,6 +46,8 @@ STATEMENT, ENVELOPE, BILL = "provenance.json", "provenance.dsse.json", "sbom.cdx
 # What the parts of a statement mean: docs/security.md.
 BUILD_TYPE, BUILDER = "urn:tabular:chain:1", "urn:tabular:register:1"
 UNKNOWN = "unknown"
+# The runs that a version comes from, by its tags.
+RUNS = {"etl": DATASET, "train": TRAIN, "evaluate": EVALUATION}
 
 
 # --- keys -------------------------------------------------------------------------------------------------------------
@@ -149,6 +153,11 @@ def _verify(step: Step, uri: str, local: Path, keys: list[pure.PublicKey]) -> No
         ) from None
 
 
+def signs(version: ModelVersion) -> bool:
+    """Whether a version is to be signed: it is not, and there is a key that signs."""
+    return bool(os.environ.get(SIGNING_KEY)) and not is_signed(version)
+
+
 def is_signed(version: ModelVersion) -> bool:
     """Whether a version names a signed statement; whether it holds is seen by `fetch`."""
     return re.fullmatch(rf"runs:/[0-9a-f]{{32}}/{re.escape(ENVELOPE)}", version.tags.get(PROVENANCE, "")) is not None
@@ -162,10 +171,10 @@ def attach(step: Step, version: ModelVersion, problem: Problem) -> None:
 
     The statement is signed where `SIGNING_KEY` is set. It lies with the run, since a logged model is not altered.
     """
-    key = _signing_key()
+    key, made = _signing_key(), _maker(step, version)
     model = flavor.copied(str(version.source), step.folder, **registry.recorded(version))
     step.json(_bill(version, model), BILL)
-    told = pure.statement(pure.files(model), _predicate(step, version, problem))
+    told = pure.statement(_files(step, model, made), _predicate(step, version, problem, made))
     if key is None:
         name, content = STATEMENT, told
     else:
@@ -176,20 +185,40 @@ def attach(step: Step, version: ModelVersion, problem: Problem) -> None:
     step.client.set_model_version_tag(version.name, version.version, PROVENANCE, f"runs:/{step.run_id}/{name}")
 
 
+def _maker(step: Step, version: ModelVersion) -> Run:
+    """The run that has logged a version's model."""
+    found = lookup.shown(step.client, str(version.run_id))
+    if found is None:
+        raise UserError(
+            f"{version.name} version {version.version}: the run {version.run_id} that made its model is gone"
+        )
+    return found
+
+
+def _files(step: Step, model: Path, made: Run) -> dict[str, str]:
+    """The digests of a model's files, which have to be those that the run which logged the model has recorded."""
+    found, recorded = pure.files(model), artifacts.read(made, step.folder)["model"]
+    differ = [name for name, (_, digest) in recorded.items() if digest is not None and found.get(name) != digest]
+    differ += [name for name in found if name not in recorded]
+    if differ:
+        raise artifacts.DamagedError(
+            f"the model of run {made.info.run_id}: its file {differ[0]} is not what the run recorded: "
+            "run the chain again, which makes it anew"
+        )
+    return found
+
+
 def _bill(version: ModelVersion, model: Path) -> dict[str, Any]:
     lines = (model / "requirements.txt").read_text(encoding="utf-8").splitlines()
     learnt = registry.recorded(version)["learnt"]
     return sbom.bill(version.name, str(version.version), learnt, lines, platform.python_version())
 
 
-def _predicate(step: Step, version: ModelVersion, problem: Problem) -> dict[str, Any]:
+def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run) -> dict[str, Any]:
     """What a statement says of a version: SLSA's provenance v1, of which docs/security.md has the parts."""
     step.flush()
-    own, trained = (
-        lookup.run(step.client, step.run_id, "run"),
-        lookup.fitted(step.client, version.tags[TRAIN], TRAIN),
-    )
-    runs = {"etl": DATASET, "train": TRAIN, "evaluate": EVALUATION}
+    own, by = lookup.run(step.client, step.run_id, "run"), made.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
+    runs = {name: version.tags.get(tag, UNKNOWN) for name, tag in RUNS.items()}
     registered = {"name": version.name, "version": str(version.version)}
     return {
         "buildDefinition": {
@@ -197,11 +226,12 @@ def _predicate(step: Step, version: ModelVersion, problem: Problem) -> dict[str,
             "externalParameters": {"registered_model": registered, "problem": problem.model_dump(mode="json")},
             "internalParameters": {
                 "model": version.tags.get(MODEL, UNKNOWN),
-                "parameters": dict(trained.data.params),
-                "runs": {name: version.tags.get(tag, UNKNOWN) for name, tag in runs.items()},
+                "parameters": dict(made.data.params),
+                "arguments": json.loads(made.data.tags.get(ARGUMENTS, "{}")),
+                "runs": {**runs, by: made.info.run_id},
             },
             "resolvedDependencies": [
-                *_source(step, trained, "train"),
+                *_source(step, made, by),
                 *_source(step, own, step.name),
                 *_data(version, problem),
             ],

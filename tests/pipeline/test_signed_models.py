@@ -207,6 +207,8 @@ def test_the_statement_names_the_data_and_the_runs(scene):
     assert found["table"]["digest"] == {"sha256": digests.of_file(scene.folder / "table.csv")}
     rows = scene.store.artifact(scene.etl.run, "dataset/train.parquet")
     assert found["training rows"]["digest"] == {"sha256": digests.of_file(rows)}
+    arguments = {"dataset": scene.etl.id, "model": "logistic"}
+    assert definition["internalParameters"]["arguments"] == arguments
     runs = {"etl": scene.etl.id, "train": scene.train.id, "evaluate": scene.evaluation.id}
     assert definition["internalParameters"]["runs"] == runs
     assert definition["externalParameters"]["registered_model"] == {"name": NAME, "version": "1"}
@@ -350,6 +352,46 @@ def test_a_champion_that_the_key_does_not_verify_is_neither_loaded_nor_replaced(
     ended = scene.well("register", {VERIFY: scene.other}, evaluation=evaluation)
     assert ended.tags["tabular.outcome"] == "kept_champion"
     assert "is not verified by TABULAR_VERIFY_KEY" in ended.tags["tabular.verdict"]
+
+
+# --- signed later -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def unsigned(scene):
+    """The version as a register without a key, or one of an earlier tree, would have left it."""
+    before = scene.version().tags["tabular.provenance"]
+    scene.store.client.delete_model_version_tag(NAME, "1", "tabular.provenance")
+    try:
+        yield
+    finally:
+        scene.store.client.set_model_version_tag(NAME, "1", "tabular.provenance", before)
+
+
+def test_promote_signs_a_version_that_is_not_signed_and_others_take_it_then(scene):
+    keys = {SIGN: scene.private, VERIFY: scene.public}
+    with unsigned(scene):
+        champion = {"name": NAME, "version": "1", "reason": "to sign it"}
+        ended = scene.step("promote", keys, **champion)
+        assert f"{NAME} version 1 is champion already and signed now" in ended.stdout, ended.stderr
+        assert scene.version().tags["tabular.provenance"] == f"runs:/{ended.id}/provenance.dsse.json"
+        taken = scene.predict({VERIFY: scene.public})
+        assert taken.status == 0, taken.stderr
+
+
+def test_promote_does_not_sign_anew_what_its_key_does_not_verify(scene):
+    with one_byte_of(scene, "payload"):
+        line = line_of(scene.promote({SIGN: scene.private, VERIFY: scene.public}))
+    assert "was altered" in line
+    assert scene.version().tags["tabular.provenance"] == f"runs:/{scene.register.id}/provenance.dsse.json"
+
+
+@pytest.mark.parametrize(("file", "why"), [("served.py", "not loaded"), ("MLmodel", "is not what the run recorded")])
+def test_promote_does_not_sign_a_model_whose_files_are_not_those_recorded(scene, file, why):
+    with unsigned(scene), altered(scene.model / file, lambda content: content + b"\n"):
+        line = line_of(scene.promote({SIGN: scene.private}))
+        assert "tabular.provenance" not in scene.version().tags
+    assert why in line
 
 
 # --- the serving image ------------------------------------------------------------------------------------------------
