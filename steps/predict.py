@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
+from mlflow.exceptions import MlflowException
 from pyarrow import csv
 from pyarrow import parquet as pq
 from threadpoolctl import threadpool_limits

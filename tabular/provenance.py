@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
+# Among the byproducts of a version that was fitted on all rows: the model that was judged.
+JUDGED = "judged model"
 # MLflow writes it beside the files of a registered model that it downloads.
 NOT_OF_THE_MODEL = ("registered_model_meta",)
 # The hash by which an elliptic curve signs.
@@ -63,9 +65,7 @@ def check(told: Mapping[str, Any], found: Mapping[str, str], name: str, version:
     NotVerifiedError
         With the first difference.
     """
-    registered = told["predicate"]["buildDefinition"]["externalParameters"]["registered_model"]
-    if registered["name"] != name or version not in (None, registered["version"]):
-        raise NotVerifiedError(f"its statement is of {registered['name']} version {registered['version']}")
+    _check_name(told, name, version)
     stated = {entry["name"]: entry["digest"]["sha256"] for entry in told["subject"]}
     for file in sorted({*stated, *found}):
         if file not in found:
@@ -74,6 +74,20 @@ def check(told: Mapping[str, Any], found: Mapping[str, str], name: str, version:
             raise NotVerifiedError(f"its file {file} is not in the statement")
         if found[file] != stated[file]:
             raise NotVerifiedError(f"its file {file} is not the one of the statement")
+
+
+def check_judged(told: Mapping[str, Any], digest: str, name: str, version: str) -> None:
+    """Check that the statement of a version names the model of this digest as the one that was judged; as `check`."""
+    _check_name(told, name, version)
+    made = told["predicate"]["runDetails"]["byproducts"]
+    if digest not in [one["digest"]["sha256"] for one in made if one["name"] == JUDGED]:
+        raise NotVerifiedError("the model that was judged for it is not the one of the statement")
+
+
+def _check_name(told: Mapping[str, Any], name: str, version: str | None) -> None:
+    registered = told["predicate"]["buildDefinition"]["externalParameters"]["registered_model"]
+    if registered["name"] != name or version not in (None, registered["version"]):
+        raise NotVerifiedError(f"its statement is of {registered['name']} version {registered['version']}")
 
 
 # --- signatures -------------------------------------------------------------------------------------------------------

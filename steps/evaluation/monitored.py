@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from mlflow.exceptions import MlflowException
 from threadpoolctl import threadpool_limits
 
-from steps.model import dataset, drift_reference, flavor, origin
+from steps.model import dataset, drift_reference, flavor, origin, provenance
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
@@ -135,7 +135,7 @@ def subject(step: Step) -> Subject:
         another target.
     """
     asked = origin.find(step.client, step.arguments["model"])
-    model = flavor.load(asked.uri, step.folder, code=asked.code, learnt=asked.learnt)
+    model = provenance.load(step, asked.uri, code=asked.code, learnt=asked.learnt)
     schema = lookup.schema(dataset.source(step, asked.dataset), step.folder)
     problem = lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder)
     if step.arguments["problem"]:

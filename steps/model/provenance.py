@@ -6,7 +6,7 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
-from steps.model import flavor, registry
+from steps.model import flavor, registry, requirements
 from steps.model.served import TabularModel
 from steps.run import artifact_store, artifacts, lookup, paths, working_tree
 from steps.run.step import Step
@@ -25,6 +25,7 @@ from steps.run.tags import (
     DATA_DIGEST,
     DATASET,
     EVALUATION,
+    JUDGED,
     LOCK,
     MODEL,
     PARENT,
@@ -137,6 +138,27 @@ def _verify(step: Step, uri: str, local: Path, keys: list[pure.PublicKey]) -> No
             f"models:/NAME/VERSION or models:/NAME@ALIAS, or unset {VERIFY_KEY}"
         )
     version = step.client.get_model_version(name, number)
+    _verify_statement(step, version, keys, lambda told: pure.check(told, pure.files(local), name, number))
+
+
+def load_judged(step: Step, version: ModelVersion) -> TabularModel:
+    """As `load`, of the model that was judged for a version: its own, unless that was fitted on all rows."""
+    uri, recorded = registry.judged(version)
+    if JUDGED not in version.tags:
+        return load(step, uri, **recorded)
+    local = flavor.copied(uri, step.folder, **recorded)
+    keys = _verify_keys()
+    if keys:
+        digest, about = digests.of_values(pure.files(local)), (version.name, str(version.version))
+        _verify_statement(step, version, keys, lambda told: pure.check_judged(told, digest, *about))
+    return flavor.opened(local, uri)
+
+
+def _verify_statement(
+    step: Step, version: ModelVersion, keys: list[pure.PublicKey], check: Callable[[Mapping[str, Any]], None]
+) -> None:
+    """Verify the signed statement of a version, and check a model by it."""
+    uri = f"models:/{version.name}/{version.version}"
     if not is_signed(version):
         raise UserError(
             f"model {uri} is not signed, as {VERIFY_KEY} asks: promote it with {SIGNING_KEY} set, which signs it, or "
@@ -144,8 +166,7 @@ def _verify(step: Step, uri: str, local: Path, keys: list[pure.PublicKey]) -> No
         )
     try:
         envelope = artifact_store.fetch(version.tags[PROVENANCE], Path(tempfile.mkdtemp(dir=step.folder)))
-        told = pure.verified(envelope.read_bytes(), keys)
-        pure.check(told, pure.files(local), name, number)
+        check(pure.verified(envelope.read_bytes(), keys))
     except (pure.NotVerifiedError, artifact_store.FetchError) as error:
         raise UserError(
             f"model {uri} is not verified by {VERIFY_KEY}: {error}: not loaded; promote a version that is, and ask who "
@@ -209,7 +230,7 @@ def _files(step: Step, model: Path, made: Run) -> dict[str, str]:
 
 
 def _bill(version: ModelVersion, model: Path) -> dict[str, Any]:
-    lines = (model / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = requirements.pins(model / "requirements.txt")
     learnt = registry.recorded(version)["learnt"]
     return sbom.bill(version.name, str(version.version), learnt, lines, platform.python_version())
 
@@ -250,10 +271,19 @@ def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run) -
                     "name": BILL,
                     "uri": f"runs:/{step.run_id}/{BILL}",
                     "digest": {"sha256": digests.of_file(step.artifacts / BILL)},
-                }
+                },
+                *_judged(step, version),
             ],
         },
     }
+
+
+def _judged(step: Step, version: ModelVersion) -> Iterator[dict[str, Any]]:
+    """The model that was judged for a version, where that is another than its own: challengers meet it."""
+    if JUDGED in version.tags:
+        uri, recorded = registry.judged(version)
+        found = pure.files(flavor.copied(uri, step.folder, **recorded))
+        yield {"name": pure.JUDGED, "uri": uri, "digest": {"sha256": digests.of_values(found)}}
 
 
 def _source(step: Step, run: Run, what: str) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from steps.run import environment
@@ -98,6 +99,13 @@ def of(packages: Iterable[str]) -> Requirements:
 def note(tags: Mapping[str, str]) -> str:
     """What people are told of the model of a run of train or blend with these tags; empty where all is locked."""
     return f"its requirements have no hashes ({tags[UNLOCKED]})" if UNLOCKED in tags else ""
+
+
+def pins(file: Path) -> list[str]:
+    """The packages of a model's requirements.txt in their versions, for this system alone and without hashes."""
+    lines = re.sub(r"\\\n", " ", file.read_text(encoding="utf-8")).splitlines()
+    wanted = [Requirement(line.partition(" --hash=")[0]) for line in lines if line and not line.startswith("#")]
+    return [f"{one.name}{one.specifier}" for one in wanted if one.marker is None or one.marker.evaluate()]
 
 
 def used(file: Path) -> list[str]:

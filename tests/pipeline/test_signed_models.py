@@ -19,6 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from steps.model import requirements
 from tabular import digests, sbom
 from tests.chains import git
 from tests.model.servers import Server
@@ -86,6 +87,10 @@ class Scene:
         """A run of predict of the table."""
         output = self.folder / "scored.csv"
         return self.step("predict", keys, model=model, data=str(self.folder / "table.csv"), output=str(output))
+
+    def monitor(self, keys, model=URI):
+        """A run of monitor of the table, which has the truth."""
+        return self.step("monitor", keys, model=model, data=str(self.folder / "table.csv"))
 
     def promote(self, keys, version="1"):
         """A run of promote that moves an alias which the version does not have."""
@@ -161,7 +166,7 @@ def scene(tmp_path_factory):
     return Scene(tmp_path_factory.mktemp("signed"))
 
 
-READERS = {"predict": Scene.predict, "promote": Scene.promote}
+READERS = {"predict": Scene.predict, "promote": Scene.promote, "monitor": Scene.monitor}
 
 
 @pytest.fixture(params=READERS)
@@ -218,10 +223,11 @@ def test_the_statement_names_the_data_and_the_runs(scene):
 
 
 def test_the_bill_of_materials_lies_beside_the_statement_and_is_named_in_it(scene):
-    (product,) = scene.statement()["predicate"]["runDetails"]["byproducts"]
+    product, *_ = scene.statement()["predicate"]["runDetails"]["byproducts"]
     path = scene.store.artifact(scene.register.run, "sbom.cdx.json")
     assert product["digest"] == {"sha256": digests.of_file(path)}
-    pinned = dict(line.split("==") for line in (scene.model / "requirements.txt").read_text().split())
+    pinned = dict(line.split("==") for line in requirements.pins(scene.model / "requirements.txt"))
+    assert len(pinned) > 20
     held = {one["name"]: one["version"] for one in json.loads(path.read_text())["components"]}
     assert pinned.items() <= held.items()
 
