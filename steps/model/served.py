@@ -30,6 +30,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 from mlflow.pyfunc import PyFuncModel, scoring_server
+from mlflow.utils.import_hooks import register_post_import_hook
 
 DESCRIPTION, FEATURES, CLASSIFIER, BOOSTER = "model.json", "features.skops", "classifier.skops", "booster.txt"
 # Of a model of numbers: what predicts them, and what tells how far its predictions are off.
@@ -844,24 +845,71 @@ def _take_requests() -> None:
     `request`; models without it, which may be in the same process, are asked as before. `tests/model/test_served.py`
     fails where a later MLflow has not these names.
     """
-    for owner, name, ours in (
-        (PyFuncModel, "predict", _predict),
-        (scoring_server, "invocations", _invocations),
-        (scoring_server, "_parse_json_data", _parse_json),
-        (scoring_server, "parse_csv_input", _parse_csv),
-    ):
-        given = getattr(owner, name, None)
-        if given is not None and not hasattr(given, "asks_models_of_tabular"):
-            setattr(owner, name, _instead(given, ours))
+    _put(PyFuncModel, "predict", _predict)
+    _put(scoring_server, "invocations", _invocations)
+    _put(scoring_server, "_parse_json_data", _parse_json)
+    _put(scoring_server, "parse_csv_input", _parse_csv)
+    register_post_import_hook(_take_evaluation, "mlflow.models.evaluation.default_evaluator")
+    register_post_import_hook(_take_explanation, "mlflow.models.evaluation.evaluators.shap")
 
 
-def _instead(given: Callable, ours: Callable) -> Callable:
+def _put(owner: Any, name: str, ours: Callable) -> None:
+    """Put a function before one of MLflow's, which it gets as its first argument; once, however many models load."""
+    given = getattr(owner, name, None)
+    if given is None or hasattr(given, "asks_models_of_tabular"):
+        return
+
     @functools.wraps(given)
     def asked(*arguments: Any, **named: Any) -> Any:
         return ours(given, *arguments, **named)
 
     asked.asks_models_of_tabular = True  # type: ignore[attr-defined]
-    return asked
+    setattr(owner, name, asked)
+
+
+def _take_evaluation(evaluator: Any) -> None:
+    """Have `mlflow.models.evaluate`, when it is imported, ask a model of ours for one column at a time.
+
+    It takes no answer of several columns; for what it calls a raw model it asks `predict` and `predict_proba`.
+    """
+    every = evaluator, sys.modules.get("mlflow.models.evaluation.evaluators.classifier")
+    for module in filter(None, every):
+        _put(module, "_extract_raw_model", _raw_model)
+
+
+def _take_explanation(shap: Any) -> None:
+    _put(shap.ShapEvaluator, "_evaluate", _explained)
+
+
+def _explained(given: Callable, evaluator: Any, model: Any, *arguments: Any, **named: Any) -> Any:
+    """What `evaluate` explains by SHAP: nothing of a model that reads more than numbers, as it would say by itself.
+
+    But MLflow 3.17 finds that out by asking NumPy about the types of columns, which fails for the texts of pandas 3.
+    """
+    columns = [] if _request_of(model) is None else model._model_impl.python_model.description["columns"]
+    if any(column["dtype"] != "double" for column in columns):
+        return None
+    return given(evaluator, model, *arguments, **named)
+
+
+def _raw_model(given: Callable, model: Any) -> tuple:
+    loader, raw = given(model)
+    return loader, raw if raw is not None or _request_of(model) is None else _Evaluated(model)
+
+
+class _Evaluated:
+    """A model as `mlflow.models.evaluate` asks one: labels and probabilities apart, or numbers without their ends."""
+
+    def __init__(self, model: PyFuncModel) -> None:
+        self._model = model
+        classes = model._model_impl.python_model.description["classes"]
+        if classes:
+            names = [f"probability_{label}" for label in sorted(classes)]  # as evaluate sorts the labels
+            self.predict_proba = lambda rows: model.predict(rows)[names].to_numpy()
+
+    def predict(self, rows: Any) -> np.ndarray:
+        """(n,) labels, or numbers."""
+        return self._model.predict(rows).iloc[:, 0].to_numpy()
 
 
 def _predict(given: Callable, model: PyFuncModel, data: Any, params: dict | None = None) -> Any:
@@ -872,9 +920,9 @@ def _predict(given: Callable, model: PyFuncModel, data: Any, params: dict | None
     return given(model, data, params)
 
 
-def _request_of(model: PyFuncModel) -> Callable | None:
+def _request_of(model: Any) -> Callable | None:
     """The method that reads the requests of a model, where it is one of ours."""
-    return getattr(getattr(model._model_impl, "python_model", None), "request", None)
+    return getattr(getattr(getattr(model, "_model_impl", None), "python_model", None), "request", None)
 
 
 def _invocations(given: Callable, data: bytes, content_type: str | None, model: PyFuncModel, input_schema: Any) -> Any:
