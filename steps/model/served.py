@@ -42,9 +42,9 @@ NET = "net.py"
 # Of a blend: the folder of the models whose answers it weighs, each in one of its own.
 MEMBERS = "members"
 # In the metadata of MLmodel: the model reads its requests itself (`_take_requests`).
-READS_REQUESTS = "tabular.reads_requests"
+READS_REQUESTS = "tabular_reads_requests"
 # Among the attributes of a frame: the text of the CSV that MLflow has made it of.
-CSV = "tabular.csv"
+CSV = "tabular_csv"
 # A gzip of a few kilobytes may become any size: beyond this one it is refused.
 MOST_UNZIPPED = 2**29
 # Of more rows a batch is made rather than a request: scikit-learn's own transformers begin to pay, and stay sparse.
