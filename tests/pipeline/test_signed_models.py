@@ -360,6 +360,25 @@ def test_a_champion_that_the_key_does_not_verify_is_neither_loaded_nor_replaced(
     assert "is not verified by TABULAR_VERIFY_KEY" in ended.tags["tabular.verdict"]
 
 
+def test_the_judged_model_of_a_champion_that_was_fitted_on_all_rows_is_verified_too(scene):
+    about = {"evaluation": scene.evaluation.id, "problem": renamed(scene, "whole")}
+    refit = scene.well("refit", evaluation=scene.evaluation.id, dataset=scene.etl.id, models=scene.train.id)
+    scene.well("register", {SIGN: scene.private}, **about, refit=refit.id)
+    version = scene.version(name="whole_classifier")
+    judged = scene.store.client.get_logged_model(version.tags["tabular.judged"].removeprefix("models:/"))
+    moved = scene.table.assign(z=scene.table["z"] + 2)
+    moved.to_csv(scene.folder / "moved.csv", index=False)
+    (scene.folder / "moved.yaml").write_text(PROBLEM.replace("table.csv", "moved.csv").replace("signed", "whole"))
+    etl = scene.well("etl", problem="moved.yaml").id
+    train = scene.well("train", dataset=etl, model="logistic").id
+    evaluation = scene.well("evaluate", dataset=etl, models=train).id
+    met = scene.well("register", {VERIFY: scene.public}, evaluation=evaluation)
+    assert "is not verified" not in met.tags["tabular.verdict"]
+    with one_byte(Path(judged.artifact_location.removeprefix("file://")) / "input_example.json"):
+        refused = scene.well("register", {VERIFY: scene.public}, evaluation=evaluation)
+    assert "the model that was judged for it is not the one of the statement" in refused.tags["tabular.verdict"]
+
+
 # --- signed later -----------------------------------------------------------------------------------------------------
 
 
