@@ -11,6 +11,7 @@ import yaml
 from mlflow.entities import LifecycleStage, Run
 
 from steps.evaluation.champion_test import Verdict
+from steps.model import requirements
 from steps.model.registry import KEPT, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
@@ -228,6 +229,7 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         "found by the search": describe(found),
         "calibration error": _calibration(winner),
         "columns that count most": _contributions(step, evaluation, winner["model"]),
+        "packages": "" if trained is None else requirements.note(trained.data.tags),
         "digest of the model": winner["served"]["model_digest"],
     }
     return {name: value for name, value in facts.items() if value}

@@ -1,4 +1,4 @@
-"""A model whose packages are not the lock's has no hashes, which is said where people look."""
+"""A model whose packages are not the lock's has no hashes: terminal, notes and card say so."""
 
 import pytest
 import yaml
@@ -6,7 +6,7 @@ import yaml
 from steps.run import environment
 from tests.earlier import PROBLEM, TABLE, customers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 YAML = """
 name: small
@@ -15,11 +15,13 @@ models:
   forest: {estimator: sklearn.ensemble.RandomForestClassifier, params: {n_estimators: 10}}
   logistic_regression: {estimator: sklearn.linear_model.LogisticRegression}
 search: {metric: log_loss, folds: 2}
+gate: {require: {log_loss: {max: 10}}}
+registry: {name: unlocked}
 """
 SAID = "its requirements have no hashes (scipy 1.0.0 is not the lock's)"
 
 
-def test_train_blend_and_the_evaluation_say_that_a_model_has_no_hashes(store, monkeypatch):
+def test_train_blend_the_evaluation_and_the_card_say_that_a_model_has_no_hashes(store, monkeypatch):
     (store.folder / PROBLEM).write_text(YAML)
     customers(300, seed=1).to_csv(store.folder / TABLE, index=False)
     here = environment.installed()
@@ -37,3 +39,6 @@ def test_train_blend_and_the_evaluation_say_that_a_model_has_no_hashes(store, mo
     assert evaluated.status == 0, evaluated.stderr
     for name in ("forest", "logistic_regression", "blend"):
         assert f"- {name}: {SAID}" in evaluated.tags["mlflow.note.content"]
+    registered = store.step("register", evaluation=evaluated.id)
+    assert registered.status == 0, registered.stderr
+    assert SAID in store.client.get_model_version_by_alias("unlocked", "champion").description
