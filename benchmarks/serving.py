@@ -1,6 +1,7 @@
 """How long a served model takes over one of the same signature that answers a constant, and over a plain pipeline.
 
     python benchmarks/serving.py [--problem hotel_bookings --data hotel_bookings.csv.zip] [--run RUN] [--rounds 20]
+                                 [--explain 5]
 
 Three models are served by `mlflow models serve -w 1`, and asked in turn over connections that stay open: `constant`,
 which answers the same for every row and has the signature of ours; `tabular`, LightGBM as etl and train of this project
@@ -8,7 +9,8 @@ leave it; and `plain`, a scikit-learn pipeline of our preprocessing and a LightG
 --problem is one of problems/, and --data the file of its table, where that lies here. Without --problem the table is a
 made one of 30 columns, whose answer is a class, or a number with --numbers. Models of numbers answer with intervals.
 --run is a run of train in the store that MLFLOW_TRACKING_URI names, which is served in the place of a model that is
-fitted here. Each round asks the constant twice: what the two differ by is the machine's noise.
+fitted here. Each round asks the constant twice: what the two differ by is the machine's noise. With --explain ours is
+asked once more in each round, for so many reasons with each answer.
 """
 
 import argparse
@@ -47,6 +49,7 @@ from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 # As large as a search makes it; the estimator's own defaults are a fifth of that work.
 PARAMS = {"n_estimators": 300, "num_leaves": 63, "learning_rate": 0.05, "subsample_freq": 1, "subsample": 0.8}
 ORDER = ("constant", "tabular", "constant again", "plain")
+EXPLAINED = "with reasons"
 MANY = 1000
 # Of one round, for each model.
 SINGLES, BATCHES = 40, 4
@@ -86,6 +89,7 @@ def main() -> None:
     parser.add_argument("--numbers", action="store_true")
     parser.add_argument("--run", default="")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--explain", type=int, default=0)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an error: no server is left behind
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
@@ -100,8 +104,12 @@ def main() -> None:
         }
         servers = {name: stack.enter_context(served(model, folder / f"{name}.log")) for name, model in models.items()}
         servers["constant again"] = servers["constant"]
-        for rows, requests in ((1, SINGLES), (MANY, BATCHES)):
-            report(rows, measure(servers, bodies(trained, rows, requests), options.rounds))
+        for rows, number in ((1, SINGLES), (MANY, BATCHES)):
+            requests = dict.fromkeys(ORDER, bodies(trained, rows, number))
+            if options.explain:
+                servers[EXPLAINED] = servers["tabular"]
+                requests[EXPLAINED] = bodies(trained, rows, number, {"explain": options.explain})
+            report(rows, measure(servers, requests, options.rounds))
     print(f"\n{os.cpu_count()} cores, {platform.platform()}, mlflow {mlflow.__version__}")
 
 
@@ -246,28 +254,28 @@ def answers(connection: http.client.HTTPConnection) -> bool:
         return False
 
 
-def bodies(trained: Trained, rows: int, requests: int) -> list[bytes]:
+def bodies(trained: Trained, rows: int, requests: int, params: dict[str, Any] | None = None) -> list[bytes]:
     """Requests of so many rows each that no model has seen."""
     names = [column["name"] for column in trained.columns]
     found = []
     for number in range(requests):
         part = trained.holdout[names].sample(rows, random_state=number, replace=rows > len(trained.holdout))
         split = json.loads(part.to_json(orient="split", index=False, date_format="iso", double_precision=15))
-        found.append(json.dumps({"dataframe_split": split}).encode())
+        found.append(json.dumps({"dataframe_split": split, **({"params": params} if params else {})}).encode())
     return found
 
 
 def measure(
-    servers: dict[str, http.client.HTTPConnection], requests: list[bytes], rounds: int
+    servers: dict[str, http.client.HTTPConnection], requests: dict[str, list[bytes]], rounds: int
 ) -> dict[str, list[float]]:
     """Milliseconds of each request, by whom it was sent to; the first round fills the caches and is left out."""
-    times: dict[str, list[float]] = {name: [] for name in ORDER}
+    times: dict[str, list[float]] = {name: [] for name in requests}
     for number in range(rounds + 1):
-        for name in ORDER:
+        for name, asked in requests.items():
             # uvicorn hangs up on who has been silent for some seconds
             servers[name].close()
-            ask(servers[name], requests[0])
-            taken = [ask(servers[name], body) for body in requests]
+            ask(servers[name], asked[0])
+            taken = [ask(servers[name], body) for body in asked]
             if number:
                 times[name] += taken
     return times

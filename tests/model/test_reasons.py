@@ -1,5 +1,6 @@
 """Reasons: what each column adds to an answer sums to it, and is what Shapley values are by their definition."""
 
+import dataclasses
 import itertools
 import math
 import shutil
@@ -18,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from steps.model import flavor, own_features, served
 from tabular import problem
+from tabular.data import datasets
 from tabular.model import calibration, tasks, training
 from tabular.model.intervals import Intervals
 
@@ -302,11 +304,32 @@ def test_days_between_two_dates_are_a_reason_of_their_own(tmp_path: Path, served
     assert total(answer) == pytest.approx(logit(answer["probability_yes"]).to_numpy(), **EXACT)
 
 
-@pytest.mark.parametrize("categories", ["target", "ordinal"])
+@pytest.mark.parametrize("blended", [False, True], ids=["alone", "in a blend"])
+def test_columns_of_the_users_own_are_reasons_by_their_names(blended: bool, data: dict, tmp_path: Path) -> None:
+    code = "def make(rows):\n    return rows[['amount']].mul(2).set_axis(['twice'], axis=1)\n"
+    own = datasets.Own("make", code, (datasets.Column("twice", "double", "number"),))
+    schema = dataclasses.replace(data[2].schema, own=own)
+    one = dataclasses.replace(data[2], schema=schema, X=data[2].X.assign(twice=2 * data[2].X["amount"]))
+    candidate = dataclasses.replace(made.candidate(one, "logistic_regression"), columns=schema.features)
+    fitted = training.fit(candidate, one.X, one.y, threads=1)
+    model = flavor.of_parts(flavor.write_parts(fitted, schema, tmp_path))
+    model.parts = tmp_path / "model"  # type: ignore[attr-defined]
+    if blended:
+        model = blend_of(one, tmp_path / "blend", {1.0: model})
+    answer = model.predict(None, one.frame, {"explain": 9})
+    assert model.reasons.columns == [*data[2].X, "twice"]
+    expected = answer["probability_yes"] if blended else logit(answer["probability_yes"])
+    assert total(answer) == pytest.approx(expected.to_numpy(), **EXACT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "categories"),
+    [("logistic_regression", "target"), ("logistic_regression", "ordinal"), ("lightgbm", "native")],
+)
 def test_categories_that_are_encoded_by_target_or_code_have_one_reason(
-    categories: str, data: dict, served_of: Shelf
+    kind: str, categories: str, data: dict, served_of: Shelf
 ) -> None:
-    model = served_of(data[3], *CLASSIFIERS["logistic_regression"], {"categories": categories})
+    model = served_of(data[3], *CLASSIFIERS[kind], {"categories": categories})
     answer = model.predict(None, data[3].frame, {"explain": 20})
     assert [name for name in answer if name.startswith("reason_") and name.endswith("_value")] == [
         f"reason_{place}_value" for place in range(1, 7)
