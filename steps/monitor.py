@@ -20,7 +20,7 @@ from tabular.errors import UserError
 from tabular.evaluation import bootstrap, health, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.drift import Shift
-from tabular.evaluation.health import HEALTHY, Drop, Finding
+from tabular.evaluation.health import DEGRADED, HEALTHY, WATCH, Drop, Finding
 from tabular.evaluation.slices import Scored
 from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import scores, with_named
@@ -44,8 +44,9 @@ class Looks:
 def monitor(step: Step) -> None:
     """Score the rows, compare them with the holdout, judge, and go on with the history."""
     wanted = step.arguments["require"]
-    if wanted not in ("", HEALTHY):
-        raise UserError(f"require: {wanted!r} is not known; {HEALTHY!r} makes any other verdict FAILED")
+    if wanted not in ("", HEALTHY, WATCH):
+        said = f"{HEALTHY!r} makes any other verdict FAILED, {WATCH!r} only {DEGRADED!r}"
+        raise UserError(f"require: {wanted!r} is not known; {said}")
     asked = monitored.subject(step)
     against = monitored.references(step, asked)
     rows = monitored.read(step, asked, against)
@@ -63,9 +64,9 @@ def monitor(step: Step) -> None:
     step.json({**told, "drop": None if drop is None else asdict(drop)}, artifacts.VERDICT)
     _tell(step, asked, rows, promise, now, drop, findings, of_shift)
     _log_history(step, asked, verdict)
-    if wanted and verdict != HEALTHY:
+    if wanted and not health.is_at_least(verdict, wanted):
         step.upload_artifacts()  # its work is done, and its run should show it
-        raise UserError(f"require: {asked.origin.name} is not {HEALTHY}, {verdict}: {why}")
+        raise UserError(f"require: {asked.origin.name} is {verdict}: {why}")
 
 
 def _name(asked: Subject) -> str:
@@ -117,11 +118,11 @@ def _findings(
     found = health.too_few(rows.predictions, rule.rows, asked.schema.classes)
     if unknown:
         strange = ", ".join(map(repr, examples))
-        found.append(Finding(health.WATCH, f"{unknown:,} rows are of no class that it tells apart: {strange}"))
-    found += [Finding(health.WATCH, promise.of)] if drop is None else drop.findings()
+        found.append(Finding(WATCH, f"{unknown:,} rows are of no class that it tells apart: {strange}"))
+    found += [Finding(WATCH, promise.of)] if drop is None else drop.findings()
     found += health.unmet(rule.require, now.metrics, now.intervals, now.slices)
     found += health.shifted(shifts["input"], shifts["score"], rule.shift, asked.passing)
-    return sorted(found, key=lambda one: (not one.is_last_word, one.verdict != health.DEGRADED))
+    return sorted(found, key=lambda one: (not one.is_last_word, one.verdict != DEGRADED))
 
 
 # --- what is left -----------------------------------------------------------------------------------------------------
@@ -172,9 +173,12 @@ def _tell(
     """Print what was found, and give the run its summary and its note."""
     name, verdict = asked.problem.monitor.drop.metric, health.verdict(findings)
     interval = f"95 %: {rounded(now.intervals[name].low)} to {rounded(now.intervals[name].high)}"
-    told = f"{name} {rounded(now.metrics[name])}" if drop is None else drop.said()
-    seen = "" if drop is None else f"of so many rows a drop of {rounded(drop.seen_from)} or more would be seen"
-    lines = [f"{told} ({interval})", *filter(None, [seen]), *rows.notes]
+    if drop is None or np.isnan(drop.lower):
+        told = [f"{name} {rounded(now.metrics[name])} ({interval})"]
+    else:
+        seen = f"of so many rows a drop of {rounded(drop.seen_from)} or more would be seen"
+        told = [f"{drop.said()} ({interval})", seen]
+    lines = [*told, *rows.notes]
     reasons = [f"{one.verdict}: {one.why}" for one in findings]
     for line in [*lines, *reasons]:
         terminal.say(f"  {line}")

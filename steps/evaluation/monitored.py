@@ -137,16 +137,25 @@ def subject(step: Step) -> Subject:
     asked = origin.find(step.client, step.arguments["model"])
     model = provenance.load(step, asked.uri, code=asked.code, learnt=asked.learnt)
     schema = lookup.schema(dataset.source(step, asked.dataset), step.folder)
-    problem = lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder)
-    if step.arguments["problem"]:
-        given = paths.effective_problem({"problem": step.arguments["problem"]})
-        if given.data.target != schema.target or (given.task or schema.task) != schema.task:
-            raise UserError(
-                f"problem: it predicts {given.data.target!r}, and the model {schema.target!r} ({schema.task}): give "
-                "one that says how this model is monitored"
-            )
-        problem = problem.model_copy(update={"monitor": given.monitor})
+    problem = _problem(step, asked, schema)
     return Subject(asked, model, problem.model_copy(update={"task": schema.task}), schema)
+
+
+def _problem(step: Step, asked: Origin, schema: Schema) -> Problem:
+    """The problem that a model was trained for, with the section monitor of the one that is given."""
+    if not step.arguments["problem"]:
+        return lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder)
+    given = paths.effective_problem({"problem": step.arguments["problem"]})
+    if given.data.target != schema.target or (given.task or schema.task) != schema.task:
+        raise UserError(
+            f"problem: it predicts {given.data.target!r}, and the model {schema.target!r} ({schema.task}): give one "
+            "that says how this model is monitored"
+        )
+    try:
+        own = lookup.problem(lookup.run(step.client, asked.train, TRAIN), step.folder)
+    except UserError:
+        return given  # the run is gone
+    return own.model_copy(update={"monitor": given.monitor})
 
 
 def references(step: Step, asked: Subject) -> dict[str, Reference]:

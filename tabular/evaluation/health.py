@@ -24,10 +24,12 @@ Verdict: TypeAlias = Literal["healthy", "watch", "degraded"]
 HEALTHY: Verdict = "healthy"
 WATCH: Verdict = "watch"
 DEGRADED: Verdict = "degraded"
+VERDICTS = (HEALTHY, WATCH, DEGRADED)  # from the best to the worst
 # The fewest rows of each of two classes without which a metric of classes is mostly chance.
 FEWEST_OF_A_CLASS = 10
 # The chance that any column of rows like those of training is called shifted.
 CHANCE_OF_SHIFT = 0.01
+EXPECTED = " (if that is to be expected, name it in monitor.shift.expected)"
 
 
 @dataclass(frozen=True)
@@ -223,16 +225,21 @@ def shifted(
         Columns that move as time does, such as dates: they do not count.
     """
     counting = [one for one in inputs if one.column not in {*passing, *limits.expected}]
-    asked = [(one, limits.inputs, "column") for one in counting if limits.inputs is not None]
-    asked += [(one, limits.scores, "score") for one in scores if limits.scores is not None]
+    asked = [(one, limits.inputs, "column", EXPECTED) for one in counting if limits.inputs is not None]
+    asked += [(one, limits.scores, "score", "") for one in scores if limits.scores is not None]
     confidence = 1 - CHANCE_OF_SHIFT / max(len(asked), 1)
     return [
-        Finding(WATCH, f"{what} {one.column!r} has moved: {one.psi:.3f}, {one.moved()}")
-        for one, limit, what in asked
+        Finding(WATCH, f"{what} {one.column!r} has moved: {one.psi:.3f}, {one.moved()}{advice}")
+        for one, limit, what, advice in asked
         if limit is not None
         and one.psi >= limit
         and one.psi >= drift.simulated_by_chance(one.before, one.now, confidence)
     ]
+
+
+def is_at_least(found: Verdict, wanted: Verdict) -> bool:
+    """Whether a verdict is as good as another one, or better."""
+    return VERDICTS.index(found) <= VERDICTS.index(wanted)
 
 
 def verdict(findings: Iterable[Finding]) -> Verdict:
@@ -240,4 +247,4 @@ def verdict(findings: Iterable[Finding]) -> Verdict:
     found = list(findings)
     if any(one.is_last_word for one in found):
         return WATCH
-    return max((one.verdict for one in found), key=[HEALTHY, WATCH, DEGRADED].index, default=HEALTHY)
+    return max((one.verdict for one in found), key=VERDICTS.index, default=HEALTHY)

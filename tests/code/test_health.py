@@ -256,7 +256,7 @@ def moved(name: str, share: float, rows: int = 2000) -> drift.Shift:
 def test_a_shift_is_told_from_the_limit_on_and_with_where_most_rows_went() -> None:
     found = health.shifted([moved("a", 0.9), moved("b", 0.6)], [moved("probability_yes", 0.8)], RULE)
     assert [(one.verdict, one.why) for one in found] == [
-        (WATCH, "column 'a' has moved: 0.879, 'low' 50.0% -> 10.0%"),
+        (WATCH, f"column 'a' has moved: 0.879, 'low' 50.0% -> 10.0%{health.EXPECTED}"),
         (WATCH, "score 'probability_yes' has moved: 0.416, 'high' 50.0% -> 80.0%"),
     ]
 
@@ -279,6 +279,12 @@ def test_of_many_columns_each_has_to_move_further_than_of_one() -> None:
 def test_the_verdict_is_that_of_the_gravest_finding() -> None:
     assert health.verdict([]) == HEALTHY
     assert health.verdict([Finding(WATCH, "a"), Finding(DEGRADED, "b")]) == DEGRADED
+
+
+@pytest.mark.parametrize(("found", "enough"), [(HEALTHY, True), (WATCH, True), (DEGRADED, False)])
+def test_who_asks_for_no_more_than_watch_is_told_of_a_degraded_model_alone(found: health.Verdict, enough: bool) -> None:
+    assert health.is_at_least(found, WATCH) == enough
+    assert health.is_at_least(found, HEALTHY) == (found == HEALTHY)
 
 
 def test_the_intervals_of_all_metrics_hold_their_values() -> None:

@@ -171,7 +171,7 @@ def test_labels_that_were_swapped_are_degraded_and_end_failed_where_health_is_re
     month["left"] = np.where(np.arange(300) % 3 == 0, np.where(month["left"] == "yes", "no", "yes"), month["left"])
     ended = shop.ended(write(month, tmp_path / "month.parquet"), require="healthy")
     assert (ended.status, ended.run.info.status) == (1, "FAILED")
-    assert ended.lines[0].startswith("tabular: require: watched_classifier version 1 is not healthy, degraded: roc_auc")
+    assert ended.lines[0].startswith("tabular: require: watched_classifier version 1 is degraded: roc_auc")
     assert ended.tags["tabular.health"] == "degraded"
     history = shop.table(ended, "history.json")
     assert history["verdict"].tolist()[-1] == "degraded"
@@ -202,7 +202,7 @@ def test_months_that_drift_are_watched_before_the_model_falls(shop, tmp_path):
 def test_of_few_rows_no_more_is_said_than_that_they_are_few(shop, tmp_path):
     month = made(60, seed=5)
     month["left"] = np.where(month["left"] == "yes", "no", "yes")
-    ended = shop.monitor(write(month, tmp_path / "month.csv"))
+    ended = shop.monitor(write(month, tmp_path / "month.csv"), require="watch")
     assert ended.tags["tabular.health"] == "watch"
     assert ended.tags["tabular.verdict"].startswith("too few rows to say more: 60, and 100 are needed")
 
@@ -298,7 +298,7 @@ def test_a_truth_that_is_missing_in_all_rows_is_told(shop, scored, tmp_path):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"require": "good"}, "require: 'good' is not known; 'healthy' makes any other verdict FAILED"),
+        ({"require": "good"}, "require: 'good' is not known; 'healthy' makes any other verdict FAILED, 'watch' only"),
         ({"keys": "id"}, "keys: they find the truth of rows in another table"),
         ({"truth": "{truth}"}, "keys: name the columns by which a row of data is found in truth"),
         ({"truth": "{truth}", "keys": "idd"}, "keys: scored.csv has no column 'idd', did you mean 'id'?"),
