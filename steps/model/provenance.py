@@ -82,11 +82,15 @@ def _verify_keys() -> list[pure.PublicKey]:
 
 
 def _read(variable: str, parse) -> Any:
-    """What the file that an environment variable names holds; None where the variable is not set."""
+    """What the file that an environment variable names holds; None where the variable is not set.
+
+    The variable's path becomes absolute: the steps that main starts are in another folder than who has set it.
+    """
     given = os.environ.get(variable)
     if not given:
         return None
-    path = paths.caller_folder() / Path(given).expanduser()
+    path = (paths.caller_folder() / Path(given).expanduser()).resolve()
+    os.environ[variable] = str(path)
     try:
         return parse(path.read_bytes())
     except OSError as error:
@@ -240,6 +244,8 @@ def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run) -
     step.flush()
     own, by = lookup.run(step.client, step.run_id, "run"), made.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
     runs = {name: version.tags.get(tag, UNKNOWN) for name, tag in RUNS.items()}
+    given = json.loads(made.data.tags.get(ARGUMENTS, "{}"))
+    given.pop("share", None)  # a file of the machine that trained it, of threads and seconds
     registered = {"name": version.name, "version": str(version.version)}
     return {
         "buildDefinition": {
@@ -248,7 +254,7 @@ def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run) -
             "internalParameters": {
                 "model": version.tags.get(MODEL, UNKNOWN),
                 "parameters": dict(made.data.params),
-                "arguments": json.loads(made.data.tags.get(ARGUMENTS, "{}")),
+                "arguments": given,
                 "runs": {**runs, by: made.info.run_id},
             },
             "resolvedDependencies": [

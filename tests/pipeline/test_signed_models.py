@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from steps.model import requirements
-from tabular import digests, sbom
+from steps.run.working_tree import Tree
+from tabular import digests, provenance, sbom
 from tests.chains import git
 from tests.model.servers import Server
 from tests.running import MOST_SECONDS, PROJECT, Store, surroundings
@@ -203,6 +204,38 @@ def test_the_statement_of_a_chain_names_its_commit_its_tree_and_its_lock(chains,
         assert found[f"source of {what}"]["digest"] == {"gitCommit": commit}
         assert found[f"source of {what}"]["annotations"] == {"run": run, "tree": "clean"}
         assert found[f"requirements.txt of {what}"]["digest"] == {"sha256": main.tags["tabular.lock"]}
+
+
+def test_a_chain_signs_with_a_key_that_is_named_from_the_folder_where_it_is_typed(chains, fork_server):
+    store, _ = chains.store("signing", after="first", fork_server=fork_server)
+    problem = (chains.folder / "small.yaml").read_text()
+    (chains.folder / "signing.yaml").write_text(f"{problem}registry: {{name: signed_by_a_chain}}\n")
+    private, public = write_keys(chains.folder, "chain", ed25519.Ed25519PrivateKey.generate())
+    store.environment |= {SIGN: private, VERIFY: public}
+    ended = store.project(uri=str(chains.clone), problem="signing.yaml")
+    assert ended.status == 0, ended.stderr
+    version = store.client.get_model_version_by_alias("signed_by_a_chain", "champion")
+    run = store.client.get_run(version.tags["tabular.register"])
+    assert version.tags["tabular.provenance"] == f"runs:/{run.info.run_id}/provenance.dsse.json"
+    keys = provenance.public_keys((chains.folder / public).read_bytes())
+    told = provenance.verified(store.artifact(run, "provenance.dsse.json").read_bytes(), keys)
+    definition = told["predicate"]["buildDefinition"]
+    assert definition["externalParameters"]["registered_model"] == {"name": "signed_by_a_chain", "version": "1"}
+    assert set(definition["internalParameters"]["arguments"]) <= {"problem", "dataset", "model", "models", "params"}
+
+
+def test_the_statement_of_a_changed_tree_has_the_digest_of_its_patch(scene, monkeypatch):
+    def changed(folder):
+        (folder / "changes.patch").write_text("diff --git a/a b/a\n")
+        return Tree("changed", folder / "changes.patch")
+
+    monkeypatch.setattr("steps.run.working_tree.changes", changed)
+    ended = scene.well("register", evaluation=scene.evaluation.id, problem=renamed(scene, "changed"))
+    told = json.loads(scene.store.artifact(ended.run, "provenance.json").read_text())
+    found = {one["name"]: one for one in told["predicate"]["buildDefinition"]["resolvedDependencies"]}
+    assert found["source of register"]["annotations"]["tree"] == "changed"
+    patch = scene.store.artifact(ended.run, "changes.patch")
+    assert found["changes of register"]["digest"] == {"sha256": digests.of_file(patch)}
 
 
 def test_the_statement_names_the_data_and_the_runs(scene):
@@ -474,6 +507,7 @@ def test_the_image_starts_its_server_without_a_key_whatever_the_model_is(image):
     assert "uvicorn" in image.start(None, "").stdout
 
 
+@pytest.mark.long
 def test_the_image_answers_after_it_has_verified_its_model(image, scene):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
