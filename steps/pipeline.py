@@ -194,7 +194,7 @@ CHAIN = (
             "blend": Input("blend", ("blend",)),
             "refit": Input("refit", ("refit",)),
         },
-        reads=("name", "task", "description", "seed", "search.metric", "gate", "registry", "tags"),
+        reads=("name", "task", "description", "seed", "search.metric", "refit", "gate", "registry", "tags"),
         pure=False,
         seconds=Seconds(2.0),
     ),

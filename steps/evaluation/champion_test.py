@@ -83,7 +83,9 @@ def judge(
     if champion is None:
         return Verdict(REGISTERED, f"{winner['model']} passes the gate, and there is no champion yet", winner)
     name = f"the champion (version {champion.version})"
-    if registry.is_winner(step.client, champion, winner, step.folder):
+    if registry.is_winner(step.client, champion, winner, step.folder) or (
+        problem.refit and registry.is_refit_of(step.client, champion, winner, step.folder)
+    ):
         return Verdict(KEPT, f"{winner['model']} is {name} already", winner, champion.version)
     if champion.tags.get(JUDGED_DIGEST, champion.tags.get(MODEL_DIGEST)) == winner["model_digest"]:
         return Verdict(

@@ -320,6 +320,13 @@ def is_winner(client: MlflowClient, version: ModelVersion, winner: Mapping[str, 
     return same == _digests(winner["served"]) and not _is_damaged(client, version, folder)
 
 
+def is_refit_of(client: MlflowClient, version: ModelVersion, winner: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a version is the winner, fitted on all rows, where the winner itself was not; and is undamaged."""
+    is_itself = winner["served"]["run_id"] == winner["run_id"]
+    same = (version.tags.get(JUDGED_DIGEST), version.tags.get(CODE_DIGEST))
+    return is_itself and same == _digests(winner) and not _is_damaged(client, version, folder)
+
+
 def _digests(winner: Mapping[str, Any]) -> tuple[str, str]:
     return winner["model_digest"], winner["code_digest"]
 

@@ -70,14 +70,14 @@ def test_a_blend_leaves_its_weights(store, children):
     assert logged == pytest.approx(weights)
 
 
-def test_the_champion_answers_the_mean_of_its_members_as_it_was_judged(store, children):
+def test_a_blend_answers_the_mean_of_its_members_as_it_was_judged(store, children):
     mlflow.set_tracking_uri(store.uri)
     weights = json.loads(store.artifact(children["blend"], "weights.json").read_text())
     models = {name: children[f"train {name}"].data.tags["tabular.model_uri"] for name in weights}
     rows = pd.read_parquet(store.artifact(children["etl"], "dataset/holdout.parquet"))
     each = {name: mlflow.pyfunc.load_model(uri).predict(rows)["probability_yes"] for name, uri in models.items()}
     mean = sum(weights[name] * answer for name, answer in each.items())
-    champion = mlflow.pyfunc.load_model("models:/mixed_classifier@champion")
+    champion = mlflow.pyfunc.load_model(children["blend"].data.tags["tabular.model_uri"])
     judged = pd.read_parquet(store.artifact(children["evaluate"], "predictions/blend.parquet"))
     assert np.allclose(champion.predict(rows)["probability_yes"], mean, rtol=1e-12)
     assert np.array_equal(champion.predict(rows)["probability_yes"], judged["probability_yes"])
@@ -86,7 +86,7 @@ def test_the_champion_answers_the_mean_of_its_members_as_it_was_judged(store, ch
 def test_the_same_command_runs_nothing_again(store, asked, chain):
     again = store.project("main", problem=str(asked))
     assert again.status == 0, again.stderr
-    steps = ("etl", "train linear", "train forest", "train bayes", "blend", "evaluate")
+    steps = ("etl", "train linear", "train forest", "train bayes", "blend", "evaluate", "refit")
     assert all(f"  {step:<12}  reused" in again.stdout for step in steps), again.stdout
     assert "blend is the champion (version 1) already" in again.stdout
 

@@ -137,7 +137,7 @@ def test_the_run_that_failed_says_why_in_one_line(place):
 def test_what_failed_is_tried_again_and_what_came_of_the_others_is_reused(place, again):
     store, ended = place
     assert again.status == 0, again.stderr
-    assert again.stdout.count("reused ") == 5  # etl, both trains that ended well, blend, evaluate
+    assert again.stdout.count("reused ") == 6  # etl, both trains that ended well, blend, evaluate, refit
     assert {"train neighbours", "hpo searched", "train searched"} <= set(store.children(again.id))
     assert again.tags["tabular.left_out"] == ended.tags["tabular.left_out"]
 

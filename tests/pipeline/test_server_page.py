@@ -54,7 +54,7 @@ def test_ann_checks_and_registers_a_champion(typed):
 
 
 def test_bob_reuses_every_step_of_anns(typed):
-    assert typed["bob"].count(" reused ") == 6, typed["bob"]
+    assert typed["bob"].count(" reused ") == 7, typed["bob"]
     assert "nothing to do" in typed["bob"]
 
 

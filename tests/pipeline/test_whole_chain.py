@@ -318,10 +318,11 @@ def test_the_version_has_a_description_tags_and_the_alias(store, main):
 
 def test_the_version_comes_from_the_run_that_trained_it(store, children):
     version = store.client.get_model_version_by_alias("breast_cancer_classifier", "champion")
-    winner = children["blend"]
+    winner, whole = children["blend"], children["refit"]
     assert version.tags["tabular.model"] == "blend"
-    assert version.run_id == winner.info.run_id
-    assert version.tags["tabular.digest.model"] == winner.data.tags["tabular.digest.model"]
+    assert (version.tags["tabular.run"], version.run_id) == (winner.info.run_id, whole.info.run_id)
+    assert version.tags["tabular.digest.judged"] == winner.data.tags["tabular.digest.model"]
+    assert version.tags["tabular.digest.model"] == whole.data.tags["tabular.digest.model"]
 
 
 def test_the_terminal_shows_each_step_as_it_starts(main):
