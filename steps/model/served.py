@@ -706,21 +706,24 @@ class TabularModel(mlflow.pyfunc.PythonModel):
             raise MlflowException.invalid_parameter_value(
                 f"params: {unknown[0]!r} is no parameter of this model, which takes {takes}"
             )
+        if len(self.to_read) == 1 and isinstance(data, list) and not any(isinstance(row, dict | list) for row in data):
+            data = {self.to_read[0][0]: data}  # as MLflow takes the values of an only column
         rows = _rows_of(data)
         if not isinstance(rows, pd.DataFrame):
             return rows
         if not rows.columns.is_unique:
             twice = rows.columns[rows.columns.duplicated()][0]
             raise MlflowException.invalid_parameter_value(f"the request has the column {twice!r} more than once")
+        lacking = [name for name, _, _ in self.to_read if name not in rows]
+        if lacking:
+            raise MlflowException.invalid_parameter_value(f"Model is missing inputs {lacking}.")
         changed = {}
         for name, read, missing in self.to_read:
-            kind = rows[name].dtype if name in rows else None
-            if kind is None:
-                continue  # MLflow names what is missing
-            if read is _numbers and kind != "float64":
-                changed[name] = pd.Series(_numbers(rows[name], missing), rows.index)
-            elif read is _texts and not isinstance(kind, pd.StringDtype | np.dtypes.ObjectDType):
-                changed[name] = rows[name].astype(object)
+            values = rows[name]
+            if read is _numbers and values.dtype != "float64":
+                changed[name] = pd.Series(_numbers(values, missing), rows.index)
+            elif read is _texts and not isinstance(values.dtype, pd.StringDtype | np.dtypes.ObjectDType):
+                changed[name] = values.astype(object)
         return rows.assign(**changed) if changed else rows
 
     def _numbers(self, features: Features, index: pd.Index, params: dict) -> pd.DataFrame:
@@ -914,10 +917,14 @@ class _Evaluated:
 
 def _predict(given: Callable, model: PyFuncModel, data: Any, params: dict | None = None) -> Any:
     request = _request_of(model)
-    if request is not None:
-        schema = model.metadata.get_params_schema()
-        data = request(data, params, [one.name for one in schema.params] if schema else [])
-    return given(model, data, params)
+    if request is None:
+        return given(model, data, params)
+    schema = model.metadata.get_params_schema()
+    try:
+        return given(model, request(data, params, [one.name for one in schema.params] if schema else []), params)
+    except MlflowException as error:
+        error.reason = error.message  # type: ignore[attr-defined]
+        raise
 
 
 def _request_of(model: Any) -> Callable | None:
@@ -931,7 +938,11 @@ def _invocations(given: Callable, data: bytes, content_type: str | None, model: 
     if not content_type:
         forms = ", ".join(scoring_server.CONTENT_TYPES)
         raise MlflowException(f"Content-Type: the request has none; give one of {forms}", BAD_REQUEST)
-    return given(_unzipped(data), content_type, model, None)  # no schema: the values are read by the model
+    try:
+        return given(_unzipped(data), content_type, model, None)  # no schema: the values are read by the model
+    except MlflowException as error:
+        error.message = getattr(error, "reason", error.message)  # MLflow writes the rows before it, over many lines
+        raise
 
 
 def _unzipped(data: bytes) -> bytes:
@@ -956,9 +967,9 @@ def _parse_json(given: Callable, data: Any, metadata: Any, input_schema: Any) ->
     if unknown:
         told = ", ".join(sorted(known))
         raise MlflowException(f"{unknown[0]!r} is no part of a request, which has of {told}", BAD_REQUEST)
-    for form in body.keys() & {"inputs", "instances"}:
-        if len(body.keys() & scoring_server.SUPPORTED_FORMATS) == 1:  # MLflow would make one type of all values
-            return scoring_server.ParsedJsonInput(body[form], body.get("params"), False)
+    forms = body.keys() & scoring_server.SUPPORTED_FORMATS
+    if len(forms) == 1 and forms <= {"inputs", "instances"}:  # MLflow would make one type of all values
+        return scoring_server.ParsedJsonInput(body[forms.pop()], body.get("params"), False)
     return given(body, metadata, None)
 
 

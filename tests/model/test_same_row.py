@@ -268,3 +268,15 @@ def test_texts_are_learnt_as_one_thing_from_csv_and_from_parquet(tmp_path: Path)
     pd.testing.assert_frame_equal(*found)
     assert "NA" in set(found[0]["town"])
     assert not {"", " ", "none"} & set(found[0]["town"])
+
+
+def test_the_values_of_an_only_column_need_no_name(tmp_path: Path, tracking: str) -> None:
+    section = {"source": "table.csv", "target": "answer"}
+    data = made.prepare(made.table()[["town", "answer"]], tmp_path, data=section)
+    loaded = mlflow.pyfunc.load_model(
+        made.log(made.fit(data, "logistic_regression"), data, tmp_path / "parts").model_uri
+    )
+    body = json.dumps({"inputs": [" Porto", "NA"]}).encode()
+    found = scoring_server.invocations(body, JSON, loaded, loaded.metadata.get_input_schema())
+    expected = loaded.predict(pd.DataFrame({"town": ["Porto", None]}))
+    assert json.loads(found.response)["predictions"] == expected.to_dict("records")

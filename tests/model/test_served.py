@@ -97,14 +97,15 @@ def test_the_server_answers_rows_as_the_model_does_and_names_what_it_refuses(ser
 
     for name in ROW:
         status, message = server.records({other: value for other, value in ROW.items() if other != name})
-        assert (status, f"missing inputs ['{name}']" in message) == (400, True), message
+        assert (status, message) == (400, f"Model is missing inputs ['{name}'].")
     refused = [("amount", "much"), ("agent", "me"), ("town", 3), ("town", {"a": 1}), ("member", "maybe")]
     refused += [("member", 7), ("since", "soon"), ("since", 5), ("amount", [1])]
+    refused += [("amount", "'. Error: b")]
     for name, value in refused:
         for beside in ([], [ROW]):
             status, message = server.records(*beside, {**ROW, name: value})
-            assert status == 400, f"{name} = {value!r}: {message}"
-            assert f"column '{name}'" in message or f"column {name}" in message, message
+            assert (status, message.count("\n")) == (400, 0), f"{name} = {value!r}: {message}"
+            assert message.startswith(f"column '{name}' holds "), message
 
     assert server.ask({"dataframe_split": {"columns": list(ROW), "data": []}}) == (200, [])
 
@@ -128,7 +129,7 @@ def test_a_parameter_that_is_none_or_out_of_its_range_is_a_400_that_names_it(
     server: Server, params: Any, named: str
 ) -> None:
     status, message = server.ask({**ONE, "params": params})
-    assert status == 400
+    assert (status, message.count("\n")) == (400, 0)
     assert named in message
 
 
