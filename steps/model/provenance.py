@@ -196,7 +196,7 @@ def attach(step: Step, version: ModelVersion, problem: Problem) -> None:
 
     The statement is signed where `SIGNING_KEY` is set. It lies with the run, since a logged model is not altered.
     """
-    key, made = _signing_key(), _maker(step, version)
+    key, made = _signing_key(), lookup.shown(step.client, str(version.run_id))
     model = flavor.copied(str(version.source), step.folder, **registry.recorded(version))
     step.json(_bill(version, model), BILL)
     told = pure.statement(_files(step, model, made), _predicate(step, version, problem, made))
@@ -210,19 +210,15 @@ def attach(step: Step, version: ModelVersion, problem: Problem) -> None:
     step.client.set_model_version_tag(version.name, version.version, PROVENANCE, f"runs:/{step.run_id}/{name}")
 
 
-def _maker(step: Step, version: ModelVersion) -> Run:
-    """The run that has logged a version's model."""
-    found = lookup.shown(step.client, str(version.run_id))
-    if found is None:
-        raise UserError(
-            f"{version.name} version {version.version}: the run {version.run_id} that made its model is gone"
-        )
-    return found
+def _files(step: Step, model: Path, made: Run | None) -> dict[str, str]:
+    """The digests of a model's files, which have to be those that the run which logged the model has recorded.
 
-
-def _files(step: Step, model: Path, made: Run) -> dict[str, str]:
-    """The digests of a model's files, which have to be those that the run which logged the model has recorded."""
-    found, recorded = pure.files(model), artifacts.read(made, step.folder)["model"]
+    Of a run that was purged nothing is known: there the version's own digests, checked before, have to do.
+    """
+    found = pure.files(model)
+    if made is None:
+        return found
+    recorded = artifacts.read(made, step.folder)["model"]
     differ = [name for name, (_, digest) in recorded.items() if digest is not None and found.get(name) != digest]
     differ += [name for name in found if name not in recorded]
     if differ:
@@ -239,13 +235,11 @@ def _bill(version: ModelVersion, model: Path) -> dict[str, Any]:
     return sbom.bill(version.name, str(version.version), learnt, lines, platform.python_version())
 
 
-def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run) -> dict[str, Any]:
+def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run | None) -> dict[str, Any]:
     """What a statement says of a version: SLSA's provenance v1, of which docs/security.md has the parts."""
     step.flush()
-    own, by = lookup.run(step.client, step.run_id, "run"), made.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
+    own = lookup.run(step.client, step.run_id, "run")
     runs = {name: version.tags.get(tag, UNKNOWN) for name, tag in RUNS.items()}
-    given = json.loads(made.data.tags.get(ARGUMENTS, "{}"))
-    given.pop("share", None)  # a file of the machine that trained it, of threads and seconds
     registered = {"name": version.name, "version": str(version.version)}
     return {
         "buildDefinition": {
@@ -253,13 +247,12 @@ def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run) -
             "externalParameters": {"registered_model": registered, "problem": problem.model_dump(mode="json")},
             "internalParameters": {
                 "model": version.tags.get(MODEL, UNKNOWN),
-                "parameters": dict(made.data.params),
-                "arguments": given,
-                "runs": {**runs, by: made.info.run_id},
+                "runs": runs,
+                **({} if made is None else _making(made)),
             },
             "resolvedDependencies": [
-                *_source(step, made, by),
-                *_source(step, own, step.name),
+                *([_unknown(version)] if made is None else _source(step, made)),
+                *_source(step, own),
                 *_data(version, problem),
             ],
         },
@@ -292,8 +285,22 @@ def _judged(step: Step, version: ModelVersion) -> Iterator[dict[str, Any]]:
         yield {"name": pure.JUDGED, "uri": uri, "digest": {"sha256": digests.of_values(found)}}
 
 
-def _source(step: Step, run: Run, what: str) -> Iterator[dict[str, Any]]:
+def _making(made: Run) -> dict[str, Any]:
+    """How a model was made: its parameters, and the arguments that its run was given."""
+    given = json.loads(made.data.tags.get(ARGUMENTS, "{}"))
+    given.pop("share", None)  # a file of the machine that trained it, of threads and seconds
+    step = made.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
+    return {"made_by": {step: made.info.run_id}, "parameters": dict(made.data.params), "arguments": given}
+
+
+def _unknown(version: ModelVersion) -> dict[str, Any]:
+    """The source tree of a run that was purged."""
+    return {"name": "source of train", "uri": UNKNOWN, "annotations": {"run": str(version.run_id), "tree": UNKNOWN}}
+
+
+def _source(step: Step, run: Run) -> Iterator[dict[str, Any]]:
     """The source tree and the lock of a run, which main has recorded for the steps of its chain."""
+    what = run.data.tags[MLFLOW_PROJECT_ENTRY_POINT]
     root = lookup.shown(step.client, run.data.tags.get(PARENT, run.info.run_id))
     tags: Mapping[str, str] = {} if root is None else root.data.tags
     commit, tree = run.data.tags.get(COMMIT, ""), tags.get(TREE, UNKNOWN)

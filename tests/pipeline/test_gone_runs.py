@@ -174,6 +174,8 @@ def test_a_winner_whose_run_of_train_was_purged_is_registered(lab, named, orphan
     assert ended.status == 0, ended.stderr
     assert ended.tags["tabular.outcome"] == "registered"
     assert f"train, run {orphaned.run.id}, is no longer there" in lab.report(ended)
+    told = json.loads(lab.store.artifact(ended.run, "provenance.json").read_text())
+    assert told["predicate"]["buildDefinition"]["resolvedDependencies"][0]["uri"] == "unknown"
 
 
 def test_a_data_set_whose_run_was_purged_leaves_the_report_without_its_profile(lab, named):
