@@ -18,6 +18,8 @@ from tabular.metrics.classification import ClassPredictions
 # as many as take seconds; and none where these are too few to tell anything.
 MOST_ROWS, FEWEST_ROWS = 500, 30
 MOST_CELLS = 100_000_000
+# Of estimators that are asked hundreds of times for each row, such as neighbours.
+ROWS_OF_OTHERS = 60
 # Explaining a row by LightGBM takes about as long for each leaf as by our trees for so many numbers.
 CELLS_OF_A_LEAF = 8
 
@@ -91,4 +93,4 @@ def _cells(model: TabularModel) -> int:
         return sum(one.node_count * -(-min(one.max_depth, one.n_features) // 2) for one in trees) or 1
     if hasattr(estimator, "num_trees"):  # of LightGBM
         return CELLS_OF_A_LEAF * estimator.num_trees() * int(estimator.params.get("num_leaves", 31)) or 1
-    return 1
+    return 1 if model.reasons.has_scores else MOST_CELLS // ROWS_OF_OTHERS

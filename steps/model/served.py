@@ -68,6 +68,8 @@ LINEAR = ("LogisticRegression", "LinearRegression", "Ridge", "Lasso", "ElasticNe
 HISTOGRAMS = ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor")
 # To give reasons: the numbers that are held at once, and the nodes of trees that are laid out together.
 CELLS, NODES = 2_000_000, 50_000
+# In so many orders of the columns, half of them the others backwards, reasons are estimated that cannot be computed.
+ORDERS = 16
 # By column: (n,) float64 (booleans as 0 and 1, dates as days since 1970) or object; missing is NaN in both.
 Features: TypeAlias = Mapping[str, np.ndarray]
 
@@ -1172,8 +1174,8 @@ class Reasons:
     They are Shapley values: exact of linear models, against the mean of the training rows; of trees those of TreeSHAP,
     which goes down both branches where a column is not known, by how many training rows went either way (S. Lundberg et
     al., "From local explanations to global understanding with explainable AI for trees", Nature Machine Intelligence
-    2, 2020). They sum to what the estimator adds up, such as log odds. The mean of a blend is one of probabilities, or
-    of numbers: `_on_answer` brings its members' there.
+    2, 2020); of others they are estimated (`_of_outputs`). They sum to what the estimator adds up, such as log odds.
+    The mean of a blend is one of probabilities, or of numbers: `_on_answer` brings its members' there.
     """
 
     def __init__(self, model: TabularModel) -> None:
@@ -1197,12 +1199,13 @@ class Reasons:
             every = ((name, one.reasons.why_none) for name, (_, one) in model.members.items())
             return next((f"of its member {name}, {why}" for name, why in every if why is not None), None)
         kind = type(model.estimator).__name__
-        known = model.format.scores is not None or is_of(model.estimator, (*FORESTS, *HISTOGRAMS, *LINEAR))
         native = is_of(model.estimator, HISTOGRAMS) and model.estimator.is_categorical_ is not None
-        if not known or native or getattr(model.estimator, "params", {}).get("linear_tree"):
-            can = "LightGBM of plain trees, forests, histograms of ordinal categories and linear models"
+        linear_trees = model.format.scores is not None and model.estimator.params.get("linear_tree")
+        if native or linear_trees or kind.startswith(("XGB", "CatBoost")):
+            can = "LightGBM of plain trees, and scikit-learn's own without native categories,"
             return f"{kind} does not tell what each column adds; {can} do: leave explain out"
-        if is_of(model.estimator, LINEAR) and "means" not in model.description:
+        told = model.format.scores is not None or is_of(model.estimator, (*FORESTS, *HISTOGRAMS))
+        if not told and "means" not in model.description:
             return f"{kind} was logged before there were reasons: train it again"
         if model.encoder.places() is None:
             return "its preprocessing makes columns that are of no single column: leave explain out"
@@ -1217,6 +1220,16 @@ class Reasons:
         for name, place in (model.encoder.places() or {}).items():
             found.setdefault(origin.get(name, name), []).extend(range(place.start, place.stop))
         return {name: places for name, places in found.items() if places}
+
+    @property
+    def places(self) -> list[list[int]]:
+        """Where each of the columns lies in prepared rows."""
+        return list(self._places.values())
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether the estimator makes its answer of scores, to which columns add exactly."""
+        return self._model.format.scores is not None or is_of(self._model.estimator, (*HISTOGRAMS, *LINEAR))
 
     @property
     def columns(self) -> list[str]:
@@ -1321,8 +1334,8 @@ def _explained(
         place[model.description["classes_seen"]] = np.arange(len(model.description["classes_seen"]))
         at = place[codes]
     asked = np.asarray(model.format.ask(model.estimator, rows), dtype=np.float64).reshape(len(rows), -1)
-    if classes and is_of(model.estimator, FORESTS):
-        base, parts = model.reasons.trees[0].explain(rows, at)
+    if classes and not model.reasons.has_scores:
+        base, parts = _of_outputs(model, rows, at)
         base = base[at]
         _add_up(base + parts.sum(axis=1), asked[np.arange(len(rows)), at])
         scale = "probability"
@@ -1342,9 +1355,43 @@ def _scores(model: TabularModel, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
         weights, means = np.atleast_2d(model.estimator.coef_), np.array(model.description["means"])
         return np.ravel(model.estimator.intercept_) + weights @ means, (rows - means)[:, None, :] * weights
     first = np.zeros(len(rows), dtype=int)
+    if not is_of(model.estimator, HISTOGRAMS):
+        base, parts = _of_outputs(model, rows, first)
+        return base, parts[:, None]
     found = [trees.explain(rows, first) for trees in model.reasons.trees]
-    baseline = np.ravel(getattr(model.estimator, "_baseline_prediction", 0.0))
-    return baseline + np.concatenate([base for base, _ in found]), np.stack([parts for _, parts in found], axis=1)
+    bases = np.ravel(model.estimator._baseline_prediction) + np.concatenate([base for base, _ in found])
+    return bases, np.stack([parts for _, parts in found], axis=1)
+
+
+def _of_outputs(model: TabularModel, rows: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The base value of each of the estimator's outputs, and (n, prepared columns) what adds to the output at `at`.
+
+    Of what is neither a sum nor trees it is estimated: in each of some orders of the columns, a row of the means of
+    training becomes the row column by column, and a column gets what changes with it, in the mean of the orders
+    (E. Štrumbelj and I. Kononenko, "Explaining prediction models and individual predictions with feature
+    contributions", Knowledge and Information Systems 41, 2014).
+    """
+    if is_of(model.estimator, FORESTS):
+        return model.reasons.trees[0].explain(rows, at)
+    places, means = model.reasons.places, np.array(model.description["means"])
+    draw, parts = np.random.default_rng(0), np.zeros(rows.shape)
+    drawn = [draw.permutation(len(places)) for _ in range(ORDERS // 2)]
+    step = max(1, CELLS // ((len(places) + 1) * len(means)))
+
+    def ask(some: np.ndarray) -> np.ndarray:
+        return np.asarray(model.format.ask(model.estimator, some), dtype=np.float64).reshape(len(some), -1)
+
+    for start in range(0, len(rows), step):
+        some = rows[start : start + step]
+        for order in (turned for one in drawn for turned in (one, one[::-1])):
+            way = np.tile(means, (len(order) + 1, len(some), 1))
+            for number, column in enumerate(order):
+                way[number + 1 :, :, places[column]] = some[:, places[column]]
+            found = ask(way.reshape(-1, len(means))).reshape(len(way), len(some), -1)
+            changes = np.diff(found[:, np.arange(len(some)), at[start : start + step]], axis=0)
+            # all of a column's change where the first of what it has become lies
+            parts[start : start + step, [places[column][0] for column in order]] += changes.T / ORDERS
+    return ask(means[None])[0], parts
 
 
 def _on_scale(

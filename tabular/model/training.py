@@ -42,6 +42,11 @@ Weighed: TypeAlias = tuple[Any, Array, Array | None]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
 # Parameters that change nothing of what is learnt.
+# Estimators whose reasons (`steps.model.served.Reasons`) need no means of the rows of training.
+_OF_TREES = (
+    *("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees"),
+    "sklearn.ensemble.HistGradientBoosting",
+)
 _EXECUTION = ("n_jobs", "thread_count", "verbose", "verbosity", "allow_writing_files")
 # What the libraries' own importances of columns measure, by package, where it is not the impurity of trees.
 _MEASURES = {"xgboost": "gain", "catboost": "change of the prediction"}
@@ -131,7 +136,7 @@ class Fitted:
     dates
         What it has learnt of dates; None as usual.
     means
-        (encoded columns,) of a linear model, the means of the rows that it was fitted on; else None.
+        (encoded columns,) the means of the rows that it was fitted on, missing values left out; None of trees.
     """
 
     preprocessor: Any
@@ -304,7 +309,7 @@ def fit(
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
     curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights, threads=threads)
     parts = candidate.model.preprocessing.dates
-    means = _means(X_encoded, weights) if candidate.model.estimator.startswith("sklearn.linear_model.") else None
+    means = None if candidate.model.estimator.startswith(_OF_TREES) else _means(X_encoded, weights)
     return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves, parts, means)
 
 
@@ -314,7 +319,11 @@ def _means(X_encoded: Any, weights: Array | None) -> Array:
 
     counts = np.ones(X_encoded.shape[0]) if weights is None else weights
     with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
-        return np.asarray(X_encoded.T @ counts / counts.sum())
+        found = np.asarray(X_encoded.T @ counts / counts.sum())
+        for column in np.flatnonzero(np.isnan(found)):
+            known = ~np.isnan(X_encoded[:, column])
+            found[column] = np.average(X_encoded[known, column], weights=counts[known]) if known.any() else 0.0
+        return found
 
 
 def unfitted(candidate: Candidate, *, threads: int) -> Any:

@@ -39,6 +39,10 @@ REGRESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "lightgbm of counts": ("lightgbm.LGBMRegressor", {"n_estimators": 20, "objective": "poisson"}),
     "histograms": ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 10}),
 }
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "net": ("sklearn.neural_network.MLPClassifier", {"max_iter": 60, "hidden_layer_sizes": [8]}),
+    "neighbours": ("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 20}),
+}
 FORMS = ["random_forest", "lightgbm", "histograms"]
 # The scale of each kind's reasons, of two classes.
 ODDS, PROBABILITY = "log odds of yes", "probability of yes"
@@ -270,6 +274,60 @@ def test_a_linear_model_gives_the_shapley_values_of_its_columns_against_the_rows
         assert found.base[place] == pytest.approx(worth((), rows.iloc[place]), rel=0, abs=1e-9)
 
 
+@pytest.mark.parametrize("kind", OTHERS)
+def test_reasons_of_other_classifiers_are_estimated_and_sum_to_the_probability(
+    kind: str, data: dict, served_of: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for classes, scale in ((2, PROBABILITY), (3, "probability of the label")):
+        model, rows = served_of(data[classes], *OTHERS[kind]), odd(data[classes].frame)
+        answer = model.predict(None, rows, {"explain": 2})
+        chosen = [answer[f"probability_{label}"].iloc[at] for at, label in enumerate(answer["label"])]
+        expected = answer["probability_yes"].to_numpy() if classes == 2 else np.array(chosen)
+        assert total(answer) == pytest.approx(expected, **EXACT)
+        assert set(answer["reason_scale"]) == {scale}
+        with monkeypatch.context() as patch:  # few rows at a time
+            patch.setattr(served, "CELLS", 500)
+            again = model.predict(None, rows, {"explain": 2})
+        assert total(again) == pytest.approx(total(answer), **EXACT)
+
+
+def test_what_is_estimated_comes_near_the_shapley_values_the_more_orders_are_drawn(
+    data: dict, served_of: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By enumeration of all sets of raw columns: the others are the means of the rows of training."""
+    one, model = data[2], served_of(data[2], *OTHERS["net"])
+    rows = one.X.iloc[[0, 12, 50]]
+    features = {name: rows[name].to_numpy() for name in rows}
+    prepared, means = model.prepare(features), np.array(model.description["means"])
+
+    def worth(row: np.ndarray, some: Collection[int]) -> float:
+        mixed = means.copy()
+        for column in some:
+            mixed[model.reasons.places[column]] = row[model.reasons.places[column]]
+        return float(model.estimator.predict_proba(mixed[None])[0, 1])
+
+    exact = np.array([shapley(len(model.reasons.places), partial(worth, row)) for row in prepared])
+    errors = []
+    for orders in (2, 800):
+        monkeypatch.setattr(served, "ORDERS", orders)
+        errors.append(np.abs(model.reasons.of(features, np.zeros(3, dtype=int)).values - exact).max())
+    assert errors[1] < errors[0]
+    assert errors[1] < 0.002
+    assert np.abs(exact).max() > 0.05
+
+
+def test_what_is_estimated_of_a_sum_of_columns_is_exact(numbers: made.Data, served_of: Shelf) -> None:
+    model = served_of(numbers, "sklearn.linear_model.HuberRegressor", {"max_iter": 1000}, transform="log")
+    features = {name: numbers.X[name].to_numpy() for name in numbers.X}
+    prepared = model.prepare(features)
+    means = prepared.mean(axis=0)
+    found = model.reasons.of(features, np.zeros(len(prepared), dtype=int))
+    assert found.scale == "log of the number"
+    for values, places in zip(found.values.T, model.reasons.places, strict=True):
+        expected = (prepared - means)[:, places] @ model.estimator.coef_[places]
+        assert values == pytest.approx(expected, rel=0, abs=1e-9)
+
+
 def test_weighted_rows_weigh_in_the_base_value_of_a_linear_model(data: dict, tmp_path: Path) -> None:
     one = data[2]
     weights = np.where(one.X["amount"] > 50, 5.0, 1.0)
@@ -365,8 +423,8 @@ def test_the_strongest_reasons_come_first_and_the_answer_is_the_one_without_them
 @pytest.mark.parametrize("classes", [2, 3])
 def test_reasons_of_a_blend_sum_to_its_probability(classes: int, data: dict, served_of: Shelf, tmp_path: Path) -> None:
     one = data[classes]
-    kinds = ("logistic_regression", "random_forest", "lightgbm")
-    members = {weight: served_of(one, *CLASSIFIERS[kind]) for weight, kind in zip((0.5, 0.3, 0.2), kinds, strict=True)}
+    kinds = [*map(CLASSIFIERS.get, ("logistic_regression", "random_forest", "lightgbm")), OTHERS["net"]]
+    members = {weight: served_of(one, *kind) for weight, kind in zip((0.4, 0.3, 0.2, 0.1), kinds, strict=True)}
     answer = blend_of(one, tmp_path, members).predict(None, odd(one.frame), {"explain": 3})
     names = [str(label) for label in one.schema.classes]
     chosen = np.array([answer[f"probability_{label}"].iloc[at] for at, label in enumerate(answer["label"])])
@@ -427,19 +485,17 @@ def test_a_class_that_the_rows_of_a_member_lacked_adds_nothing(data: dict, serve
 @pytest.mark.parametrize(
     ("estimator", "params", "how", "says"),
     [
-        ("sklearn.neighbors.KNeighborsClassifier", {}, None, "KNeighborsClassifier does not tell what"),
-        ("sklearn.neural_network.MLPClassifier", {"max_iter": 5}, None, "MLPClassifier does not tell"),
         (
             "sklearn.ensemble.HistGradientBoostingClassifier",
             {"max_iter": 5},
             {"categories": "native"},
-            "histograms of ordinal categories",
+            "HistGradientBoostingClassifier does not tell what each column adds; LightGBM of plain trees, and",
         ),
         (*CLASSIFIERS["logistic_regression"], {"steps": ["sklearn.decomposition.PCA"]}, "of no single column"),
         ("lightgbm.LGBMClassifier", {"n_estimators": 5, "linear_tree": True}, None, "LightGBM of plain trees"),
         ("lightgbm.LGBMClassifier", {"n_estimators": 5, "sigmoid": 2.0}, None, "does not sum to this model's answer"),
     ],
-    ids=["neighbours", "net", "native", "steps", "linear trees", "other odds"],
+    ids=["native", "steps", "linear trees", "other odds"],
 )
 def test_a_model_without_reasons_says_so_in_one_line_and_answers_without_them(
     estimator: str, params: Any, how: Any, says: str, data: dict, served_of: Shelf
@@ -458,9 +514,9 @@ def test_a_blend_names_the_member_that_has_no_reasons(data: dict, served_of: She
     one = data[2]
     members = {
         0.5: served_of(one, *CLASSIFIERS["lightgbm"]),
-        0.4: served_of(one, "sklearn.neighbors.KNeighborsClassifier", {}),
+        0.4: served_of(one, "lightgbm.LGBMClassifier", {"n_estimators": 5, "linear_tree": True}),
     }
-    with pytest.raises(MlflowException, match=r"^explain: of its member member 1, KNeighborsClassifier does not tell"):
+    with pytest.raises(MlflowException, match=r"^explain: of its member member 1, Booster does not tell"):
         blend_of(one, tmp_path, members).predict(None, one.frame.head(2), {"explain": 5})
 
 

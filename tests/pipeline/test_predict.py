@@ -38,7 +38,10 @@ models:
   lightgbm: {{estimator: lightgbm.LGBMClassifier, params: {{n_estimators: 20}}}}
   logistic: {{estimator: sklearn.linear_model.LogisticRegression}}
   forest: {{estimator: sklearn.ensemble.RandomForestClassifier, params: {{n_estimators: 5, max_depth: 5}}}}
-  neighbours: {{estimator: sklearn.neighbors.KNeighborsClassifier}}
+  untold:
+    estimator: sklearn.ensemble.HistGradientBoostingClassifier
+    params: {{max_iter: 5}}
+    preprocessing: {{categories: native}}
 search: {{metric: roc_auc, folds: 2}}
 """
 FEATURES = ["amount", "visits", "agent", "town", "member", "since"]
@@ -85,7 +88,7 @@ class Shop:
         names = ("lightgbm", "logistic", "forest")
         self.trained = {name: self._step("train", dataset=self.etl.id, model=name) for name in names}
         ids = ",".join(run.id for run in self.trained.values())
-        self.trained["neighbours"] = self._step("train", dataset=self.etl.id, model="neighbours")
+        self.trained["untold"] = self._step("train", dataset=self.etl.id, model="untold")
         self.evaluation = self._step("evaluate", dataset=self.etl.id, models=ids)
         self.register = self._step("register", evaluation=self.evaluation.id, dataset=self.etl.id)
         self.champion = "models:/scoring_classifier@champion"
@@ -268,8 +271,8 @@ def test_a_number_of_reasons_that_is_none_is_told(shop, rows, tmp_path, explain)
 
 
 def test_a_model_that_has_no_reasons_is_told_before_a_row_is_scored(shop, rows, tmp_path):
-    said = shop.refused(data=rows, output=tmp_path / "scored.csv", model=shop.trained["neighbours"].id, explain=3)
-    assert said.startswith("explain: KNeighborsClassifier does not tell what each column adds; LightGBM")
+    said = shop.refused(data=rows, output=tmp_path / "scored.csv", model=shop.trained["untold"].id, explain=3)
+    assert said.startswith("explain: HistGradientBoostingClassifier does not tell what each column adds; LightGBM")
 
 
 def test_what_is_lacking_is_told_in_one_line_and_the_earlier_output_stays(shop, rows, tmp_path):
