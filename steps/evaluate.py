@@ -68,7 +68,7 @@ def evaluate(step: Step) -> None:
     explained = contributions.explain(ranked[0], holdout, problem.seed)
     if explained is not None:
         strengths = explained.strengths
-        columns = {"column": list(strengths), f"mean added to {explained.scale}": list(strengths.values())}
+        columns = {"column": list(strengths), f"mean |contribution| to {explained.scale}": list(strengths.values())}
         step.table(columns, f"{artifacts.CONTRIBUTIONS}/{ranked[0].name}.json")
     plots.draw(step, problem, holdout, ranked, searches, explained)
 

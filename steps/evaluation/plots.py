@@ -204,7 +204,7 @@ def _contributions(name: str, explained: Explained) -> dict[str, Drawing]:
     strengths = explained.strengths
     rows = len(next(iter(explained.values.values())))
     title = f"{name}: what columns add to its answers to {rows:,} holdout rows"
-    kind = f"mean of how much is added to the {explained.scale}"
+    kind = f"mean |contribution| to {explained.scale}"
     added = {column: explained.values[column] for column in strengths}
     about = {"scale": explained.scale, "title": title}
     return {

@@ -159,7 +159,7 @@ def test_the_columns_that_add_most_to_the_winners_answers_are_told_and_drawn(sto
     rows = read(store, lab["evaluate"], f"contributions/{winner}.json")
     assert rows[0]["column"] == "x"
     (scale,) = set(rows[0]) - {"column"}
-    assert scale.startswith("mean added to log odds of yes")
+    assert scale.startswith("mean |contribution| to log odds of yes")
     assert [row[scale] for row in rows] == sorted((row[scale] for row in rows), reverse=True)
     names = store.artifacts(lab["evaluate"].run)
     assert {f"pictures/{winner}/contributions.png", f"pictures/{winner}/contributions_by_value.png"} <= names
