@@ -200,7 +200,7 @@ def test_the_statement_of_a_chain_names_its_commit_its_tree_and_its_lock(chains,
     found = {one["name"]: one for one in told["predicate"]["buildDefinition"]["resolvedDependencies"]}
     commit = git(chains.clone, "rev-parse", "HEAD").strip()
     version = store.client.get_model_version_by_alias("small_classifier", "champion")
-    for what, run in {"train": version.tags["tabular.run"], "register": steps["register"].info.run_id}.items():
+    for what, run in {"refit": version.tags["tabular.refit"], "register": steps["register"].info.run_id}.items():
         assert found[f"source of {what}"]["digest"] == {"gitCommit": commit}
         assert found[f"source of {what}"]["annotations"] == {"run": run, "tree": "clean"}
         assert found[f"requirements.txt of {what}"]["digest"] == {"sha256": main.tags["tabular.lock"]}
@@ -221,7 +221,8 @@ def test_a_chain_signs_with_a_key_that_is_named_from_the_folder_where_it_is_type
     told = provenance.verified(store.artifact(run, "provenance.dsse.json").read_bytes(), keys)
     definition = told["predicate"]["buildDefinition"]
     assert definition["externalParameters"]["registered_model"] == {"name": "signed_by_a_chain", "version": "1"}
-    assert set(definition["internalParameters"]["arguments"]) <= {"problem", "dataset", "model", "models", "params"}
+    refit = {"problem", "evaluation", "dataset", "models", "blend", "searches"}
+    assert set(definition["internalParameters"]["arguments"]) <= refit
 
 
 def test_the_statement_of_a_changed_tree_has_the_digest_of_its_patch(scene, monkeypatch):
