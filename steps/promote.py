@@ -145,7 +145,7 @@ def _try(step: Step, version: ModelVersion) -> None:
 def _sign(step: Step, version: ModelVersion) -> None:
     try:
         registered = lookup.run(step.client, version.tags.get(REGISTER, ""), "run of register")
-        provenance.attach(step, version, lookup.problem(registered, step.folder))
+        provenance.attach(step, version, artifacts.artifact(registered, artifacts.PROBLEM, step.folder))
     except UserError as error:
         raise UserError(
             f"version: {version.name} version {version.version} cannot be signed: {error}: unset "

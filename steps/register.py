@@ -81,7 +81,7 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
         with lifecycle.uninterrupted():
             if made is None:
                 made = _add_version(step, problem, evaluation, verdict, card)
-                provenance.attach(step, made, problem)
+                provenance.attach(step, made, step.artifacts / artifacts.PROBLEM)
             _tell(step, problem, evaluation, verdict, met, made)
             step.upload(artifacts.REPORT)  # before the alias: who meets a new champion finds why it is one
             # a concurrent chain may have made its winner the champion meanwhile: then that one has to be beaten

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import yaml
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
@@ -38,7 +39,6 @@ from steps.run.tags import (
 from tabular import addresses, digests, sbom
 from tabular import provenance as pure
 from tabular.errors import UserError
-from tabular.problem import Problem
 
 # The environment variables with the paths of the keys.
 SIGNING_KEY, VERIFY_KEY = "TABULAR_SIGNING_KEY", "TABULAR_VERIFY_KEY"
@@ -191,15 +191,16 @@ def is_signed(version: ModelVersion) -> bool:
 # --- written ----------------------------------------------------------------------------------------------------------
 
 
-def attach(step: Step, version: ModelVersion, problem: Problem) -> None:
+def attach(step: Step, version: ModelVersion, problem: Path) -> None:
     """Write the statement and the bill of materials of a version to the step's run, and name them on the version.
 
     The statement is signed where `SIGNING_KEY` is set. It lies with the run, since a logged model is not altered.
+    `problem` is the file of the frozen problem, which is told whole.
     """
     key, made = _signing_key(), lookup.shown(step.client, str(version.run_id))
     model = flavor.copied(str(version.source), step.folder, **registry.recorded(version))
     step.json(_bill(version, model), BILL)
-    told = pure.statement(_files(step, model, made), _predicate(step, version, problem, made))
+    told = pure.statement(_files(step, model, made), _predicate(step, version, _problem(problem), made))
     if key is None:
         name, content = STATEMENT, told
     else:
@@ -235,7 +236,7 @@ def _bill(version: ModelVersion, model: Path) -> dict[str, Any]:
     return sbom.bill(version.name, str(version.version), learnt, lines, platform.python_version())
 
 
-def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run | None) -> dict[str, Any]:
+def _predicate(step: Step, version: ModelVersion, problem: Mapping[str, Any], made: Run | None) -> dict[str, Any]:
     """What a statement says of a version: SLSA's provenance v1, of which docs/security.md has the parts."""
     step.flush()
     own = lookup.run(step.client, step.run_id, "run")
@@ -244,7 +245,7 @@ def _predicate(step: Step, version: ModelVersion, problem: Problem, made: Run | 
     return {
         "buildDefinition": {
             "buildType": BUILD_TYPE,
-            "externalParameters": {"registered_model": registered, "problem": problem.model_dump(mode="json")},
+            "externalParameters": {"registered_model": registered, "problem": problem},
             "internalParameters": {
                 "model": version.tags.get(MODEL, UNKNOWN),
                 "runs": runs,
@@ -285,6 +286,12 @@ def _judged(step: Step, version: ModelVersion) -> Iterator[dict[str, Any]]:
         yield {"name": pure.JUDGED, "uri": uri, "digest": {"sha256": digests.of_values(found)}}
 
 
+def _problem(file: Path) -> dict[str, Any]:
+    """A frozen problem as plain values, which JSON can hold."""
+    told: dict[str, Any] = json.loads(json.dumps(yaml.safe_load(file.read_text(encoding="utf-8")), default=str))
+    return told
+
+
 def _making(made: Run) -> dict[str, Any]:
     """How a model was made: its parameters, and the arguments that its run was given."""
     given = json.loads(made.data.tags.get(ARGUMENTS, "{}"))
@@ -323,11 +330,15 @@ def _patch(root: Run, what: str, folder: Path) -> dict[str, Any]:
     return {**found, "digest": {"sha256": digests.of_file(path)}}
 
 
-def _data(version: ModelVersion, problem: Problem) -> Iterator[dict[str, Any]]:
+def _data(version: ModelVersion, problem: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The table, and the training rows that were made of it."""
     tags = version.tags
     if DATA_DIGEST in tags:
-        yield {"name": "table", "uri": addresses.shown(problem.data.source), "digest": {"sha256": tags[DATA_DIGEST]}}
+        yield {
+            "name": "table",
+            "uri": addresses.shown(problem["data"]["source"]),
+            "digest": {"sha256": tags[DATA_DIGEST]},
+        }
     if TRAINED_ON in tags:
         place = f"runs:/{tags.get(DATASET, UNKNOWN)}/{artifacts.DATASET}/train.parquet"
         yield {"name": "training rows", "uri": place, "digest": {"sha256": tags[TRAINED_ON]}}
