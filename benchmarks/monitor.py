@@ -93,7 +93,7 @@ class Model:
         counted = drift.Tally(self.bins.bins)
         counted.add(self.batch(frame))
         passing = datasets.split_columns(self.problem.split)
-        moved = health.shifted(drift.shifts(self.bins, counted), [], rule.shift, passing)
+        moved = health.shifted(drift.shifts(self.bins, counted, len(self.columns)), [], rule.shift, passing)
         verdict = health.verdict([*health.too_few(now, rule.rows, self.schema.classes), *drop.findings(), *moved])
         columns = ", ".join(one.why.split("'")[1] for one in moved)
         said = f"{len(y):6,} rows  {drop.metric} {rounded(drop.found)}, drop at least {rounded(drop.lower)}"

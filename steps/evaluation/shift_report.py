@@ -40,7 +40,8 @@ def log(
     tuple
         The shifts by the same names, and a line for each name; empty shifts where nothing was compared.
     """
-    found = {what: against[what].compare(counted) if rows else [] for what, counted in now.items()}
+    columns = sum(len(counted.bins) for counted in now.values())
+    found = {what: against[what].compare(counted, columns) if rows else [] for what, counted in now.items()}
     _log_tables(step, asked, found)
     said = {what: _said(shifts) or _why_not(against[what], rows) for what, shifts in found.items()}
     step.log(
@@ -71,7 +72,9 @@ def _said(shifts: Sequence[Shift]) -> str:
         for level in ("much", "some")
     }
     parts = [f"{level}: {names}" for level, names in named.items() if names]
-    return "; ".join(parts) or f"none, {shifts[0].column} most: {shifts[0].psi:.3f}"
+    most = shifts[0]
+    chance = ", as by chance" if most.verdict == "as by chance" else ""
+    return "; ".join(parts) or f"none, {most.column} most: {most.psi:.3f}{chance}"
 
 
 def _why_not(against: Reference, rows: int) -> str:

@@ -43,9 +43,9 @@ class Reference:
         """An empty tally with the same bins, for other rows; without columns where there is no reference."""
         return drift.Tally(self.tally.bins if self.tally is not None else {})
 
-    def compare(self, now: drift.Tally) -> list[drift.Shift]:
-        """The shift of each column since the reference, the largest first; empty where there is no reference."""
-        return drift.shifts(self.tally, now) if self.tally is not None else []
+    def compare(self, now: drift.Tally, columns: int) -> list[drift.Shift]:
+        """The shift of each column since the reference, as `drift.shifts`; empty where there is no reference."""
+        return drift.shifts(self.tally, now, columns) if self.tally is not None else []
 
 
 def columns(model: TabularModel) -> list[Column]:

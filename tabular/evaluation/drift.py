@@ -7,6 +7,7 @@ to `MOST_VALUES` different values of each column of categories.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -31,9 +32,12 @@ LEAST_SHARE = 0.01
 MOST_VALUES = 20_000
 # The share that is assumed for an empty bin, since the logarithm of 0 is infinite.
 FLOOR = 1e-4
-CONFIDENCE = 0.95
-# The most simulated pairs of samples.
-MOST_SIMULATED = 100_000
+# The chance that any column of rows like those before is called shifted.
+CHANCE = 0.01
+# Where both samples have so many rows, simulated and chi-squared limits agree.
+LARGE = 10_000
+# The most bins of all simulated samples of a column: they take some 40 ms.
+MOST_DRAWN = 250_000
 
 
 def population_stability_index(before: Array, now: Array) -> float:
@@ -59,51 +63,44 @@ def population_stability_index(before: Array, now: Array) -> float:
     return float(np.sum((p - q) * np.log(p / q)))
 
 
-def by_chance(before: Array, now: Array) -> float:
-    """The 95 % quantile of the index for two samples of these sizes from one population.
+def by_chance(before: Array, now: Array, confidence: float) -> float:
+    """A quantile of the index for two samples of these sizes from one population.
 
-    The index of small samples differs from 0 by chance. For two samples of n and m rows from one population it is about
-    ``(1/n + 1/m)`` times a chi-squared variable with one degree of freedom less than there are bins (B. Yurdakul and
-    J. Naranjo, "Statistical properties of the population stability index", Journal of Risk Model Validation 14, 2020).
+    The index of small samples differs from 0 by chance. Tables of as many rows as there are now are drawn from what the
+    rows before tell of their population, and counted as these were. That population's shares are uncertain themselves,
+    so each table has shares of its own: a Dirichlet distribution with the rows before as its parameters (D. B. Rubin,
+    "The Bayesian bootstrap", Annals of Statistics 9, 1981). Of a number that is cut at order statistics of the rows
+    before it is their distribution (S. S. Wilks, "Mathematical Statistics", 1962, section 8.7), and what lies below or
+    above all of them is as one row. The seed is fixed.
+
+    For two large samples, of n and m rows, nothing is drawn: the index is about ``(1/n + 1/m)`` times a chi-squared
+    variable with one degree of freedom less than there are bins (B. Yurdakul and J. Naranjo, "Statistical properties of
+    the population stability index", Journal of Risk Model Validation 14, 2020). Small ones leave bins empty, which
+    makes the index greater than that.
 
     Parameters
     ----------
     before, now : (bins,) array of int
         The number of rows in each bin.
+    confidence
+        The quantile.
 
     Returns
     -------
     float
-        19 of 20 pairs of samples have an index below this value; 0 if fewer than two bins hold rows.
+        0 if fewer than two bins hold rows, or if one of the two has no rows.
     """
     from scipy.stats import chi2
 
-    p, _ = _shares(before, now)
-    if len(p) < 2:
+    used, rows = (before + now) > 0, now.sum()
+    if used.sum() < 2 or not before.any() or not rows:
         return 0.0
-    return float(chi2.ppf(CONFIDENCE, len(p) - 1) * (1 / before.sum() + 1 / now.sum()))
-
-
-def simulated_by_chance(before: Array, now: Array, confidence: float) -> float:
-    """A quantile of the index for two samples of these sizes from one population, by simulation.
-
-    `by_chance` holds for bins that are well filled in both samples. Where a bin may be empty in a small one, its floor
-    makes the index greater. Here both samples are drawn from the shares of both together, again and again, and counted
-    as they were (a parametric bootstrap: B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993,
-    chapter 16). The seed is fixed.
-
-    Parameters
-    ----------
-    before, now : (bins,) array of int
-        The number of rows in each bin; both have rows.
-    confidence
-        The quantile.
-    """
-    generator, pooled = np.random.default_rng(0), (before + now) / (before.sum() + now.sum())
-    draws = int(min(MOST_SIMULATED, max(2000, 20 / (1 - confidence))))
-    p, q = (
-        np.maximum(generator.multinomial(rows, pooled, size=draws) / rows, FLOOR) for rows in (before.sum(), now.sum())
-    )
+    if min(before.sum(), rows) >= LARGE:
+        return float(chi2.ppf(confidence, used.sum() - 1) * (1 / before.sum() + 1 / rows))
+    generator, p = np.random.default_rng(0), _shares(before, now)[0]
+    draws = int(min(MOST_DRAWN / len(p), 100 / (1 - confidence)))
+    q = generator.multinomial(rows, generator.dirichlet(np.maximum(before[used], 1), size=draws)) / rows
+    q = np.maximum(q, FLOOR)
     return float(np.quantile(np.sum((p - q) * np.log(p / q), axis=1), confidence))
 
 
@@ -334,8 +331,8 @@ class Shift:
         The name of the column.
     psi
         The population stability index.
-    by_chance
-        The index that drift by chance stays below: see the function `by_chance`.
+    confidence
+        The confidence of its limit `by_chance`.
     bins
         The names of the bins.
     before, now
@@ -344,17 +341,22 @@ class Shift:
 
     column: str
     psi: float
-    by_chance: float
+    confidence: float
     bins: tuple[str, ...]
     before: Array
     now: Array
 
+    @cached_property
+    def by_chance(self) -> float:
+        """The index that drift by chance does not exceed: see the function `by_chance`."""
+        return by_chance(self.before, self.now, self.confidence)
+
     @property
     def verdict(self) -> str:
-        """`none`, `some`, `much`, or `as by chance` if the index is below what so few rows give by chance."""
+        """`none`, `some`, `much`, or `as by chance` if the index is no more than what so few rows give by chance."""
         if not self.psi >= SOME:
             return "none"
-        if self.psi < self.by_chance:
+        if self.psi <= self.by_chance:
             return "as by chance"
         return "much" if self.psi >= MUCH else "some"
 
@@ -365,13 +367,25 @@ class Shift:
         return f"{self.bins[place]!r} {before[place]:.1%} -> {now[place]:.1%}"
 
 
-def shifts(before: Tally, now: Tally) -> list[Shift]:
-    """The drift of each column, the greatest first; `now` must be counted into the bins of `before`."""
+def shifts(before: Tally, now: Tally, columns: int) -> list[Shift]:
+    """The drift of each column, the greatest first.
+
+    Each column has a chance of its own to be above a limit by luck, so that each of many is asked for a higher
+    confidence (C. E. Bonferroni, "Teoria statistica delle classi e calcolo delle probabilità", 1936).
+
+    Parameters
+    ----------
+    before, now
+        The counts; `now` must be counted into the bins of `before`.
+    columns
+        The number of all columns, inputs and scores, that are compared for one report.
+    """
+    confidence = 1 - CHANCE / max(columns, 1)
     found = [
         Shift(
             name,
             population_stability_index(before.counts[name], now.counts[name]),
-            by_chance(before.counts[name], now.counts[name]),
+            confidence,
             tuple(own.names),
             before.counts[name],
             now.counts[name],

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from tabular.evaluation import bootstrap, drift, gate, slices
+from tabular.evaluation import bootstrap, gate, slices
 from tabular.evaluation.bootstrap import Interval
 from tabular.evaluation.drift import Shift
 from tabular.metrics.classification import ClassPredictions
@@ -27,8 +27,6 @@ DEGRADED: Verdict = "degraded"
 VERDICTS = (HEALTHY, WATCH, DEGRADED)  # from the best to the worst
 # The fewest rows of each of two classes without which a metric of classes is mostly chance.
 FEWEST_OF_A_CLASS = 10
-# The chance that any column of rows like those of training is called shifted.
-CHANCE_OF_SHIFT = 0.01
 EXPECTED = " (if that is to be expected, name it in monitor.shift.expected)"
 
 
@@ -210,10 +208,7 @@ def _is_beyond(interval: Interval, bound: Limits) -> bool:
 def shifted(
     inputs: Sequence[Shift], scores: Sequence[Shift], limits: Shifts, passing: Collection[str] = ()
 ) -> list[Finding]:
-    """The shifts that are above the limits and above what chance explains of so many columns.
-
-    Each column has a chance of its own to be above by luck, so that each is asked for a higher confidence (C. E.
-    Bonferroni, "Teoria statistica delle classi e calcolo delle probabilità", 1936).
+    """The shifts that are above the limits and above what chance explains.
 
     Parameters
     ----------
@@ -227,13 +222,10 @@ def shifted(
     counting = [one for one in inputs if one.column not in {*passing, *limits.expected}]
     asked = [(one, limits.inputs, "column", EXPECTED) for one in counting if limits.inputs is not None]
     asked += [(one, limits.scores, "score", "") for one in scores if limits.scores is not None]
-    confidence = 1 - CHANCE_OF_SHIFT / max(len(asked), 1)
     return [
         Finding(WATCH, f"{what} {one.column!r} has moved: {one.psi:.3f}, {one.moved()}{advice}")
         for one, limit, what, advice in asked
-        if limit is not None
-        and one.psi >= limit
-        and one.psi >= drift.simulated_by_chance(one.before, one.now, confidence)
+        if limit is not None and one.psi >= limit and one.psi > one.by_chance
     ]
 
 

@@ -1,5 +1,6 @@
 """The population stability index, the bins that it is counted in, and its picture."""
 
+import dataclasses
 import datetime as dt
 import warnings
 
@@ -60,13 +61,29 @@ def test_without_rows_there_is_no_index():
     assert np.isnan(population_stability_index(np.array([0, 0]), np.array([1, 2])))
 
 
-@pytest.mark.parametrize(("before", "now"), [(200, 200), (5000, 300), (5000, 5000)])
-def test_about_one_of_twenty_tables_of_one_population_is_above_what_chance_does(before, now):
+@pytest.mark.parametrize(("before", "now"), [(72, 500), (300, 100), (5000, 300), (20_000, 20_000)])
+def test_about_one_of_twenty_samples_of_one_population_is_above_a_limit_of_95_percent(before, now):
     generator = np.random.default_rng(1)
-    shares = np.full(10, 0.1)
-    drawn = [(generator.multinomial(before, shares), generator.multinomial(now, shares)) for _ in range(2000)]
-    above = np.mean([population_stability_index(*pair) > by_chance(*pair) for pair in drawn])
-    assert 0.03 < above < 0.08
+    shares = np.array([0.5, 0.2, 0.15, 0.1, 0.03, 0.02])
+    drawn = [(generator.multinomial(before, shares), generator.multinomial(now, shares)) for _ in range(400)]
+    above = np.mean([population_stability_index(*pair) > by_chance(*pair, 0.95) for pair in drawn])
+    assert 0.015 < above < 0.085
+
+
+@pytest.mark.parametrize("now", [drift.LARGE, 100 * drift.LARGE])
+@pytest.mark.parametrize(
+    "shares", [np.full(12, 1 / 12), np.array([0.5, 0.4, 0.089, 0.01, 0.001]), np.array([0.997, 0.003])]
+)
+def test_where_samples_are_large_enough_not_to_be_drawn_the_limits_agree(shares, now, monkeypatch):
+    pair = [np.random.default_rng(1).multinomial(rows, shares) for rows in (drift.LARGE, now)]
+    found = by_chance(*pair, 0.999)
+    monkeypatch.setattr(drift, "LARGE", np.inf)
+    assert by_chance(*pair, 0.999) == pytest.approx(found, rel=0.15)
+
+
+@pytest.mark.parametrize(("before", "now"), [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([3, 0], [5, 0])])
+def test_where_no_shift_can_be_chance_makes_none(before, now):
+    assert by_chance(np.array(before), np.array(now), 0.99) == 0
 
 
 # --- bins ------------------------------------------------------------------------------------------------------------
@@ -164,10 +181,10 @@ def test_deciles_of_a_large_table_are_of_a_sample_and_its_rows_are_all_counted(m
 # --- what is told of it ----------------------------------------------------------------------------------------------
 
 
-def one(name, before, now):
+def one(name, before, now, confidence=0.99):
     before, now = np.array(before), np.array(now)
     bins = tuple(f"bin {place}" for place in range(len(before)))
-    return Shift(name, population_stability_index(before, now), by_chance(before, now), bins, before, now)
+    return Shift(name, population_stability_index(before, now), confidence, bins, before, now)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +194,7 @@ def one(name, before, now):
         ([5000, 5000], [3200, 6800], "some"),
         ([5000, 5000], [1000, 9000], "much"),
         ([50, 50], [2, 8], "as by chance"),
+        ([7] * 10, [4] * 6 + [12] * 4, "as by chance"),
     ],
 )
 def test_a_verdict_goes_by_the_usual_marks_and_not_by_what_chance_does(before, now, verdict):
@@ -193,7 +211,57 @@ def test_shifts_are_told_the_greatest_first():
     before = tally(table.to_batches, columns, 100)
     now = drift.Tally(before.bins)
     now.add(pa.record_batch({"still": np.arange(100.0), "moved": np.arange(100.0) * 2}))
-    assert [found.column for found in drift.shifts(before, now)] == ["moved", "still"]
+    assert [found.column for found in drift.shifts(before, now, 2)] == ["moved", "still"]
+
+
+SHARES = np.array([0.5, 0.2, 0.15, 0.1, 0.03, 0.02])
+
+
+def told(before, now, columns, seed, *, apart=0.0):
+    """The shifts of a table of numbers, and of categories as every other column; the numbers are so far apart."""
+    generator = np.random.default_rng(seed)
+    asked = [NUMBER if place % 2 == 0 else CATEGORY for place in range(columns)]
+    asked = [dataclasses.replace(column, name=f"column {place}") for place, column in enumerate(asked)]
+
+    def made(rows, move):
+        return pa.record_batch(
+            {
+                column.name: generator.normal(move, 1, rows)
+                if column.kind == "number"
+                else generator.choice(list("abcdef"), rows, p=SHARES[::-1] if move else SHARES)
+                for column in asked
+            }
+        )
+
+    reference, today = made(before, 0), made(now, apart)
+    bins = tally(lambda: [reference], asked, before)
+    counted = drift.Tally(bins.bins)
+    counted.add(today)
+    return drift.shifts(bins, counted, columns)
+
+
+def is_told(shift):
+    return shift.verdict in ("some", "much")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "now", "columns", "tables"), [(72, 500, 1, 200), (300, 100, 1, 200), (300, 100, 4, 50)]
+)
+def test_of_small_tables_like_the_reference_hardly_one_is_said_to_have_moved(before, now, columns, tables):
+    moved = [any(map(is_told, told(before, now, columns, seed))) for seed in range(tables)]
+    assert np.mean(moved) <= 0.03
+
+
+@pytest.mark.parametrize(("before", "now"), [(72, 500), (300, 100), (72, 72)])
+def test_a_column_that_has_moved_is_told_in_small_tables_too(before, now):
+    found = [told(before, now, 4, seed, apart=1.5) for seed in range(5)]
+    assert all(is_told(shift) for shifts in found for shift in shifts)
+
+
+def test_of_many_columns_each_has_to_move_further_than_of_one():
+    (alone,), few = told(72, 72, 1, 0), told(72, 72, 20, 0)
+    assert min(shift.by_chance for shift in few if shift.column == "column 0") > 1.2 * alone.by_chance
 
 
 @pytest.fixture
@@ -214,13 +282,3 @@ def test_shifts_of_any_number_of_columns_are_drawn(columns, tmp_path):
     assert_drawn(figure, tmp_path)
     words = text_of(figure)
     assert ("some: 0.1" in words and "much: 0.25" in words) == bool(columns)
-
-
-def test_what_chance_does_to_well_filled_bins_is_what_the_chi_squared_says():
-    before, now = np.full(10, 1000), np.full(10, 300)
-    assert drift.simulated_by_chance(before, now, 0.95) == pytest.approx(by_chance(before, now), rel=0.1)
-
-
-def test_chance_does_more_to_bins_that_a_small_sample_leaves_empty():
-    before, now = np.array([0, *[7] * 10, 0]), np.array([4, *[29] * 10, 6])
-    assert drift.simulated_by_chance(before, now, 0.95) > 1.2 * by_chance(before, now)

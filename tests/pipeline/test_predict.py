@@ -446,6 +446,15 @@ def test_rows_of_the_same_kind_have_not_moved(shop, tmp_path):
     assert "look at this" not in ended.stdout
 
 
+def test_few_rows_of_the_same_kind_have_an_index_that_is_told_to_be_chance(shop, rows, tmp_path):
+    ended, _ = shop.predict(rows, tmp_path / "scored.csv")
+    assert ended.run.data.metrics["psi_input_worst"] > 0.1
+    for what in ("input", "score"):
+        assert ended.tags[f"tabular.shift.{what}"].startswith("none, ")
+    assert ended.tags["tabular.shift.input"].endswith(", as by chance")
+    assert "look at this" not in ended.stdout
+
+
 def test_a_column_that_has_moved_is_named_first_with_where_its_rows_went(shop, tmp_path):
     asked = made(2000, seed=5)
     asked["amount"] += 40
