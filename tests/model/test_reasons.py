@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import math
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -90,13 +89,10 @@ def written(data: made.Data, folder: Path, estimator: str, params: Any, how: Any
 
 def blend_of(data: made.Data, folder: Path, weights: dict[float, served.TabularModel], **about: Any):
     """A blend of models, by their weights."""
-    members = {}
-    for number, (weight, one) in enumerate(weights.items()):
-        local = folder / str(number)
-        (local / flavor.PARTS).parent.mkdir(parents=True)
-        shutil.copytree(one.parts, local / flavor.PARTS)  # type: ignore[attr-defined]
-        (local / "requirements.txt").write_text("mlflow", encoding="utf-8")
-        members[f"member {number}"] = (weight, local)
+    members = {
+        f"member {number}": (weight, flavor.Written(one.parts, []))  # type: ignore[attr-defined]
+        for number, (weight, one) in enumerate(weights.items())
+    }
     about |= {} if data.schema.classes else {"intervals": ENDS, "coverage": 0.5}
     return flavor.of_parts(flavor.write_blend(members, data.schema, folder, **about)[0])
 
