@@ -88,7 +88,7 @@ def _cells(model: TabularModel) -> int:
     if model.members:
         return sum(_cells(one) for _, one in model.members.values())
     estimator = model.estimator
-    if served.is_of(estimator, served.FORESTS):
+    if served.is_forest(estimator):
         trees = [one.tree_ for one in estimator.estimators_]
         return sum(one.node_count * -(-min(one.max_depth, one.n_features) // 2) for one in trees) or 1
     if hasattr(estimator, "num_trees"):  # of LightGBM

@@ -22,7 +22,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
 from mlflow.utils.uri import is_local_uri
 
-from steps.model import requirements, served
+from steps.model import reasons, requirements, served
 from steps.run import artifact_store, artifacts, inputs, kept
 from steps.run.step import Step
 from steps.run.tags import UNLOCKED
@@ -147,7 +147,7 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
     folder
         The folder that the model is copied to.
     code, learnt
-        The recorded digests of the model's code file (`digest_of_code`) and of its parts (`digest_of_parts`). No other
+        The recorded digests of the model's code (`digest_of_code`) and of its parts (`digest_of_parts`). No other
         code is run, and no other object rebuilt: the list of types that skops may rebuild is one of the parts.
 
     Raises
@@ -192,9 +192,9 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
     try:
         local = artifact_store.fetch(uri, place)
         file = carried(local)
-        found = {"code": digests.of_file(file), "parts": digest_of_parts(local / PARTS)}
+        found = {"code": digest_of_carried(local), "parts": digest_of_parts(local / PARTS)}
         if (local / BYTECODE).is_dir():
-            shutil.rmtree(local / BYTECODE)  # Python could run this in place of the code file that was checked
+            shutil.rmtree(local / BYTECODE)  # Python could run this in place of the code that was checked
     except artifact_store.FetchError as error:
         raise artifact_store.FetchError(f"model {uri} cannot be read ({error})") from None
     except UserError as error:
@@ -206,7 +206,7 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
             raise UserError(
                 f"model {uri} carries {what} of digest {found[what][:12]}, and {recorded[:12]} was recorded: not loaded"
             )
-    # MLflow must load the checked code file and parts only: no pickle, other code or other model beside them
+    # MLflow must load the checked code and parts only: no pickle, other code or other model beside them
     flavor = _python_function(local)
     named = tuple(flavor.get(name) for name in ("loader_module", "code", "data"))
     if named != ("mlflow.pyfunc.loaders.code_model", None, None):
@@ -217,7 +217,7 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
 
 
 def carried(model: Path) -> Path:
-    """The code file in a model's folder.
+    """The code file in a model's folder that MLflow runs.
 
     Its name is taken from MLmodel, since `served.py` may have had another name when the model was logged. MLmodel holds
     the file's path on the machine that logged the model; only the last part of that path is used.
@@ -284,8 +284,19 @@ def threshold(model: served.TabularModel) -> float:
 
 
 def digest_of_code() -> str:
-    """sha256 of the code file (`served.py`) that is put into every model logged now."""
-    return digests.of_file(Path(served.__file__))
+    """sha256 of the code that is put into every model logged now: `served.py`, and `reasons.py` beside it."""
+    return _digest_of_code(Path(served.__file__), Path(reasons.__file__))
+
+
+def digest_of_carried(model: Path) -> str:
+    """As `digest_of_code`, of the code in a model's folder; errors are those of `carried`."""
+    return _digest_of_code(carried(model), model / served.REASONS)
+
+
+def _digest_of_code(file: Path, beside: Path) -> str:
+    """sha256 of the digests of both files; a model of before has the first alone, and its own digest."""
+    own = digests.of_file(file)
+    return hashlib.sha256(f"{own}{digests.of_file(beside)}".encode()).hexdigest() if beside.exists() else own
 
 
 def write(
@@ -542,5 +553,6 @@ def _save(place: Path, mlflow_model: Model, parts: Path, **about: Any) -> None:
         metadata={served.READS_REQUESTS: True},
         **about,
     )
+    shutil.copyfile(reasons.__file__, place / served.REASONS)
     for compiled in place.rglob(BYTECODE):
         shutil.rmtree(compiled)

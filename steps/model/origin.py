@@ -35,7 +35,7 @@ class Origin:
     name: str  # for people, such as `churn_classifier version 3`
     uri: str  # names a version, never an alias, which may move meanwhile
     model_id: str
-    code: str  # digest of the code file
+    code: str  # digest of the code that it carries
     learnt: str  # digest of the learnt parts
     candidate: str  # its name in the problem
     problem: str

@@ -312,7 +312,7 @@ def _really(pair: Pair) -> dict[str, str]:
     target = pair.folder / f"model-{pair.then.info.run_id}"
     target.mkdir(exist_ok=True)
     local = artifact_store.fetch(uri, target)
-    return {"model": flavor.digest_of_parts(local / flavor.PARTS), "code": digests.of_file(flavor.carried(local))}
+    return {"model": flavor.digest_of_parts(local / flavor.PARTS), "code": flavor.digest_of_carried(local)}
 
 
 def _predictions(pair: Pair) -> Compared:

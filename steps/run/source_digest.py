@@ -44,8 +44,8 @@ MACHINERY = {
     "tabular.credentials": "keeps secrets out of the patch of the tree; no step works on what it says",
     "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
 }
-# Logged models carry a copy of this file and its digest, so that every byte of the file counts.
-BY_BYTES = ("steps/model/served.py",)
+# Logged models carry a copy of these files and their digest, so that every byte of them counts.
+BY_BYTES = ("steps/model/served.py", "steps/model/reasons.py")
 # The environment variable with the file in which main keeps what `_meaning` found, for the steps that main starts.
 HANDED = "TABULAR_MODULES"
 _Meaning: TypeAlias = tuple[str, list[tuple[int, str, str]]]

@@ -42,7 +42,7 @@ Weighed: TypeAlias = tuple[Any, Array, Array | None]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
 # Parameters that change nothing of what is learnt.
-# Estimators whose reasons (`steps.model.served.Reasons`) need no means of the rows of training.
+# Estimators whose reasons (`steps.model.reasons.Reasons`) need no means of the rows of training.
 _OF_TREES = (
     *("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees"),
     "sklearn.ensemble.HistGradientBoosting",

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from steps.model import flavor
+from steps.run import source_digest
 from tabular.model import estimators, training
 from tabular.model.formats import FORMATS
 from tabular.model.tasks import Classification
@@ -23,6 +24,7 @@ TABULAR = sorted((PROJECT / "tabular").rglob("*.py"))
 # What served.py imports only where a classifier of theirs is read.
 OF_CLASSIFIERS = {package for one in FORMATS for package in one.packages}
 STANDARD = sys.stdlib_module_names
+CARRIED = [PROJECT / name for name in source_digest.BY_BYTES]
 PINNED = re.compile(r"^([A-Za-z0-9_.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)")
 
 
@@ -65,17 +67,19 @@ def test_only_steps_and_tests_and_benchmarks_and_the_image_import_mlflow() -> No
     assert {path.relative_to(PROJECT).parts[0] for path in outside} <= {"steps", "tests", "benchmarks", "serving"}
 
 
+@pytest.mark.parametrize("code", CARRIED, ids=lambda path: path.name)
 @pytest.mark.parametrize("module", ["lightgbm.sklearn", "sklearn.linear_model"])
-def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(module: str) -> None:
+def test_the_code_that_a_model_carries_imports_only_what_its_requirements_hold(module: str, code: Path) -> None:
     classifier = type("Classifier", (), {"__module__": module})()
     held = set(flavor.packages(SimpleNamespace(estimator=classifier, preprocessor=None)))  # type: ignore[arg-type]
-    needed = tops(PROJECT / "steps" / "model" / "served.py") - STANDARD - OF_CLASSIFIERS
+    needed = tops(code) - STANDARD - OF_CLASSIFIERS
     distributions = packages_distributions()
     assert all(held & set(distributions[name]) for name in needed)
 
 
-def test_the_code_that_a_model_carries_imports_nothing_of_this_repository() -> None:
-    assert not tops(PROJECT / "steps" / "model" / "served.py") & {"steps", "tabular", ""}
+@pytest.mark.parametrize("code", CARRIED, ids=lambda path: path.name)
+def test_the_code_that_a_model_carries_imports_nothing_of_this_repository(code: Path) -> None:
+    assert not tops(code) & {"steps", "tabular", "served", ""}
 
 
 def test_a_served_model_asks_for_packages_of_the_lock_and_none_of_the_search_or_the_tests() -> None:

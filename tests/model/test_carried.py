@@ -1,4 +1,4 @@
-"""The file of code that a model carries: by the name that its MLmodel says, and nothing but that file is run."""
+"""The code that a model carries: by the name that its MLmodel says and, for reasons, beside it; and none but that."""
 
 import importlib.util
 import marshal
@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import yaml
 from mlflow.entities import Run, RunData, RunInfo, RunTag
+from mlflow.exceptions import MlflowException
 
 from steps.model import flavor
 from steps.replay import equality
+from tabular import digests
 from tabular.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -128,3 +130,54 @@ def test_parts_that_are_not_those_recorded_are_not_rebuilt(copy, binary, tmp_pat
     describe(copy, artifacts={"model": {"path": path}})
     with pytest.raises(UserError, match="names other parts than"):
         flavor.load(str(copy), tmp_path, **binary.recorded)
+
+
+def _altered(reasons: Path, evil: str) -> None:
+    reasons.write_text(reasons.read_text(encoding="utf-8") + evil, encoding="utf-8")
+
+
+def _gone(reasons: Path, evil: str) -> None:
+    reasons.unlink()
+
+
+@pytest.mark.parametrize("change", [_altered, _gone])
+def test_a_model_whose_code_of_reasons_is_not_the_one_recorded_is_not_loaded(
+    copy, binary, tmp_path, evil, change: Callable[[Path, str], None]
+) -> None:
+    change(copy / "reasons.py", evil)
+    with pytest.raises(UserError, match="carries code of digest"):
+        flavor.load(str(copy), tmp_path, **binary.recorded)
+    assert not (tmp_path / "was run").exists()
+
+
+def test_a_model_of_before_with_one_file_of_code_is_loaded_and_takes_no_other_beside_it(copy, binary, tmp_path) -> None:
+    (copy / "reasons.py").rename(tmp_path / "reasons.py")
+    recorded = {**binary.recorded, "code": digests.of_file(copy / "served.py")}
+    model = flavor.load(str(copy), tmp_path, **recorded)
+    assert np.array_equal(model.outputs(binary.data.X), binary.fitted.outputs(binary.data.X))
+    shutil.copy(tmp_path / "reasons.py", copy)
+    with pytest.raises(UserError, match="carries code of digest"):
+        flavor.load(str(copy), tmp_path, **recorded)
+
+
+def test_the_code_of_reasons_is_run_when_they_are_asked_for_and_not_before(copy, binary, tmp_path, evil) -> None:
+    _altered(copy / "reasons.py", evil)
+    model = mlflow.pyfunc.load_model(str(copy))
+    (copy / "reasons.py").write_text("raise SystemExit('of after the load')\n", encoding="utf-8")
+    rows = binary.data.frame.head(3)
+    plain = model.predict(rows)
+    assert not (tmp_path / "was run").exists()
+    answer = model.predict(rows, params={"explain": 1})
+    assert (tmp_path / "was run").exists()
+    assert answer[list(plain)].equals(plain)
+    assert set(answer) > set(plain)
+
+
+def test_the_code_that_answers_by_itself_answers_and_refuses_reasons_in_one_line(copy, binary) -> None:
+    (copy / "reasons.py").unlink()
+    model = mlflow.pyfunc.load_model(str(copy))
+    rows = binary.data.frame.head(3)
+    assert len(model.predict(rows)) == 3
+    with pytest.raises(MlflowException) as caught:
+        model.predict(rows, params={"explain": 1})
+    assert str(caught.value) == "explain: reasons.py does not lie beside served.py: take the model's whole folder"

@@ -1,6 +1,5 @@
 """Models in MLflow: what their folder holds, and that they answer raw rows as the fitted pipeline does."""
 
-import hashlib
 import shutil
 import subprocess
 import sys
@@ -44,8 +43,10 @@ def test_the_models_description_names_no_pickle(logged) -> None:
     assert ".pkl" not in text
 
 
-def test_the_folder_holds_the_code_that_answers(logged) -> None:
-    assert (logged.folder / "served.py").read_bytes() == Path(flavor.served.__file__).read_bytes()
+def test_the_folder_holds_the_code_that_answers_and_that_of_reasons(logged) -> None:
+    for module in (flavor.served, flavor.reasons):
+        path = Path(module.__file__)
+        assert (logged.folder / path.name).read_bytes() == path.read_bytes()
 
 
 def test_numbers_are_signed_as_doubles_and_every_column_is_there(logged) -> None:
@@ -323,7 +324,7 @@ def test_a_part_of_a_type_that_the_model_does_not_list_is_not_rebuilt(binary, tm
 
 def test_two_models_of_different_code_are_loaded_in_one_process(binary, tmp_path: Path) -> None:
     copy = changed(binary.folder, tmp_path, "\nTabularModel.mark = 'other'\n")
-    code = hashlib.sha256((copy / "served.py").read_bytes()).hexdigest()
+    code = flavor.digest_of_carried(copy)
     other = flavor.load(str(copy), tmp_path, **{**binary.recorded, "code": code})
     ours = flavor.load(binary.uri, tmp_path, **binary.recorded)
     assert other.mark == "other"

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -46,6 +47,8 @@ FORMS = ["random_forest", "lightgbm", "histograms"]
 # The scale of each kind's reasons, of two classes.
 ODDS, PROBABILITY = "log odds of yes", "probability of yes"
 SCALES = {"logistic_regression": ODDS, "lightgbm": ODDS, "histograms": ODDS}
+# The code of reasons as a model runs it.
+reasons: Any = sys.modules[served._reasons().__module__]
 Shelf = Callable[..., served.TabularModel]
 
 
@@ -200,14 +203,14 @@ def test_trees_give_the_shapley_values_of_what_they_expect_where_columns_are_not
     medians = ExtraTreesRegressor(4, random_state=0, criterion="absolute_error").fit(X, y)
     histograms = HistGradientBoostingClassifier(max_iter=4).fit(X, y)
     sums = [
-        ([served._of_forest(one.tree_, 1 / 6, 3) for one in forest.estimators_], np.float32),
-        ([served._of_forest(one.tree_, 1 / 4, 1) for one in medians.estimators_], np.float32),
+        ([reasons._of_forest(one.tree_, 1 / 6, 3) for one in forest.estimators_], np.float32),
+        ([reasons._of_forest(one.tree_, 1 / 4, 1) for one in medians.estimators_], np.float32),
         *(
-            ([served._of_histograms(one.nodes) for one in of_class], np.float64)
+            ([reasons._of_histograms(one.nodes) for one in of_class], np.float64)
             for of_class in zip(*histograms._predictors, strict=True)
         ),
     ]
-    explained = [trees for one in (forest, medians, histograms) for trees in served._trees(one)]
+    explained = [trees for one in (forest, medians, histograms) for trees in reasons._trees(one)]
     for (nodes, kind), trees in zip(sums, explained, strict=True):
         at = np.arange(6) % nodes[0].values.shape[1]
         base, parts = trees.explain(X[:6], at)
@@ -217,11 +220,11 @@ def test_trees_give_the_shapley_values_of_what_they_expect_where_columns_are_not
             assert base[out] == pytest.approx(worth(()), rel=0, abs=1e-12)
 
 
-def sum_expected(trees: list[served._Tree], x: np.ndarray, out: int, known: Collection[int]) -> float:
+def sum_expected(trees: list, x: np.ndarray, out: int, known: Collection[int]) -> float:
     return sum(expected(one, x, known, out) for one in trees)
 
 
-def expected(tree: served._Tree, x: np.ndarray, known: Collection[int], out: int, node: int = 0) -> float:
+def expected(tree: Any, x: np.ndarray, known: Collection[int], out: int, node: int = 0) -> float:
     """What a tree gives where some columns are known, and both branches count by their rows where they are not."""
     left, right = tree.left[node], tree.right[node]
     if left < 0:
@@ -241,10 +244,10 @@ def test_a_block_of_trees_or_rows_is_explained_as_all_of_them(
     features = {name: data[3].X[name].to_numpy() for name in data[3].X}
     codes = data[3].y
     whole = {one: served_of(data[3], *CLASSIFIERS[one]).reasons.of(features, codes) for one in (kind, "random_forest")}
-    monkeypatch.setattr(served, "CELLS", 5000)
-    monkeypatch.setattr(served, "NODES", 50)
+    monkeypatch.setattr(reasons, "CELLS", 5000)
+    monkeypatch.setattr(reasons, "NODES", 50)
     for one, found in whole.items():
-        again = served.Reasons(served_of(data[3], *CLASSIFIERS[one])).of(features, codes)
+        again = reasons.Reasons(served_of(data[3], *CLASSIFIERS[one])).of(features, codes)
         assert again.values == pytest.approx(found.values, rel=0, abs=1e-12)
         assert again.base == pytest.approx(found.base, rel=0, abs=1e-12)
 
@@ -282,7 +285,7 @@ def test_reasons_of_other_classifiers_are_estimated_and_sum_to_the_probability(
         assert total(answer) == pytest.approx(expected, **EXACT)
         assert set(answer["reason_scale"]) == {scale}
         with monkeypatch.context() as patch:  # few rows at a time
-            patch.setattr(served, "CELLS", 500)
+            patch.setattr(reasons, "CELLS", 500)
             again = model.predict(None, rows, {"explain": 2})
         assert total(again) == pytest.approx(total(answer), **EXACT)
 
@@ -305,7 +308,7 @@ def test_what_is_estimated_comes_near_the_shapley_values_the_more_orders_are_dra
     exact = np.array([shapley(len(model.reasons.places), partial(worth, row)) for row in prepared])
     errors = []
     for orders in (2, 800):
-        monkeypatch.setattr(served, "ORDERS", orders)
+        monkeypatch.setattr(reasons, "ORDERS", orders)
         errors.append(np.abs(model.reasons.of(features, np.zeros(3, dtype=int)).values - exact).max())
     assert errors[1] < errors[0]
     assert errors[1] < 0.002
