@@ -63,9 +63,9 @@ def evaluate(step: Step) -> None:
     board = [_row(one, problem.search.metric) for one in ranked]
     board += [_row_of_failed(run, left_out, board[0]) for run in given if run.data.tags[MODEL] in left_out]
     step.table(artifacts.by_column(board), artifacts.LEADERBOARD)
-    _log(step, problem, holdout, ranked, left_out, missing)
+    explained, why_not = contributions.explain(ranked[0], holdout, problem.seed)
+    _log(step, problem, holdout, ranked, left_out, missing, why_not)
     _log_looks(step, problem, holdout, ranked)
-    explained = contributions.explain(ranked[0], holdout, problem.seed)
     if explained is not None:
         strengths = explained.strengths
         columns = {"column": list(strengths), f"mean |contribution| to {explained.scale}": list(strengths.values())}
@@ -106,12 +106,14 @@ def _log(
     ranked: list[Judged],
     left_out: Mapping[str, str],
     missing: Sequence[str],
+    why_not: str,
 ) -> None:
     best = ranked[0]
     step.measure(_metrics(problem.search.metric, ranked))
     entries = [_entry(candidate) for candidate in ranked]
     notes = slices.notes([one.slice for one in best.slices])
     notes += [*_undefined(best), *_lighter(ranked), *_unlocked(ranked)]
+    notes += [f"{best.name}: what each column adds is not shown: {why_not}"] if why_not else []
     step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
     content = [_content(holdout), *map(_lasting, entries), *([left_out] if left_out else [])]
     step.log(

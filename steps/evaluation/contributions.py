@@ -49,18 +49,20 @@ class Explained:
         return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
-def explain(candidate: Judged, holdout: DataSet, seed: int) -> Explained | None:
+def explain(candidate: Judged, holdout: DataSet, seed: int) -> tuple[Explained | None, str]:
     """What each column adds to a candidate's answers to holdout rows, drawn by a seed.
 
-    None where the candidate does not tell, or would take too long.
+    None where the candidate does not tell or would take too long, and then why in words.
     """
     model, found = candidate.model, candidate.predictions
     reasons = getattr(model, "reasons", None)  # a model may carry the code of before
-    if reasons is None or reasons.why_none is not None:
-        return None
+    if reasons is None:
+        return None, "it carries the code of before there were reasons"
+    if reasons.why_none is not None:
+        return None, reasons.why_none.partition(":")[0]  # the way out is that of a request
     most = min(MOST_ROWS, MOST_CELLS // _cells(model))
     if most < min(FEWEST_ROWS, len(holdout.y)):
-        return None
+        return None, "it is so large that too few rows are explained in seconds; ask about single rows with explain"
     shuffled = np.random.default_rng(seed).permutation(len(holdout.y))
     rows = shuffled[holdout.counting[shuffled]][:most]
     codes = np.zeros(len(rows), dtype=int)
@@ -70,10 +72,10 @@ def explain(candidate: Judged, holdout: DataSet, seed: int) -> Explained | None:
     features = {name: raw[name].to_numpy() for name in raw}
     try:
         told = reasons.of(features, codes)
-    except MlflowException:  # what is added does not sum to the answer
-        return None
+    except MlflowException:
+        return None, "what the columns add does not sum to its answer"
     shown = {column["name"]: _shown(column, features[column["name"]]) for column in model.description["columns"]}
-    return Explained(dict(zip(told.columns, told.values.T, strict=True)), told.scale, shown)
+    return Explained(dict(zip(told.columns, told.values.T, strict=True)), told.scale, shown), ""
 
 
 def _shown(column: Mapping[str, Any], values: np.ndarray) -> np.ndarray:

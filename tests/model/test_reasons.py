@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import made
@@ -17,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from scipy.special import logit
 from threadpoolctl import threadpool_limits
 
+from steps.evaluation import contributions
 from steps.model import flavor, own_features, served
 from tabular import problem
 from tabular.data import datasets
@@ -548,3 +550,12 @@ def test_a_number_of_reasons_below_0_is_refused(data: dict, served_of: Shelf) ->
     model = served_of(data[2], *CLASSIFIERS["lightgbm"])
     with pytest.raises(MlflowException, match=r"^explain: -1 is below 0"):
         model.predict(None, data[2].frame.head(2), {"explain": -1})
+
+
+def test_an_evaluation_is_told_why_a_model_has_no_reasons_without_the_way_out_of_a_request(
+    data: dict, served_of: Shelf
+) -> None:
+    model = served_of(data[2], *CLASSIFIERS["logistic_regression"], {"steps": ["sklearn.decomposition.PCA"]})
+    candidate: Any = SimpleNamespace(model=model, predictions=None)
+    said = contributions.explain(candidate, holdout=None, seed=0)  # type: ignore[arg-type]
+    assert said == (None, "its preprocessing makes columns that are of no single column")

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from steps.evaluation import contributions
 from tests import browser
 
 YAML = """
@@ -53,7 +54,8 @@ def lab(store, tmp_path_factory):
     assert evaluation.status == 0, evaluation.stderr
     register = store.step("register", evaluation=evaluation.id)
     assert register.status == 0, register.stderr
-    return {"etl": etl, "hpo": search, "train": logistic, "evaluate": evaluation, "register": register, "asked": asked}
+    trained = {"train": logistic, "boosted": boosted}
+    return {"etl": etl, "hpo": search, **trained, "evaluate": evaluation, "register": register, "asked": asked}
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +168,15 @@ def test_the_columns_that_add_most_to_the_winners_answers_are_told_and_drawn(sto
     version = store.client.get_model_version("report_classifier", "1")
     assert f"columns that count most: x {rows[0][scale]:.4f}, " in version.description
     assert "columns that count most" in page.read_text(encoding="utf-8")
+
+
+def test_an_evaluation_says_that_its_best_model_is_too_large_to_be_explained(store, lab, monkeypatch):
+    monkeypatch.setattr(contributions, "MOST_CELLS", 1)
+    ended = store.step("evaluate", dataset=lab["etl"].id, models=lab["boosted"].id)
+    assert ended.status == 0, ended.stderr
+    note = "- boosted: what each column adds is not shown: it is so large that too few rows are explained in seconds"
+    assert note in ended.tags["mlflow.note.content"]
+    assert not [name for name in store.artifacts(ended.run) if "contributions" in name]
 
 
 def test_the_table_of_thresholds_has_the_metrics_at_one_half(store, lab):
