@@ -57,7 +57,8 @@ def test_the_served_model_answers_by_the_threshold_that_was_tuned(store, tuned, 
     assert threshold < 0.45  # of a rare class
     mlflow.set_tracking_uri(store.uri)
     served = mlflow.pyfunc.load_model(run.data.tags["tabular.model_uri"])
-    assert [(spec.name, spec.default) for spec in served.metadata.signature.params] == [("threshold", threshold)]
+    usual = {spec.name: spec.default for spec in served.metadata.signature.params}
+    assert usual == {"threshold": threshold, "explain": 0}
     rows = pd.DataFrame({"x": np.linspace(-3, 4, 200), "z": 0.0})
     answer = served.predict(rows)
     assert list(answer["label"] == "yes") == list(answer["probability_yes"] >= threshold)
