@@ -239,6 +239,27 @@ def expected(tree: Any, x: np.ndarray, known: Collection[int], out: int, node: i
     return sum(share * expected(tree, x, known, out, side) for share, side in zip(shares, (left, right), strict=True))
 
 
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_reasons_are_those_of_the_package_shap(kind: str, data: dict, served_of: Shelf) -> None:
+    shap = pytest.importorskip("shap", reason="requirements-dev has shap on Linux")
+    model = served_of(data[2], *CLASSIFIERS[kind])
+    rows = {name: data[2].X[name].to_numpy()[:60] for name in data[2].X}
+    found = model.reasons.of(rows, np.ones(60, dtype=int))
+    prepared = model.prepare(rows)
+    if kind == "logistic_regression":
+        learnt = model.preprocessor.transform(data[2].X)
+        values = shap.LinearExplainer(model.estimator, shap.maskers.Independent(learnt, len(learnt))).shap_values(
+            prepared
+        )
+    else:
+        values = shap.TreeExplainer(model.estimator).shap_values(prepared)
+    values = values[..., 1] if values.ndim == 3 else values
+    places = model.encoder.places()
+    summed = np.column_stack([values[:, places[name]].sum(axis=1) for name in found.columns])
+    assert found.values == pytest.approx(summed, rel=0, abs=1e-6)
+    assert np.abs(summed).max() > 0.05
+
+
 @pytest.mark.parametrize("kind", ["logistic_regression", "lightgbm"])
 def test_a_block_of_trees_or_rows_is_explained_as_all_of_them(
     kind: str, data: dict, served_of: Shelf, monkeypatch: pytest.MonkeyPatch
