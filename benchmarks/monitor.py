@@ -78,7 +78,7 @@ class Model:
     def batch(self, frame: Any) -> pa.RecordBatch:
         """Rows as they are counted."""
         arrow = pa.schema([(column.name, datasets.ARROW[column.dtype]) for column in self.schema.columns])
-        return pa.RecordBatch.from_pandas(frame, arrow, preserve_index=False)
+        return pa.Table.from_pandas(frame, arrow, preserve_index=False).combine_chunks().to_batches()[0]
 
     def asked(self, frame: Any, y: np.ndarray) -> Any:
         """What it predicts, beside the truth."""
