@@ -164,7 +164,7 @@ def stored(rows: Rows, fitted: training.Fitted) -> int:
     with tempfile.TemporaryDirectory() as folder:
         ends = None if rows.schema.classes else intervals.Intervals((0.5,), (0.0,), (0.0,), None, 0.0, "", {})
         about = {} if ends is None else {"intervals": ends, "coverage": 0.5}
-        made = flavor.write_parts(fitted, rows.schema, Path(folder), **about)
+        made = flavor.write(fitted, rows.schema, Path(folder), **about).parts
         return sum(path.stat().st_size for path in made.iterdir())
 
 

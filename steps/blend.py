@@ -14,7 +14,7 @@ from steps.model import blends, dataset, flavor, requirements
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
-from steps.run import artifacts, lookup, run_problem
+from steps.run import artifacts, run_problem
 from steps.run.step import Step
 from steps.run.tags import (
     CODE_DIGEST,
@@ -23,7 +23,6 @@ from steps.run.tags import (
     MODEL_FAMILY,
     MODEL_URI,
     PROBLEM,
-    TRAINED_ON,
     digest_tag,
 )
 from tabular import digests
@@ -39,9 +38,10 @@ def blend(step: Step) -> None:
     """Choose the weights, cross-validate the blend, and log it."""
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
-    given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
-    members = {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}
-    _check(members, source)
+    members = blends.candidates(step)
+    if not members:
+        raise UserError("models: no candidate is left to blend")
+    blends.check(members, source)
     rows = dataset.load(step, problem, source, "train")
     started = time.perf_counter()
     found = blends.learn(step, problem, rows, members.values())
@@ -56,19 +56,6 @@ def blend(step: Step) -> None:
     of_blend = {name: Member(weights[name], members[name], _checked(step, members[name])) for name in weights}
     ends = _log(step, problem, rows, of_blend, found, seconds)
     _finish(step, problem, weights, found, ends)
-
-
-def _check(members: Mapping[str, Run], source: Run) -> None:
-    if not members:
-        raise UserError("models: no candidate is left to blend")
-    for name, run in members.items():
-        if run.data.tags.get(TRAINED_ON) != source.data.tags[TRAINED_ON]:
-            raise UserError(
-                f"models: run {run.info.run_id} was trained on another data set than run {source.info.run_id} holds: "
-                "give runs of one data set"
-            )
-        if run.data.tags[CODE_DIGEST] != flavor.digest_of_code():
-            raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
 
 
 def _checked(step: Step, run: Run) -> Written:

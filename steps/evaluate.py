@@ -48,7 +48,7 @@ def evaluate(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     holdout = dataset.load(step, problem, source, "holdout")
     given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
-    given += [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
+    given += lookup.given(step, BLEND, BLEND)
     failed = {run.data.tags[MODEL]: run.data.tags[REASON] for run in given if lookup.is_left_out(run)}
     # a blend without a model is one of its members
     trained = [run for run in given if not lookup.is_left_out(run) and MODEL_URI in run.data.tags]
@@ -79,10 +79,9 @@ def _searches(step: Step, trained: list[Run]) -> tuple[dict[str, Run], list[str]
     Also returns a line for each run of the latter that no longer exists; this is no error, since the searches are only
     drawn.
     """
-    given = [run_id for run_id in step.arguments["searches"].split(",") if run_id]
+    given = lookup.given(step, "searches", "hpo")
     if given:
-        runs = [lookup.tried(step.client, run_id, "searches", "hpo") for run_id in given]
-        return {run.data.tags[MODEL]: run for run in runs if not lookup.is_left_out(run)}, []
+        return {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}, []
     found, missing = {}, []
     for run in trained:
         name, run_id = run.data.tags[MODEL], run.data.tags.get(SEARCH, "")

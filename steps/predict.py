@@ -25,11 +25,11 @@ from steps.run import fetching, inputs, lookup, paths, terminal, thread_budget
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, TRAIN, digest_tag
 from tabular import digests
-from tabular.data import datasets, narrowing, tables
+from tabular.data import datasets, narrowing, tables, truths
 from tabular.data.columns import AS_USUAL
 from tabular.data.datasets import ARROW
 from tabular.data.sources import Source
-from tabular.errors import UserError, listed, nearest
+from tabular.errors import UserError
 from tabular.evaluation import drift
 from tabular.problem import Problem
 
@@ -205,10 +205,8 @@ def _keys(given: str, table: tables.Table, model: TabularModel, output: Path, an
     """The columns to copy: those asked for, else all that are neither read by the model nor in its `answer`."""
     if given:
         keys = [name.strip() for name in given.split(",")]
+        truths.check_columns(table, keys, "keys")
         for name in keys:
-            if name not in table.schema.names:
-                hint = nearest(name, table.schema.names) or f"; it has {listed(table.schema.names)}"
-                raise UserError(f"keys: {table.path.name} has no column {name!r}{hint}")
             if name in answer or keys.count(name) > 1:
                 why = "is a column of the answer" if name in answer else "is named twice"
                 raise UserError(f"keys: {name!r} {why}: leave it out")

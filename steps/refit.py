@@ -32,11 +32,10 @@ from steps.run.tags import (
     SEARCH,
     SHARE_OF_ROWS,
     TRAIN,
-    TRAINED_ON,
     digest_tag,
 )
 from tabular import digests
-from tabular.errors import CandidateError, UserError
+from tabular.errors import CandidateError
 from tabular.model import budget, training
 from tabular.problem import BLEND, REFIT, Problem
 
@@ -49,14 +48,12 @@ def refit(step: Step) -> None:
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
     evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
-    given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
-    trained = {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}
-    blend = [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
+    trained, blend = blends.candidates(step), lookup.given(step, BLEND, BLEND)
     winner = registry.winner(evaluation, [*trained.values(), *blend], step.folder)
     name = winner["model"]
     weights = artifacts.content(blend[0], artifacts.WEIGHTS, step.folder) if name == BLEND else {name: 1.0}
     members = {member: trained[member] for member in weights}
-    _check(members, source)
+    blends.check(members, source)
     step.log(tags={TRAIN: winner["run_id"], **run_problem.model_tags(problem, name)})
     why_not = _why_not(step, winner, members, source)
     if not why_not:
@@ -67,17 +64,6 @@ def refit(step: Step) -> None:
     if why_not:
         step.log(params={WHY_NOT: why_not}, tags={digest_tag(REFIT): digests.of_values(why_not)})
         step.finish(f"refit {name}", f"{name} stays as it was judged: {why_not}", f"{name}: {why_not}.")
-
-
-def _check(members: Mapping[str, Run], source: Run) -> None:
-    for name, run in members.items():
-        if run.data.tags.get(TRAINED_ON) != source.data.tags[TRAINED_ON]:
-            raise UserError(
-                f"models: {name} of run {run.info.run_id} was trained on another data set than run "
-                f"{source.info.run_id} holds: give runs of one data set"
-            )
-        if run.data.tags[CODE_DIGEST] != flavor.digest_of_code():
-            raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
 
 
 def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], source: Run) -> str:
@@ -100,19 +86,19 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     started = time.perf_counter()
     rows = dataset.load(step, problem, source, "train")
     every = joined(rows, dataset.load(step, problem, source, "holdout"))
-    written = {name: _fitted(step, problem, rows, every, name, trained[name]) for name in weights}
-    ((name, whole), *others) = written.items()
+    fits = {name: _fitted(step, problem, rows, every, name, trained[name]) for name in weights}
+    ((name, (whole, threshold)), *others) = fits.items()
     if others:
-        members = {name: Member(weights[name], trained[name], one) for name, one in written.items()}
+        members = {name: Member(weights[name], trained[name], one) for name, (one, _) in fits.items()}
         found = blends.learn(step, problem, rows, trained.values())
-        name, (whole, _) = BLEND, blends.write(problem, rows, members, found, step.folder)
+        name, threshold = BLEND, found.result.threshold
+        whole, _ = blends.write(problem, rows, members, found, step.folder)
     seconds = time.perf_counter() - started
     learnt, code = flavor.digest_of_parts(whole.parts), flavor.digest_of_code()
     step.log(
         params={"model_type": name, "rows": len(every.y), "seed": problem.seed},
         tags={MODEL_DIGEST: learnt, CODE_DIGEST: code, digest_tag(REFIT): digests.of_values([learnt, code])},
     )
-    threshold = flavor.threshold(flavor.of_parts(whole.parts))
     signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
     made = flavor.log_parts(step, *whole, signed, rows.frame, name=name, tags={PROBLEM: problem.name})
     step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
@@ -135,8 +121,8 @@ def joined(rows: DataSet, holdout: DataSet) -> DataSet:
     return replace(rows, X=X, y=np.concatenate([rows.y, holdout.y[counting]]), key=None, weights=weights)
 
 
-def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> Written:
-    """Fit a model on all rows as the run of train fitted it on the training rows, and write it."""
+def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> tuple[Written, float]:
+    """Fit a model on all rows as the run of train fitted it on the training rows; its files, and its threshold."""
     rows, every = (dataset.with_dates(one, problem, name) for one in (rows, every))
     # as it is treated on the training rows, which may be too few for a wide table
     candidate = rows.candidate(problem, name, _params(step, name, run))
@@ -147,7 +133,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     found = out_of_fold.read(run, step.folder)
     result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)
     encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y, found.rows)
-    return flavor.write(
+    written = flavor.write(
         fitted,
         rows.schema,
         Path(tempfile.mkdtemp(dir=step.folder)),
@@ -156,15 +142,15 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
         coverage=problem.evaluation.coverage,
         calibration=result.calibration,
     )
+    return written, result.threshold
 
 
 def _params(step: Step, name: str, run: Run) -> dict[str, Any]:
     """The hyperparameters that the search of a model has found; none where there was no search."""
-    given = [lookup.tried(step.client, one, "searches", "hpo") for one in step.arguments["searches"].split(",") if one]
-    found = [search for search in given if search.data.tags.get(MODEL) == name]
     search_id = run.data.tags.get(SEARCH, "")
     if not search_id:
         return {}
-    search = found[0] if found else lookup.run(step.client, search_id, "searches", "hpo")
+    given = [one for one in lookup.given(step, "searches", "hpo") if one.data.tags.get(MODEL) == name]
+    search = given[0] if given else lookup.run(step.client, search_id, "searches", "hpo")
     params: dict[str, Any] = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"]
     return params

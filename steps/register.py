@@ -48,11 +48,8 @@ def register(step: Step) -> None:
     """Judge the winner, and register it where it passes the gate."""
     evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
     problem = run_problem.problem_of(step, data_set(step) or evaluation)
-    given = filter(None, step.arguments["models"].split(","))
-    trained = [lookup.tried(step.client, run_id, "models", "train") for run_id in given]
-    trained += [lookup.run(step.client, run_id, BLEND, BLEND) for run_id in filter(None, [step.arguments[BLEND]])]
-    refitted = [lookup.run(step.client, run_id, REFIT, REFIT) for run_id in filter(None, [step.arguments[REFIT]])]
-    winner = registry.winner(evaluation, trained, step.folder, *refitted)
+    trained = [*lookup.given(step, "models", "train"), *lookup.given(step, BLEND, BLEND)]
+    winner = registry.winner(evaluation, trained, step.folder, *lookup.given(step, REFIT, REFIT))
     replayed = step.arguments["replays"]
     if replayed:
         champion = registry.named(step.client, lookup.run(step.client, replayed, "replays").data.tags[MET])

@@ -103,8 +103,7 @@ def of_step(step: Step, source: Mapping[str, str]) -> Key | None:
     if "data" in row.parameters:
         found |= content_of_data(problem, step.tags[DATA_DIGEST])
     for parameter, read in row.inputs.items():
-        ids = [run_id for run_id in step.arguments[parameter].split(",") if run_id]
-        found |= contents(row, parameter, [lookup.tried(step.client, run_id, parameter, read.step) for run_id in ids])
+        found |= contents(row, parameter, lookup.given(step, parameter, read.step))
     if MET in step.tags:
         found |= {CHAMPION: step.tags[MET]}
     return of_task(row, step.arguments.get("model"), problem, source, found)

@@ -10,7 +10,10 @@ from mlflow.entities import Run
 from steps.model import flavor, out_of_fold
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
+from steps.run import lookup
 from steps.run.step import Step
+from steps.run.tags import CODE_DIGEST, MODEL, TRAINED_ON
+from tabular.errors import UserError
 from tabular.metrics.lookup import with_named
 from tabular.model import blending, training
 from tabular.model.blending import Blend, Blended
@@ -25,6 +28,30 @@ class Member:
     weight: float
     run: Run
     written: Written
+
+
+def candidates(step: Step) -> dict[str, Run]:
+    """The runs of train that the parameter `models` names, by their models, without those that were left out."""
+    given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
+    return {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}
+
+
+def check(runs: Mapping[str, Run], source: Run) -> None:
+    """Check that models were trained on the data set of a run of etl, and logged by this version of the project.
+
+    Raises
+    ------
+    UserError
+        One was not.
+    """
+    for name, run in runs.items():
+        if run.data.tags.get(TRAINED_ON) != source.data.tags[TRAINED_ON]:
+            raise UserError(
+                f"models: run {run.info.run_id} was trained on another data set than run {source.info.run_id} holds: "
+                "give runs of one data set"
+            )
+        if run.data.tags[CODE_DIGEST] != flavor.digest_of_code():
+            raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
 
 
 def learn(step: Step, problem: Problem, rows: DataSet, runs: Iterable[Run]) -> Blended:

@@ -180,7 +180,7 @@ def opened(local: Path, uri: str) -> served.TabularModel:
 
 
 def of_parts(parts: Path) -> served.TabularModel:
-    """The model of the files of `write_parts` or `write_blend`, before it is logged."""
+    """The model of the files of `write` or `write_blend`, before it is logged."""
     model = served.TabularModel()
     model.load_context(SimpleNamespace(artifacts={"model": str(parts)}))
     return model
@@ -308,22 +308,7 @@ def write(
     coverage: float = 0.0,
     calibration: Calibration | None = None,
 ) -> Written:
-    """As `write_parts`, with the packages that serve the model."""
-    parts = write_parts(fitted, schema, folder, threshold, intervals, coverage, calibration)
-    scaled = intervals is not None and intervals.scale is not None
-    return Written(parts, packages(fitted, schema.own, is_scaled=scaled))
-
-
-def write_parts(
-    fitted: Fitted,
-    schema: datasets.Schema,
-    folder: Path,
-    threshold: float = DEFAULT_THRESHOLD,
-    intervals: Intervals | None = None,
-    coverage: float = 0.0,
-    calibration: Calibration | None = None,
-) -> Path:
-    """Write a fitted candidate as files without pickle into the new folder `model` below `folder`; return it.
+    """Write a fitted candidate as files without pickle into the new folder `model` below `folder`.
 
     Raises
     ------
@@ -359,7 +344,8 @@ def write_parts(
     answer = _answer(schema, threshold, intervals, coverage, calibration)
     more = {**_of_dates(fitted, schema), **own_terms, **answer, "trusted_types": sorted(trusted)}
     _describe(parts, schema, intervals, more)
-    return parts
+    scaled = intervals is not None and intervals.scale is not None
+    return Written(parts, packages(fitted, schema.own, is_scaled=scaled))
 
 
 def write_blend(

@@ -56,6 +56,11 @@ def fitted(client: MlflowClient, run_id: str, parameter: str) -> Run:
     return found
 
 
+def given(step: "Step", parameter: str, of: str) -> list[Run]:
+    """The runs of a step whose ids a parameter gave, separated by commas; none where it is empty. Errors: see `run`."""
+    return [tried(step.client, run_id, parameter, of) for run_id in step.arguments[parameter].split(",") if run_id]
+
+
 def tried(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
     """As `run`, but the run may also be one that FAILED by its candidate alone: see `is_left_out`."""
     if not run_id:

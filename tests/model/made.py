@@ -112,13 +112,22 @@ def fit(data: Data, kind: str, *, seed: int = 0, threads: int = 1, **params: Any
 def digest(fitted: training.Fitted, data: Data, folder: Path) -> str:
     """What a fitted model has learnt, as a digest of its parts."""
     folder.mkdir(parents=True)
-    return flavor.digest_of_parts(flavor.write_parts(fitted, data.schema, folder))
+    return flavor.digest_of_parts(flavor.write(fitted, data.schema, folder).parts)
+
+
+def _ridge(data: Data) -> training.Candidate:
+    model = problem.Model(estimator="sklearn.linear_model.Ridge")
+    return training.Candidate("ridge", model, {}, data.schema.columns, tasks.Regression("log"), seed=0)
+
+
+def ridge(data: Data) -> training.Fitted:
+    """Fit a ridge regression on a data set's rows, on the logarithm of the number."""
+    return training.fit(_ridge(data), data.X, data.y, threads=1)
 
 
 def intervals_of(fitted: training.Fitted, data: Data, coverage: float) -> intervals.Intervals:
     """Intervals of a regressor, learnt from how far a simple model of folds is off; their widths are scaled."""
-    ridge = problem.Model(estimator="sklearn.linear_model.Ridge")
-    simple = training.Candidate("ridge", ridge, {}, data.schema.columns, tasks.Regression("log"), seed=0)
+    simple = _ridge(data)
     cuts = folds.cut(data.y, None, by="random", folds=3, seed=0)
     found = training.cross_validate(simple, data.X, data.y, cuts, threads=1).out_of_fold
     assert found is not None

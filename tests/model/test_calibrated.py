@@ -39,7 +39,7 @@ def test_a_model_answers_what_training_scores_bit_by_bit(
 ) -> None:
     rows, fitted = data[classes], fits[classes]
     found = learnt(fitted, rows, how)
-    model = load(flavor.write_parts(fitted, rows.schema, tmp_path, calibration=found))
+    model = load(flavor.write(fitted, rows.schema, tmp_path, calibration=found).parts)
     expected = found.apply(fitted.outputs(rows.X))
     assert np.array_equal(model.outputs(rows.X), expected)
     assert np.array_equal(np.vstack([model.outputs(rows.X.iloc[[row]]) for row in range(30)]), expected[:30])
@@ -56,7 +56,7 @@ def test_the_label_goes_by_calibrated_probabilities(
 ) -> None:
     rows, fitted = data[2], fits[2]
     half = Calibration("sigmoid", 1e-3, 0.5, (0.0, 1.0))
-    model = load(flavor.write_parts(fitted, rows.schema, tmp_path, 0.4, calibration=half))
+    model = load(flavor.write(fitted, rows.schema, tmp_path, 0.4, calibration=half).parts)
     answer = model.predict(None, rows.frame)
     assert list(answer["label"] == "yes") == list(half.apply(fitted.outputs(rows.X))[:, 1] >= 0.4)
     assert list(answer["label"] == "yes") != list(fitted.outputs(rows.X)[:, 1] >= 0.4)
@@ -68,7 +68,7 @@ def test_a_model_that_needs_none_is_the_model_of_before(
     digests = []
     for name, found in (("before", None), ("none", Calibration())):
         (tmp_path / name).mkdir()
-        parts = flavor.write_parts(fits[2], data[2].schema, tmp_path / name, calibration=found)
+        parts = flavor.write(fits[2], data[2].schema, tmp_path / name, calibration=found).parts
         assert "calibration" not in json.loads((parts / served.DESCRIPTION).read_text(encoding="utf-8"))
         digests.append(flavor.digest_of_parts(parts))
     assert digests[0] == digests[1]
@@ -81,7 +81,7 @@ def test_it_answers_elsewhere_without_this_repository(
 ) -> None:
     rows, fitted = data[3], fits[3]
     found = learnt(fitted, rows, how)
-    parts = flavor.write_parts(fitted, rows.schema, tmp_path, calibration=found)
+    parts = flavor.write(fitted, rows.schema, tmp_path, calibration=found).parts
     rows.X.to_parquet(tmp_path / "rows.parquet")
     (tmp_path / "served.py").write_text(Path(served.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     code = (

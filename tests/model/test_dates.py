@@ -100,7 +100,7 @@ class Asked:
         self.X = own_features.with_dates(self.data.X, schema, model.preprocessing.dates)
         self.fitted = training.fit(self.candidate, self.X, self.data.y, threads=1)
         self.model = served.TabularModel()
-        self.parts = flavor.write_parts(self.fitted, schema, folder)
+        self.parts = flavor.write(self.fitted, schema, folder).parts
         self.model.load_context(SimpleNamespace(artifacts={"model": str(self.parts)}))
 
 
@@ -150,7 +150,7 @@ def test_a_date_is_shuffled_whole_for_its_importance(asked: Asked, monkeypatch: 
 @pytest.mark.slow
 def test_equal_fits_of_parts_of_dates_have_one_digest(asked: Asked, tmp_path: Path) -> None:
     again = training.fit(asked.candidate, asked.X, asked.data.y, threads=2)
-    parts = flavor.write_parts(again, asked.data.schema, tmp_path)
+    parts = flavor.write(again, asked.data.schema, tmp_path).parts
     assert flavor.digest_of_parts(parts) == flavor.digest_of_parts(asked.parts)
 
 

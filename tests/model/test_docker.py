@@ -16,10 +16,6 @@ import pytest
 from mlflow import pyfunc
 from servers import Server, split
 
-from tabular import problem
-from tabular.model import training
-from tabular.model.tasks import Regression
-
 PROJECT = Path(__file__).resolve().parents[2]
 WAYS = ("mlflow", "serving/Dockerfile")
 HALF = {"coverage": 0.5}
@@ -125,9 +121,7 @@ def test_a_container_answers_numbers_with_their_intervals_as_the_model_does(
 ) -> None:
     """A ridge whose intervals are scaled by LightGBM: the image has to bring what LightGBM needs for these alone."""
     data = made.prepare(made.table_of_numbers(), tmp_path_factory.mktemp("numbers"), task="regression")
-    model = problem.Model(estimator="sklearn.linear_model.Ridge")
-    ridge = training.Candidate("ridge", model, {}, data.schema.columns, Regression("log"), seed=0)
-    fitted = training.fit(ridge, data.X, data.y, threads=1)
+    fitted = made.ridge(data)
     about = {"intervals": made.intervals_of(fitted, data, 0.9), "coverage": 0.9}
     uri = made.log(fitted, data, tmp_path_factory.mktemp("ridge") / "parts", **about).model_uri
     image = f"tabular-test-{uuid.uuid4().hex[:8]}:numbers"

@@ -94,7 +94,7 @@ class Asked:
         candidate = dataclasses.replace(made.candidate(data, "lightgbm"), name="it", model=model)
         self.data, self.fitted = data, training.fit(candidate, data.X, data.y, threads=1)
         self.model = served.TabularModel()
-        parts = flavor.write_parts(self.fitted, data.schema, folder)
+        parts = flavor.write(self.fitted, data.schema, folder).parts
         self.model.load_context(SimpleNamespace(artifacts={"model": str(parts)}))
 
     def check(self, frame: pd.DataFrame) -> None:

@@ -172,7 +172,7 @@ def test_what_is_read_answers_as_what_was_fitted_where_the_module_is_not(
     if "outputs" not in code:
         params = {**params, "module__classes": classes}
     fitted = fit(rows, params)
-    parts = flavor.write_parts(fitted, rows.schema, tmp_path)
+    parts = flavor.write(fitted, rows.schema, tmp_path).parts
     assert sorted(path.name for path in parts.iterdir()) == [
         "features.skops",
         "model.json",

@@ -77,7 +77,7 @@ def fitted(name: str, data: made.Data, threads: int) -> training.Fitted:
 def written(one: training.Fitted, data: made.Data, folder: Path) -> Path:
     folder.mkdir()
     about = {} if data.schema.classes else {"intervals": ENDS, "coverage": 0.5}
-    return flavor.write_parts(one, data.schema, folder, **about)
+    return flavor.write(one, data.schema, folder, **about).parts
 
 
 @pytest.mark.parametrize("name", MODELS)

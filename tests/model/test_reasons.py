@@ -89,7 +89,7 @@ def written(data: made.Data, folder: Path, estimator: str, params: Any, how: Any
     X = own_features.with_dates(data.X, data.schema, model.preprocessing.dates)
     fitted = training.fit(training.Candidate("it", model, {}, data.schema.columns, task, seed=0), X, data.y, threads=1)
     about |= {} if classes else {"intervals": ENDS, "coverage": 0.5}
-    return flavor.write_parts(fitted, data.schema, folder, **about)
+    return flavor.write(fitted, data.schema, folder, **about).parts
 
 
 def blend_of(data: made.Data, folder: Path, weights: dict[float, served.TabularModel], **about: Any):
@@ -371,7 +371,7 @@ def test_weighted_rows_weigh_in_the_base_value_of_a_linear_model(data: dict, tmp
     one = data[2]
     weights = np.where(one.X["amount"] > 50, 5.0, 1.0)
     fitted = training.fit(made.candidate(one, "logistic_regression"), one.X, one.y, threads=1, weights=weights)
-    model = flavor.of_parts(flavor.write_parts(fitted, one.schema, tmp_path))
+    model = flavor.of_parts(flavor.write(fitted, one.schema, tmp_path).parts)
     base = model.predict(None, one.frame.head(1), {"explain": 1})["base_value"].iloc[0]
     scores = model.estimator.decision_function(model.preprocessor.transform(one.X))
     assert base == pytest.approx(np.average(scores, weights=weights), rel=1e-9)
@@ -409,7 +409,7 @@ def test_columns_of_the_users_own_are_reasons_by_their_names(blended: bool, data
     one = dataclasses.replace(data[2], schema=schema, X=data[2].X.assign(twice=2 * data[2].X["amount"]))
     candidate = dataclasses.replace(made.candidate(one, "logistic_regression"), columns=schema.features)
     fitted = training.fit(candidate, one.X, one.y, threads=1)
-    model = flavor.of_parts(flavor.write_parts(fitted, schema, tmp_path))
+    model = flavor.of_parts(flavor.write(fitted, schema, tmp_path).parts)
     model.parts = tmp_path / "model"  # type: ignore[attr-defined]
     if blended:
         model = blend_of(one, tmp_path / "blend", {1.0: model})
@@ -513,7 +513,7 @@ def test_a_class_that_the_rows_of_a_member_lacked_adds_nothing(data: dict, serve
     fitted = training.fit(candidate, one.X[known], one.y[known], threads=1)
     folder = tmp_path / "lacking"
     folder.mkdir()
-    lacking = flavor.of_parts(flavor.write_parts(fitted, one.schema, folder))
+    lacking = flavor.of_parts(flavor.write(fitted, one.schema, folder).parts)
     lacking.parts = folder / "model"  # type: ignore[attr-defined]
     answer = blend_of(one, tmp_path, {0.6: model, 0.4: lacking}).predict(None, one.frame, {"explain": 3})
     chosen = [answer[f"probability_{label}"].iloc[at] for at, label in enumerate(answer["label"])]

@@ -93,7 +93,7 @@ class Asked:
         learnt = made.intervals_of(self.fitted, data, COVERAGE)
         self.ends = learnt if is_scaled else dataclasses.replace(learnt, scale=None)
         self.folder = folder
-        self.parts = flavor.write_parts(self.fitted, data.schema, folder, intervals=self.ends, coverage=COVERAGE)
+        self.parts = flavor.write(self.fitted, data.schema, folder, intervals=self.ends, coverage=COVERAGE).parts
         self.model = loaded(self.parts)
 
     def expected(self, frame: pd.DataFrame, coverage: float = COVERAGE) -> np.ndarray:
@@ -163,7 +163,7 @@ def test_equal_fits_have_equal_digests_whatever_the_threads(kind: str, asked: di
     one = asked[kind, "none", True]
     again = training.fit(one.candidate, one.data.X, one.data.y, threads=2)
     about = {"intervals": one.ends, "coverage": COVERAGE}
-    parts = flavor.write_parts(again, one.data.schema, tmp_path, **about)
+    parts = flavor.write(again, one.data.schema, tmp_path, **about).parts
     assert flavor.digest_of_parts(parts) == flavor.digest_of_parts(one.parts)
 
 
@@ -179,7 +179,7 @@ def test_another_scale_coverage_or_interval_is_another_digest(change: str, light
     else:
         high = tuple(end + 1 for end in lightgbm.ends.high)
         about["intervals"] = dataclasses.replace(lightgbm.ends, high=high)
-    parts = flavor.write_parts(fitted, lightgbm.data.schema, tmp_path, **about)  # type: ignore[arg-type]
+    parts = flavor.write(fitted, lightgbm.data.schema, tmp_path, **about).parts  # type: ignore[arg-type]
     assert flavor.digest_of_parts(parts) != flavor.digest_of_parts(lightgbm.parts)
 
 
@@ -237,7 +237,7 @@ def test_of_a_models_answer_the_prediction_is_watched_for_drift(lightgbm: Asked)
 
 def test_a_model_of_numbers_without_intervals_is_a_mistake_of_the_caller(lightgbm: Asked, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="needs intervals"):
-        flavor.write_parts(lightgbm.fitted, lightgbm.data.schema, tmp_path)
+        flavor.write(lightgbm.fitted, lightgbm.data.schema, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ class Asked:
         self.candidate = dataclasses.replace(made.candidate(self.data, "lightgbm"), name="it", model=model)
         self.fitted = training.fit(self.candidate, self.data.X, self.data.y, threads=1)
         self.model = served.TabularModel()
-        self.parts = flavor.write_parts(self.fitted, self.data.schema, folder)
+        self.parts = flavor.write(self.fitted, self.data.schema, folder).parts
         self.model.load_context(SimpleNamespace(artifacts={"model": str(self.parts)}))
 
 
@@ -85,7 +85,7 @@ def test_all_columns_are_looked_up_beside_texts(asked: Asked) -> None:
 
 def test_equal_fits_of_texts_have_one_digest(asked: Asked, tmp_path: Path) -> None:
     again = training.fit(asked.candidate, asked.data.X, asked.data.y, threads=2)
-    parts = flavor.write_parts(again, asked.data.schema, tmp_path)
+    parts = flavor.write(again, asked.data.schema, tmp_path).parts
     assert flavor.digest_of_parts(parts) == flavor.digest_of_parts(asked.parts)
 
 

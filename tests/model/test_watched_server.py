@@ -17,10 +17,6 @@ import pytest
 import yaml
 from servers import Server, free_port, started
 
-from tabular import problem
-from tabular.model import training
-from tabular.model.tasks import Regression
-
 pytest.importorskip("prometheus_client", reason="requirements-serving.txt is not installed here")
 
 pytestmark = pytest.mark.slow
@@ -72,9 +68,7 @@ def of_classes(shelf: dict, tracking: str, tmp_path_factory: pytest.TempPathFact
 def of_numbers(tracking: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A ridge regression, served."""
     data = made.prepare(made.table_of_numbers(), tmp_path_factory.mktemp("numbers"), task="regression")
-    model = problem.Model(estimator="sklearn.linear_model.Ridge")
-    ridge = training.Candidate("ridge", model, {}, data.schema.columns, Regression("log"), seed=0)
-    fitted = training.fit(ridge, data.X, data.y, threads=1)
+    fitted = made.ridge(data)
     about = {"intervals": made.intervals_of(fitted, data, 0.9), "coverage": 0.9}
     uri = made.log(fitted, data, tmp_path_factory.mktemp("ridge") / "parts", **about).model_uri
     with watched(uri, tracking, tmp_path_factory.mktemp("served"), TABULAR_BUCKETS="1,4,1000") as server:
