@@ -1,11 +1,13 @@
 """The store of artifacts: what is uploaded to it and fetched from it, and in words why it refuses."""
 
 import re
+from http import HTTPStatus
 from pathlib import Path
 
 import mlflow
 from mlflow.environment_variables import MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
 from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from steps.run import connection, disk
@@ -89,6 +91,31 @@ def read(place: str, name: str, folder: Path) -> str:
     try:
         return Path(get_artifact_repository(place).download_artifacts(name, str(folder))).read_text(encoding="utf-8")
     except Exception as error:
+        raise _refusal(place, error) from None
+
+
+def size(place: str) -> int:
+    """The bytes of all artifacts at an address, folders included; errors are those of `put`."""
+    try:
+        repository = get_artifact_repository(place)
+        folders: list[str | None] = [None]
+        found = 0
+        while folders:
+            entries = repository.list_artifacts(folders.pop())
+            folders += [entry.path for entry in entries if entry.is_dir]
+            found += sum(entry.file_size or 0 for entry in entries if not entry.is_dir)
+        return found
+    except Exception as error:
+        raise _refusal(place, error) from None
+
+
+def remove(place: str) -> None:
+    """Delete all artifacts at an address, for good; nothing where there are none. Errors are those of `put`."""
+    try:
+        get_artifact_repository(place).delete_artifacts()
+    except Exception as error:
+        if getattr(getattr(error, "response", None), "status_code", None) == HTTPStatus.FORBIDDEN:
+            raise MlflowException("delete artifacts of this experiment", PERMISSION_DENIED) from None
         raise _refusal(place, error) from None
 
 

@@ -32,6 +32,7 @@ ENTRY_POINTS = {
     "predict": ("model", "data", "query", "output", "keys", "explain"),
     "monitor": ("model", "data", "query", "truth", "keys", "problem", "require"),
     "promote": ("name", "version", "reason", "alias", "stage"),
+    "clean": ("older_than", "keep", "delete"),
 }
 
 

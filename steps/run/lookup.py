@@ -1,8 +1,9 @@
 """Look-up of runs by their ids, and of what they hold for later steps: the problem, the chain, the data set."""
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -19,6 +20,8 @@ from tabular.problem import BLEND, REFIT, Problem
 if TYPE_CHECKING:
     from steps.run.step import Step
     from tabular.data.datasets import Rows, Schema
+
+T = TypeVar("T")
 
 
 def run(client: MlflowClient, run_id: str, parameter: str, step: str | None = None) -> Run:
@@ -130,12 +133,17 @@ def problem(found: Run, folder: Path) -> Problem:
 
 def experiments(client: MlflowClient) -> list[str]:
     """The ids of all experiments that this account sees."""
-    found, token = [], None
+    found = every(lambda page: client.search_experiments(max_results=1000, page_token=page))
+    return [experiment.experiment_id for experiment in found]
+
+
+def every(ask: Callable[[str | None], Iterable[T]]) -> Iterator[T]:
+    """All that a store finds, page after page; `ask` is given the token of a page, None for the first."""
+    token = None
     while token is None or token:
-        page = client.search_experiments(max_results=1000, page_token=token)
-        found += [experiment.experiment_id for experiment in page]
-        token = page.token or ""
-    return found
+        page = ask(token)
+        yield from page
+        token = getattr(page, "token", None) or ""
 
 
 def chain(main: Run, folder: Path) -> dict[str, str]:

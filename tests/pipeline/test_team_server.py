@@ -250,6 +250,29 @@ def test_who_may_edit_a_model_promotes_it(of_ann, team):
     assert ended.status == 0, ended.stderr
 
 
+@pytest.fixture(scope="module")
+def old(team: Team) -> str:
+    """The name of an experiment of ann's with a run that has done its work; bob may edit it."""
+    checked = team.step("ann", "check", "old", problem=team.problem("own"))
+    team.rights.grant_user_permission("bob", "experiment", checked.run.info.experiment_id, "EDIT")
+    return "old"
+
+
+OF_ALL_AGES = {"older_than": "0h", "keep": "0", "delete": "true"}
+
+
+def test_who_may_only_edit_an_experiment_does_not_delete_its_runs(old, team):
+    line = team.refusal("bob", "clean", old, **OF_ALL_AGES)
+    assert "does not give bob the right to delete artifacts of this experiment" in line
+
+
+def test_who_owns_an_experiment_deletes_its_runs(old, team):
+    ended = team.step("ann", "clean", old, **OF_ALL_AGES)
+    assert ended.status == 0, ended.stderr
+    left = MlflowClient(team.address, team.address).search_runs([ended.run.info.experiment_id])
+    assert [run.info.run_id for run in left] == [ended.id]
+
+
 def test_an_administrator_may_do_all(of_ann, team):
     ended = team.step("admin", "promote", "ann's", **{**PROMOTION, "alias": "another"})
     assert ended.status == 0, ended.stderr
