@@ -116,12 +116,9 @@ def _version(step: Step, name: str, alias: str) -> ModelVersion:
     try:
         return step.client.get_model_version(name, asked)
     except MlflowException:
-        quoted = name.replace("'", "''")
-        numbers = sorted(int(one.version) for one in step.client.search_model_versions(f"name = '{quoted}'"))
+        numbers = [str(one.version) for one in registry.versions(step.client, name)]
         way_back = f"; {PREVIOUS!r} is the one that was {alias} before" if alias else ""
-        raise UserError(
-            f"version: {name} has no version {asked!r}; it has {listed([str(number) for number in numbers])}{way_back}"
-        ) from None
+        raise UserError(f"version: {name} has no version {asked!r}; it has {listed(numbers)}{way_back}") from None
 
 
 def _try(step: Step, version: ModelVersion) -> None:

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from steps.evaluation import report_data
 from steps.evaluation.champion_test import Verdict, data_id, data_set, judge
-from steps.model import provenance, registry, smoke_test
+from steps.model import provenance, registry, semantic_version, smoke_test
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.process import lifecycle
 from steps.run import artifact_store, artifacts, lookup, run_problem
@@ -161,6 +161,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         OUTCOME: verdict.outcome,
         VERDICT: verdict.reason,
         **metrics,
+        **_semantic(step, problem, source, served["run_id"]),
     }
     return _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
         name=place.name,
@@ -170,6 +171,14 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         description=card,
         model_id=served["model_uri"].removeprefix("models:/"),
     )
+
+
+def _semantic(step: Step, problem: Problem, source: Run | None, run_id: str) -> dict[str, str]:
+    """The tags of the semantic version; none where a run that would tell it was purged."""
+    made = lookup.shown(step.client, run_id)
+    if source is None or made is None:
+        return {}
+    return semantic_version.tags(step, problem, source, made)
 
 
 def _of_judged(winner: dict[str, Any], served: dict[str, Any]) -> dict[str, str]:

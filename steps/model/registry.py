@@ -218,9 +218,13 @@ def stage_of(client: MlflowClient, version: ModelVersion) -> str | None:
 
 def in_stage(client: MlflowClient, name: str, stage: str) -> list[str]:
     """The numbers of the versions that are in a stage today."""
+    return [str(one.version) for one in versions(client, name) if one.current_stage == stage]
+
+
+def versions(client: MlflowClient, name: str) -> list[ModelVersion]:
+    """All versions of a registered model, the first one first; none where there is no such model."""
     quoted = name.replace("'", "''")
-    versions = client.search_model_versions(f"name = '{quoted}'")
-    return [str(number) for number in sorted(int(one.version) for one in versions if one.current_stage == stage)]
+    return sorted(client.search_model_versions(f"name = '{quoted}'"), key=lambda one: int(one.version))
 
 
 def _remember(

@@ -54,6 +54,7 @@ REFITTED_BY = "tabular.refit"  # the run that fitted the registered model on all
 EVALUATION = "tabular.evaluation"
 REGISTER = "tabular.register"
 VERSION_COMMIT = "tabular.commit"
+SEMANTIC_VERSION = "tabular.semantic_version"
 MODEL_URI = "tabular.model_uri"
 PROVENANCE = "tabular.provenance"  # of a registered version: where its statement of origin lies
 SCORED_BY = "tabular.scored_by"
@@ -67,6 +68,8 @@ MODEL_DIGEST = f"{DIGEST}model"
 JUDGED = "tabular.judged"
 JUDGED_DIGEST = f"{DIGEST}judged"
 CODE_DIGEST = f"{DIGEST}code"
+# on a version: of the columns that it reads with its target and classes; of the table, code and problem it is made of
+INTERFACE_DIGEST, MAKING_DIGEST = f"{DIGEST}interface", f"{DIGEST}making"
 ARTIFACTS_DIGEST = "tabular.artifacts"  # of a run's artifact manifest: shows whether the manifest itself is unaltered
 
 # Reuse of finished work.

@@ -186,6 +186,25 @@ def test_a_better_challenger_replaces_the_champion(replaced):
     assert len(duel.store.versions(duel.registry)) == 2
 
 
+def semantic(duel, table, *, seed=0):
+    """The semantic version that a challenger gets which beats a constant that was registered on `SIGNAL`."""
+    duel.crown("constant")
+    assert duel.challenge(table, seed=seed)["tabular.outcome"] == "registered"
+    return duel.champion().tags["tabular.semantic_version"]
+
+
+def test_the_same_data_and_code_with_another_seed_are_a_patch(duel):
+    assert semantic(duel, SIGNAL, seed=1) == "1.0.1"
+
+
+def test_other_rows_are_a_minor_version(duel):
+    assert semantic(duel, SIGNAL.assign(z=SIGNAL["z"] + 1)) == "1.1.0"
+
+
+def test_another_column_is_a_major_version(duel):
+    assert semantic(duel, SIGNAL.assign(w=range(N))) == "2.0.0"
+
+
 def test_a_worse_challenger_leaves_the_registry_as_it_is(duel):
     duel.crown("logistic")
     before = duel.champion()
