@@ -1,5 +1,13 @@
 """Start an entry point: `python -m steps NAME --parameter=value`."""
 
+import sys
+
+if sys.platform == "win32":  # before the first import that Windows does not have
+    sys.exit(
+        "tabular: Windows itself is not supported, since its processes end in other ways: run the same command in WSL "
+        "(wsl --install), where it is Linux; docs/platforms.md"
+    )
+
 from steps.process import lifecycle
 
 if __name__ == "__main__":
@@ -7,7 +15,6 @@ if __name__ == "__main__":
 
     import importlib
     import os
-    import sys
 
     # Arrow's other pools keep most of what is freed, as much as a table; it asks for the name when it is imported
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
