@@ -246,7 +246,8 @@ def peer(folder: Path, python: Path, system: str, race: Race) -> Entry:
     seconds, printed = time.time() - started, done.stdout + done.stderr
     if done.returncode:
         return Entry(seconds, printed, failed=last_line(done.stderr))
-    said = json.loads(done.stdout.splitlines()[-1])
+    # its processes may print more while they end
+    said = json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"promised"')))
     promised = {"validation": said["promised"]}
     return Entry(said["fitted"] - started, printed, pd.read_csv(answers), promised, said["model"], said["version"])
 
