@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from steps.model.served import as_features
-from tabular.data import datasets, tables
+from tabular.data import datasets, splits, tables
 from tabular.evaluation import drift, health
 from tabular.metrics.metric import rounded
 from tabular.model import training
@@ -92,7 +92,7 @@ class Model:
         drop = health.drop(now, promise, rule.drop.metric, **about)
         counted = drift.Tally(self.bins.bins)
         counted.add(self.batch(frame))
-        passing = datasets.split_columns(self.problem.split)
+        passing = splits.columns(self.problem.split)
         moved = health.shifted(drift.shifts(self.bins, counted, len(self.columns)), [], rule.shift, passing)
         verdict = health.verdict([*health.too_few(now, rule.rows, self.schema.classes), *drop.findings(), *moved])
         columns = ", ".join(one.why.split("'")[1] for one in moved)

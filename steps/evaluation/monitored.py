@@ -21,7 +21,7 @@ from steps.model.served import TabularModel
 from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DATASET, EVALUATION, MODEL_DIGEST, SCORED_BY, TRAIN, digest_tag
-from tabular.data import datasets, narrowing, tables, truths
+from tabular.data import datasets, duplicates, narrowing, splits, tables, truths
 from tabular.data.datasets import ARROW, SPLIT_KEY, Schema
 from tabular.data.sources import Source
 from tabular.data.tables import Table
@@ -56,7 +56,7 @@ class Subject:
     def passing(self) -> list[str]:
         """The columns that move as time does: dates, and those by which the data set was split in time."""
         dates = [column.name for column in self.schema.columns if column.dtype == "datetime"]
-        return [*dates, *(datasets.split_columns(self.problem.split) if self.schema.split_by == "time" else [])]
+        return [*dates, *(splits.columns(self.problem.split) if self.schema.split_by == "time" else [])]
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _beside(asked: Subject) -> list[str]:
     """The columns that the problem names beside the target: weights, groups, slices."""
     problem = asked.problem
     names = [*filter(None, [asked.schema.weight]), *problem.evaluation.slices]
-    return [*names, *(datasets.split_columns(problem.split) if asked.schema.split_by == "group" else [])]
+    return [*names, *(splits.columns(problem.split) if asked.schema.split_by == "group" else [])]
 
 
 def _with_truth(step: Step, asked: Subject) -> _Table:
@@ -319,7 +319,7 @@ def _taken(y: np.ndarray, place: np.ndarray) -> np.ndarray:
 def _repeated(table: _Table, asked: Subject) -> np.ndarray:
     """(n,) bool: rows that repeat another one, where the problem leaves these out of the data set as well."""
     if asked.problem.data.duplicates == "drop" and table.outputs is None:
-        return datasets.repeated(table.beside)
+        return duplicates.repeated(table.beside)
     return np.zeros(table.rows.rows, dtype=bool)
 
 
@@ -364,7 +364,7 @@ def _groups(table: _Table, asked: Subject, counts: np.ndarray) -> np.ndarray | N
     """(n,) the group of each row that counts; None where the problem does not split by group."""
     if asked.schema.split_by != "group":
         return None
-    (name,) = datasets.split_columns(asked.problem.split)
+    (name,) = splits.columns(asked.problem.split)
     if not table.has(name):
         raise UserError(
             f"data: {table.rows.path.name} has no column {name!r}, the group of a row: rows of one group tell less "

@@ -8,34 +8,28 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from tabular.data import evidence, profiles, summaries, tables, targets
+from tabular.data import duplicates, evidence, profiles, splits, summaries, tables, targets
 from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
 from tabular.data.parts import Place
 from tabular.data.profiles import Profile
 from tabular.data.summaries import Summary
 from tabular.data.tables import Table
 from tabular.data.targets import Target
-from tabular.errors import UserError, as_yaml, first_line, listed, nearest
+from tabular.errors import UserError, as_yaml, listed, nearest
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
-from tabular.problem import Data, DateParts, Label, MissingInColumn, Problem, Split, Typed
+from tabular.problem import Data, Label, MissingInColumn, Problem, Split, Typed
 
 # The column with the time or the group of each row, kept beside the features to cut folds by the holdout's rule.
 SPLIT_KEY = "__split_key__"
 # The Arrow types, in a data set's files, of the types in a schema.
 ARROW = {"double": pa.float64(), "string": pa.string(), "boolean": pa.bool_(), "datetime": pa.timestamp("us")}
-
-# The types whose values have a hash; those of any other column, which is dropped, are written out first.
-HASHED = (*ARROW.values(), pa.int64())
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -235,7 +229,7 @@ class Prepared:
 def reading(problem: Problem) -> Reading:
     """The options for reading the problem's file."""
     data = problem.data
-    needed = (data.target, *_weight_columns(data), *split_columns(problem.split), *problem.evaluation.slices)
+    needed = (data.target, *_weight_columns(data), *splits.columns(problem.split), *problem.evaluation.slices)
     words = {name: _words(one) for name, one in getattr(data.missing, "columns", {}).items()}
     words[data.target] = _never_missing(data, words.get(data.target, Words()))
     everywhere = Words(tuple(data.missing)) if isinstance(data.missing, list) else _words(data.missing)
@@ -317,14 +311,14 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     found, keys, weights, hashes = _collect(table, problem)
     target = targets.of(found, problem)
     without_target = int((~target.known).sum())
-    kept = _kept(target.known, hashes)
+    kept = duplicates.without(target.known, hashes)
     target = target.settled(kept, problem)
     kept &= target.known
     _check_weights(weights, kept, table, data)
     positive = targets.positive(target.classes, data) if target.classes else 0
     schema = Schema(columns, data.target, target.classes, positive, split.by, weight=data.weight)
     in_holdout = np.zeros(len(kept), dtype=bool)
-    in_holdout[kept] = holdout_mask(target.parts[kept], keys[kept] if keys is not None else None, split, problem.seed)
+    in_holdout[kept] = splits.holdout(target.parts[kept], keys[kept] if keys is not None else None, split, problem.seed)
     sides = _Sides(target, keys, kept & ~in_holdout, kept & in_holdout, weights)
     target.check_sides(sides.train, sides.holdout, problem)
     _check_rows_that_count(sides, problem)
@@ -386,79 +380,6 @@ def counting(rows: Rows) -> Rows:
     )
 
 
-def holdout_mask(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
-    """The mask of the rows that are held out.
-
-    A split by time holds out the latest rows, and never separates rows of the same point in time. A split by group
-    holds out whole groups. Splits by group and at random are stratified by class.
-
-    Parameters
-    ----------
-    codes
-        (n,) positions of the rows' classes, or of the parts of their numbers.
-    keys
-        (n,) the time or the group of each row; None for a random split.
-    split
-        The kind of split, and the share of the rows to hold out.
-    seed
-        Seed of a random split or a split by group.
-
-    Returns
-    -------
-    ndarray
-        (n,) bool.
-
-    Raises
-    ------
-    UserError
-        Where there are too few rows or groups for the split.
-
-    """
-    if split.by == "time":
-        return _latest(np.asarray(keys), split.holdout)
-    try:
-        if split.by == "group":
-            held_out = _some_groups(codes, np.asarray(keys), split.holdout, seed)
-        else:
-            held_out = _some_rows(codes, split.holdout, seed)
-    except ValueError as error:
-        raise UserError(
-            f"split.holdout: {split.holdout:g} of {len(codes)} rows cannot be held out by a {split.by} split: "
-            f"{first_line(error)}"
-        ) from None
-    mask = np.zeros(len(codes), dtype=bool)
-    mask[held_out] = True
-    return mask
-
-
-def _some_rows(codes: Array, share: float, seed: int) -> Array:
-    from sklearn.model_selection import StratifiedShuffleSplit
-
-    splitter = StratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    _, held_out = next(splitter.split(np.zeros(len(codes)), codes))
-    return np.asarray(held_out)
-
-
-def _some_groups(codes: Array, groups: Array, share: float, seed: int) -> Array:
-    """Positions of whole groups with about a share of the rows: some folds of a `StratifiedGroupKFold`."""
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    part = Fraction(share).limit_denominator(max(10, round(1 / min(share, 1 - share))))  # 0.2 is one of 5 folds
-    found = len(np.unique(groups))
-    if found < part.denominator:
-        raise ValueError(f"there are {found} groups, and {part.denominator} are needed")
-    splitter = StratifiedGroupKFold(n_splits=part.denominator, shuffle=True, random_state=seed)
-    folds = islice(splitter.split(np.zeros(len(codes)), codes, groups), part.numerator)
-    return np.concatenate([held_out for _, held_out in folds])
-
-
-def _latest(times: Array, share: float) -> Array:
-    points, counts = np.unique(times, return_counts=True)
-    later = np.cumsum(counts[::-1])[::-1] / len(times)  # the share of rows at or after each point
-    cut = points[np.argmin(np.abs(later - share))]
-    return np.asarray(times >= cut)
-
-
 def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     """The columns that a model may see, in the table's order."""
     _check_columns(table, "target", [data.target])
@@ -466,10 +387,10 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     _check_columns(table, "data.drop", data.drop)
     _check_columns(table, "data.types", data.types)
     _check_columns(table, "data.missing.columns", getattr(data.missing, "columns", {}))
-    _check_columns(table, "split.column", split_columns(split))
+    _check_columns(table, "split.column", splits.columns(split))
     # rows to predict belong to groups that the model has not seen, so the group's name tells the model nothing
-    hidden = {data.target, data.weight, *data.drop, *(split_columns(split) if split.by == "group" else [])}
-    hidden |= set(counting_rows(table, data)) - set(split_columns(split))
+    hidden = {data.target, data.weight, *data.drop, *(splits.columns(split) if split.by == "group" else [])}
+    hidden |= set(counting_rows(table, data)) - set(splits.columns(split))
     columns = [_column(field.name, field.type, table, data) for field in table.schema if field.name not in hidden]
     if not columns:
         raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
@@ -529,43 +450,20 @@ def _collect(table: Table, problem: Problem) -> tuple[Array, Array | None, Array
     data, split = problem.data, problem.split
     whole_rows = data.duplicates == "drop"
     found, keys, weights, hashes = [], [], [], []
-    names = {data.target, *_weight_columns(data), *split_columns(split)}
+    names = {data.target, *_weight_columns(data), *splits.columns(split)}
     for batch in table.batches(None if whole_rows else list(names)):
         found.append(targets.batch(batch[data.target], problem))
         if split.column is not None:
-            keys.append(_keys(batch, split, table.path.name))
+            keys.append(splits.keys(batch, split, table.path.name))
         if data.weight is not None:
             weights.append(_weights(batch[data.weight], table, data))
         if whole_rows:
-            hashes.append(_hashes(batch))
+            hashes.append(duplicates.hashes(batch))
     return np.concatenate(found), _joined(keys), _joined(weights), _joined(hashes)
 
 
 def _joined(parts: list[Array]) -> Array | None:
     return np.concatenate(parts) if parts else None
-
-
-def _hashes(batch: pa.RecordBatch) -> Array:
-    """(n,) uint64 a hash of each row, which depends on the row's values only.
-
-    Missing values are hashed as separate columns. Otherwise pandas would turn whole numbers into floats in a batch with
-    missing values, and the hash of a row would depend on the other rows of its batch.
-    """
-    import pandas as pd
-
-    columns = {}
-    for place, found in enumerate(batch.columns):
-        values = found if found.type in HASHED else pa.array(map(repr, found.to_pylist()))  # lists of a dropped column
-        columns[f"{place} is there"] = values.is_valid().to_numpy(zero_copy_only=False)
-        columns[f"{place}"] = values.fill_null(pa.scalar(0).cast(values.type)).to_numpy(zero_copy_only=False)
-    return np.asarray(pd.util.hash_pandas_object(pd.DataFrame(columns), index=False))
-
-
-def split_columns(split: Split) -> list[str]:
-    """The columns by which a problem splits its rows; none of a random split."""
-    if split.column is None:
-        return []
-    return [split.column] if isinstance(split.column, str) else list(split.column.model_dump().values())
 
 
 def _weight_columns(data: Data) -> list[str]:
@@ -599,55 +497,6 @@ def _check_weights(weights: Array | None, kept: Array, table: Table, data: Data)
                 f"rows, first in row {rows[0] + 1:,}: give each a number from 0 up (0: the row counts nothing), or "
                 f"{_way_without_weights(data)}"
             )
-
-
-def _keys(batch: pa.RecordBatch, split: Split, file: str) -> Array:
-    """(n,) the split key of each row: its time, as datetime64[D] or as in the column, or its group."""
-    if isinstance(split.column, DateParts):
-        return _dates(batch, split.column, file)
-    values = batch[split.column]
-    if values.null_count:
-        raise UserError(f"split.column: {values.null_count} rows of {file} have no {split.column!r}")
-    if split.by == "time" and pa.types.is_string(values.type):
-        example = values[0].as_py()
-        raise UserError(
-            f"split.column: {split.column!r} of {file} is neither a date nor a number, but text: {example!r}"
-        )
-    return np.asarray(values.to_numpy(zero_copy_only=False))
-
-
-def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
-    import pandas as pd
-
-    month = batch[parts.month]
-    if pa.types.is_string(month.type):
-        names = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october"]
-        names += ["november", "december"]
-        short = pc.utf8_slice_codeunits(pc.utf8_lower(month), 0, 3)
-        month = pc.add(pc.index_in(short, value_set=pa.array([name[:3] for name in names])), 1)
-    frame = pd.DataFrame({"year": batch[parts.year].to_numpy(zero_copy_only=False)})
-    frame["month"] = month.to_numpy(zero_copy_only=False)
-    frame["day"] = batch[parts.day].to_numpy(zero_copy_only=False)
-    dates = pd.to_datetime(frame, errors="coerce")
-    if dates.isna().any():
-        row = frame[dates.isna()].iloc[0].to_dict()
-        raise UserError(f"split.column: rows of {file} have no date: {row}")
-    return np.asarray(dates.to_numpy(), dtype="datetime64[D]")
-
-
-def repeated(table: Table) -> Array:
-    """(n,) bool: the rows of a table that repeat an earlier one in every column."""
-    return ~_first_of_each(np.concatenate([_hashes(batch) for batch in table.batches()]))
-
-
-def _kept(known: Array, hashes: Array | None) -> Array:
-    return known.copy() if hashes is None else known & _first_of_each(hashes)
-
-
-def _first_of_each(hashes: Array) -> Array:
-    first = np.zeros(len(hashes), dtype=bool)
-    first[np.unique(hashes, return_index=True)[1]] = True
-    return first
 
 
 def _check_rows_that_count(sides: _Sides, problem: Problem) -> None:

@@ -248,7 +248,7 @@ def strata(values: Array, least: int) -> tuple[Array, Array]:
 def _fewest_rows(problem: Problem) -> int:
     """The fewest rows of a part, of which each fold and both sides of the holdout get some."""
     share = min(problem.split.holdout, 1 - problem.split.holdout)
-    pieces = max(math.ceil(1 / share), 10 if problem.split.by == "group" else 0)  # as `datasets.holdout_mask` cuts
+    pieces = max(math.ceil(1 / share), 10 if problem.split.by == "group" else 0)  # as `splits.holdout` cuts
     return max(pieces, problem.search.folds)
 
 

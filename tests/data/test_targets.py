@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.data import datasets, targets
+from tabular.data import datasets, splits, targets
 from tabular.data.datasets import Schema
 from tabular.data.folds import cut
 from tabular.errors import UserError
@@ -154,7 +154,7 @@ def test_the_holdout_and_each_fold_are_spread_as_all_rows_are(kind: str, n: int,
     y = draw[kind](size=n).astype(float)
     problem = build({"name": "made", "seed": seed, "data": {"source": "t.csv", "target": "y"}, **NUMBERS}, "made")
     parts = targets.of(y, problem).settled(np.ones(n, dtype=bool), problem).parts
-    held = datasets.holdout_mask(parts, None, problem.split, seed)
+    held = splits.holdout(parts, None, problem.split, seed)
     assert held.sum() == pytest.approx(n / 5, abs=1)
     sides = [held, *(np.isin(np.arange(n), fold.score) for fold in cut(y, None, by="random", folds=5, seed=seed))]
     for side in sides:
