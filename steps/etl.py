@@ -6,6 +6,8 @@ and logs the table with its digest as an input.
 
 import re
 import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from steps.model import own_features
@@ -18,6 +20,7 @@ from tabular.data.datasets import Weighted
 from tabular.data.hints import Hint
 from tabular.data.parts import Parts
 from tabular.data.sources import Fetched, Source
+from tabular.data.spills import Spill
 from tabular.errors import listed
 from tabular.problem import Problem
 
@@ -36,10 +39,13 @@ def etl(step: Step) -> None:
     source = fetching.source(problem.data)
     fetched = fetching.fetch(step, source, problem.data.sha256)
     _keep(step, source, fetched)
-    table = tables.scan(fetched.place, datasets.reading(problem), progress=True)
     target = step.artifacts / artifacts.DATASET
     target.mkdir()
-    prepared = own_features.add(datasets.prepare(table, problem, target), problem, target)
+    with TemporaryDirectory(dir=step.folder) as room:
+        spill = Spill(Path(room), whole=problem.data.duplicates == "drop")
+        table = tables.scan(fetched.place, datasets.reading(problem), progress=True, spill=spill)
+        prepared = datasets.prepare(table, problem, target)
+    prepared = own_features.add(prepared, problem, target)
     step.table(prepared.profile.table(), artifacts.PROFILE)
     found = _hints(prepared)
     step.table(_as_table(found), artifacts.HINTS)

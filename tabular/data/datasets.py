@@ -1,23 +1,26 @@
 """Data sets made from tables: training and holdout rows as Parquet files, and the schema of both.
 
-The table is streamed twice. Only these are in memory for all rows at once: the target, the columns of the split and of
-the weights and, where duplicates are dropped, a hash of eight bytes for each row.
+The table is streamed twice. Only these are in memory for all rows at once: the target's classes (a byte a row, or two)
+or numbers, the weights, which of the different split keys each row has, and which rows go where.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from tabular.data import duplicates, evidence, profiles, splits, summaries, tables, targets
+from tabular.data import duplicates, evidence, narrowing, profiles, splits, summaries, tables, targets
+from tabular.data.ahead import ahead
 from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
 from tabular.data.parts import Place
 from tabular.data.profiles import Profile
+from tabular.data.splits import Keys
 from tabular.data.summaries import Summary
 from tabular.data.tables import Table
 from tabular.data.targets import Target
@@ -162,10 +165,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class _Sides:
-    """The target of all rows of a table, and (n,) arrays: split key, masks of training and holdout rows, weight."""
+    """The target and the split keys of all rows of a table, and (n,) arrays: masks of both sides, weight."""
 
     target: Target
-    keys: Array | None
+    keys: Keys | None
     train: Array
     holdout: Array
     weights: Array | None = None
@@ -308,17 +311,18 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     data, split = problem.data, problem.split
     columns = _features(table, data, split)
     slice_only = _slice_only_columns(table, columns, problem)
-    found, keys, weights, hashes = _collect(table, problem)
+    found, keys, weights, first = _collect(table, problem, folder)
     target = targets.of(found, problem)
     without_target = int((~target.known).sum())
-    kept = duplicates.without(target.known, hashes)
+    kept = target.known if first is None else target.known & first
     target = target.settled(kept, problem)
     kept &= target.known
     _check_weights(weights, kept, table, data)
     positive = targets.positive(target.classes, data) if target.classes else 0
     schema = Schema(columns, data.target, target.classes, positive, split.by, weight=data.weight)
     in_holdout = np.zeros(len(kept), dtype=bool)
-    in_holdout[kept] = splits.holdout(target.parts[kept], keys[kept] if keys is not None else None, split, problem.seed)
+    codes = None if keys is None else keys.codes[kept]
+    in_holdout[kept] = splits.holdout(target.parts[kept], codes, split, problem.seed)
     sides = _Sides(target, keys, kept & ~in_holdout, kept & in_holdout, weights)
     target.check_sides(sides.train, sides.holdout, problem)
     _check_rows_that_count(sides, problem)
@@ -327,7 +331,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     return Prepared(
         schema=schema,
         rows=table.rows,
-        duplicates=0 if hashes is None else int(len(kept) - len(np.unique(hashes))),
+        duplicates=0 if first is None else int((~first).sum()),
         without_target=without_target,
         train=_counts(target, sides.train),
         holdout=_counts(target, sides.holdout),
@@ -442,28 +446,29 @@ def _column(name: str, type_: pa.DataType, table: Table, data: Data) -> Column:
     return Column(name, dtype, kind, table.reading.words(name))  # type: ignore[arg-type]
 
 
-def _collect(table: Table, problem: Problem) -> tuple[Array, Array | None, Array | None, Array | None]:
-    """Arrays (n,) for all rows: the target, from `targets.batch`, split key, weight (NaN), a hash of the row.
+def _collect(
+    table: Table, problem: Problem, folder: Path
+) -> tuple[targets.Found, Keys | None, Array | None, Array | None]:
+    """What is held of all rows: the target, the split keys, (n,) weights (NaN), (n,) whether it repeats no earlier row.
 
     None for what the problem does not ask for.
     """
     data, split = problem.data, problem.split
     whole_rows = data.duplicates == "drop"
-    found, keys, weights, hashes = [], [], [], []
+    found, keys, weights = targets.Found(problem), splits.Found(split, table.path.name), []
     names = {data.target, *_weight_columns(data), *splits.columns(split)}
-    for batch in table.batches(None if whole_rows else list(names)):
-        found.append(targets.batch(batch[data.target], problem))
-        if split.column is not None:
-            keys.append(splits.keys(batch, split, table.path.name))
-        if data.weight is not None:
-            weights.append(_weights(batch[data.weight], table, data))
-        if whole_rows:
-            hashes.append(duplicates.hashes(batch))
-    return np.concatenate(found), _joined(keys), _joined(weights), _joined(hashes)
-
-
-def _joined(parts: list[Array]) -> Array | None:
-    return np.concatenate(parts) if parts else None
+    with TemporaryDirectory(dir=folder) as room:
+        seen = duplicates.Seen(table.rows, Path(room))
+        for block in ahead(table.coded(None if whole_rows else list(names))):
+            found.see(block[data.target])
+            if split.column is not None:
+                keys.see(block)
+            if data.weight is not None:
+                weights.append(_weights(narrowing.plain(block[data.weight]), table, data))
+            if whole_rows:
+                seen.add(duplicates.hashes(block))
+        first = seen.first() if whole_rows else None
+    return found, keys.whole() if keys.held else None, np.concatenate(weights) if weights else None, first
 
 
 def _weight_columns(data: Data) -> list[str]:
@@ -558,42 +563,58 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
 
     arrow = _arrow_schema(schema, table, sides)
     wide = pa.schema([*arrow, *slice_only])
-    features, beside = [column.name for column in schema.columns], [field.name for field in slice_only]
+    features = [column.name for column in schema.columns]
     profile = Profile(schema, table.notes, table.reading.missing, sides.target.names)
-    parts = sides.target.parts
-    sampled, sample = evidence.sampled(parts, sides.train, len(features)), []
-    start = 0
+    sampled, sample = evidence.sampled(sides.target.parts, sides.train, len(features)), []
+
+    def of_sides() -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        for rows, batch in _typed(table, wide, len(features), sides):
+            narrow = batch.select(arrow.names)
+            profile.add(_some(narrow, sides.train[rows] | sides.holdout[rows]))
+            sample.append(_some(narrow.select(features), sampled[rows]))
+            yield _some(narrow, sides.train[rows]), _some(batch, sides.holdout[rows])
+
     with (
         pq.ParquetWriter(folder / "train.parquet", arrow) as train,
         pq.ParquetWriter(folder / "holdout.parquet", wide) as holdout,
     ):
-        for batch in table.batches([*features, *beside]):
-            rows = slice(start, start + len(batch))
-            start += len(batch)
-            target = sides.target.column(rows)
-            key = [] if sides.keys is None else [pa.array(sides.keys[rows])]
-            weight = [] if sides.weights is None else [pa.array(sides.weights[rows])]
-            arrays = [*(batch[name] for name in features), target, *key, *weight, *(batch[name] for name in beside)]
-            # whole numbers beyond 2**53 are rounded, as they are when the model is served
-            typed = [
-                array.cast(field.type, safe=not pa.types.is_floating(field.type))
-                for array, field in zip(arrays, wide, strict=True)
-            ]
-            whole = pa.RecordBatch.from_arrays(typed, schema=wide)
-            narrow = whole.select(arrow.names)
-            profile.add(narrow.filter(pa.array(sides.train[rows] | sides.holdout[rows])))
-            sample.append(narrow.select(features).filter(pa.array(sampled[rows])))
-            train.write_batch(narrow.filter(pa.array(sides.train[rows])))
-            holdout.write_batch(whole.filter(pa.array(sides.holdout[rows])))
-    profile.look_at(pa.Table.from_batches(sample, pa.schema(list(arrow)[: len(features)])), parts[sampled])
+        for to_learn_from, held_out in ahead(of_sides()):
+            train.write_batch(to_learn_from)
+            holdout.write_batch(held_out)
+    looked_at = pa.Table.from_batches(sample, pa.schema(list(arrow)[: len(features)]))
+    profile.look_at(looked_at, sides.target.parts[sampled])
     return profile
+
+
+def _typed(table: Table, wide: pa.Schema, features: int, sides: _Sides) -> Iterator[tuple[slice, pa.RecordBatch]]:
+    """Stream all rows with all columns of a data set, in its types: features, target, key, weight, those for slices."""
+    beside = wide.names[features + 1 + (sides.keys is not None) + (sides.weights is not None) :]
+    start = 0
+    for batch in table.batches([*wide.names[:features], *beside]):
+        rows = slice(start, start + len(batch))
+        start += len(batch)
+        key = [] if sides.keys is None else [pa.array(sides.keys.of(rows))]
+        weight = [] if sides.weights is None else [pa.array(sides.weights[rows])]
+        given = [batch[name] for name in wide.names[:features]], [batch[name] for name in beside]
+        arrays = [*given[0], sides.target.column(rows), *key, *weight, *given[1]]
+        # whole numbers beyond 2**53 are rounded, as they are when the model is served
+        typed = [
+            array.cast(field.type, safe=not pa.types.is_floating(field.type))
+            for array, field in zip(arrays, wide, strict=True)
+        ]
+        yield rows, pa.RecordBatch.from_arrays(typed, schema=wide)
+
+
+def _some(batch: pa.RecordBatch, rows: Array) -> pa.RecordBatch:
+    """Some rows of a batch, given as (n,) bool."""
+    return batch if rows.all() else batch.filter(pa.array(rows))
 
 
 def _arrow_schema(schema: Schema, table: Table, sides: _Sides) -> pa.Schema:
     fields = [pa.field(column.name, ARROW[column.dtype]) for column in schema.columns]
     fields.append(pa.field(schema.target, pa.array(list(schema.classes)).type if schema.classes else pa.float64()))
     if sides.keys is not None:
-        fields.append(pa.field(SPLIT_KEY, pa.array(sides.keys[:1]).type))
+        fields.append(pa.field(SPLIT_KEY, pa.array(sides.keys.points[:1]).type))
     if sides.weights is not None:
         fields.append(pa.field(WEIGHT, pa.float64()))
     for name in (SPLIT_KEY, *([] if sides.weights is None else [WEIGHT])):

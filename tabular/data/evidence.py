@@ -16,6 +16,8 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 # The rows of the sample, and its cells in all columns: of a wide table fewer rows, but not fewer than the last number.
 MOST_ROWS, MOST_CELLS, FEWEST_ROWS = 20_000, 8_000_000, 1_000
+# Of more training rows than these about so many are drawn first, since to mix rows takes tens of bytes of each.
+MOST_TO_MIX = 1_000_000
 # Of each class so many rows come first, so that of a rare one there are enough to tell.
 OF_EACH_CLASS = 200
 FOLDS = 5
@@ -126,7 +128,7 @@ def sampled(codes: Array, train: Array, columns: int) -> Array:
         The number of columns.
 
     """
-    rows = np.flatnonzero(train)
+    rows = np.flatnonzero(_thinned(codes, train) if np.count_nonzero(train) > MOST_TO_MIX else train)
     most = min(MOST_ROWS, max(FEWEST_ROWS, MOST_CELLS // max(columns, 1)))
     if len(rows) > most:
         rows = np.random.default_rng(0).permutation(rows)
@@ -138,6 +140,19 @@ def sampled(codes: Array, train: Array, columns: int) -> Array:
     mask = np.zeros(len(codes), dtype=bool)
     mask[rows] = True
     return mask
+
+
+def _thinned(codes: Array, train: Array) -> Array:
+    """(n,) bool, about `MOST_TO_MIX` of the training rows at random, and of rare classes enough for a sample."""
+    rows = np.zeros(int(codes.max()) + 1, dtype=np.int64)
+    stretches = [slice(start, start + MOST_TO_MIX) for start in range(0, len(codes), MOST_TO_MIX)]
+    for stretch in stretches:
+        rows += np.bincount(codes[stretch][train[stretch]], minlength=len(rows))
+    share = np.maximum(MOST_TO_MIX / rows.sum(), 2 * OF_EACH_CLASS / np.maximum(rows, 1))
+    draw, found = np.random.default_rng(0), np.zeros(len(codes), dtype=bool)
+    for stretch in stretches:
+        found[stretch] = train[stretch] & (draw.random(len(codes[stretch])) < share[codes[stretch]])
+    return found
 
 
 def look(columns: Sequence[Described], rows: pa.Table, codes: Array, table_rows: int) -> dict[str, Evidence]:

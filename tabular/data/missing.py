@@ -6,11 +6,15 @@ The code that a model carries has the same rule for what is asked later (`steps/
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from tabular.data import kinds
 from tabular.data.columns import STRING
+
+Array: TypeAlias = np.ndarray[Any, Any]
 
 
 @dataclass
@@ -20,17 +24,33 @@ class Tally:
     missing: Counter[str] = field(default_factory=Counter)
     trimmed: int = 0
 
-    def see(self, found: pa.Array, plain: pa.Array) -> None:
-        """Count a block as it was found, and as `texts` or `values` made it of that."""
+    def see(self, found: pa.Array, plain: pa.Array, cells: Array) -> None:
+        """Count the values of a block as they were found, and as `texts` or `values` made them of that.
+
+        `cells` is (n,) the number of cells that hold each.
+        """
         import pyarrow.compute as pc
 
         if plain.null_count:
-            gone = found.filter(plain.is_null())
-            words = gone if gone.type == STRING else gone.cast(STRING)
-            for word in pc.value_counts(pc.utf8_trim_whitespace(words)):
-                self.missing[word["values"].as_py() or ""] += word["counts"].as_py()
+            is_gone = plain.is_null()
+            gone = found.filter(is_gone)
+            words = pc.utf8_trim_whitespace(gone if gone.type == STRING else gone.cast(STRING))
+            coded = words.dictionary_encode(null_encoding="encode")
+            lost = np.bincount(coded.indices.to_numpy(), weights=cells[is_gone.to_numpy(zero_copy_only=False)])
+            for word, count in zip(coded.dictionary.to_pylist(), lost.tolist(), strict=True):
+                self.missing[word or ""] += int(count)
         if found.type == STRING and not plain.equals(found):
-            self.trimmed += pc.sum(pc.not_equal(plain, found)).as_py() or 0
+            changed = pc.fill_null(pc.not_equal(plain, found), False)
+            self.trimmed += int(cells[changed.to_numpy(zero_copy_only=False)].sum())
+
+
+def distinct(found: pa.Array) -> tuple[pa.Array, Array]:
+    """The different values of a block, in the order in which they first come, and (values,) the cells that hold each.
+
+    What is missing is a value too. A block of texts may be given as a dictionary, as `tabular.data.text` yields it.
+    """
+    coded = found if pa.types.is_dictionary(found.type) else found.dictionary_encode(null_encoding="encode")
+    return coded.dictionary, np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
 
 
 def texts(found: pa.Array, words: tuple[str, ...], *, trim: bool = True) -> pa.Array:

@@ -23,7 +23,7 @@ from tabular.data.columns import (
     check_usable,
     wrong_value,
 )
-from tabular.data.missing import Tally
+from tabular.data.missing import Array, Tally
 from tabular.errors import UserError, as_yaml
 
 MOST_EXAMPLES = 3
@@ -48,16 +48,20 @@ class _Unfit:
     examples: list[str] = field(default_factory=list)
     few: bool = True
 
-    def see(self, text: pa.Array, fits: pa.Array, before: int) -> None:
-        """Count the unfit cells of a block; `before` cells, all of which are counted, precede it."""
+    def see(self, text: pa.Array, cells: Array, fits: pa.Array, before: int) -> None:
+        """Count the unfit cells of a block, as different texts with the cells of each.
+
+        `before` cells, all of which are counted, precede it.
+        """
         import pyarrow.compute as pc
 
-        unfit = text.filter(pc.invert(fits))
-        self.cells += len(unfit)
+        is_unfit = pc.invert(fits)
+        unfit = text.filter(is_unfit)
+        self.cells += int(cells[is_unfit.to_numpy(zero_copy_only=False)].sum())
         if len(self.examples) < MOST_EXAMPLES:
             self.examples = list(dict.fromkeys([*self.examples, *pc.unique(unfit).slice(0, MOST_EXAMPLES).to_pylist()]))
             self.examples = self.examples[:MOST_EXAMPLES]
-        values = before + len(text)
+        values = before + int(cells.sum())
         codes = self.kind == FLOAT and pc.any(pc.match_substring_regex(unfit, CODE)).as_py()
         if not self.asked and (codes or (values >= SURE and self.cells * 100 > FEW * values)):
             self.few = False
@@ -100,18 +104,21 @@ class Narrowing:
         follow = (ASKED[asked],) if asked in ASKED else () if asked == "category" else (FLOAT, MOMENT)
         self.unfit = {kind: _Unfit(kind, asked in ASKED) for kind in follow}
 
-    def see(self, text: pa.Array) -> None:
-        """Rule out types that do not fit a block of texts, whose missing values are null."""
-        text = text.drop_null()
+    def see(self, found: pa.Array) -> None:
+        """Count a block of texts as they were found, and rule out types that do not fit it."""
+        texts, cells = missing.distinct(found)
+        text = missing.texts(texts, self.words)
+        self.tally.see(texts, text, cells)
+        text, cells = _present(text, cells)
         if not len(text):
             return
         if self.expected is not None and self.expected.lenient:
             fits = kinds.fitting(text, ASKED[self.expected.type], truths=True)
-            self.unfit[ASKED[self.expected.type]].see(text, fits, self.values)
-            text = text.filter(fits)
+            self.unfit[ASKED[self.expected.type]].see(text, cells, fits, self.values)
+            text, cells = text.filter(fits), cells[fits.to_numpy(zero_copy_only=False)]
         self._narrow(text)
-        self._look_for_unfit(text)
-        self.values += len(text)
+        self._look_for_unfit(text, cells)
+        self.values += int(cells.sum())
 
     def _narrow(self, text: pa.Array) -> None:
         if not self.kinds or not len(text):
@@ -143,12 +150,12 @@ class Narrowing:
             infinite = text.filter(pc.fill_null(pc.is_inf(found), False))
             self.infinite = infinite[0].as_py() if len(infinite) else None
 
-    def _look_for_unfit(self, text: pa.Array) -> None:
+    def _look_for_unfit(self, text: pa.Array, cells: Array) -> None:
         """Count the cells that do not fit, once a type is ruled out for their sake alone."""
         lenient = self.expected is not None and self.expected.lenient
         for kind, unfit in self.unfit.items():
             if kind not in self.kinds and unfit.few and not lenient:
-                unfit.see(text, kinds.fitting(text, kind, truths=self._is_truth), self.values)
+                unfit.see(text, cells, kinds.fitting(text, kind, truths=self._is_truth), self.values)
 
     def fault(self) -> str | None:
         """Why nothing can be learnt from the column: None where it is of use."""
@@ -220,21 +227,26 @@ class Check:
 
     def see(self, found: pa.Array, before: int) -> None:
         """Raise an error for the first text that is not of the type; `before` rows of the file precede these texts."""
-        text = missing.texts(found, self.words)
-        self.tally.see(found, text)
+        texts, cells = missing.distinct(found)
+        text = missing.texts(texts, self.words)
+        self.tally.see(texts, text, cells)
         if self.kind == STRING:
             return
         if _is_lenient(self.reading, self.name):
-            present = text.drop_null()
-            self._unfit.see(present, kinds.fitting(present, self.kind, truths=True), self.values)
-            self.values += len(present)
+            present, held = _present(text, cells)
+            self._unfit.see(present, held, kinds.fitting(present, self.kind, truths=True), self.values)
+            self.values += int(held.sum())
             text = _only_fitting(text, self.kind)
+        import pyarrow.compute as pc
+
         typed = kinds.parsed(text, self.kind, truths=True)
         if typed is None:
-            place = kinds.first_wrong(text, self.kind)
-            raise wrong_value(self.path, self.name, before + place, found[place].as_py(), MEANT[self.kind])
-        if self.kind == FLOAT:
-            check_finite(self.path, self.name, missing.values(typed, self.words), before)
+            wrong = texts[kinds.first_wrong(text, self.kind)]  # different texts are in the order of their first rows
+            place = before + plain(found).index(wrong).as_py()
+            raise wrong_value(self.path, self.name, place, wrong.as_py(), MEANT[self.kind])
+        if self.kind == FLOAT and pc.any(pc.is_inf(typed)).as_py():
+            numbers = as_typed(found, pa.field(self.name, FLOAT), self.reading)
+            check_finite(self.path, self.name, numbers, before)
 
     def note(self) -> Note:
         """The notes on its cells."""
@@ -247,11 +259,24 @@ class Check:
         )
 
 
+def _present(text: pa.Array, cells: Array) -> tuple[pa.Array, Array]:
+    """The texts that are not missing, and the cells that hold each."""
+    if not text.null_count:
+        return text, cells
+    return text.drop_null(), cells[text.is_valid().to_numpy(zero_copy_only=False)]
+
+
+def plain(found: pa.Array) -> pa.Array:
+    """A block without a dictionary."""
+    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+
+
 def narrowest(texts: Sequence[str | None], name: str, reading: Reading, path: Path) -> pa.Array:
     """Texts as values of the narrowest type that holds all of them, as in a column of a text file."""
     column = Narrowing(name, reading.words(name), reading.types.get(name))
-    held = missing.texts(pa.array(texts, STRING), column.words)
-    column.see(held)
+    found = pa.array(texts, STRING)
+    held = missing.texts(found, column.words)
+    column.see(found)
     column.check_expected(path)
     fault = column.fault() if reading.looks_at(name) else None
     check_usable(path, {name: fault} if fault is not None else {}, reading)
@@ -259,7 +284,12 @@ def narrowest(texts: Sequence[str | None], name: str, reading: Reading, path: Pa
 
 
 def as_typed(found: pa.Array, column: pa.Field, reading: Reading) -> pa.Array:
-    """Texts as they are written as values of a column's type, null where the reading says that they are missing."""
+    """Texts as they are written as values of a column's type, null where the reading says that they are missing.
+
+    Of a block that is a dictionary, each of its texts is looked at once.
+    """
+    if pa.types.is_dictionary(found.type):
+        return as_typed(found.dictionary, column, reading).take(found.indices)
     words = reading.words(column.name)
     text = missing.texts(found, words, trim=column.type != STRING or column.name not in reading.verbatim)
     if column.type == STRING:

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tabular.data import compact
 from tabular.errors import as_yaml
 from tabular.problem import Label, Rare, Split
 
@@ -55,12 +56,13 @@ def group(classes: Sequence[Label], codes: Array, kept: Array, rare: Rare | None
         What the problem says; None for nothing.
 
     """
-    rows = np.bincount(codes[kept], minlength=len(classes))
+    rows = compact.counts(codes[kept], len(classes))
     few = np.zeros(len(classes), dtype=bool) if rare is None else rows < rare.fewer_than
     if rare is None or not few.any():
         return Grouped(tuple(classes), codes)
     stay: list[Label] = [label for label, is_few in zip(classes, few, strict=True) if not is_few]
-    place = np.full(len(classes) + 1, -1)  # its last one is for -1, a target that is missing
+    kind = compact.kind(len(classes) + 1)
+    place = np.full(len(classes) + 1, -1, dtype=kind)  # its last one is for -1, a target that is missing
     became = "were left out"
     if rare.into is not None:
         became = f"are the class {rare.into!r}"

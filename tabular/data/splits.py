@@ -1,5 +1,6 @@
 """Splits: by which key rows are split, and which rows are held out."""
 
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from typing import Any, TypeAlias
@@ -8,10 +9,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabular.data import compact, narrowing
 from tabular.errors import UserError, first_line
 from tabular.problem import DateParts, Split
 
 Array: TypeAlias = np.ndarray[Any, Any]
+# Of more rows than these the random ones to hold out are drawn in so long stretches, by which memory does not grow.
+MANY, STRETCH = 1_000_000, 1_000_000
 
 
 def columns(split: Split) -> list[str]:
@@ -21,38 +25,85 @@ def columns(split: Split) -> list[str]:
     return [split.column] if isinstance(split.column, str) else list(split.column.model_dump().values())
 
 
-def keys(batch: pa.RecordBatch, split: Split, file: str) -> Array:
-    """(n,) the split key of each row: its time, as datetime64[D] or as in the column, or its group."""
-    if isinstance(split.column, DateParts):
-        return _dates(batch, split.column, file)
-    values = batch[split.column]
-    if values.null_count:
-        raise UserError(f"split.column: {values.null_count} rows of {file} have no {split.column!r}")
-    if split.by == "time" and pa.types.is_string(values.type):
-        example = values[0].as_py()
+@dataclass(frozen=True)
+class Keys:
+    """The split keys of rows, each of which is held once: times, as datetime64[D] or as in the column, or groups.
+
+    Attributes
+    ----------
+    points
+        (k,) the different keys in order.
+    codes
+        (n,) the position of each row's key among them.
+
+    """
+
+    points: Array
+    codes: Array
+
+    def of(self, rows: slice) -> Array:
+        """The keys of some rows."""
+        return np.asarray(self.points[self.codes[rows]])
+
+
+@dataclass
+class Found:
+    """The split keys of the rows seen so far, block by block: its different keys, and which of them each row has."""
+
+    split: Split
+    file: str
+    held: list[tuple[Array, Array]] = field(default_factory=list)
+
+    def see(self, block: pa.RecordBatch) -> None:
+        """Add the rows of a block, whose columns may be dictionaries."""
+        if isinstance(self.split.column, DateParts):
+            points, codes = _dates(block, self.split.column, self.file)
+        else:
+            points, codes = _values(block, self.split, self.file)
+        self.held.append((points, codes.astype(compact.kind(len(points)))))
+
+    def whole(self) -> Keys:
+        """The keys of all rows."""
+        points = np.unique(np.concatenate([points for points, _ in self.held]))
+        kind = compact.kind(len(points))
+        codes = [np.searchsorted(points, found).astype(kind)[codes] for found, codes in self.held]
+        return Keys(points, np.concatenate(codes))
+
+
+def _values(block: pa.RecordBatch, split: Split, file: str) -> tuple[Array, Array]:
+    """The different times or groups of a block in one column, and (n,) the position of each row's."""
+    values = block[split.column]
+    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+    points, codes = coded.dictionary, coded.indices.to_numpy()
+    if points.null_count:
+        lost = int(np.isin(codes, np.flatnonzero(points.is_null().to_numpy(zero_copy_only=False))).sum())
+        raise UserError(f"split.column: {lost} rows of {file} have no {split.column!r}")
+    if split.by == "time" and pa.types.is_string(points.type):
         raise UserError(
-            f"split.column: {split.column!r} of {file} is neither a date nor a number, but text: {example!r}"
+            f"split.column: {split.column!r} of {file} is neither a date nor a number, but text: {points[0].as_py()!r}"
         )
-    return np.asarray(values.to_numpy(zero_copy_only=False))
+    return np.asarray(points.to_numpy(zero_copy_only=False)), codes
 
 
-def _dates(batch: pa.RecordBatch, parts: DateParts, file: str) -> Array:
+def _dates(block: pa.RecordBatch, parts: DateParts, file: str) -> tuple[Array, Array]:
+    """The different dates of a block whose parts are in three columns, and (n,) the position of each row's."""
     import pandas as pd
 
-    month = batch[parts.month]
+    month = narrowing.plain(block[parts.month])
     if pa.types.is_string(month.type):
         names = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october"]
         names += ["november", "december"]
         short = pc.utf8_slice_codeunits(pc.utf8_lower(month), 0, 3)
         month = pc.add(pc.index_in(short, value_set=pa.array([name[:3] for name in names])), 1)
-    frame = pd.DataFrame({"year": batch[parts.year].to_numpy(zero_copy_only=False)})
-    frame["month"] = month.to_numpy(zero_copy_only=False)
-    frame["day"] = batch[parts.day].to_numpy(zero_copy_only=False)
-    dates = pd.to_datetime(frame, errors="coerce")
+    named = {"year": narrowing.plain(block[parts.year]), "month": month, "day": narrowing.plain(block[parts.day])}
+    frame = pd.DataFrame({name: values.to_numpy(zero_copy_only=False) for name, values in named.items()})
+    # pandas takes a tenth of a microsecond for a date: each is made once
+    of_rows = frame.groupby(list(named), sort=False, dropna=False).ngroup().to_numpy()
+    dates = pd.to_datetime(frame.drop_duplicates(), errors="coerce")
     if dates.isna().any():
-        row = frame[dates.isna()].iloc[0].to_dict()
+        row = frame.iloc[int(np.argmax(dates.isna().to_numpy()[of_rows]))].to_dict()
         raise UserError(f"split.column: rows of {file} have no date: {row}")
-    return np.asarray(dates.to_numpy(), dtype="datetime64[D]")
+    return np.asarray(dates.to_numpy(), dtype="datetime64[D]"), of_rows
 
 
 def holdout(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
@@ -66,7 +117,7 @@ def holdout(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
     codes
         (n,) positions of the rows' classes, or of the parts of their numbers.
     keys
-        (n,) the time or the group of each row; None for a random split.
+        (n,) the position of each row's time or group among all; None for a random split.
     split
         The kind of split, and the share of the rows to hold out.
     seed
@@ -83,6 +134,8 @@ def holdout(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
         Where there are too few rows or groups for the split.
 
     """
+    if split.by == "random" and len(codes) > MANY:
+        return _some_of_many(codes, split.holdout, seed)
     if split.by == "time":
         return _latest(np.asarray(keys), split.holdout)
     try:
@@ -108,6 +161,29 @@ def _some_rows(codes: Array, share: float, seed: int) -> Array:
     return np.asarray(held_out)
 
 
+def _some_of_many(codes: Array, share: float, seed: int) -> Array:
+    """(n,) bool: of each class a share of its rows, each of which is as probable to be drawn as any other.
+
+    scikit-learn holds tens of bytes a row for this. Here rows are drawn stretch by stretch: how many of a class are
+    drawn from a stretch is itself drawn, from what is left of the class and what is left to draw of it.
+    """
+    draw, left = np.random.default_rng(seed), compact.counts(codes, int(codes.max()) + 1)
+    exact = left * (np.ceil(len(codes) * share) / len(codes))
+    need = np.floor(exact).astype(np.int64)
+    short = round(float(exact.sum())) - int(need.sum())
+    need[np.argsort(need - exact, kind="stable")[:short]] += 1
+    found = np.zeros(len(codes), dtype=bool)
+    for start in range(0, len(codes), STRETCH):
+        stretch = codes[start : start + STRETCH]
+        for code in range(len(left)):
+            rows = np.flatnonzero(stretch == code)
+            drawn = draw.hypergeometric(need[code], left[code] - need[code], len(rows)) if len(rows) else 0
+            found[start + draw.choice(rows, drawn, replace=False)] = True
+            left[code] -= len(rows)
+            need[code] -= drawn
+    return found
+
+
 def _some_groups(codes: Array, groups: Array, share: float, seed: int) -> Array:
     """Positions of whole groups with about a share of the rows: some folds of a `StratifiedGroupKFold`."""
     from sklearn.model_selection import StratifiedGroupKFold
@@ -121,8 +197,8 @@ def _some_groups(codes: Array, groups: Array, share: float, seed: int) -> Array:
     return np.concatenate([held_out for _, held_out in folds])
 
 
-def _latest(times: Array, share: float) -> Array:
-    points, counts = np.unique(times, return_counts=True)
-    later = np.cumsum(counts[::-1])[::-1] / len(times)  # the share of rows at or after each point
-    cut = points[np.argmin(np.abs(later - share))]
-    return np.asarray(times >= cut)
+def _latest(codes: Array, share: float) -> Array:
+    """(n,) bool: the rows of the latest points in time, given by their positions in the order of time."""
+    counts = compact.counts(codes, int(codes.max()) + 1)
+    later = np.cumsum(counts[::-1])[::-1] / len(codes)  # the share of rows at or after each point
+    return np.asarray(codes >= np.argmin(np.abs(later - share)))

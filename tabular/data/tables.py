@@ -15,6 +15,7 @@ from tabular.data.columns import AS_USUAL, FLOAT, INT, MEANT, STRING, Note, Read
 from tabular.data.files import content
 from tabular.data.narrowing import narrowest
 from tabular.data.parts import Parts, Place
+from tabular.data.spills import Spill
 from tabular.errors import UserError, first_line, listed, nearest
 
 
@@ -37,6 +38,8 @@ class Table:
         Column: what became of its cells, for each column that was looked at.
     of_paths : mapping of str to pa.Array
         The columns that stand in the paths of parts, with a value for each part; they come last.
+    spill : Spill, optional
+        Where the blocks of a text table are kept, from which its rows are read then.
 
     """
 
@@ -46,6 +49,7 @@ class Table:
     reading: Reading = AS_USUAL
     notes: Mapping[str, Note] = field(default_factory=dict)
     of_paths: Mapping[str, pa.Array] = field(default_factory=dict)
+    spill: Spill | None = None
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the rows, from the start at every call, in batches of at most `columns.BATCH_ROWS` rows.
@@ -62,16 +66,26 @@ class Table:
 
         """
         wanted = self.schema if columns is None else self._selected(columns)
-        files = parts.files(self.path)
-        blocks = (block for place, file in enumerate(files) for block in self._of_file(place, file, wanted))
+        yield from regrouped(self._blocks(wanted, coded=False), len(wanted))
+
+    def coded(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """As `batches`, in blocks as they come, and columns of a text table as dictionaries of their values.
+
+        What is to be known of each value, such as a hash of it, is then found once a value and not once a row.
+        """
+        return self._blocks(self.schema if columns is None else self._selected(columns), coded=True)
+
+    def _blocks(self, wanted: pa.Schema, *, coded: bool) -> Iterator[pa.RecordBatch]:
+        """Stream the columns of a schema from all files."""
         try:
-            yield from regrouped(blocks, len(wanted))
+            for place, file in enumerate(parts.files(self.path)):
+                yield from self._of_file(place, file, wanted, coded=coded)
         except pa.ArrowInvalid as error:
             raise UserError(
                 f"{self.path}: changed while it was being read; start again ({first_line(error)})"
             ) from error
 
-    def _of_file(self, place: int, file: Path, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _of_file(self, place: int, file: Path, wanted: pa.Schema, *, coded: bool) -> Iterator[pa.RecordBatch]:
         """Stream the columns of a schema from one file, the columns of its path among them."""
         held = pa.schema([column for column in self.schema if column.name not in self.of_paths])
         read = pa.schema([column for column in wanted if column.name not in self.of_paths]) or pa.schema(
@@ -81,7 +95,9 @@ class Table:
         if form is not None:
             blocks = typed.batches(form, file, read, self.reading)
         else:
-            blocks = text.batches(file, held.names, read, self.reading)
+            is_kept = self.spill is not None and all(self.spill.holds(name, self.reading) for name in read.names)
+            spilled = self.spill.path(place) if self.spill is not None and is_kept else None
+            blocks = text.batches(file, held.names, read, self.reading, spilled, coded=coded)
         if not self.of_paths:
             yield from blocks
             return
@@ -90,7 +106,7 @@ class Table:
                 pa.repeat(self.of_paths[name][place], len(block)) if name in self.of_paths else block[name]
                 for name in wanted.names
             ]
-            yield pa.record_batch(columns, schema=wanted)
+            yield pa.record_batch(columns, names=wanted.names)
 
     def _selected(self, columns: Sequence[str]) -> pa.Schema:
         known, asked = set(self.schema.names), set(columns)
@@ -107,6 +123,7 @@ def scan(
     *,
     progress: bool = False,
     block_bytes: int = text.BLOCK_BYTES,
+    spill: Spill | None = None,
 ) -> Table:
     """Read a table once, in bounded memory, to find its columns, their types over all rows, and its length.
 
@@ -123,6 +140,8 @@ def scan(
         Whether a scan of more than half a second draws a progress bar on stderr.
     block_bytes : int
         Bytes of text that are parsed at a time.
+    spill : Spill, optional
+        Where a text table is kept as it was parsed, for the passes over it to come. The caller removes the folder.
 
     Returns
     -------
@@ -142,10 +161,9 @@ def scan(
     if reading.sheet is not None and not (form is not None and form.takes_names):
         raise UserError(f"data.sheet: {where.name} is no workbook with sheets: leave it out")
     if form is not None:
-        found = typed.scan(form, where, reading, progress, files)
+        table = Table(path, *typed.scan(form, where, reading, progress, files))
     else:
-        found = text.scan(where, reading, progress, block_bytes, files)
-    table = Table(path, *found)
+        table = Table(path, *text.scan(where, reading, progress, block_bytes, files, spill), spill=spill)
     of_paths = {name: narrowest(texts, name, reading, where) for name, texts in _of_paths(table).items()}
     return _with_paths(table, of_paths)
 

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data import rare
+from tabular.data import compact, narrowing, rare
 from tabular.errors import UserError, as_yaml, listed
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
@@ -99,7 +99,7 @@ class Classes:
 
     def rows(self, some: Array) -> Array:
         """(classes,) the rows of each class among some, given as (n,) bool."""
-        return np.bincount(self.parts[some], minlength=len(self.names))
+        return compact.counts(self.parts[some], len(self.names))
 
     def check_sides(self, train: Array, holdout: Array, problem: Problem) -> None:
         """That both sides, (n,) bool, have the classes that they need."""
@@ -127,7 +127,8 @@ class Classes:
 
     def column(self, rows: slice) -> pa.Array:
         """The target of some rows, as a data set's files hold it; null where it is missing."""
-        return pa.array([None if code < 0 else self.names[code] for code in self.parts[rows].tolist()])
+        codes = self.parts[rows]
+        return pa.array(list(self.names)).take(pa.array(codes, mask=codes < 0))
 
 
 @dataclass(frozen=True)
@@ -173,13 +174,13 @@ class Numbers:
         if found.min() == found.max():
             raise UserError(f"target: all rows have the same {name!r}, {found[0]:g}: there is nothing to predict")
         parts, edges = strata(found, _fewest_rows(problem))
-        whole = np.full(len(self.values), -1)
+        whole = np.full(len(self.values), -1, dtype=compact.kind(len(edges)))
         whole[kept] = parts
         return replace(self, names=_named(edges), parts=whole)
 
     def rows(self, some: Array) -> Array:
         """(parts,) the rows of each part among some, given as (n,) bool."""
-        return np.bincount(self.parts[some], minlength=len(self.names))
+        return compact.counts(self.parts[some], len(self.names))
 
     def check_sides(self, train: Array, holdout: Array, problem: Problem) -> None:
         """That both sides, (n,) bool, have the rows that they need, and more numbers than one."""
@@ -271,17 +272,50 @@ def median(y: Array, weights: Array | None) -> float:
     return float(y[order][np.searchsorted(upto, upto[-1] / 2)])
 
 
+@dataclass
+class Found:
+    """The target of the rows seen so far, batch by batch: numbers as they are, of classes each label once."""
+
+    problem: Problem
+    labels: dict[Any, int] = field(default_factory=dict)  # label: its code
+    held: list[Array] = field(default_factory=list)  # numbers, or codes; -1 where the target is missing
+
+    def see(self, values: pa.Array) -> None:
+        """Add a batch of rows, whose target may be given as a dictionary."""
+        if self.problem.task == REGRESSION:
+            self.held.append(batch(narrowing.plain(values), self.problem))
+            return
+        coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+        _check_not_dates(coded.dictionary, self.problem)
+        known = [
+            -1 if label is None else self.labels.setdefault(label, len(self.labels))
+            for label in coded.dictionary.to_pylist()
+        ]
+        codes = np.array(known, dtype=compact.kind(len(self.labels)))
+        self.held.append(codes[coded.indices.to_numpy()])
+
+    def whole(self) -> Array:
+        """(n,) the numbers, or codes, of all rows."""
+        found = np.concatenate(self.held)
+        self.held = [found]
+        return found
+
+
 def batch(values: pa.Array, problem: Problem) -> Array:
     """(n,) the target of a batch of rows: floats of a number to predict, else labels as objects; None where missing."""
     data = problem.data
-    if pa.types.is_timestamp(values.type):
-        what = "numbers" if problem.task == REGRESSION else "classes"
-        raise UserError(f"target: column {data.target!r} holds dates, which are no {what}")
+    _check_not_dates(values, problem)
     if problem.task == REGRESSION:
         return _numbers(values, data)
     labels = np.empty(len(values), dtype=object)
     labels[:] = values.to_pylist()
     return labels
+
+
+def _check_not_dates(values: pa.Array, problem: Problem) -> None:
+    if pa.types.is_timestamp(values.type):
+        what = "numbers" if problem.task == REGRESSION else "classes"
+        raise UserError(f"target: column {problem.data.target!r} holds dates, which are no {what}")
 
 
 def _numbers(values: pa.Array, data: Data) -> Array:
@@ -299,32 +333,30 @@ def _numbers(values: pa.Array, data: Data) -> Array:
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
 
 
-def of(found: Array, problem: Problem) -> Target:
-    """The target of all rows, from the arrays of `batch` put together.
+def of(found: Found, problem: Problem) -> Target:
+    """The target of all rows.
 
     Raises
     ------
     UserError
         Where a value is of no class, or there are fewer than two classes.
     """
+    rows = found.whole()
     if problem.task == REGRESSION:
-        return Numbers(found, (), np.full(len(found), -1))
-    return Classes(*_classes(_whole_numbers(found), problem.data))
+        return Numbers(rows, (), np.full(len(rows), -1, dtype=np.int8))
+    classes, code_of_label = _classes(_whole_numbers(list(found.labels)), problem.data)
+    places = np.array([*code_of_label, -1], dtype=compact.kind(len(classes)))  # the last one is for -1
+    return Classes(classes, places[rows])
 
 
-def _whole_numbers(labels: Array) -> Array:
+def _whole_numbers(labels: list[Label]) -> list[Label]:
     """Labels with 1.0 as 1, where all are such floats: whole numbers with missing values are read as floats."""
-    present = set(labels) - {None}
-    if not present or not all(isinstance(label, float) and label.is_integer() for label in present):
-        return labels
-    whole = np.empty(len(labels), dtype=object)
-    whole[:] = [None if label is None else int(label) for label in labels]
-    return whole
+    whole = [int(label) for label in labels if isinstance(label, float) and label.is_integer()]
+    return labels if len(whole) < len(labels) else [*whole]
 
 
-def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
-    """The classes in order, and (n,) the position of each row's class (-1 where the target is missing)."""
-    present = set(labels) - {None}
+def _classes(present: list[Label], data: Data) -> tuple[tuple[Label, ...], list[int]]:
+    """The classes in order, and the position of each label's class."""
     if data.classes is not None:
         meaning = {_key(label): name for name, group in data.classes.items() for label in group}
         unknown = [label for label in present if _key(label) not in meaning]
@@ -343,7 +375,7 @@ def _classes(labels: Array, data: Data) -> tuple[tuple[Label, ...], Array]:
     if len(classes) < 2:
         only = f"only the class {classes[0]!r}" if classes else "no value"
         raise UserError(f"target: column {data.target!r} has {only}; a classifier needs two classes and more")
-    return classes, np.array([-1 if label is None else code[_key(label)] for label in labels], dtype=np.int64)
+    return classes, [code[_key(label)] for label in present]
 
 
 def known_codes(labels: Array, classes: Sequence[Label], data: Data) -> Array:

@@ -15,15 +15,18 @@ from typing import Any
 
 import pyarrow as pa
 
-from tabular.data import escapes, missing
+from tabular.data import escapes, spills
+from tabular.data.ahead import ahead
 from tabular.data.columns import STRING, UNNAMED, Reading, Scanned, check_present, check_usable
 from tabular.data.files import opened_text
 from tabular.data.layout import layout
-from tabular.data.narrowing import Check, Counting, Narrowing, as_typed
+from tabular.data.narrowing import Check, Counting, Narrowing, as_typed, plain
 from tabular.data.parts import check_same_names
+from tabular.data.spills import Spill
 from tabular.errors import UserError
 
 BLOCK_BYTES = 4 << 20  # bytes of text that are parsed at a time
+CODED = pa.dictionary(pa.int32(), STRING)  # each text once, and which of them a cell holds
 ROW_CHARACTERS = 16 << 20  # characters of the longest row; in a longer one a quote was left open
 
 
@@ -31,30 +34,38 @@ class EscapesError(UserError):
     """A file in which backslashes escape quotes is being read as one in which they do not."""
 
 
-def scan(path: Path, reading: Reading, progress: bool, block_bytes: int, files: Sequence[Path]) -> Scanned:
+def scan(
+    path: Path, reading: Reading, progress: bool, block_bytes: int, files: Sequence[Path], spill: Spill | None
+) -> Scanned:
     """Scan the text files of a table that lies at `path`, as `tables.scan` does."""
     reading, names = layout(files[0], reading)
     for file in files[1:]:
         check_same_names(files[0], names, file, layout(file, reading)[1], ordered=True)
     how: dict[str, Any] = {"progress": progress, "block_bytes": block_bytes}
     try:
-        return _scan(path, reading, names, files, how)
+        return _scan(path, reading, names, files, how, spill)
     except EscapesError:
-        return _scan(path, replace(reading, escape="backslash"), names, files, how)
+        return _scan(path, replace(reading, escape="backslash"), names, files, how, spill)
 
 
-def _scan(path: Path, reading: Reading, names: list[str], files: Sequence[Path], how: Mapping[str, Any]) -> Scanned:
+def _scan(
+    path: Path,
+    reading: Reading,
+    names: list[str],
+    files: Sequence[Path],
+    how: Mapping[str, Any],
+    spill: Spill | None,
+) -> Scanned:
     looked_at = [place for place, name in enumerate(names) if reading.looks_at(name)] or [0]
     columns = [Narrowing(names[at], reading.words(names[at]), reading.types.get(names[at])) for at in looked_at]
     counting = Counting() if columns[0].name == UNNAMED else None
     rows = 0
-    for block in chain.from_iterable(_text_blocks(file, reading, len(names), looked_at, **how) for file in files):
-        for column, found in zip(columns, block.columns, strict=True):
-            text = missing.texts(found, column.words)
-            column.tally.see(found, text)
-            column.see(text)
+    beside = [at for at in range(len(names)) if spill is not None and spill.whole and at not in {*looked_at}]
+    for block in _kept_blocks(files, reading, len(names), [*looked_at, *beside], how, spill):
+        for column, found in zip(columns, block.columns, strict=False):
+            column.see(found)
             if counting is not None and column is columns[0]:
-                counting.see(text, rows)
+                counting.see(as_typed(found, pa.field(column.name, STRING), reading), rows)
         rows += len(block)
     if rows == 0:
         raise UserError(f"{path}: has a header and no rows")
@@ -67,6 +78,26 @@ def _scan(path: Path, reading: Reading, names: list[str], files: Sequence[Path],
     if counting is not None and counting.starts:
         notes[UNNAMED] = replace(notes[UNNAMED], index="counts")
     return schema, rows, replace(reading, escape=reading.escape or "double"), notes
+
+
+def _kept_blocks(
+    files: Sequence[Path],
+    reading: Reading,
+    width: int,
+    positions: Sequence[int],
+    how: Mapping[str, Any],
+    spill: Spill | None,
+) -> Iterator[pa.RecordBatch]:
+    """Stream the blocks of all files, and keep them where they are asked for."""
+    for place, file in enumerate(files):
+        blocks = ahead(_text_blocks(file, reading, width, positions, **how))
+        if spill is None:
+            yield from blocks
+            continue
+        with spill.path(place).open("wb") as kept:
+            for block in blocks:
+                spills.write(kept, block)
+                yield block
 
 
 def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, block_bytes: int) -> Scanned:
@@ -106,13 +137,29 @@ def _layout_for(path: Path, wanted: pa.Schema, reading: Reading) -> tuple[Readin
     return layout(path, reading, unnamed=True)
 
 
-def batches(path: Path, names: list[str], wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Stream the columns of a schema, in its types; `names` are the names of all columns of the file."""
+def batches(
+    path: Path, names: list[str], wanted: pa.Schema, reading: Reading, spilled: Path | None, *, coded: bool
+) -> Iterator[pa.RecordBatch]:
+    """Stream the columns of a schema, in its types; `coded`: as dictionaries of values in these types.
+
+    `names` are the names of all columns of the file, `spilled` is where its blocks were kept.
+    """
     places = {name: place for place, name in enumerate(names)}
     positions = [places[name] for name in wanted.names]
-    for block in _text_blocks(path, reading, len(names), positions):
-        typed = [as_typed(found, field, reading) for found, field in zip(block.columns, wanted, strict=True)]
-        yield pa.record_batch(typed, schema=wanted)
+    if spilled is None:
+        blocks = _text_blocks(path, reading, len(names), positions)
+    else:
+        blocks = spills.read(spilled, [str(position) for position in positions])
+    for block in blocks:
+        columns = list(zip(block.columns, wanted, strict=True))
+        if coded:
+            typed = [
+                pa.DictionaryArray.from_arrays(found.indices, as_typed(found.dictionary, field, reading))
+                for found, field in columns
+            ]
+            yield pa.record_batch(typed, names=wanted.names)
+        else:
+            yield pa.record_batch([as_typed(found, field, reading) for found, field in columns], schema=wanted)
 
 
 def _text_blocks(
@@ -124,7 +171,10 @@ def _text_blocks(
     progress: bool = False,
     block_bytes: int = BLOCK_BYTES,
 ) -> Iterator[pa.RecordBatch]:
-    """Stream some columns of a text file as blocks of strings, as they are written; they are named by position."""
+    """Stream some columns of a text file as blocks of texts, as they are written; they are named by position.
+
+    Each block has its different texts once, as the dictionary of its column: most columns have few.
+    """
     header = int(reading.columns is None)
     rest = ""  # the beginning of a row whose end is in a later piece
     with opened_text(path, reading.encoding, progress) as stream:
@@ -137,7 +187,10 @@ def _text_blocks(
                 raise _uneven_row(path, reading, width, broken[0])
             if len(rest) > ROW_CHARACTERS:
                 break
-            block, header = block.slice(header), header - min(header, len(block))
+            if header and len(block):
+                # the header's own texts would stay in the dictionaries
+                columns = [plain(column.slice(1)).dictionary_encode() for column in block.columns]
+                block, header = pa.record_batch(columns, names=block.schema.names), 0
             if len(block):
                 yield block
         if rest:
@@ -171,14 +224,15 @@ def _parse(text: str, reading: Reading, width: int, positions: Sequence[int]) ->
         arrow_csv.ReadOptions(block_size=len(data) + 1, column_names=names),
         arrow_csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=set_aside),
         arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, STRING),
+            column_types=dict.fromkeys(names, CODED),
             include_columns=[names[position] for position in positions],
         ),
     )
     *broken, last = aside
     columns, rest = [column.combine_chunks() for column in table.columns], last.removesuffix(mark)
     if marks is not None:
-        columns, rest = [marks.meant_in(column) for column in columns], marks.written(rest)
+        columns = [pa.DictionaryArray.from_arrays(one.indices, marks.meant_in(one.dictionary)) for one in columns]
+        rest = marks.written(rest)
     return pa.record_batch(columns, names=table.column_names), broken, rest
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from tabular.data import arrow_files, json_lines, kinds, missing, parquet, workbooks
@@ -115,7 +116,7 @@ class _Values:
             self.kind = FLOAT
         typed = _cast(found, self.kind)
         plain = missing.values(typed, self.words)
-        self.tally.see(typed, plain)
+        self.tally.see(typed, plain, np.ones(len(typed), dtype=np.int64))
         present = plain.drop_null()
         self.values += len(present)
         if self.kind not in (INT, FLOAT) or not len(present):
@@ -178,11 +179,7 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool, files: Sequen
                 except pa.ArrowInvalid:
                     faults[column.name] = NO_TEXT
                     continue
-                text = missing.texts(values, column.words)
-                column.tally.see(values, text)
-                column.see(text)
-            else:
-                column.see(values)
+            column.see(values)
             if counting is not None and place == 0:
                 counting.see(values, before)
         before += len(block)

@@ -153,7 +153,9 @@ def test_the_holdout_and_each_fold_are_spread_as_all_rows_are(kind: str, n: int,
     }
     y = draw[kind](size=n).astype(float)
     problem = build({"name": "made", "seed": seed, "data": {"source": "t.csv", "target": "y"}, **NUMBERS}, "made")
-    parts = targets.of(y, problem).settled(np.ones(n, dtype=bool), problem).parts
+    found = targets.Found(problem)
+    found.see(pa.array(y))
+    parts = targets.of(found, problem).settled(np.ones(n, dtype=bool), problem).parts
     held = splits.holdout(parts, None, problem.split, seed)
     assert held.sum() == pytest.approx(n / 5, abs=1)
     sides = [held, *(np.isin(np.arange(n), fold.score) for fold in cut(y, None, by="random", folds=5, seed=seed))]
