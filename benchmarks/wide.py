@@ -17,20 +17,14 @@ import re
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
+from memory import watched
 from typed import PROJECT, command, environment, words
-
-# How often the processes are looked at, and how often their shares of memory are summed, which takes longer.
-SECONDS, SECONDS_OF_SUM = 0.2, 1.0
-STEP = re.compile(r"-m\0steps\0(\w+)\0")
-MODEL = re.compile(r"--model=(\w+)")
 
 
 def main() -> None:
@@ -71,69 +65,6 @@ def write_table(path: Path, rows: int, columns: int) -> None:
             file.write(",".join([*cells, str(y)]) + "\n")
 
 
-@dataclass
-class Memory:
-    """The most memory of the processes below one, in MB: of each step's largest process, and of all at once.
-
-    Also the seconds that each process of a step has worked, as last seen.
-    """
-
-    root: int
-    of_steps: dict[str, float] = field(default_factory=dict)
-    work: dict[str, dict[int, float]] = field(default_factory=dict)
-    of_all: float = 0.0
-    ended: bool = False
-
-    def watch(self) -> None:
-        """Look at the processes until told to end."""
-        summed = 0.0
-        while not self.ended:
-            found = _below(self.root)
-            for pid in found:
-                self._see(pid)
-            if time.monotonic() - summed > SECONDS_OF_SUM:
-                summed = time.monotonic()
-                self.of_all = max(self.of_all, sum(map(_share, found)))
-            time.sleep(SECONDS)
-
-    def _see(self, pid: int) -> None:
-        words_ = _read(pid, "cmdline")
-        step, model = STEP.search(words_), MODEL.search(words_)
-        if step is None:
-            return
-        name = f"{step[1]} {model[1]}" if model else step[1]
-        high = re.search(r"VmHWM:\s+(\d+)", _read(pid, "status"))
-        if high:
-            self.of_steps[name] = max(self.of_steps.get(name, 0.0), int(high[1]) / 1024)
-            ticks = _read(pid, "stat").rpartition(")")[2].split()[11:13]
-            self.work.setdefault(name, {})[pid] = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-
-
-def _read(pid: int, name: str) -> str:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
-    except OSError:  # it has ended
-        return ""
-
-
-def _share(pid: int) -> float:
-    found = re.search(r"^Pss:\s+(\d+)", _read(pid, "smaps_rollup"), re.MULTILINE)
-    return int(found[1]) / 1024 if found else 0.0
-
-
-def _below(root: int) -> list[int]:
-    """A process and all that descend from it."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        stat = _read(int(path.name), "stat")
-        if stat:
-            parents[int(path.name)] = int(stat.rpartition(")")[2].split()[1])
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
 def measure(folder: Path, path: Path, trials: int, *, fork_server: bool) -> None:
     """Run a chain on a table, and print what its steps took."""
     typed = command(
@@ -145,16 +76,12 @@ def measure(folder: Path, path: Path, trials: int, *, fork_server: bool) -> None
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     env = environment(folder) if fork_server else {**environment(folder), "TABULAR_FORK_SERVER": "none"}
     with subprocess.Popen(typed, cwd=folder, env=env, **pipes) as process:
-        memory = Memory(process.pid)
-        watcher = threading.Thread(target=memory.watch)
-        watcher.start()
         lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if os.environ.get("TABULAR_DEBUG"):
-                print(line, end="", flush=True)
-        memory.ended = True
-        watcher.join()
+        with watched(process.pid) as memory:
+            for line in process.stdout:
+                lines.append(line)
+                if os.environ.get("TABULAR_DEBUG"):
+                    print(line, end="", flush=True)
     seconds = time.perf_counter() - started
     print(f"\n{path.name}, {path.stat().st_size / 1e6:.0f} MB, ended with {process.returncode} after {seconds:.0f} s")
     if process.returncode:
