@@ -20,6 +20,7 @@ from tabular.data.ahead import ahead
 from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
 from tabular.data.parts import Place
 from tabular.data.profiles import Profile
+from tabular.data.spills import Spill
 from tabular.data.splits import Keys
 from tabular.data.summaries import Summary
 from tabular.data.tables import Table
@@ -284,9 +285,10 @@ def looks_like(place: Place, problem: Problem) -> targets.Looks:
     """Which task the target of a table looks like, which is read once for it; only the target is looked at."""
     target = problem.data.target
     how = replace(reading(problem), only={target}, needed=(target,))
-    table = tables.scan(place, how)
-    _check_columns(table, "target", [target])
-    return targets.looks_like((batch[target] for batch in table.batches([target])), target)
+    with TemporaryDirectory() as room:
+        table = tables.scan(place, how, spill=Spill(Path(room)))
+        _check_columns(table, "target", [target])
+        return targets.looks_like((batch[target] for batch in table.batches([target])), target)
 
 
 def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
@@ -314,16 +316,17 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     found, keys, weights, first = _collect(table, problem, folder)
     target = targets.of(found, problem)
     without_target = int((~target.known).sum())
-    kept = target.known if first is None else target.known & first
+    kept, repeated = target.known, 0
+    if first is not None:
+        kept &= first
+        repeated = int((~first).sum())
+        del first
     target = target.settled(kept, problem)
     kept &= target.known
     _check_weights(weights, kept, table, data)
     positive = targets.positive(target.classes, data) if target.classes else 0
     schema = Schema(columns, data.target, target.classes, positive, split.by, weight=data.weight)
-    in_holdout = np.zeros(len(kept), dtype=bool)
-    codes = None if keys is None else keys.codes[kept]
-    in_holdout[kept] = splits.holdout(target.parts[kept], codes, split, problem.seed)
-    sides = _Sides(target, keys, kept & ~in_holdout, kept & in_holdout, weights)
+    sides = _Sides(target, keys, *_cut(target, keys, kept, problem), weights)
     target.check_sides(sides.train, sides.holdout, problem)
     _check_rows_that_count(sides, problem)
     profile, weighted = _write(table, schema, slice_only, sides, folder), _weighted(sides, schema)
@@ -331,7 +334,7 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
     return Prepared(
         schema=schema,
         rows=table.rows,
-        duplicates=0 if first is None else int((~first).sum()),
+        duplicates=repeated,
         without_target=without_target,
         train=_counts(target, sides.train),
         holdout=_counts(target, sides.holdout),
@@ -341,6 +344,15 @@ def prepare(table: Table, problem: Problem, folder: Path) -> Prepared:
         weighted=weighted,
         summary=_summary(sides, weighted),
     )
+
+
+def _cut(target: Target, keys: Keys | None, kept: Array, problem: Problem) -> tuple[Array, Array]:
+    """(n,) bool of the training rows and of the holdout rows; all that are kept are one or the other."""
+    held_out = np.zeros(len(kept), dtype=bool)
+    codes = None if keys is None else keys.codes[kept]
+    held_out[kept] = splits.holdout(target.parts[kept], codes, problem.split, problem.seed)
+    kept[held_out] = False
+    return kept, held_out
 
 
 def load(path: Path, schema: Schema) -> Rows:

@@ -18,7 +18,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 # The types whose values have a hash; those of any other column, which is dropped, are written out first.
 HASHED = (FLOAT, STRING, BOOL, MOMENT, INT)
 # The rows whose hashes are compared at a time, about.
-ROWS_OF_PART = 2_000_000
+ROWS_OF_PART = 1_000_000
 MISSING = np.uint64(0x9E3779B97F4A7C15)  # the hash of a value that is missing
 # A hash and its row, as they lie on disk.
 PAIR = np.dtype([("hash", np.uint64), ("row", np.int64)])

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 
 from tabular.data.columns import Reading
 
-CODES = (pa.int8(), pa.int16(), pa.int32())
+# Types of codes, and the most texts that each can tell apart.
+CODES = ((pa.int8(), 1 << 7), (pa.int16(), 1 << 15), (pa.int32(), 1 << 31))
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def write(file: BinaryIO, block: pa.RecordBatch) -> None:
 
 
 def _narrow(column: pa.DictionaryArray) -> pa.DictionaryArray:
-    kind = next(kind for kind in CODES if len(column.dictionary) <= np.iinfo(kind.to_pandas_dtype()).max)
+    kind = next(kind for kind, most in CODES if len(column.dictionary) <= most)
     return pa.DictionaryArray.from_arrays(column.indices.cast(kind), column.dictionary)
 
 

@@ -295,9 +295,8 @@ class Found:
         self.held.append(codes[coded.indices.to_numpy()])
 
     def whole(self) -> Array:
-        """(n,) the numbers, or codes, of all rows."""
-        found = np.concatenate(self.held)
-        self.held = [found]
+        """(n,) the numbers, or codes, of all rows, which are held no longer."""
+        found, self.held = np.concatenate(self.held), []
         return found
 
 
