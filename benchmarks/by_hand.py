@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -140,10 +141,12 @@ def fits(path: Path, asked: dict[str, Any]) -> dict[str, float]:
         elif not pd.api.types.is_numeric_dtype(frame[name]):
             frame[name] = frame[name].astype("category")
     folds = list(StratifiedKFold(asked["folds"], shuffle=True, random_state=0).split(frame, y))
+    warnings.filterwarnings("ignore", "Overriding the parameters")
+    of_bins = {"verbose": -1, "feature_pre_filter": False}
     with _timed(seconds, "fits"):
-        whole = lightgbm.Dataset(frame, y, free_raw_data=False, params={"verbose": -1}).construct()
+        whole = lightgbm.Dataset(frame, y, free_raw_data=False, params=of_bins).construct()
         for trial in asked["trials"]:
-            params = {**trial["params"], "objective": "binary", "verbose": -1, "feature_pre_filter": False}
+            params = {"subsample_freq": 1, **trial["params"], "objective": "binary", "verbose": -1}
             for fit, score in folds[: trial["fits"]]:
                 model = lightgbm.train(params, whole.subset(fit), trial["iterations"])
                 model.predict(frame.iloc[score])

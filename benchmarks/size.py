@@ -48,6 +48,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from typed import PROJECT, command, environment, store, words
 
+sys.path.insert(0, str(PROJECT))
+
+from steps.run.tags import PRUNED
+
 # How many bytes of memory a byte of CSV takes in pandas, at its most; measured at 1 million rows.
 BYTES_BY_HAND = 12
 MB = 1e6
@@ -136,11 +140,11 @@ def _fits(client: MlflowClient, search: Run) -> list[dict[str, Any]]:
     below = client.search_runs([search.info.experiment_id], f"tags.mlflow.parentRunId = '{search.info.run_id}'")
     found = []
     for run in below:
-        params = {name: _number(text) for name, text in run.data.params.items()}
+        params = {name: _number(text) for name, text in run.data.params.items() if name != "model_type"}
         iterations = params.pop("n_estimators", None)
         if iterations is None:  # the baseline, or a trial that failed
             continue
-        pruned = re.match(r"after (\d+)", run.data.tags.get("tabular.pruned", ""))
+        pruned = re.match(r"after (\d+)", run.data.tags.get(PRUNED, ""))
         found.append({"params": params, "iterations": iterations, "fits": min(3, int(pruned[1])) if pruned else 3})
     return found
 
