@@ -37,6 +37,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import big_table
 import pyarrow as pa
@@ -47,8 +48,6 @@ from memory import Memory, watched
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from typed import PROJECT, command, environment, store, words
-
-sys.path.insert(0, str(PROJECT))
 
 from steps.run.tags import PRUNED
 

@@ -180,9 +180,10 @@ def _text_blocks(
     with opened_text(path, reading.encoding, progress) as stream:
         # of a wide table a piece holds as many rows as of others
         for piece in chain(stream.pieces(block_bytes * max(1, width // 1000)), ["\n"]):
-            if reading.escape is None and escapes.are_in(rest + piece, reading.separator or ","):
+            text = rest + piece
+            if reading.escape is None and escapes.are_in(text, reading.separator or ","):
                 raise EscapesError(f"{path}: backslashes escape its quotes; say data.escape: backslash")
-            block, broken, rest = _parse(rest + piece, reading, width, positions)
+            block, broken, rest = _parse(text, reading, width, positions)
             if broken:
                 raise _uneven_row(path, reading, width, broken[0])
             if len(rest) > ROW_CHARACTERS:
