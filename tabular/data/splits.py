@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data import compact, narrowing
+from tabular.data import compact
 from tabular.errors import UserError, first_line
 from tabular.problem import DateParts, Split
 
@@ -73,7 +73,7 @@ class Found:
 def _values(block: pa.RecordBatch, split: Split, file: str) -> tuple[Array, Array]:
     """The different times or groups of a block in one column, and (n,) the position of each row's."""
     values = block[split.column]
-    coded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+    coded = _coded(values)
     points, codes = coded.dictionary, coded.indices.to_numpy()
     if points.null_count:
         lost = int(np.isin(codes, np.flatnonzero(points.is_null().to_numpy(zero_copy_only=False))).sum())
@@ -89,21 +89,37 @@ def _dates(block: pa.RecordBatch, parts: DateParts, file: str) -> tuple[Array, A
     """The different dates of a block whose parts are in three columns, and (n,) the position of each row's."""
     import pandas as pd
 
-    month = narrowing.plain(block[parts.month])
-    if pa.types.is_string(month.type):
-        names = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october"]
-        names += ["november", "december"]
-        short = pc.utf8_slice_codeunits(pc.utf8_lower(month), 0, 3)
-        month = pc.add(pc.index_in(short, value_set=pa.array([name[:3] for name in names])), 1)
-    named = {"year": narrowing.plain(block[parts.year]), "month": month, "day": narrowing.plain(block[parts.day])}
-    frame = pd.DataFrame({name: values.to_numpy(zero_copy_only=False) for name, values in named.items()})
-    # pandas takes a tenth of a microsecond for a date: each is made once
-    of_rows = frame.groupby(list(named), sort=False, dropna=False).ngroup().to_numpy()
-    dates = pd.to_datetime(frame.drop_duplicates(), errors="coerce")
+    coded = {name: _coded(block[getattr(parts, name)]) for name in ("year", "month", "day")}
+    of_rows = np.zeros(len(block), dtype=np.int64)  # a number for each combination of the three
+    for values in coded.values():
+        of_rows = of_rows * len(values.dictionary) + values.indices.to_numpy()
+    _, first, codes = np.unique(of_rows, return_index=True, return_inverse=True)
+    frame = pd.DataFrame(
+        {
+            "year": coded["year"].take(first).dictionary_decode().to_numpy(zero_copy_only=False),
+            "month": _months(coded["month"].take(first).dictionary_decode()).to_numpy(zero_copy_only=False),
+            "day": coded["day"].take(first).dictionary_decode().to_numpy(zero_copy_only=False),
+        }
+    )
+    dates = pd.to_datetime(frame, errors="coerce")
     if dates.isna().any():
-        row = frame.iloc[int(np.argmax(dates.isna().to_numpy()[of_rows]))].to_dict()
+        row = frame.iloc[codes[np.argmax(dates.isna().to_numpy()[codes])]].to_dict()
         raise UserError(f"split.column: rows of {file} have no date: {row}")
-    return np.asarray(dates.to_numpy(), dtype="datetime64[D]"), of_rows
+    return np.asarray(dates.to_numpy(), dtype="datetime64[D]"), codes
+
+
+def _coded(values: pa.Array) -> pa.DictionaryArray:
+    return values if pa.types.is_dictionary(values.type) else values.dictionary_encode(null_encoding="encode")
+
+
+def _months(values: pa.Array) -> pa.Array:
+    """Months as numbers, which may be written as English names."""
+    if not pa.types.is_string(values.type):
+        return values
+    names = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october"]
+    names += ["november", "december"]
+    short = pc.utf8_slice_codeunits(pc.utf8_lower(values), 0, 3)
+    return pc.add(pc.index_in(short, value_set=pa.array([name[:3] for name in names])), 1)
 
 
 def holdout(codes: Array, keys: Array | None, split: Split, seed: int) -> Array:
