@@ -9,7 +9,8 @@ problems/hotel_bookings.yaml with LightGBM alone. 100 million rows, on demand, a
 processes can be told. For each step it prints
 
 - the seconds of its run, from its beginning to its end;
-- the most memory that all its processes held at once (proportional set size, which counts shared pages once);
+- the most memory that all its processes held at once (proportional set size, which counts shared pages once; looked at
+  twice a second), and the most that its largest one ever held (VmHWM);
 - the bytes of its artifacts and of its model, and for the whole chain the most bytes in temporary files.
 
 `--steps etl` runs that step alone. In turn with the chain, a bare copy of the CSV to Parquet by pyarrow is timed, and
@@ -176,10 +177,11 @@ class Taken:
         """Print it."""
         if self.status:
             print(f"  ended with {self.status}:\n{self.last}")
-        print(f"  {'':24}  seconds   memory    on disk")
+        print(f"  {'':24}  seconds   memory    largest    on disk")
         for name, seconds in self.seconds.items():
-            held = self.memory.together.get(name, 0.0)
-            print(f"  {name:24} {seconds:8.1f} {held:6.0f} MB {self._bytes(self.runs[name]) / MB:7.1f} MB")
+            held, largest = self.memory.together.get(name, 0.0), self.memory.of_steps.get(name, 0.0)
+            on_disk = self._bytes(self.runs[name]) / MB
+            print(f"  {name:24} {seconds:8.1f} {held:6.0f} MB {largest:7.0f} MB {on_disk:7.1f} MB")
         print(
             f"  all processes at once {self.memory.of_all:,.0f} MB; temporary files {self.temporary / MB:,.0f} MB",
             flush=True,

@@ -577,13 +577,14 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
     wide = pa.schema([*arrow, *slice_only])
     features = [column.name for column in schema.columns]
     profile = Profile(schema, table.notes, table.reading.missing, sides.target.names)
-    sampled, sample = evidence.sampled(sides.target.parts, sides.train, len(features)), []
+    sampled, sample = np.flatnonzero(evidence.sampled(sides.target.parts, sides.train, len(features))), []
 
     def of_sides() -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         for rows, batch in _typed(table, wide, len(features), sides):
             narrow = batch.select(arrow.names)
             profile.add(_some(narrow, sides.train[rows] | sides.holdout[rows]))
-            sample.append(_some(narrow.select(features), sampled[rows]))
+            first, last = np.searchsorted(sampled, [rows.start, rows.stop])
+            sample.append(narrow.select(features).take(pa.array(sampled[first:last] - rows.start)))
             yield _some(narrow, sides.train[rows]), _some(batch, sides.holdout[rows])
 
     with (
