@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
 from tabular.data import kinds, missing
@@ -31,6 +32,8 @@ MOST_EXAMPLES = 3
 FEW = 20
 # Of fewer cells than this a column is not yet given up as one of numbers or dates.
 SURE = 1_000
+# Texts that were seen before need not be looked at again: of blocks of at most so many, and so many in all.
+FEW_TEXTS, MOST_KNOWN = 2_000, 20_000
 CODE = r"^0[0-9]+$"  # a code such as 007, which is no number with a flaw
 # A float holds every whole number up to this one.
 LARGEST_WHOLE = 2**53
@@ -81,6 +84,8 @@ class Narrowing:
         The type that the problem says it has.
     kinds
         The types that are still possible, the narrowest first; none: texts.
+    known
+        Texts that were seen since nothing but their number mattered, and how many of each are not counted yet.
 
     """
 
@@ -94,6 +99,7 @@ class Narrowing:
     whole: bool = True  # all texts are whole numbers, however long
     rounded: bool = False
     unfit: dict[pa.DataType, _Unfit] = field(default_factory=dict)
+    known: dict[str | None, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         asked = self.expected.type if self.expected is not None else None
@@ -107,6 +113,41 @@ class Narrowing:
     def see(self, found: pa.Array) -> None:
         """Count a block of texts as they were found, and rule out types that do not fit it."""
         texts, cells = missing.distinct(found)
+        if self._is_settled and len(texts) <= FEW_TEXTS and len(self.known) <= MOST_KNOWN:
+            told = texts.to_pylist()
+            if self._still_fits([text for text in told if text not in self.known]):
+                for text, count in zip(told, cells.tolist(), strict=True):
+                    self.known[text] = self.known.get(text, 0) + count
+                return
+        self._count_known()
+        self._see(texts, cells)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether nothing is to be done for texts that were seen before but to count them."""
+        lenient = self.expected is not None and self.expected.lenient
+        return not lenient and all(kind in self.kinds or not unfit.few for kind, unfit in self.unfit.items())
+
+    def _still_fits(self, new: list[str | None]) -> bool:
+        """Whether texts that were not seen before rule out no type."""
+        if not new:
+            return True
+        before = list(self.kinds)
+        self._narrow(missing.texts(pa.array(new, STRING), self.words).drop_null())
+        return self.kinds == before
+
+    def _count_known(self) -> None:
+        """Count the texts that were only noted."""
+        noted = {text: count for text, count in self.known.items() if count}
+        if noted:
+            texts, cells = pa.array(list(noted), STRING), np.array(list(noted.values()))
+            text = missing.texts(texts, self.words)
+            self.tally.see(texts, text, cells)
+            self.values += int(_present(text, cells)[1].sum())
+            self.known = dict.fromkeys(self.known, 0)
+
+    def _see(self, texts: pa.Array, cells: Array) -> None:
+        """Count different texts, and rule out types that do not fit them."""
         text = missing.texts(texts, self.words)
         self.tally.see(texts, text, cells)
         text, cells = _present(text, cells)
@@ -159,6 +200,7 @@ class Narrowing:
 
     def fault(self) -> str | None:
         """Why nothing can be learnt from the column: None where it is of use."""
+        self._count_known()
         if not self.values:
             return (
                 f"has no value that is a {self.expected.type}" if self.expected and self.expected.lenient else NO_VALUES
@@ -170,6 +212,7 @@ class Narrowing:
 
     def check_expected(self, path: Path) -> None:
         """Raise an error where the problem says a type that some cells are not of."""
+        self._count_known()
         if self.expected is None or self.kinds or self.expected.type == "category":
             return
         asked, unfit = self.expected.type, self.unfit[ASKED[self.expected.type]]
@@ -195,6 +238,7 @@ class Narrowing:
 
     def note(self) -> Note:
         """The notes on its cells."""
+        self._count_known()
         kind = self.type
         unfit = next((one for one in self.unfit.values() if self._is_said(one)), None)
         return Note(

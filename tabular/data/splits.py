@@ -53,14 +53,34 @@ class Found:
     split: Split
     file: str
     held: list[tuple[Array, Array]] = field(default_factory=list)
+    dates: dict[Any, Any] = field(default_factory=dict)  # those of (year, month, day), each of which is made once
 
     def see(self, block: pa.RecordBatch) -> None:
         """Add the rows of a block, whose columns may be dictionaries."""
         if isinstance(self.split.column, DateParts):
-            points, codes = _dates(block, self.split.column, self.file)
+            points, codes = self._of_parts(block, self.split.column)
         else:
             points, codes = _values(block, self.split, self.file)
         self.held.append((points, codes.astype(compact.kind(len(points)))))
+
+    def _of_parts(self, block: pa.RecordBatch, parts: DateParts) -> tuple[Array, Array]:
+        """The different dates of a block whose parts are in three columns, and (n,) the position of each row's."""
+        import pandas as pd
+
+        coded = [_coded(block[name]) for name in (parts.year, parts.month, parts.day)]
+        of_rows = np.zeros(len(block), dtype=np.int64)  # a number for each combination of the three
+        for values in coded:
+            of_rows = of_rows * len(values.dictionary) + values.indices.to_numpy()
+        codes, combined = pd.factorize(of_rows)
+        found: list[list[Any]] = []
+        for values in reversed(coded):
+            combined, places = np.divmod(combined, len(values.dictionary))
+            found.insert(0, values.dictionary.take(pa.array(places)).to_pylist())
+        dates = list(zip(*found, strict=True))
+        new = [date for date in dict.fromkeys(dates) if date not in self.dates]
+        if new:
+            self.dates.update(zip(new, _dates(new, self.file), strict=True))
+        return np.array([self.dates[date] for date in dates], dtype="datetime64[D]"), codes
 
     def whole(self) -> Keys:
         """The keys of all rows."""
@@ -85,27 +105,17 @@ def _values(block: pa.RecordBatch, split: Split, file: str) -> tuple[Array, Arra
     return np.asarray(points.to_numpy(zero_copy_only=False)), codes
 
 
-def _dates(block: pa.RecordBatch, parts: DateParts, file: str) -> tuple[Array, Array]:
-    """The different dates of a block whose parts are in three columns, and (n,) the position of each row's."""
+def _dates(parts: list[tuple[Any, ...]], file: str) -> Array:
+    """(n,) dates of years, months (numbers, or English names) and days."""
     import pandas as pd
 
-    coded = {name: _coded(block[getattr(parts, name)]) for name in ("year", "month", "day")}
-    of_rows = np.zeros(len(block), dtype=np.int64)  # a number for each combination of the three
-    for values in coded.values():
-        of_rows = of_rows * len(values.dictionary) + values.indices.to_numpy()
-    _, first, codes = np.unique(of_rows, return_index=True, return_inverse=True)
-    frame = pd.DataFrame(
-        {
-            "year": coded["year"].take(first).dictionary_decode().to_numpy(zero_copy_only=False),
-            "month": _months(coded["month"].take(first).dictionary_decode()).to_numpy(zero_copy_only=False),
-            "day": coded["day"].take(first).dictionary_decode().to_numpy(zero_copy_only=False),
-        }
-    )
+    years, months, days = zip(*parts, strict=True)
+    frame = pd.DataFrame({"year": years, "month": _months(pa.array(months)).to_pandas(), "day": days})
     dates = pd.to_datetime(frame, errors="coerce")
     if dates.isna().any():
-        row = frame.iloc[codes[np.argmax(dates.isna().to_numpy()[codes])]].to_dict()
+        row = frame[dates.isna()].iloc[0].to_dict()
         raise UserError(f"split.column: rows of {file} have no date: {row}")
-    return np.asarray(dates.to_numpy(), dtype="datetime64[D]"), codes
+    return np.asarray(dates.to_numpy(), dtype="datetime64[D]")
 
 
 def _coded(values: pa.Array) -> pa.DictionaryArray:

@@ -230,11 +230,15 @@ def _parse(text: str, reading: Reading, width: int, positions: Sequence[int]) ->
         ),
     )
     *broken, last = aside
-    columns, rest = [column.combine_chunks() for column in table.columns], last.removesuffix(mark)
+    columns, rest = [_whole(column) for column in table.columns], last.removesuffix(mark)
     if marks is not None:
         columns = [pa.DictionaryArray.from_arrays(one.indices, marks.meant_in(one.dictionary)) for one in columns]
         rest = marks.written(rest)
     return pa.record_batch(columns, names=table.column_names), broken, rest
+
+
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserError:

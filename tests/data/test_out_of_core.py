@@ -161,3 +161,16 @@ def test_items_that_are_made_ahead_come_in_their_order_and_an_error_comes_after_
         for item in ahead(items()):
             found.append(item)
     assert found == [0, 1, 2]
+
+
+def test_texts_that_come_again_in_later_blocks_are_counted_and_a_new_one_still_decides_the_type(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = [f"{'12'[at % 2]},{('a', ' b ', 'NA', '', 'none')[at % 5]},{at % 3}" for at in range(3_000)]
+    path.write_text("\n".join(["number,word,whole", *rows, "2.5,c,3", "inf.,d,4"]) + "\n")
+    table = tables.scan(path, block_bytes=300)
+    assert table.schema.types == [pa.string(), pa.string(), pa.int64()]
+    notes = table.notes
+    assert notes["word"].missing == {"NA": 600, "": 600, "none": 600}
+    assert notes["word"].trimmed == 600
+    assert (notes["number"].unfit, notes["number"].examples, notes["number"].meant) == (1, ("inf.",), "number")
+    assert not notes["whole"].missing
