@@ -115,7 +115,9 @@ def sample(candidate: Candidate, share: float, y: Array, rows: Array | None = No
 
 def _drawn_share(candidate: Candidate) -> float | None:
     """The share of the rows that an estimator draws for each of its parts, such as trees; None where it does not."""
-    made = build(candidate.model, candidate.params, where=f"models.{candidate.name}", seed=candidate.seed, threads=1)
+    made = build(
+        candidate.model, candidate.of_estimator, where=f"models.{candidate.name}", seed=candidate.seed, threads=1
+    )
     values = made.get_params(deep=False)
     if values.get("bootstrap") is not True or "max_samples" not in values:
         return None

@@ -1,5 +1,6 @@
 """The seconds of a chain: how they are divided, and how many rows a model is fitted on in its part of them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -292,6 +293,11 @@ def test_a_forest_draws_fewer_rows_for_each_tree_out_of_all(given_: dict[str, fl
     lighter = budget.on_share(candidate("sklearn.ensemble.RandomForestClassifier", TWO, **given_), 0.25)
     assert lighter.params == {"max_samples": drawn}
     assert budget.sample(lighter, 0.25, np.zeros(9)) is None
+
+
+def test_a_share_is_found_for_a_candidate_whose_preprocessing_was_searched() -> None:
+    searched = replace(LOGISTIC, params={"preprocessing.numbers": "quantile", "C": 0.5})
+    assert budget.on_share(searched, 1.0) is searched
 
 
 @pytest.mark.parametrize("params", [{"bootstrap": False}, {"max_samples": 100}])
