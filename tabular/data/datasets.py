@@ -355,21 +355,38 @@ def _cut(target: Target, keys: Keys | None, kept: Array, problem: Problem) -> tu
     return kept, held_out
 
 
-def load(path: Path, schema: Schema) -> Rows:
-    """Read `train.parquet` or `holdout.parquet` into memory, all rows at once."""
+def load(path: Path, schema: Schema, *, features: bool = True) -> Rows:
+    """Read `train.parquet` or `holdout.parquet` into memory, all rows at once; without `features` only what is beside.
+
+    What is beside the features is the target, the key of the split and the weights.
+    """
     import pyarrow.parquet as pq
 
+    if not features:
+        return _load_beside(path, schema)
     table = pq.read_table(path)
     key = table[SPLIT_KEY].to_numpy() if SPLIT_KEY in table.column_names else None
     weights = table[WEIGHT].to_numpy() if schema.weight is not None else None
-    features = [column.name for column in schema.columns]
-    named = {*features, schema.target, SPLIT_KEY, *([] if weights is None else [WEIGHT])}
+    names = [column.name for column in schema.columns]
+    named = {*names, schema.target, SPLIT_KEY, *([] if weights is None else [WEIGHT])}
     others = [name for name in table.column_names if name not in named]
     y = _codes(table[schema.target], schema) if schema.classes else table[schema.target].to_numpy()
-    slice_only, frame = table.select(others).to_pandas(), table.select(features).to_pandas()
+    slice_only, frame = table.select(others).to_pandas(), table.select(names).to_pandas()
     del table
     give_back()
     return Rows(frame, y, key, slice_only, weights)
+
+
+def _load_beside(path: Path, schema: Schema) -> Rows:
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    known = {schema.target, SPLIT_KEY, *([] if schema.weight is None else [WEIGHT])}
+    table = pq.read_table(path, columns=[name for name in pq.read_schema(path).names if name in known])
+    found = {name: table[name].to_numpy() for name in table.column_names if name != schema.target}
+    y = _codes(table[schema.target], schema) if schema.classes else table[schema.target].to_numpy()
+    nothing = pd.DataFrame(index=range(len(y)))
+    return Rows(nothing, y, found.get(SPLIT_KEY), nothing, found.get(WEIGHT))
 
 
 def give_back() -> None:
@@ -379,7 +396,10 @@ def give_back() -> None:
 
 def _codes(labels: pa.ChunkedArray, schema: Schema) -> Array:
     position = {(type(label), label): code for code, label in enumerate(schema.classes)}
-    return np.array([position[type(label), label] for label in labels.to_pylist()], dtype=np.int64)
+    coded = labels.dictionary_encode().unify_dictionaries()
+    codes: Array = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in coded.chunks)])
+    known = coded.chunk(0).dictionary.to_pylist() if coded.num_chunks else []
+    return np.array([position[type(label), label] for label in known], dtype=np.int64)[codes]
 
 
 def counting(rows: Rows) -> Rows:

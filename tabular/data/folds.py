@@ -68,6 +68,13 @@ def cut(y: Array, key: Array | None, *, by: Literal["random", "time", "group"], 
     return made
 
 
+def some(rows: Array, most: int, seed: int) -> Array:
+    """At most so many of some positions, drawn at random, ascending; all, as they are, where they are no more."""
+    if len(rows) <= most:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+
+
 def _strata(y: Array, folds: int) -> Array:
     """(n,) codes by which folds are stratified: the classes, or tenths of numbers as far as there are rows."""
     return strata(y, folds)[0] if np.issubdtype(y.dtype, np.floating) else y

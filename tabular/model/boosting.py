@@ -1,7 +1,7 @@
-"""LightGBM fits of a search: bins are built once per fold, and iterations stop once the scored rows gain no more."""
+"""LightGBM fits on bins that are built once; in a search, iterations stop once the scored rows gain no more."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,6 +20,9 @@ SHARE_OF_A_FIT = 0.12
 FEWEST_ITERATIONS = 50
 # A fit ends after this many stages without a better score.
 PATIENCE = 3
+# On a large table a fit ends, too, where so much of its iterations, the last ones, has brought less than so much of its
+# gain over a constant answer; but not before so many stages (docs/search.md has the figures).
+SHARE_OF_COST, SHARE_OF_GAIN, FEWEST_STAGES = 0.2, 0.005, 5
 # Parameters that decide how columns are cut into bins: LightGBM refuses to change them for bins that are built.
 _OF_BINS = (
     "max_bin",
@@ -118,6 +121,9 @@ class Bins:
         What is predicted.
     weights : (n,) array, optional
         How much each of the rows to fit on counts; None where all count alike.
+    make
+        Makes both data sets of bins that are there already, for parameters from `parameters`; None where they are made
+        of the encoded rows.
     """
 
     X_encoded: Any
@@ -125,31 +131,45 @@ class Bins:
     Z_scored: Any
     task: Task
     weights: Array | None = None
+    make: Callable[[Mapping[str, Any]], tuple[Any, Any]] | None = None
     _made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def build(self, estimator: Any) -> None:
         """Build the data sets now, for the parameters of this estimator."""
-        self.of(_parameters(estimator, self))
+        self.of(parameters(estimator, self))
 
     def free_rows(self) -> None:
         """Give the encoded rows' memory back; for fits on the data sets that have been built."""
         self.X_encoded = self.Z_scored = None
 
     def of(self, params: Mapping[str, Any]) -> tuple[Any, Any]:
-        """The data sets to fit on and to score, for parameters from `_parameters`."""
+        """The data sets to fit on and to score, for parameters from `parameters`."""
         import lightgbm
 
-        by = {name: params[name] for name in sorted(aliases(*_OF_BINS) & set(params))}
-        if (key := repr(by)) not in self._made:
+        if (key := of_bins(params)) not in self._made:
             labels = self.task.without_gaps(self.y)
-            fitted = lightgbm.Dataset(self.X_encoded, labels, params=dict(params)).construct()
-            scored = lightgbm.Dataset(self.Z_scored, reference=fitted, params=dict(params)).construct()
+            if self.make is not None:
+                fitted, scored = self.make(params)
+                fitted.set_label(labels)
+            else:
+                fitted = lightgbm.Dataset(self.X_encoded, labels, params=dict(params)).construct()
+                scored = lightgbm.Dataset(self.Z_scored, reference=fitted, params=dict(params)).construct()
             self._made[key] = fitted, scored
         return self._made[key]
 
 
+def of_bins(params: Mapping[str, Any]) -> str:
+    """Those of these parameters that decide how columns are cut into bins, as one text."""
+    return repr({name: params[name] for name in sorted(aliases(*_OF_BINS) & set(params))})
+
+
 def staged_scores(
-    estimator: Any, bins: Bins, score: Callable[[Array], tuple[float, float]], *, most: int = MOST_ITERATIONS
+    estimator: Any,
+    bins: Bins,
+    score: Callable[[Array], tuple[float, float]],
+    *,
+    most: int = MOST_ITERATIONS,
+    constant: float | None = None,
 ) -> list[tuple[float, float]]:
     """Fit until the followed score has not improved for `PATIENCE` stages.
 
@@ -165,6 +185,9 @@ def staged_scores(
         one; higher is better for both.
     most
         The most iterations.
+    constant
+        The followed score of a constant answer, for a fit whose iterations have a price (`is_worth_it`); None where
+        they have none.
 
     Returns
     -------
@@ -187,11 +210,37 @@ def staged_scores(
         no_leaf_splits = booster.update()
         if iteration % every == 0 or ((no_leaf_splits or iteration == most) and not found):
             booster.eval_valid(stage)
-            if len(found) - 1 - int(np.argmax([followed for followed, _ in found])) >= PATIENCE:
+            scores = [followed for followed, _ in found]
+            if len(found) - 1 - int(np.argmax(scores)) >= PATIENCE:
+                break
+            if constant is not None and not is_worth_it(scores, constant):
                 break
         if no_leaf_splits:
             break
     return found
+
+
+def is_worth_it(scores: Sequence[float], constant: float) -> bool:
+    """Whether a fit is to go on: whether its last iterations have gained enough for what they cost.
+
+    Parameters
+    ----------
+    scores
+        The followed score after each stage so far; higher is better.
+    constant
+        The score of a constant answer.
+
+    Notes
+    -----
+    The last `SHARE_OF_COST` of the iterations must have brought at least `SHARE_OF_GAIN` of what all have gained over
+    the constant answer. Both are shares of this fit alone, so that the rule asks the same of each metric and of each
+    learning rate.
+    """
+    earlier = int(len(scores) * (1 - SHARE_OF_COST))
+    if earlier == 0 or len(scores) < FEWEST_STAGES:
+        return True
+    best = max(scores)
+    return bool(best - max(scores[:earlier]) >= SHARE_OF_GAIN * (best - constant))
 
 
 def final_score(
@@ -199,16 +248,90 @@ def final_score(
 ) -> tuple[float, float]:
     """Fit so many iterations, and return both scores; parameters as for `staged_scores`."""
     booster = _booster(estimator, bins)
-    found: list[tuple[float, float]] = []
-
-    def end(raw: Array, _: Any) -> tuple[str, float, bool]:
-        found.append(score(raw))
-        return "followed", found[-1][0], True
-
     for _ in range(iterations):
         if booster.update():  # no leaf can be split
             break
-    booster.eval_valid(end)
+    return score(_given(booster, booster.valid_sets[0]))
+
+
+def followed_fit(
+    estimator: Any,
+    bins: Bins,
+    followed: Mapping[str, Any],
+    points: Collection[int],
+    take: Callable[[int, Mapping[str, Array]], None],
+) -> Array:
+    """Fit all iterations of an estimator, and return what LightGBM gives for the scored rows.
+
+    Parameters
+    ----------
+    estimator, bins
+        As for `staged_scores`.
+    followed
+        Data sets of bins, by name, of rows that are asked about meanwhile.
+    points
+        The iterations after which `take` is called.
+    take
+        Function of the number of iterations, and of what LightGBM gives for the rows that are followed, by name.
+    """
+    booster = _booster(estimator, bins)
+    for name, rows in followed.items():
+        booster.add_valid(rows, name)
+    for iteration in range(1, int(estimator.get_params()["n_estimators"]) + 1):
+        ended = booster.update()
+        if iteration in points:
+            take(iteration, {name: _given(booster, rows) for name, rows in followed.items()})
+        if ended:
+            break
+    return _given(booster, booster.valid_sets[0])
+
+
+def fit_on_bins(estimator: Any, data: Any, task: Task, y: Array, weights: Array | None) -> None:
+    """Fit an estimator in place on a data set of bins, to what its `fit` makes of the rows.
+
+    Parameters
+    ----------
+    estimator
+        An unfitted LGBMClassifier or LGBMRegressor, for which `of_estimator` has made the data set's parameters.
+    data
+        The data set.
+    task, y, weights
+        What is predicted, the (n,) class codes or numbers of its rows, and how much each counts; None: all alike.
+    """
+    import lightgbm
+
+    params = of_estimator(estimator, task, y)
+    data.set_label(task.without_gaps(y))
+    of_rows = _weights(estimator, Bins(None, y, None, task, weights))
+    if of_rows is None:
+        data.set_field("weight", None)
+    else:
+        data.set_weight(of_rows)
+    booster = lightgbm.train(params, data, estimator.get_params()["n_estimators"])
+    estimator._Booster, estimator.fitted_ = booster.free_dataset(), True
+    estimator._n_features = estimator._n_features_in = booster.num_feature()
+
+
+def of_estimator(estimator: Any, task: Task, y: Array) -> dict[str, Any]:
+    """The parameters with which an estimator's `fit` would train, for rows of these (n,) class codes or numbers."""
+    from sklearn.preprocessing import LabelEncoder
+
+    seen = task.seen(y)
+    if len(seen):  # what a classifier's `fit` keeps of the classes
+        estimator._le, estimator._classes, estimator._n_classes = LabelEncoder().fit(seen), seen, len(seen)
+        estimator._class_map = {code: place for place, code in enumerate(seen)}
+    return {**estimator._process_params("fit"), "metric": "None"}
+
+
+def _given(booster: Any, rows: Any) -> Array:
+    """What a booster gives for the rows of one of its data sets: probabilities of classes, or numbers."""
+    found: list[Array] = []
+
+    def keep(raw: Array, _: Any) -> tuple[str, float, bool]:
+        found.append(raw.copy())
+        return "given", 0.0, True
+
+    booster.eval(rows, "given", keep)
     return found[0]
 
 
@@ -216,7 +339,7 @@ def _booster(estimator: Any, bins: Bins) -> Any:
     """An unfitted booster on a fold's data sets, which scores the rows to score."""
     import lightgbm
 
-    params = _parameters(estimator, bins)
+    params = parameters(estimator, bins)
     fitted, scored = bins.of(params)
     if fitted.set_weight(_weights(estimator, bins)).weight is None:
         fitted.set_field("weight", None)  # LightGBM would keep those of an earlier trial
@@ -225,7 +348,7 @@ def _booster(estimator: Any, bins: Bins) -> Any:
     return booster
 
 
-def _parameters(estimator: Any, bins: Bins) -> dict[str, Any]:
+def parameters(estimator: Any, bins: Bins) -> dict[str, Any]:
     """An estimator's hyperparameters in the form of `lightgbm.train`, which accepts their names as aliases."""
     aside = ("n_estimators", "importance_type", "class_weight")
     params = {name: value for name, value in estimator.get_params().items() if name not in aside and value is not None}

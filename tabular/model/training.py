@@ -4,7 +4,9 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
@@ -56,6 +58,26 @@ SHUFFLED_ROWS = 20_000
 SHUFFLED_CELLS = 10_000_000
 # Of more columns than these, as many are shuffled by themselves, and the others together.
 MOST_SHUFFLED = 100
+
+
+class RowsApart(ABC):
+    """Rows that are no frame in memory: what `fit` and `on_fold` do with them, in their terms."""
+
+    @abstractmethod
+    def fit(
+        self, candidate: "Candidate", y: Array, *, threads: int, rows: Array | None, weights: Array | None
+    ) -> "Fitted":
+        """Fit a candidate on all of them or on those at some positions."""
+
+    @abstractmethod
+    def on_fold(
+        self, candidate: "Candidate", y: Array, fold: Fold, *, threads: int, curves: bool, weights: Array | None
+    ) -> "OnFold":
+        """Fit and predict one fold."""
+
+    @abstractmethod
+    def at(self, rows: Array) -> Any:
+        """(m, columns) a frame of the rows at some positions."""
 
 
 class Answering(Protocol):
@@ -281,7 +303,7 @@ def fit(
     candidate
         What to fit.
     X
-        (n, columns) features, from `steps.model.served.as_features`.
+        (n, columns) features, from `steps.model.served.as_features`; or rows that are no frame in memory.
     y
         (n,) class codes or numbers.
     threads
@@ -301,6 +323,8 @@ def fit(
     CandidateError
         The estimator refuses its hyperparameters or the rows.
     """
+    if isinstance(X, RowsApart):
+        return X.fit(candidate, y, threads=threads, rows=rows, weights=weights)
     estimator = unfitted(candidate, threads=threads)
     y, weights = (y, weights) if rows is None else (y[rows], _of(weights, rows))
     features, X_encoded = encode(candidate, X if rows is None else X.iloc[rows], y, sparse=takes_sparse(estimator))
@@ -418,6 +442,8 @@ def encoded_to_learn(candidate: Candidate, fitted: Fitted, X: Any, y: Array, row
     rows
         (m,) positions.
     """
+    if isinstance(X, RowsApart):
+        return fitted.preprocessor.transform(X.at(rows))
     if resolve(candidate.treated).categories != "target":
         return fitted.preprocessor.transform(X.iloc[rows])
     return encode(candidate, X, y, sparse=takes_sparse(fitted.estimator))[1][rows]
@@ -465,24 +491,31 @@ def fit_encoded(
     UserError
         It takes no weights.
     """
-    from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
-
     weighted = with_weights(estimator, weights, f"models.{candidate.name}")
     if weighted:
         _draw_by_rows(estimator, len(y))
-    # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
-    # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
-    with threadpool_limits(limits={"blas": 1, "openmp": threads}), parallel_config("threading"):
-        try:
-            curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
-        except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
-            message = f"{candidate.model.estimator} refuses to fit: {_reason(error)}"
-            raise CandidateError(f"models.{candidate.name}: {message}") from error
+    with refusing(candidate, threads):
+        curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
     settle(estimator)
     if weighted:
         _forget_weights(estimator)
     return curves
+
+
+@contextmanager
+def refusing(candidate: Candidate, threads: int) -> Iterator[None]:
+    """Fit a candidate within: what its estimator raises is a CandidateError, and no bit depends on the threads."""
+    from joblib import parallel_config
+    from threadpoolctl import threadpool_limits
+
+    # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
+    # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
+    with threadpool_limits(limits={"blas": 1, "openmp": threads}), parallel_config("threading"):
+        try:
+            yield
+        except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
+            message = f"{candidate.model.estimator} refuses to fit: {_reason(error)}"
+            raise CandidateError(f"models.{candidate.name}: {message}") from error
 
 
 def _reason(error: Exception) -> str:
@@ -560,6 +593,8 @@ def on_fold(
     weights: Array | None = None,
 ) -> OnFold:
     """Fit and predict one fold, with the parameters of `cross_validate`; `joined` puts the folds together."""
+    if isinstance(X, RowsApart):
+        return X.on_fold(candidate, y, fold, threads=threads, curves=curves, weights=weights)
     scored = (X.iloc[fold.score], y[fold.score], _of(weights, fold.score))
     about: dict[str, Any] = {"threads": threads, "validation": scored if curves else None}
     fitted = fit(candidate, X, y, rows=fold.fit, weights=weights, **about)
@@ -843,7 +878,7 @@ def _fit(
         # LightGBM cannot score a class that the fitted rows lack
         seen = task.seen(y)
         known = {name: rows for name, rows in zip(names, followed, strict=True) if task.can_score(rows[1], seen)}
-        losses = _IterationLosses(task, known, seen, _points(estimator.get_params()["n_estimators"]))
+        losses = _IterationLosses(task, known, seen, curve_points(estimator.get_params()["n_estimators"]))
         # without this LightGBM computes its own metrics after each iteration
         estimator.set_params(metric="None").fit(X_encoded, task.learnt(y), callbacks=[losses], **weighted)
         return losses.curves
@@ -858,7 +893,7 @@ def _fit(
 
 def _fit_net(task: Task, net: Any, X_encoded: Any, y: Array, followed: Mapping[str, Weighed], seed: int) -> Curves:
     """Fit a net in place, and return the loss by epoch on the followed rows. It takes no weights."""
-    seen, points = task.seen(y), _points(net.max_epochs)
+    seen, points = task.seen(y), curve_points(net.max_epochs)
     # it cannot score a class that the fitted rows lack
     known = {name: rows for name, rows in followed.items() if task.can_score(rows[1], seen)}
     curves: Curves = {"iteration": [], **{name: [] for name in known}}
@@ -873,7 +908,7 @@ def _fit_net(task: Task, net: Any, X_encoded: Any, y: Array, followed: Mapping[s
     return curves if known else {}
 
 
-def _points(iterations: int) -> set[int]:
+def curve_points(iterations: int) -> set[int]:
     """The iterations after which the loss is computed; the last one is always among them."""
     stride = max(1, iterations // CURVE_POINTS)
     return {*range(stride, iterations + 1, stride), iterations}
@@ -913,7 +948,7 @@ class _IterationLosses:
 
 def _staged(task: Task, estimator: Any, rows: Weighed, seen: Array) -> dict[int, float]:
     X_encoded, y, weights = rows
-    losses, points = {}, _points(_iterations(estimator))
+    losses, points = {}, curve_points(_iterations(estimator))
     for iteration, stage in enumerate(getattr(estimator, task.staged)(X_encoded), start=1):
         if iteration in points:
             losses[iteration] = task.mean_loss(y, task.whole(stage, seen), weights)

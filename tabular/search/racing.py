@@ -15,9 +15,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tabular.data.datasets import give_back
-from tabular.data.folds import Fold
+from tabular.data.folds import Fold, some
 from tabular.metrics.lookup import sign
 from tabular.model import boosting, training, wide_tables
+from tabular.model.binned import BinnedRows
 from tabular.model.estimators import takes_sparse, treatment
 from tabular.model.training import Candidate
 from tabular.problem import hyperparameters
@@ -33,6 +34,11 @@ SAMPLE_ROWS = 20_000
 ENOUGH_ROWS = 15_000
 # As many are enough of a wide table (`tabular.model.wide_tables`), where each fold takes minutes.
 ENOUGH_ROWS_OF_WIDE = 5_000
+# So many rows of a fold are scored of a large table: to rank some hundred thousands after each stage costs as much as
+# the iterations between.
+MOST_SCORED = 200_000
+# So many iterations tell how long one takes.
+FIRST_ITERATIONS = 5
 # On fewer scored rows than this, a difference from the best trial says little.
 TELLING_ROWS = 2_000
 # The best 1/ETA of the trials go on: 3 is the usual eta of successive halving.
@@ -52,7 +58,9 @@ class Part:
     is_sample: bool = False
 
 
-def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int, enough: int = ENOUGH_ROWS) -> list[Part]:
+def parts(
+    folds: Sequence[Fold], *, latest_first: bool, seed: int, enough: int = ENOUGH_ROWS, most: int | None = None
+) -> list[Part]:
     """Choose the parts of a trial's evaluation, the cheapest first.
 
     Parameters
@@ -65,6 +73,8 @@ def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int, enough: int =
         The seed of the sample.
     enough
         After how many scored rows no further folds are evaluated.
+    most
+        The most rows of a fold that are scored, drawn at random; None: all.
 
     Returns
     -------
@@ -85,7 +95,7 @@ def parts(folds: Sequence[Fold], *, latest_first: bool, seed: int, enough: int =
         made.append(Part(sample, is_sample=True))
     scored = 0
     for fold in order:
-        made.append(Part(fold))
+        made.append(Part(fold if most is None else Fold(fold.fit, some(fold.score, most, seed))))
         scored += len(fold.score)
         if scored >= enough:
             break
@@ -172,7 +182,7 @@ class _EncodedParts:
         treatments = [{}, *self.candidate.model.treatments()]
         for number, params in itertools.product(range(len(self.parts)), treatments):
             bins = self.rows(number, params).bins
-            if self.finds_iterations({}) and bins.X_encoded is not None:
+            if bins.make is not None or (self.finds_iterations({}) and bins.X_encoded is not None):
                 bins.build(self.estimator(params, threads=1))
                 # the bins of a wide table need an eighth of the memory
                 if wide_tables.is_wide(*self._X.shape) and self._bins_are_enough():
@@ -189,6 +199,8 @@ class _EncodedParts:
 
     def _encode(self, number: int, params: Mapping[str, Any]) -> _Encoded:
         rows, candidate = self.parts[number].rows, self._with(params)
+        if isinstance(self._X, BinnedRows):
+            return self._of_bins(self._X, rows, candidate)
         sparse = takes_sparse(self.estimator(params, threads=1))
         y_fit = self._y[rows.fit]
         features, X_encoded = training.encode(candidate, self._X.iloc[rows.fit], y_fit, sparse=sparse)
@@ -197,6 +209,11 @@ class _EncodedParts:
         return _Encoded(
             boosting.Bins(X_encoded, y_fit, Z_scored, candidate.task, of_fit), self._y[rows.score], of_score
         )
+
+    def _of_bins(self, X: BinnedRows, rows: Fold, candidate: Candidate) -> _Encoded:
+        scored = np.sort(rows.score)  # as they lie among the bins
+        of_score = None if self._weights is None else self._weights[scored]
+        return _Encoded(X.bins(candidate, self._y, rows, self._weights), self._y[scored], of_score)
 
     def _with(self, params: Mapping[str, Any]) -> Candidate:
         return replace(self.candidate, params={**self.candidate.params, **params})
@@ -280,6 +297,13 @@ class TrialRunner:
             seconds=time.perf_counter() - started,
         )
 
+    def seconds_an_iteration(self, *, threads: int) -> float:
+        """How long an iteration takes in the largest part, by the first ones of a fit that is made for this alone."""
+        started = time.perf_counter()
+        rows, estimator = self._encoded.rows(len(self.parts) - 1, {}), self._encoded.estimator({}, threads=threads)
+        boosting.final_score(estimator, rows.bins, lambda raw: (0.0, 0.0), iterations=FIRST_ITERATIONS)
+        return (time.perf_counter() - started) / FIRST_ITERATIONS
+
     def _judged(self, curves: Sequence[Curve]) -> tuple[list[float], int]:
         """Each part's score at the best stage, and the number of that stage.
 
@@ -310,7 +334,8 @@ class TrialRunner:
             return self._scores(rows.y_scored, task.whole(found, seen), rows.weights_scored)
 
         if self._encoded.finds_iterations(params):
-            return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
+            constant = self._constant(rows) if rows.bins.make is not None else None
+            return boosting.staged_scores(estimator, rows.bins, score, most=self._most, constant=constant)
         if rows.bins.X_encoded is None:
             iterations = estimator.get_params()["n_estimators"]
             return [boosting.final_score(estimator, rows.bins, score, iterations=iterations)]
@@ -319,9 +344,21 @@ class TrialRunner:
         outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
         return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
 
+    def _constant(self, rows: _Encoded) -> float:
+        """The followed score of what can be answered without any column."""
+        task, y = self._encoded.candidate.task, rows.y_scored
+        answers = task.baselines(rows.bins.y, rows.bins.weights, len(y))[0]
+        found = training.score(self._encoded.candidate, y, answers, [self._followed], weights=rows.weights_scored)
+        return sign(self._followed) * found[self._followed]
+
+    @property
+    def _followed(self) -> str:
+        """The metric by which the number of iterations is found."""
+        return self._metric if self._metric in FOLLOWED else self._encoded.candidate.task.loss
+
     def _scores(self, y: Array, outputs: Array, weights: Array | None) -> tuple[float, float]:
         task = self._encoded.candidate.task
-        followed = self._metric if self._metric in FOLLOWED else task.loss
+        followed = self._followed
         found = training.score(self._encoded.candidate, y, outputs, [followed, self._metric], weights=weights)
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):

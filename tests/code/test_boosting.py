@@ -15,6 +15,7 @@ from tabular.model.boosting import (
     Bins,
     affordable_iterations,
     finds_iterations,
+    is_worth_it,
     iterations_a_stage,
     staged_scores,
 )
@@ -87,6 +88,40 @@ def test_a_fit_that_always_gains_ends_all_the_same(most: int, taken: int) -> Non
     assert (
         len(staged_scores(classifier(), Bins(X, y, X, CLASSES), lambda p: (float(next(told)), 0.0), most=most)) == taken
     )
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e4])
+@pytest.mark.parametrize(
+    ("gains", "worth"),
+    [
+        ([10] * 20, True),
+        ([10] * 16 + [0.1] * 4, False),  # 0.4 of 160.4
+        ([10] * 16 + [0.5] * 4, True),  # 2 of 162
+        ([10] * 16 + [-1] * 4, False),
+        ([10, 0, 0, 0], True),  # too few stages to tell
+    ],
+)
+def test_iterations_go_on_while_their_last_fifth_gains_a_two_hundredth_of_all(
+    gains: list[float], worth: bool, unit: float
+) -> None:
+    constant = -3.0 * unit
+    assert is_worth_it(list(constant + unit * np.cumsum(gains)), constant) is worth
+
+
+def test_a_fit_that_gains_less_and_less_ends_where_its_iterations_have_a_price() -> None:
+    X, y = rows(300, 2)
+
+    def stages(constant: float | None) -> int:
+        told = iter(range(1, 10_000))
+        return len(
+            staged_scores(
+                classifier(), Bins(X, y, X, CLASSES), lambda p: (-1 / next(told), 0.0), most=1000, constant=constant
+            )
+        )
+
+    # after n stages the last fifth has brought a quarter of 1/n
+    assert 40 <= stages(-1.0) <= 60
+    assert stages(None) == 100
 
 
 @given(st.floats(0.1, 10_000), st.integers(1, 10**10))

@@ -73,6 +73,14 @@ def test_a_wide_table_is_raced_on_fewer_folds() -> None:
     assert [part.rows for part in found] == folds[:2]
 
 
+def test_of_a_large_table_a_part_of_a_folds_rows_is_scored() -> None:
+    folds = [fold(80_000, 30_000)]
+    _, whole = parts(folds, latest_first=False, seed=0, most=25_000)
+    assert whole.rows.fit is folds[0].fit
+    assert len(set(whole.rows.score)) == 25_000
+    assert set(whole.rows.score) <= set(folds[0].score)
+
+
 @pytest.mark.parametrize("params", [{}, {"n_estimators": 7}, {"num_leaves": 5}])
 def test_a_trial_scores_the_same_where_only_bins_are_kept(
     params: dict[str, Any], monkeypatch: pytest.MonkeyPatch
