@@ -42,7 +42,7 @@ def blend(step: Step) -> None:
     if not members:
         raise UserError("models: no candidate is left to blend")
     blends.check(members, source)
-    rows = dataset.load(step, problem, source, "train")
+    rows = dataset.load(step, problem, source, "train", in_memory=False)
     started = time.perf_counter()
     found = blends.learn(step, problem, rows, members.values())
     seconds = time.perf_counter() - started

@@ -5,7 +5,8 @@ Writes a nested run for each trial, the trials as a table, and `best_params.json
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +24,11 @@ from tabular.errors import CandidateError, UserError
 from tabular.metrics.lookup import sign, with_named
 from tabular.metrics.metric import rounded
 from tabular.model import estimators, training, wide_tables
+from tabular.model.binned import BinnedRows
 from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
-from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, TrialRunner, parts
+from tabular.search.forecast import USUAL_ITERATIONS, Forecast, in_words
+from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, MOST_SCORED, TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, best, search
 
 # How much longer cross-validation takes, with all metrics and loss curves, than a trial with its one score.
@@ -49,8 +52,10 @@ def hpo(step: Step) -> None:
     model, metric, ended, logged = work.rows.model(problem, name), problem.search.metric, [], []
     most = model.wide if work.rows.is_wide else {}
     with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:
+        forecast = _told(work, limits, executor)
 
         def tell(trial: Trial) -> None:
+            forecast(trial)
             ended.append(time.perf_counter() - limits.begun)
             logged.append(trial_runs.log(step, problem, name, trial))
             score = None if trial.score is None or not trial.is_complete else sign(metric) * trial.score
@@ -269,6 +274,7 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
             latest_first=rows.schema.split_by == "time",
             seed=problem.seed,
             enough=ENOUGH_ROWS_OF_WIDE if rows.is_wide else ENOUGH_ROWS,
+            most=MOST_SCORED if isinstance(rows.X, BinnedRows) else None,
         ),
         problem.search.metric,
         limits.planned,
@@ -280,6 +286,42 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
     )
     _HELD[:] = [work]
     return work
+
+
+def _told(work: _Work, limits: _Limits, executor: Executor) -> Callable[[Trial], None]:
+    """Say how a large table is worked on, and about how long; returns what is to be called with each trial."""
+    title, large = f"  hpo {work.model}", work.rows.told_of_large(work.problem, work.model)
+    if large:
+        terminal.say(f"{title}: {large}")
+    if not isinstance(work.rows.X, BinnedRows):
+        return lambda trial: None
+    iteration = executor.submit(_iteration).result()
+    forecast = Forecast(
+        trials=limits.trials,
+        given=1 + len(work.rows.model(work.problem, work.model).start),
+        at_once=work.at_most,
+        fit=iteration * USUAL_ITERATIONS,
+        after=lambda fit: work.seconds_to_cross_validate(
+            Trial(0, {}, None, parts=(0.0,) * len(work.course.parts), seconds=fit)
+        ),
+    )
+    rows = max(len(part.rows.fit) for part in work.course.parts)
+    terminal.say(
+        f"{title}: about {in_words(forecast.left())}, by {iteration:.3g} s an iteration on {rows:,} rows and "
+        f"{USUAL_ITERATIONS} iterations a fit"
+    )
+
+    def tell(trial: Trial) -> None:
+        left = forecast.changed(trial, time.perf_counter() - limits.begun)
+        if left is not None and forecast.ended < limits.trials:
+            terminal.say(f"{title}: about {in_words(left)} more, after {forecast.ended} of {limits.trials} trials")
+
+    return tell
+
+
+def _iteration() -> float:
+    (work,) = _HELD
+    return work.course.seconds_an_iteration(threads=work.threads)
 
 
 def _evaluate(point: Point) -> Evaluation:
@@ -368,6 +410,8 @@ def _log(
     if wide := work.rows.told_of_wide(problem, model):
         summary += f"; {wide}"
         said += f"\n\nThe search is {wide}."
+    if large := work.rows.told_of_large(problem, model):
+        said += f"\n\nA {large}."
     if work.rows.is_wide:
         said += f"\n\nA wide table: each trial is fitted and scored {len(work.course.parts)} times at most."
     step.finish(f"hpo {model}", summary, f"{note}\n\n{said}")

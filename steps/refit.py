@@ -37,6 +37,7 @@ from steps.run.tags import (
 from tabular import digests
 from tabular.errors import CandidateError
 from tabular.model import budget, training
+from tabular.model.binned import BinnedRows
 from tabular.problem import BLEND, REFIT, Problem
 
 # The parameter of a run that has fitted nothing: why.
@@ -84,9 +85,14 @@ def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], 
 def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], weights: Mapping[str, float]) -> None:
     """Fit one of the candidates, or all members of their blend, and log what they make."""
     started = time.perf_counter()
-    rows = dataset.load(step, problem, source, "train")
-    every = joined(rows, dataset.load(step, problem, source, "holdout"))
-    fits = {name: _fitted(step, problem, rows, every, name, trained[name]) for name in weights}
+    rows, every = _rows(step, problem, source)
+    fits = {}
+    for name in weights:
+        if rows.is_large:
+            of_model = _rows(step, problem, source, name)
+        else:
+            of_model = tuple(dataset.with_dates(one, problem, name) for one in (rows, every))
+        fits[name] = _fitted(step, problem, *of_model, name, trained[name])
     ((name, (whole, threshold)), *others) = fits.items()
     if others:
         members = {name: Member(weights[name], trained[name], one) for name, (one, _) in fits.items()}
@@ -111,19 +117,28 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     step.finish(f"refit {name}", "; ".join(filter(None, [said, requirements.note(step.tags)])), note)
 
 
+def _rows(step: Step, problem: Problem, source: Run, model: str = "") -> tuple[DataSet, DataSet]:
+    """The training rows, and all rows; with a model, those of a large table as it learns from them."""
+    about = {"model": model, "in_memory": False, "log": not model}
+    rows, holdout = (dataset.load(step, problem, source, part, **about) for part in ("train", "holdout"))
+    return rows, joined(rows, holdout)
+
+
 def joined(rows: DataSet, holdout: DataSet) -> DataSet:
     """Training and holdout rows together, to fit on; without the holdout rows of weight 0."""
     counting = holdout.counting
     weights = None
     if rows.weights is not None and holdout.weights is not None:
         weights = np.concatenate([rows.weights, holdout.weights[counting]])
-    X = pd.concat([rows.X, holdout.X[counting]], ignore_index=True)
+    if isinstance(rows.X, BinnedRows):
+        X = rows.X.and_then(holdout.X)
+    else:
+        X = pd.concat([rows.X, holdout.X[counting]], ignore_index=True)
     return replace(rows, X=X, y=np.concatenate([rows.y, holdout.y[counting]]), key=None, weights=weights)
 
 
 def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> tuple[Written, float]:
     """Fit a model on all rows as the run of train fitted it on the training rows; its files, and its threshold."""
-    rows, every = (dataset.with_dates(one, problem, name) for one in (rows, every))
     # as it is treated on the training rows, which may be too few for a wide table
     candidate = rows.candidate(problem, name, _params(step, name, run))
     share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
@@ -132,7 +147,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     fitted = training.fit(candidate, every.X, every.y, threads=every.threads, rows=chosen, weights=every.weights)
     found = out_of_fold.read(run, step.folder)
     result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)
-    encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y, found.rows)
+    encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y)
     written = flavor.write(
         fitted,
         rows.schema,

@@ -12,7 +12,7 @@ import numpy as np
 from mlflow.entities import Metric, Run
 
 from steps.model import dataset, flavor, out_of_fold, requirements
-from steps.run import artifacts, environment, lookup, run_problem, thread_budget
+from steps.run import artifacts, environment, lookup, run_problem, terminal, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CODE_DIGEST,
@@ -46,6 +46,9 @@ def train(step: Step) -> None:
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
     rows = dataset.load(step, problem, source, "train", model=name)
+    large = rows.told_of_large(problem, name)
+    if large:
+        terminal.say(f"  train {name}: {large}")
     then = lookup.repeated(step, name) if step.arguments["replays"] else None
     search = _search(step, name)
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
@@ -73,10 +76,11 @@ def train(step: Step) -> None:
     every = budget.sample(candidate, share, rows.y)
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, rows=every, weights=rows.weights)
     seconds = time.perf_counter() - started
-    about = {"threshold": result.threshold, "weights": rows.weights}
-    scores = training.score(candidate, rows.y, result.calibrated(fitted.outputs(rows.X)), names, **about)
+    told = rows.sampled(problem.seed)
+    about = {"threshold": result.threshold, "weights": told.weights}
+    scores = training.score(candidate, told.y, result.calibrated(fitted.outputs(told.X)), names, **about)
     found = result.out_of_fold
-    encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y, found.rows)
+    encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y)
     ends = rows.intervals(problem, encoded, found)
     metrics = {
         **result.summary(),
@@ -99,7 +103,11 @@ def train(step: Step) -> None:
     step.json(environment.describe(), artifacts.ENVIRONMENT)
     model_id = _log_model(step, problem, name, rows, fitted, result, ends)
     step.log(metrics=kept, tags=of_content, model_id=model_id)
-    _finish(step, problem, name, params, metrics, ends, result.calibration, _lighter(problem, name, rows, share))
+    notes = [f"A {large}."] if large else []
+    if len(told.y) < len(rows.y):
+        notes.append(f"Scores on rows that it learnt from are of {len(told.y):,} of them, drawn at random.")
+    lighter = _lighter(problem, name, rows, share)
+    _finish(step, problem, name, params, metrics, ends, result.calibration, lighter, notes)
 
 
 def _share(
@@ -243,6 +251,7 @@ def _finish(
     ends: Intervals | None,
     calibration: Calibration | None,
     wide: str,
+    notes: list[str],
 ) -> None:
     metric = problem.search.metric
     mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
@@ -278,6 +287,7 @@ def _finish(
     if unlocked := requirements.note(step.tags):
         summary += f"; {unlocked}"
         note += f"\n\nOf the model, {unlocked}: docs/serving.md says what follows."
+    note = "\n\n".join([note, *notes])
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
 
 

@@ -73,7 +73,7 @@ def write(
     """Write the blend's files below `folder`; also return the intervals of its predictions, None of classes."""
     preparing, predicted = _preparing(members), found.result.out_of_fold
     parts = members[preparing].written.parts
-    ends = rows.intervals(problem, lambda: _prepared(parts, rows, predicted.rows), predicted)
+    ends = rows.intervals(problem, lambda at: _prepared(parts, rows, at), predicted)
     written = flavor.write_blend(
         {name: (one.weight, one.written) for name, one in members.items()},
         rows.schema,
@@ -88,7 +88,8 @@ def write(
 
 
 def training_scores(problem: Problem, rows: DataSet, found: Blended, parts: Path) -> dict[str, float]:
-    """The metrics of a blend on the rows that its members learnt from."""
+    """The metrics of a blend on the rows that its members learnt from, or on a sample of a large table's."""
+    rows = rows.sampled(problem.seed)
     outputs = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
     names = with_named(rows.schema.task, problem.search.metric)
     about = {"threshold": found.result.threshold, "weights": rows.weights}
@@ -114,7 +115,7 @@ def _preparing(members: Mapping[str, Member]) -> str:
     return max(members, key=lambda name: (name not in told, members[name].weight))
 
 
-def _prepared(parts: Path, rows: DataSet, out_of_fold: np.ndarray):
-    """The rows out of fold as a member's estimator gets them, for what scales the intervals."""
-    features = rows.X.iloc[out_of_fold]
+def _prepared(parts: Path, rows: DataSet, at: np.ndarray):
+    """The rows at some positions as a member's estimator gets them, for what scales the intervals."""
+    features = rows.features_at(at)
     return flavor.of_parts(parts).prepare({name: features[name].to_numpy() for name in features})

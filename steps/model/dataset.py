@@ -2,23 +2,25 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
 from steps.model import own_features
+from steps.model.stored_rows import StoredRows
 from steps.run import artifacts, inputs, lookup, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import DATA_DIGEST, TRAINED_ON, digest_tag
-from tabular.data import datasets
+from tabular.data import datasets, size
 from tabular.data.datasets import Schema
-from tabular.data.folds import Fold, cut
+from tabular.data.folds import Fold, cut, some
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
-from tabular.model import estimators, intervals, wide_tables
+from tabular.model import binned, estimators, intervals, wide_tables
+from tabular.model.binned import BinnedRows
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate, OutOfFold
@@ -30,11 +32,13 @@ EXAMPLES = 3
 # Below this many cells (rows times columns) a fit takes less time than the synchronisation of its threads does; beside
 # another busy process, far less.
 CELLS_A_THREAD_IS_WORTH = 500_000
+# Of a large table as many rows tell how well a model does on those that it learnt from, and how far it is off.
+ENOUGH_ROWS = 200_000
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """One part of a data set in memory, all rows at once, as estimators need them.
+    """One part of a data set, as estimators need it: in memory, or of a large table in bins (`tabular.model.binned`).
 
     Attributes
     ----------
@@ -47,7 +51,8 @@ class DataSet:
     slice_only
         (n, any) the raw values of columns that no model sees, by which the holdout is cut into slices.
     X
-        (n, features) what estimators learn from: the columns of raw rows, and the user's own after them.
+        (n, features) what estimators learn from: the columns of raw rows, and the user's own after them. A frame, or
+        rows that are read in batches.
     y
         (n,) positions in the schema's classes, or the numbers to predict.
     key
@@ -57,6 +62,8 @@ class DataSet:
     weights
         (n,) how much each row counts; None where all count alike. Training rows have weights above 0, holdout rows
         from 0 up.
+    is_large
+        Whether it is of a large table (`tabular.data.size`).
 
     """
 
@@ -64,11 +71,12 @@ class DataSet:
     schema: Schema
     frame: pd.DataFrame
     slice_only: pd.DataFrame
-    X: pd.DataFrame
+    X: pd.DataFrame | BinnedRows
     y: np.ndarray
     key: np.ndarray | None
     share: str
     weights: np.ndarray | None = None
+    is_large: bool = False
 
     @property
     def threads(self) -> int:
@@ -93,10 +101,33 @@ class DataSet:
         rows, columns = self.X.shape
         return f"lighter on a wide table of {rows:,} rows and {columns:,} columns: {describe(wide)}"
 
+    def told_of_large(self, problem: Problem, model: str) -> str:
+        """What is said of how a model of LightGBM's learns from a large table; empty of other tables and models."""
+        if not self.is_large or problem.models[model].estimator not in binned.ESTIMATORS:
+            return ""
+        rows, columns = self.X.shape
+        table = f"large table: {rows:,} training rows x {columns} columns"
+        if key := binned.in_the_way(problem.models[model]):
+            return f"{table}: all rows in memory at once, which models.{model}.{key} asks for"
+        return f"{table}: read in batches, LightGBM's bins built once ({rows * columns / 1e6:,.1f} MB)"
+
     @property
     def raw(self) -> pd.DataFrame:
-        """(n, columns) what a logged model is asked with: it makes the user's own columns itself."""
-        return self.X if self.schema.own is None else self.X[[column.name for column in self.schema.columns]]
+        """(n, columns) what a logged model is asked with, of rows in memory: it makes the user's own columns itself."""
+        X: Any = self.X
+        return X if self.schema.own is None else X[[column.name for column in self.schema.columns]]
+
+    def features_at(self, rows: np.ndarray) -> pd.DataFrame:
+        """(m, features) those of the rows at some positions."""
+        return self.X.at(rows) if isinstance(self.X, BinnedRows) else self.X.iloc[rows]
+
+    def sampled(self, seed: int) -> "DataSet":
+        """Rows in memory that tell how well a model does: all; of a large table `ENOUGH_ROWS`, drawn at random."""
+        if not self.is_large:
+            return self
+        rows = some(np.arange(len(self.y)), ENOUGH_ROWS, seed)
+        key, weights = (None if one is None else one[rows] for one in (self.key, self.weights))
+        return replace(self, X=self.features_at(rows), y=self.y[rows], key=key, weights=weights)
 
     def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
         """A candidate of the problem for these rows, not yet fitted.
@@ -148,7 +179,7 @@ class DataSet:
             return Classification(len(self.schema.classes), self.schema.positive)
         return Regression(problem.data.target_transform)
 
-    def intervals(self, problem: Problem, encode: Callable[[], Any], found: OutOfFold) -> Intervals | None:
+    def intervals(self, problem: Problem, encode: Callable[[np.ndarray], Any], found: OutOfFold) -> Intervals | None:
         """What makes the intervals of predicted numbers, learnt from how far those out of fold were off.
 
         Parameters
@@ -156,9 +187,9 @@ class DataSet:
         problem
             The problem.
         encode
-            Gives (m, encoded columns) the rows of the predictions out of fold, for what scales the intervals.
+            Gives (m, encoded columns) the rows at some positions, for what scales the intervals.
         found
-            The predictions out of fold.
+            The predictions out of fold; of a large table `ENOUGH_ROWS` of them, drawn at random.
 
         Returns
         -------
@@ -167,10 +198,13 @@ class DataSet:
         """
         if self.schema.classes:
             return None
+        if self.is_large:
+            at = some(np.arange(len(found.rows)), ENOUGH_ROWS, problem.seed)
+            found = OutOfFold(found.rows[at], found.fold[at], found.outputs[at])
         return intervals.learn(
             self.y[found.rows],
             found.outputs[:, 0],
-            encode(),
+            encode(found.rows),
             found.fold,
             weights=None if self.weights is None else self.weights[found.rows],
             level=problem.evaluation.coverage,
@@ -196,7 +230,8 @@ class DataSet:
     def fingerprints(self, names: list[str]) -> np.ndarray:
         """(n,) uint64 a hash of each row's target and named columns; equal rows have equal hashes in every data set."""
         labels = [str(self.schema.classes[code]) for code in self.y] if self.schema.classes else self.y
-        return pd.util.hash_pandas_object(self.X[names].assign(**{"": labels}), index=False).to_numpy()
+        X: Any = self.X
+        return pd.util.hash_pandas_object(X[names].assign(**{"": labels}), index=False).to_numpy()
 
     def predictions(
         self, outputs: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
@@ -249,6 +284,7 @@ def load(
     part: Literal["train", "holdout"],
     *,
     model: str = "",
+    in_memory: bool = True,
     log: bool = True,
 ) -> DataSet:
     """Load one part of the data set of a run of etl.
@@ -265,18 +301,53 @@ def load(
         Which part.
     model
         The name of the model that is to learn from the rows, which may ask for columns that are made of dates; a logged
-        model makes them itself.
+        model makes them itself. Of a large table a model that can learns from bins.
+    in_memory
+        Whether all features are needed in memory, where no model is named that says it.
     log
         Whether the part is logged as an input of the step's run.
     """
     schema = lookup.schema(source, step.folder)
+    is_large = size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
+    if is_large and not (binned.in_the_way(problem.models[model]) if model else in_memory):
+        found = _in_batches(step, problem, source, part, schema, model)
+    else:
+        found = replace(_in_memory(step, source, part, schema), is_large=is_large)
+        found = with_dates(found, problem, model) if model else found
+    if log:
+        _log(step, problem, found, part)
+    return found
+
+
+def _in_batches(step: Step, problem: Problem, source: Run, part: str, schema: Schema, model: str) -> DataSet:
+    """Rows of a large table that count; the features stay where they are until bins are built of them."""
+    beside = lookup.rows(source, part, schema, step.folder, features=False)
+    counts = slice(None) if beside.weights is None else beside.weights > 0
+    dates = problem.models[model].preprocessing.dates if model else ()
+    stored = StoredRows((lookup.rows_file(source, part, step.folder),), schema, dates)
+    y, key, weights = (None if one is None else one[counts] for one in (beside.y, beside.key, beside.weights))
+    return DataSet(
+        source=source,
+        schema=schema,
+        frame=stored.raw_at(np.arange(EXAMPLES)),
+        slice_only=beside.slice_only.head(0),
+        X=BinnedRows(stored, (len(y), stored.columns)),
+        y=y,
+        key=key,
+        share=step.arguments["share"],
+        weights=weights,
+        is_large=True,
+    )
+
+
+def _in_memory(step: Step, source: Run, part: str, schema: Schema) -> DataSet:
     rows = lookup.rows(source, part, schema, step.folder)
     rows = datasets.counting(rows) if part == "train" else rows
     features = own_features.as_features(rows.frame, schema)
     if part == "train":  # the other raw rows would take as much memory as the features, and nothing asks for them
         rows = replace(rows, frame=rows.frame.head(EXAMPLES).copy())
         datasets.give_back()
-    found = DataSet(
+    return DataSet(
         source=source,
         schema=schema,
         frame=rows.frame,
@@ -287,15 +358,12 @@ def load(
         share=step.arguments["share"],
         weights=rows.weights,
     )
-    if log:
-        _log(step, problem, found, part)
-    return with_dates(found, problem, model) if model else found
 
 
 def with_dates(found: DataSet, problem: Problem, model: str) -> DataSet:
     """The rows with the columns that a model of the problem learns of dates; a logged model makes them itself."""
-    parts = problem.models[model].preprocessing.dates
-    return replace(found, X=own_features.with_dates(found.X, found.schema, parts))
+    parts, X = problem.models[model].preprocessing.dates, cast(pd.DataFrame, found.X)
+    return replace(found, X=own_features.with_dates(X, found.schema, parts))
 
 
 def _log(step: Step, problem: Problem, found: DataSet, part: str) -> None:

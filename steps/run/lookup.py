@@ -169,8 +169,13 @@ def schema(found: Run, folder: Path) -> "Schema":
     return schema
 
 
-def rows(found: Run, part: str, of: "Schema", folder: Path) -> "Rows":
-    """The `train` or `holdout` rows of the data set that a run of etl holds."""
+def rows(found: Run, part: str, of: "Schema", folder: Path, *, features: bool = True) -> "Rows":
+    """The `train` or `holdout` rows of the data set that a run of etl holds; see `tabular.data.datasets.load`."""
     from tabular.data.datasets import load
 
-    return load(artifacts.artifact(found, f"{artifacts.DATASET}/{part}.parquet", folder), of)
+    return load(rows_file(found, part, folder), of, features=features)
+
+
+def rows_file(found: Run, part: str, folder: Path) -> Path:
+    """The Parquet file with the `train` or `holdout` rows of the data set that a run of etl holds."""
+    return artifacts.artifact(found, f"{artifacts.DATASET}/{part}.parquet", folder)
