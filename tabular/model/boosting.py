@@ -22,7 +22,7 @@ FEWEST_ITERATIONS = 50
 PATIENCE = 3
 # On a large table a fit ends, too, where so much of its iterations, the last ones, has brought less than so much of its
 # gain over a constant answer; but not before so many stages (docs/search.md has the figures).
-SHARE_OF_COST, SHARE_OF_GAIN, FEWEST_STAGES = 0.2, 0.005, 5
+SHARE_OF_COST, SHARE_OF_GAIN, FEWEST_STAGES = 0.25, 0.005, 5
 # Parameters that decide how columns are cut into bins: LightGBM refuses to change them for bins that are built.
 _OF_BINS = (
     "max_bin",
