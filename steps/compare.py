@@ -18,7 +18,7 @@ from steps.comparison import comparison_table
 from steps.comparison.comparison_table import Board, Entry
 from steps.run import artifacts, lookup
 from steps.run.step import Step
-from steps.run.tags import PROBLEM, PRUNED, TRIAL
+from steps.run.tags import OF_A_STEP, PROBLEM, PRUNED, TRIAL
 from steps.run.terminal import fitting, markdown, say, table
 from steps.search import trial_runs
 from tabular.errors import UserError, first_line, listed, nearest
@@ -187,7 +187,7 @@ def _more_is_better(logged: str, direction: str) -> bool:
         raise UserError(f"direction: {direction!r} is neither 'maximize' nor 'minimize'")
     if direction:
         return direction == "maximize"
-    if logged.endswith(("_seconds", "_std", "_loss_by_iteration")):
+    if logged.endswith(("_seconds", "_std", "_loss_by_iteration")) or logged in OF_A_STEP:
         return False
     try:
         return sign(_bare(logged)) > 0

@@ -30,6 +30,7 @@ from steps.run.tags import (
     SHARE_OF_ROWS,
     WINNER,
     digest_tag,
+    lasting,
 )
 from tabular import digests
 from tabular.errors import UserError
@@ -277,7 +278,7 @@ def _content(holdout: DataSet) -> list[str]:
 def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
     """An entry without what depends on which runs hold the models and how long they took."""
     kept = {name: value for name, value in entry.items() if name not in ("run_id", "model_uri")}
-    return {**kept, "trained": {k: v for k, v in entry["trained"].items() if not k.endswith("_seconds")}}
+    return {**kept, "trained": lasting(entry["trained"])}
 
 
 def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:

@@ -27,6 +27,7 @@ from steps.run.tags import (
     FAILED_STEP,
     LEFT_OUT,
     MODEL_URI,
+    OF_A_STEP,
     OUTCOME,
     REPORTED,
     VERDICT,
@@ -191,8 +192,8 @@ def _holding(model: str, runs: Mapping[str, Run]) -> Run:
 
 
 def _plain(evaluation: Run) -> dict[str, float]:
-    """The winner's metrics: those whose names have no model's name as a prefix."""
-    return {name: value for name, value in evaluation.data.metrics.items() if "/" not in name}
+    """The winner's metrics: those whose names have no model's name as a prefix, and that are not of the step itself."""
+    return {name: value for name, value in evaluation.data.metrics.items() if "/" not in name and name not in OF_A_STEP}
 
 
 def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:

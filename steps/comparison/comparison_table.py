@@ -14,7 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.pipeline import STEPS
 from steps.run import artifacts
-from steps.run.tags import COMMIT, MODEL, OUTCOME, PARENT, PROBLEM, TRIAL, WINNER
+from steps.run.tags import COMMIT, MODEL, OUTCOME, PARENT, PROBLEM, TRIAL, WINNER, lasting
 from tabular.errors import UserError
 from tabular.evaluation import equality
 from tabular.evaluation.varying_params import differing
@@ -94,10 +94,9 @@ class Entry:
 
     @property
     def work(self) -> Any:
-        """The identity of the run's work: entry point, model, problem, parameters, and all metrics but durations."""
-        came = {name: value for name, value in self.run.data.metrics.items() if not name.endswith("_seconds")}
+        """The identity of the run's work: entry point, model, problem, parameters, and all metrics that last."""
         about = (_door(self.run), _model(self.run), self.run.data.tags.get(PROBLEM))
-        return about, repr(sorted(came.items())), repr(sorted(self.params.items()))
+        return about, repr(lasting(self.run.data.metrics)), repr(sorted(self.params.items()))
 
 
 def entry(run: Run, folder: Path) -> Entry:

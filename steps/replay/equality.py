@@ -40,6 +40,7 @@ from steps.run.tags import (
     TRIAL,
     VERDICT,
     WINNER,
+    lasting,
 )
 from tabular import digests
 from tabular import problem as problems
@@ -246,7 +247,7 @@ def _lock_of_main(pair: Pair) -> Compared:
 
 def _metrics(pair: Pair) -> Compared:
     """Compare all metrics but durations; of a curve each point."""
-    then, now = (_lasting(run.data.metrics) for run in (pair.then, pair.now))
+    then, now = (lasting(run.data.metrics) for run in (pair.then, pair.now))
     for name in then.keys() & now.keys():
         if name.endswith(CURVES):
             then[name], now[name] = (
@@ -254,10 +255,6 @@ def _metrics(pair: Pair) -> Compared:
                 for run in (pair.then, pair.now)
             )
     return _mappings(_by_point(then), _by_point(now))
-
-
-def _lasting(metrics: Mapping[str, float]) -> dict[str, Any]:
-    return {name: value for name, value in sorted(metrics.items()) if not name.endswith("_seconds")}
 
 
 def _history(client: MlflowClient, run: Run, name: str) -> list:
@@ -290,7 +287,7 @@ def _of_trials(client: MlflowClient, search: Run) -> Iterator[tuple[str, Any]]:
     asked = f"tags.`{PARENT}` = '{search.info.run_id}'"
     for run in client.search_runs([search.info.experiment_id], asked, max_results=50_000):
         number = run.data.tags.get(TRIAL)
-        for name, value in {**run.data.params, **_lasting(run.data.metrics)}.items():
+        for name, value in {**run.data.params, **lasting(run.data.metrics)}.items():
             yield f"trial {number} {name}", value
 
 
@@ -350,7 +347,7 @@ def _decided(verdict: Mapping[str, Any]) -> dict[str, Any]:
         {name: value for name, value in entry.items() if name not in ("run_id", "model_uri")}
         for entry in (verdict["winner"], verdict["winner"].get("served", {}))  # a verdict of before has none
     )
-    return {**verdict, "winner": {**winner, "served": served, "trained": _lasting(winner.get("trained", {}))}}
+    return {**verdict, "winner": {**winner, "served": served, "trained": lasting(winner.get("trained", {}))}}
 
 
 def _artifacts(pair: Pair) -> Compared:

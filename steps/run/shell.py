@@ -54,10 +54,12 @@ from steps.run.tags import (
     OUT_OF_TIME,
     PARENT,
     REASON,
+    STEP_SECONDS,
     SUMMARY,
     TREE,
     TREE_MISSING,
 )
+from steps.run.usage import Usage
 from tabular import addresses
 from tabular.errors import CandidateError, OutOfTimeError, UserError, first_line
 
@@ -169,7 +171,7 @@ def _check_parameters(run: Run) -> None:
 
 
 def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callable[[Step], Key | None]) -> None:
-    """Do the step's work in a folder of its own, print what the step did, log the seconds that it took."""
+    """Do the step's work in a folder of its own, print what the step did, log what it took."""
     with lifecycle.folder() as folder:
         _check_parameters(run)
         arguments, info = cli.parse(name, sys.argv[1:]), run.info
@@ -178,13 +180,15 @@ def _run_body(name: str, run: Run, body: Callable[[Step], None], key_of: Callabl
         has_waited = thread_budget.wait(arguments.get("share", ""))
         begun = time.perf_counter() if has_waited else STARTED
         _watch_clock(step)
+        used = Usage()
         try:
             work(step, body, key_of)
         except Exception as error:
+            step.log(metrics=used.end())
             with connection.hasty(error):
                 _save(step)
             raise
-        step.log(metrics={"step_seconds": time.perf_counter() - begun})
+        step.log(metrics={STEP_SECONDS: time.perf_counter() - begun, **used.end()})
         step.flush()
     _say_summary(step)
 

@@ -41,6 +41,7 @@ MACHINERY = {
     "steps.run.terminal": "what a person sees while a step runs",
     "steps.run.termination": "marks runs that were killed, which stand for no work",
     "steps.run.thread_budget": "threads do not matter; what the clock has decided is recorded, and repeated by that",
+    "steps.run.usage": "what a step takes of the machine, which is no part of its result",
     "tabular.credentials": "keeps secrets out of the patch of the tree; no step works on what it says",
     "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
 }

@@ -4,6 +4,8 @@ docs/tracking.md lists them for people; a test compares that list with this one.
 have it, so that it may get an alias beside it but is never removed.
 """
 
+from collections.abc import Mapping
+
 # Tags of MLflow's own, which its UI shows.
 NOTE = "mlflow.note.content"
 PARENT = "mlflow.parentRunId"
@@ -35,6 +37,11 @@ SHARE_OF_ROWS = "share_of_rows"
 # on a run of train or blend whose model's requirements have no hashes: which packages are not the lock's
 UNLOCKED = "tabular.unlocked"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed
+
+# Metrics, no tags, of every step's run: what it took of time and of the machine, which is no part of its result.
+STEP_SECONDS = "step_seconds"
+PEAK_MEMORY, BYTES_READ, BYTES_WRITTEN = "peak_memory_bytes", "bytes_read", "bytes_written"
+OF_A_STEP = (STEP_SECONDS, PEAK_MEMORY, BYTES_READ, BYTES_WRITTEN)
 
 # Where a run comes from: its source tree, environment, arguments and owner.
 TREE = "tabular.tree"  # clean, changed, or unknown where git cannot tell
@@ -97,6 +104,15 @@ HEALTH = "tabular.health"
 
 # On a registered model, followed by the time: a move of an alias or stage, since MLflow keeps no history of them.
 HISTORY = "tabular.history."
+
+
+def lasting(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that are the same when the same work is done again: all but seconds and what a step took, by name."""
+    return {
+        name: value
+        for name, value in sorted(metrics.items())
+        if not name.endswith("_seconds") and name not in OF_A_STEP
+    }
 
 
 def digest_tag(part: str) -> str:

@@ -78,7 +78,10 @@ def entry(metrics, params, **tags):
 
 
 def test_two_runs_that_differ_in_seconds_alone_did_the_same_work():
-    one, other = (entry({"roc_auc": 0.9, "fit_seconds": seconds}, {"leaves": "3"}) for seconds in (1.0, 2.0))
+    one, other = (
+        entry({"roc_auc": 0.9, "fit_seconds": took, "peak_memory_bytes": took, "bytes_read": took}, {"leaves": "3"})
+        for took in (1.0, 2.0)
+    )
     assert one.work == other.work
 
 
@@ -105,7 +108,10 @@ def test_a_metric_of_ours_keeps_its_direction_however_runs_log_it(name, kind):
     assert _more_is_better(logged, "") == METRICS[name].greater_is_better
 
 
-@pytest.mark.parametrize("logged", ["fit_seconds", "cv_roc_auc_std", "cv_accuracy_std", "validation_loss_by_iteration"])
+OF_LESS = ["fit_seconds", "peak_memory_bytes", "cv_roc_auc_std", "cv_accuracy_std", "validation_loss_by_iteration"]
+
+
+@pytest.mark.parametrize("logged", OF_LESS)
 def test_of_times_deviations_and_losses_less_is_better(logged):
     assert not _more_is_better(logged, "")
     assert _more_is_better(logged, "maximize")

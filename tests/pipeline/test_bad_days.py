@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from steps.run import creations, retries
+from steps.run.tags import lasting
 from tests import relay, servers
 from tests.chains import PROBLEM, write_table
 from tests.running import MOST_SECONDS, Ended, Store
@@ -52,7 +53,7 @@ class Scene:
         """The metrics of a chain on a good day, without a server."""
         good = self.alone.project(problem=self.problem("alone"))
         assert good.status == 0, good.stderr
-        return lasting(good)
+        return lasting(good.run.data.metrics)
 
     def problem(self, name: str) -> str:
         """A problem with a registered model of its own."""
@@ -81,17 +82,13 @@ class Scene:
         assert ended.status == 0, ended.stdout + ended.stderr
         assert "Traceback" not in ended.stderr
         assert "  registered after " in ended.stdout, ended.stdout
-        assert lasting(ended) == good
+        assert lasting(ended.run.data.metrics) == good
         client = self.store.client
         assert client.search_runs([self.store.experiment], "attributes.status = 'RUNNING'") == []
         (version,) = client.search_model_versions(f"name = '{name}'")
         assert client.get_model_version_by_alias(name, "champion").version == version.version
         assert client.get_logged_model(version.source.removeprefix("models:/")).status == "READY"
         assert {str(model.status) for model in client.search_logged_models([self.store.experiment])} == {"READY"}
-
-
-def lasting(ended):
-    return {name: value for name, value in ended.run.data.metrics.items() if not name.endswith("_seconds")}
 
 
 @pytest.fixture(scope="module")
@@ -277,7 +274,7 @@ def test_a_clock_that_jumps_costs_nothing(tmp_path):
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     mains = [run for run in runs.values() if "mlflow.parentRunId" not in run.data.tags]
     assert len(mains) == 3
-    assert [lasting(Ended(0, "", "", run)) for run in mains] == [lasting(good)] * 3
+    assert [lasting(run.data.metrics) for run in mains] == [lasting(good.run.data.metrics)] * 3
     assert again.stdout.count("  reused ") == 5
     starts = [run.info.start_time for run in runs.values()]
     assert max(starts) - min(starts) > 1000 * 3_000

@@ -12,6 +12,7 @@ import yaml
 
 from steps.pipeline import STEPS
 from steps.run import source_digest
+from steps.run.tags import lasting
 from tests.asked import asked
 from tests.running import MOST_SECONDS, PROJECT
 from tests.stand_ins import STAND_INS
@@ -95,7 +96,7 @@ def _left(store, run) -> dict[str, Any]:
     return {
         "name": run.info.run_name,
         **{f"parameter {name}": value for name, value in run.data.params.items()},
-        **{f"metric {name}": value for name, value in run.data.metrics.items() if not name.endswith("_seconds")},
+        **{f"metric {name}": value for name, value in lasting(run.data.metrics).items()},
         **{f"tag {name}": value for name, value in run.data.tags.items() if name.startswith(counted)},
         **{f"artifact {name}": digest for name, (_, digest) in record["run"].items() if name not in OF_A_RUN},
     }

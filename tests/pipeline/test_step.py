@@ -3,9 +3,12 @@
 import time
 from types import SimpleNamespace
 
+import numpy as np
+import psutil
 import pytest
 
-from steps.run import shell, thread_budget
+import steps.etl
+from steps.run import shell, thread_budget, usage
 
 HOUR = 3600.0
 
@@ -40,3 +43,32 @@ def test_the_seconds_of_a_step_that_may_begin_at_once_count_from_the_start_of_it
     (tmp_path / "share").write_text("1")
     ended = store.step("etl", data="sklearn:iris", target="target", share=tmp_path / "share")
     assert seconds(ended) > HOUR
+
+
+def test_a_step_that_allocates_200_mb_shows_it(store, monkeypatch):
+    peak = usage.Usage().end()["peak_memory_bytes"]
+    free, etl = peak - psutil.Process().memory_info().rss, steps.etl.etl
+
+    def greedy(step):
+        np.ones(free + 200_000_000, dtype=np.uint8)
+        etl(step)
+
+    monkeypatch.setattr(steps.etl, "etl", greedy)
+    ended = store.step("etl", data="sklearn:iris", target="target")
+    assert ended.status == 0, ended.stderr
+    assert peak + 190e6 < ended.run.data.metrics["peak_memory_bytes"] < peak + 600e6
+
+
+def test_a_step_tells_what_it_read_and_wrote(store, tmp_path):
+    (tmp_path / "table.csv").write_text("x,y\n" + "1.5,no\n2.5,yes\n" * 100_000)
+    ended = store.step("etl", data=tmp_path / "table.csv", target="y")
+    assert ended.status == 0, ended.stderr
+    metrics = ended.run.data.metrics
+    assert metrics["bytes_read"] > (tmp_path / "table.csv").stat().st_size
+    assert metrics["bytes_written"] > store.artifact(ended.run, "dataset/train.parquet").stat().st_size
+
+
+def test_a_step_that_fails_tells_what_it_took(store):
+    ended = store.step("etl", data="sklearn:iris", target="nothing")
+    assert ended.run.info.status == "FAILED"
+    assert {"peak_memory_bytes", "bytes_read", "bytes_written"} <= set(ended.run.data.metrics)

@@ -12,6 +12,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.server import get_app_client
 
+from steps.run.tags import lasting
 from tests import servers
 from tests.chains import write_table
 from tests.running import PROJECT, Ended, Store
@@ -131,11 +132,8 @@ def test_the_metrics_are_those_of_a_database_bit_by_bit(of_ann, team, tmp_path):
         patch.delenv("MLFLOW_TRACKING_USERNAME")
         alone = Store(tmp_path, fork_server=team.fork_server).project(problem=str(team.folder / "theirs.yaml"))
 
-    def lasting(ended: Ended) -> dict[str, float]:
-        return {name: value for name, value in ended.run.data.metrics.items() if not name.endswith("_seconds")}
-
     assert alone.status == 0, alone.stderr
-    assert lasting(of_ann) == lasting(alone) != {}
+    assert lasting(of_ann.run.data.metrics) == lasting(alone.run.data.metrics) != {}
 
 
 # --- the rights of docs/server.md -------------------------------------------------------------------------------------
