@@ -15,7 +15,8 @@ from mlflow.entities import Metric, Run
 from steps.evaluation import candidates, contributions, plots
 from steps.evaluation.candidates import Judged
 from steps.model import dataset, requirements
-from steps.model.dataset import DataSet
+from steps.model import holdout as holdouts
+from steps.model.holdout import Holdout
 from steps.run import artifacts, lookup, run_problem
 from steps.run.step import Step
 from steps.run.tags import (
@@ -47,7 +48,7 @@ def evaluate(step: Step) -> None:
     """Score every candidate on the holdout, rank them, draw them."""
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
-    holdout = dataset.load(step, problem, source, "holdout")
+    holdout = holdouts.load(step, problem, source)
     given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
     given += lookup.given(step, BLEND, BLEND)
     failed = {run.data.tags[MODEL]: run.data.tags[REASON] for run in given if lookup.is_left_out(run)}
@@ -102,7 +103,7 @@ def _in_words(left_out: Mapping[str, str]) -> list[str]:
 def _log(
     step: Step,
     problem: Problem,
-    holdout: DataSet,
+    holdout: Holdout,
     ranked: list[Judged],
     left_out: Mapping[str, str],
     missing: Sequence[str],
@@ -114,7 +115,9 @@ def _log(
     notes = slices.notes([one.slice for one in best.slices])
     notes += [*_undefined(best), *_lighter(ranked), *_unlocked(ranked)]
     notes += [f"{best.name}: what each column adds is not shown: {why_not}"] if why_not else []
-    step.json({"candidates": entries, "left_out": left_out, "notes": notes}, artifacts.EVALUATION)
+    sampled = holdout.sampled(problem)
+    told = {"candidates": entries, "left_out": left_out, "notes": notes, **({"sampled": sampled} if sampled else {})}
+    step.json(told, artifacts.EVALUATION)
     content = [_content(holdout), *map(_lasting, entries), *([left_out] if left_out else [])]
     step.log(
         params={
@@ -139,6 +142,7 @@ def _log(
     weighted = holdout.schema.weighted
     promised = f", cross-validated {rounded(best.run.data.metrics[f'cv_{metric}_mean'])}"
     note = f"{len(holdout.y):,} rows{weighted} that nothing before had read.\n\n"
+    note += f"Confidence intervals are {sampled}.\n\n" if sampled else ""
     note += "\n".join(lines + [f"- {n}" for n in [*_calibration_in_words(ranked), *notes]])
     step.finish(
         f"evaluate {problem.name}",
@@ -270,7 +274,7 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _content(holdout: DataSet) -> list[str]:
+def _content(holdout: Holdout) -> list[str]:
     """The digests of the data set on which register compares the winner with the champion."""
     return [holdout.source.data.tags[digest_tag(part)] for part in ("train", "holdout", "schema")]
 
@@ -281,7 +285,7 @@ def _lasting(entry: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "trained": lasting(entry["trained"])}
 
 
-def _log_looks(step: Step, problem: Problem, holdout: DataSet, ranked: list[Judged]) -> None:
+def _log_looks(step: Step, problem: Problem, holdout: Holdout, ranked: list[Judged]) -> None:
     """Log tables about each candidate: predictions, slices, permutation importances, thresholds."""
     folder = step.artifacts / artifacts.PREDICTIONS
     folder.mkdir()

@@ -12,7 +12,7 @@ from mlflow.entities import Run
 from threadpoolctl import threadpool_limits
 
 from steps.model import flavor
-from steps.model.dataset import DataSet
+from steps.model.holdout import Holdout
 from steps.model.served import TabularModel
 from steps.process import pool
 from steps.run import artifacts, thread_budget
@@ -101,7 +101,7 @@ class Judged:
 
 
 def judge(
-    step: Step, problem: Problem, holdout: DataSet, trained: Sequence[Run]
+    step: Step, problem: Problem, holdout: Holdout, trained: Sequence[Run]
 ) -> tuple[list[Judged], dict[str, str]]:
     """Score candidates on the holdout, and rank them: those that pass the gate first, then by cross-validated score.
 
@@ -136,9 +136,10 @@ def judge(
             refusing[run.data.tags[MODEL]] = one
     if not asked:
         return [], refusing
-    frame = pd.concat([holdout.frame, holdout.slice_only], axis=1)
-    parts = slices.cut(frame, problem.evaluation.slices, holdout.weights)
-    _HELD[:] = [_Work(problem, holdout, asked, parts)]
+    cuts = problem.evaluation.slices
+    parts = slices.cut(holdout.columns(cuts), cuts, holdout.weights)
+    shuffled = _rows_to_shuffle(problem, holdout)
+    _HELD[:] = [_Work(problem, holdout, asked, parts, shuffled, holdout.taken(shuffled))]
     with pool.workers(min(len(asked), thread_budget.threads(holdout.share))) as executor:
         found = list(executor.map(_looked_at, range(len(asked))))
     _HELD.clear()
@@ -161,7 +162,7 @@ def _check_names(names: list[str]) -> None:
         )
 
 
-def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged | str:
+def _asked(step: Step, problem: Problem, holdout: Holdout, run: Run) -> Judged | str:
     """Load a candidate, predict the holdout, and compute the metrics; where it refuses the rows, the reason."""
     tags = run.data.tags
     if tags.get(TRAINED_ON) != holdout.source.data.tags[TRAINED_ON]:
@@ -181,7 +182,7 @@ def _asked(step: Step, problem: Problem, holdout: DataSet, run: Run) -> Judged |
         raise
     started = time.perf_counter()
     try:
-        outputs, raw = flavor.ask_twice(model, holdout.raw)
+        outputs, raw = flavor.ask_twice(model, holdout.asked)
     except Exception as error:  # whatever an estimator may raise
         return f"it refuses holdout rows: {first_line(error)}"
     if not np.isfinite(outputs).all():
@@ -202,9 +203,11 @@ class _Work:
     """What the processes of the pool need; they get it through the fork."""
 
     problem: Problem
-    holdout: DataSet
+    holdout: Holdout
     candidates: Sequence[Judged]
     slices: Sequence[Slice]
+    rows: np.ndarray  # the holdout rows that are shuffled, and what they are
+    X: pd.DataFrame
 
 
 _HELD: list[_Work] = []
@@ -218,28 +221,33 @@ def _looked_at(number: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """
     (work,) = _HELD
     problem, one = work.problem, work.candidates[number]
-    about = {"seed": problem.seed, "groups": work.holdout.groups}
-    found, values = bootstrap.intervals(one.predictions, list(one.metrics), **about)
+    is_large = work.holdout.is_streamed
+    about: dict[str, Any] = {"seed": problem.seed, "groups": work.holdout.groups}
+    found, values = bootstrap.intervals(
+        one.predictions, list(one.metrics), **about, most_rows=bootstrap.ROWS_OF_LARGE if is_large else None
+    )
     of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, *IN_SLICES[work.holdout.schema.task]])
     # one thread: the other processes work at the same time, and OpenMP's threads do not survive a fork
     with threadpool_limits(1):
-        importances = _importances(problem, work.holdout, one)
+        importances = _importances(work, one)
+    in_slice = slices.ROWS_OF_LARGE if is_large else None
     looks = {
         "intervals": found,
-        "slices": slices.score(work.slices, one.predictions, list(of_slices), **about),
+        "slices": slices.score(work.slices, one.predictions, list(of_slices), **about, most_rows=in_slice),
         "importances": importances,
     }
     return looks, {name: values[name] for name in (problem.search.metric, gate.metric_of_floor(problem.search.metric))}
 
 
 def _floors(
-    step: Step, problem: Problem, holdout: DataSet, resamples: Sequence[Mapping[str, np.ndarray]]
+    step: Step, problem: Problem, holdout: Holdout, resamples: Sequence[Mapping[str, np.ndarray]]
 ) -> list[list[Check]]:
     """For each candidate, the check that it is better than the prior; none where the problem does not ask for it."""
     if not problem.gate.beat_prior:
         return [[] for _ in resamples]
     name = gate.metric_of_floor(problem.search.metric)
-    about = {"seed": problem.seed, "groups": holdout.groups}
+    about: dict[str, Any] = {"seed": problem.seed, "groups": holdout.groups}
+    about["most_rows"] = bootstrap.ROWS_OF_LARGE if holdout.is_streamed else None
     priors = {str(number): holdout.predictions(one) for number, one in enumerate(_priors(step, holdout))}
     best = max(priors, key=lambda number: sign(name) * metric(name).score(priors[number]))
     of_prior = bootstrap.resampled({"": priors[best]}, [name], **about)[""][name]
@@ -248,7 +256,7 @@ def _floors(
     return [[gate.check_floor(name, values[name], of_prior, **told)] for values in resamples]
 
 
-def _priors(step: Step, holdout: DataSet) -> list[np.ndarray]:
+def _priors(step: Step, holdout: Holdout) -> list[np.ndarray]:
     """What no column is needed for: the classes' shares of the training rows; or their mean, and their median."""
     if not holdout.schema.classes:
         constants = (holdout.source.data.metrics[name] for name in ("target_mean", "target_median"))
@@ -258,17 +266,20 @@ def _priors(step: Step, holdout: DataSet) -> list[np.ndarray]:
     return [np.tile(rows / rows.sum(), (len(holdout.y), 1))]
 
 
-def _importances(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, float]:
-    name = problem.search.metric
-    most = min(IMPORTANCE_ROWS, max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_CELLS // len(holdout.raw.columns)))
+def _rows_to_shuffle(problem: Problem, holdout: Holdout) -> np.ndarray:
+    most = min(IMPORTANCE_ROWS, max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_CELLS // len(holdout.schema.columns)))
     shuffled = np.random.default_rng(problem.seed).permutation(len(holdout.y))
-    rows = shuffled[holdout.counting[shuffled]][:most]
+    return shuffled[holdout.counting[shuffled]][:most]
+
+
+def _importances(work: _Work, candidate: Judged) -> dict[str, float]:
+    problem, name = work.problem, work.problem.search.metric
     threshold = flavor.threshold(candidate.model)
 
     def measure(outputs: np.ndarray) -> float:
-        return sign(name) * metric(name).score(holdout.predictions(outputs, threshold=threshold, rows=rows))
+        return sign(name) * metric(name).score(work.holdout.predictions(outputs, threshold=threshold, rows=work.rows))
 
-    asked = _to_shuffle(candidate.model, holdout.raw.iloc[rows])
+    asked = _to_shuffle(candidate.model, work.X)
     drops = training.permutation_importances(*asked, measure, seed=problem.seed)
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
 
@@ -332,7 +343,7 @@ def _behind(one: Judged, best: Judged, resamples: Mapping[str, np.ndarray], metr
     return replace(one, behind=bootstrap.interval(sign(metric) * (resamples[best.name] - resamples[one.name])))
 
 
-def prediction_table(holdout: DataSet, candidate: Judged) -> pd.DataFrame:
+def prediction_table(holdout: Holdout, candidate: Judged) -> pd.DataFrame:
     """(n, any) each holdout row's truth, its weight where rows have one, and what a candidate predicts for it."""
     weight, found = {} if holdout.weights is None else {"weight": holdout.weights}, candidate.predictions
     if isinstance(found, ClassPredictions):

@@ -5,6 +5,7 @@ This module reads the registry and changes nothing.
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,15 @@ from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 
 from steps.model import dataset, drift_reference, flavor, provenance, registry
-from steps.model.dataset import DataSet
+from steps.model import holdout as holdouts
+from steps.model.holdout import Holdout
 from steps.model.registry import KEPT, REFUSED, REGISTERED
 from steps.model.served import TabularModel
 from steps.run import artifacts, lookup
 from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, DATASET, JUDGED_DIGEST, MODEL_DIGEST, TRAIN, TRAINED_ON
 from tabular.errors import UserError, listed
-from tabular.evaluation import gate
+from tabular.evaluation import bootstrap, gate
 from tabular.metrics.metric import rounded
 from tabular.problem import Problem
 
@@ -141,9 +143,9 @@ def _meet(
         Where the champion cannot predict these rows, or there are too few of them.
     """
     source = data(step, evaluation)
-    holdout = dataset.load(step, problem, source, "holdout")
+    holdout = holdouts.load(step, problem, source)
     asked = _load_champion(step, champion, holdout)
-    new = _new_to(step, problem, champion, asked, holdout)
+    new = _new_to(step, champion, asked, holdout)
     rows = f"{len(holdout.y):,} holdout rows"
     if not new.all():
         rows = f"the {new.sum():,} of {rows} that the champion has not learnt from before"
@@ -158,9 +160,11 @@ def _meet(
         )
     recorded = {"code": winner["code_digest"], "learnt": winner["model_digest"]}
     challenger = flavor.load(winner["model_uri"], step.folder, **recorded)
-    X, places = holdout.raw[new], np.flatnonzero(new)
+    places = np.flatnonzero(new)
     predictions = [
-        holdout.predictions(flavor.ask(model, X), threshold=flavor.threshold(model), rows=places)
+        holdout.predictions(
+            holdout.asked(partial(flavor.ask, model), new), threshold=flavor.threshold(model), rows=places
+        )
         for model in (challenger, asked)
     ]
     rule = problem.gate.beat_champion
@@ -170,6 +174,7 @@ def _meet(
         confidence=rule.confidence,
         seed=problem.seed,
         groups=groups,
+        most_rows=bootstrap.ROWS_OF_LARGE if holdout.is_streamed else None,
     )
     if not comparison.better and rule.or_equal is not None and comparison.is_equal(rule.or_equal.within):
         is_of_size = rule.or_equal.tie_break == "smaller"
@@ -184,7 +189,7 @@ def _smaller(step: Step, winner: dict[str, Any], champion: ModelVersion) -> gate
     return gate.TieBreak("smaller", *(artifacts.model_bytes(run, step.folder) for run in runs))
 
 
-def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdout: DataSet) -> gate.TieBreak:
+def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdout: Holdout) -> gate.TieBreak:
     """The shortest time that each model takes for the same rows, in seconds; a replay takes the recorded times.
 
     The models take turns. The shortest time counts, since other work on the machine can only make a time longer.
@@ -193,7 +198,7 @@ def _faster(step: Step, challenger: TabularModel, champion: TabularModel, holdou
     if then:
         told = artifacts.content(lookup.run(step.client, then, "replays"), artifacts.VERDICT, step.folder)
         return gate.TieBreak(**told["comparison"]["tie_break"])
-    X = holdout.raw.iloc[np.resize(np.arange(len(holdout.y)), ROWS_TO_TIME)]
+    X = holdout.taken(np.resize(np.arange(len(holdout.y)), ROWS_TO_TIME))
     seconds = [[_seconds(model, X) for model in (challenger, champion)] for _ in range(TIMES)]
     return gate.TieBreak("faster", *np.min(seconds, axis=0).tolist())
 
@@ -204,7 +209,7 @@ def _seconds(model: TabularModel, X: pd.DataFrame) -> float:
     return time.perf_counter() - started
 
 
-def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> TabularModel:
+def _load_champion(step: Step, champion: ModelVersion, holdout: Holdout) -> TabularModel:
     """Load today's champion, if it can predict today's rows: it has their classes, and they have all its columns."""
     name = f"{champion.name} version {champion.version}"
     model = provenance.load_judged(step, champion)
@@ -221,7 +226,7 @@ def _load_champion(step: Step, champion: ModelVersion, holdout: DataSet) -> Tabu
     return model
 
 
-def _new_to(step: Step, problem: Problem, champion: ModelVersion, asked: TabularModel, holdout: DataSet) -> np.ndarray:
+def _new_to(step: Step, champion: ModelVersion, asked: TabularModel, holdout: Holdout) -> np.ndarray:
     """(n,) bool: the holdout rows that do not favour the champion; all rows, where it was trained on this data set.
 
     With another seed, or with a table that has grown, most of today's holdout rows may have been among the champion's
@@ -231,8 +236,9 @@ def _new_to(step: Step, problem: Problem, champion: ModelVersion, asked: Tabular
     if champion.tags.get(TRAINED_ON) == holdout.source.data.tags[TRAINED_ON]:
         return np.ones(len(holdout.y), dtype=bool)
     learnt_from = dataset.source(step, champion.tags.get(DATASET, ""))
-    before = dataset.load(step, problem, learnt_from, "train", log=False)
     names = [column["name"] for column in asked.description["columns"]]
-    today = dataset.load(step, problem, holdout.source, "train", log=False)
-    rows = holdout.fingerprints(names)
-    return ~np.isin(rows, before.fingerprints(names)) | np.isin(rows, today.fingerprints(names))
+    rows, today, before = (
+        holdouts.fingerprints(step, source, part, names)
+        for source, part in ((holdout.source, "holdout"), (holdout.source, "train"), (learnt_from, "train"))
+    )
+    return ~np.isin(rows, before) | np.isin(rows, today)

@@ -10,7 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from steps.evaluation.candidates import Judged
 from steps.model import served
-from steps.model.dataset import DataSet
+from steps.model.holdout import Holdout
 from steps.model.served import TabularModel
 from tabular.metrics.classification import ClassPredictions
 
@@ -49,7 +49,7 @@ class Explained:
         return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
-def explain(candidate: Judged, holdout: DataSet, seed: int) -> tuple[Explained | None, str]:
+def explain(candidate: Judged, holdout: Holdout, seed: int) -> tuple[Explained | None, str]:
     """What each column adds to a candidate's answers to holdout rows, drawn by a seed.
 
     None where the candidate does not tell or would take too long, and then why in words.
@@ -68,7 +68,7 @@ def explain(candidate: Judged, holdout: DataSet, seed: int) -> tuple[Explained |
     codes = np.zeros(len(rows), dtype=int)
     if isinstance(found, ClassPredictions):
         codes = found.probabilities[rows].argmax(axis=1)
-    raw = holdout.raw.iloc[rows]
+    raw = holdout.taken(rows)
     features = {name: raw[name].to_numpy() for name in raw}
     try:
         told = reasons.of(features, codes)

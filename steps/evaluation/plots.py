@@ -11,7 +11,7 @@ from mlflow.entities import Run
 from steps.evaluation.candidates import Judged
 from steps.evaluation.contributions import Explained
 from steps.model import flavor
-from steps.model.dataset import DataSet
+from steps.model.holdout import Holdout
 from steps.process import pool
 from steps.run import artifacts, thread_budget
 from steps.run.step import Step
@@ -29,7 +29,7 @@ LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 def draw(
     step: Step,
     problem: Problem,
-    holdout: DataSet,
+    holdout: Holdout,
     ranked: list[Judged],
     searches: Mapping[str, Run],
     explained: Explained | None,
@@ -93,7 +93,7 @@ def _draw(drawing: Drawing, path: Path) -> None:
     style.save(drawing(), path)
 
 
-def _answers(step: Step, problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+def _answers(step: Step, problem: Problem, holdout: Holdout, candidate: Judged) -> dict[str, Drawing]:
     """The plots of a candidate's predictions for the holdout."""
     if isinstance(candidate.predictions, NumberPredictions):
         return _numbers(step, problem, holdout, candidate, candidate.predictions)
@@ -116,7 +116,7 @@ def _answers(step: Step, problem: Problem, holdout: DataSet, candidate: Judged) 
 
 
 def _numbers(
-    step: Step, problem: Problem, holdout: DataSet, candidate: Judged, found: NumberPredictions
+    step: Step, problem: Problem, holdout: Holdout, candidate: Judged, found: NumberPredictions
 ) -> dict[str, Drawing]:
     """The plots of predicted numbers and of their intervals."""
     title, target = f"{candidate.name} on the holdout of {problem.name}{_weighted(holdout)}", holdout.schema.target
@@ -144,11 +144,11 @@ def _numbers(
     return drawings
 
 
-def _weighted(holdout: DataSet) -> str:
+def _weighted(holdout: Holdout) -> str:
     return "" if holdout.schema.weight is None else f", weighted by {holdout.schema.weight}"
 
 
-def _thresholds(problem: Problem, holdout: DataSet, candidate: Judged) -> dict[str, Drawing]:
+def _thresholds(problem: Problem, holdout: Holdout, candidate: Judged) -> dict[str, Drawing]:
     """The plot of the effect of thresholds; none for more than two classes."""
     if candidate.thresholds is None:
         return {}
@@ -264,7 +264,7 @@ def _of_search(step: Step, name: str, search: Run) -> dict[str, Drawing]:
     }
 
 
-def _of_target(step: Step, problem: Problem, holdout: DataSet) -> dict[str, Drawing]:
+def _of_target(step: Step, problem: Problem, holdout: Holdout) -> dict[str, Drawing]:
     """The plot of the target in both parts of the data set."""
     if holdout.schema.classes:
         tally = _tally(step, holdout.source)

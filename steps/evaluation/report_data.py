@@ -227,6 +227,7 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         **(_of_rows(data) if data is not None else {}),
         "estimator": "" if trained is None else trained.data.params["estimator"],
         "found by the search": describe(found),
+        "confidence intervals": artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("sampled", ""),
         "calibration error": _calibration(winner),
         "columns that count most": _contributions(step, evaluation, winner["model"]),
         "packages": "" if trained is None else requirements.note(trained.data.tags),

@@ -227,12 +227,6 @@ class DataSet:
     def _cut(self, problem: Problem, seed: int) -> list[Fold]:
         return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
 
-    def fingerprints(self, names: list[str]) -> np.ndarray:
-        """(n,) uint64 a hash of each row's target and named columns; equal rows have equal hashes in every data set."""
-        labels = [str(self.schema.classes[code]) for code in self.y] if self.schema.classes else self.y
-        X: Any = self.X
-        return pd.util.hash_pandas_object(X[names].assign(**{"": labels}), index=False).to_numpy()
-
     def predictions(
         self, outputs: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
     ) -> Predictions:
@@ -285,7 +279,6 @@ def load(
     *,
     model: str = "",
     in_memory: bool = True,
-    log: bool = True,
 ) -> DataSet:
     """Load one part of the data set of a run of etl.
 
@@ -304,8 +297,6 @@ def load(
         model makes them itself. Of a large table a model that can learns from bins.
     in_memory
         Whether all features are needed in memory, where no model is named that says it.
-    log
-        Whether the part is logged as an input of the step's run.
     """
     schema = lookup.schema(source, step.folder)
     is_large = size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
@@ -314,8 +305,7 @@ def load(
     else:
         found = replace(_in_memory(step, source, part, schema), is_large=is_large)
         found = with_dates(found, problem, model) if model else found
-    if log:
-        _log(step, problem, found, part)
+    log_input(step, problem, found, part)
     return found
 
 
@@ -366,7 +356,8 @@ def with_dates(found: DataSet, problem: Problem, model: str) -> DataSet:
     return replace(found, X=own_features.with_dates(X, found.schema, parts))
 
 
-def _log(step: Step, problem: Problem, found: DataSet, part: str) -> None:
+def log_input(step: Step, problem: Problem, found: DataSet, part: str) -> None:
+    """Log a part of a data set as an input of the step's run."""
     tags = found.source.data.tags
     inputs.log(
         step,

@@ -6,7 +6,8 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import SimpleNamespace
@@ -252,12 +253,17 @@ def ask(model: served.TabularModel, X) -> np.ndarray:
     return found
 
 
-def ask_twice(model: served.TabularModel, X) -> tuple[np.ndarray, np.ndarray]:
-    """What a loaded model predicts for raw rows, and what it would without its calibration, asked once."""
+def ask_twice(
+    model: served.TabularModel, asked: Callable[[Callable[[Any], np.ndarray]], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a loaded model predicts for rows, and what it would without its calibration, asked once.
+
+    `asked` gives what a function of raw rows gives for all of them, such as `Holdout.asked`.
+    """
     if model.description.get("calibration") is None:
-        found = ask(model, X)
+        found = asked(partial(ask, model))
         return found, found
-    raw = model.uncalibrated(X)
+    raw = asked(model.uncalibrated)
     return model.calibrated(raw), raw
 
 

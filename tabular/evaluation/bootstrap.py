@@ -26,6 +26,10 @@ MOST_DRAWS = 200_000_000
 FEWEST = 200
 # How many rows x resamples are in memory at a time.
 CELLS = 1_000_000
+# How many rows of a large table the intervals are of: those of all would take minutes for each model.
+ROWS_OF_LARGE = 200_000
+# Of rows in groups at least so many groups, however large they are.
+FEWEST_GROUPS = 200
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def resampled(
     seed: int,
     groups: Array | None = None,
     resamples: int = RESAMPLES,
+    most_rows: int | None = None,
 ) -> dict[str, dict[str, Array]]:
     """Score models on the same resamples of their rows.
 
@@ -60,6 +65,8 @@ def resampled(
         information than as many independent ones. None if the rows are independent.
     resamples
         The most resamples.
+    most_rows
+        Of more rows than these, so many are drawn by the seed, and resampled in the place of all.
 
     Returns
     -------
@@ -69,6 +76,10 @@ def resampled(
         one group does not tell how a metric varies between groups.
     """
     (rows,) = {len(one.y) for one in predictions.values()}
+    some = drawn(rows, most_rows, seed=seed, groups=groups)
+    if some is not None:
+        predictions = {model: one.taken(some) for model, one in predictions.items()}
+        rows, groups = len(some), None if groups is None else groups[some]
     if groups is not None and len(np.unique(groups)) == 1:
         return {model: {name: np.array([np.nan]) for name in names} for model in predictions}
     wanted = [metric(name) for name in names]
@@ -85,13 +96,38 @@ def resampled(
     return {model: {name: np.concatenate(values) for name, values in of.items()} for model, of in found.items()}
 
 
+def drawn(rows: int, most: int | None, *, seed: int, groups: Array | None = None) -> Array | None:
+    """The (m,) positions, ascending, of the rows that intervals are of; None where they are of all.
+
+    Parameters are those of `resampled`, with its `most_rows` as `most`. Groups are drawn whole: as large a share of
+    them as of rows, and at least `FEWEST_GROUPS`.
+    """
+    if most is None or rows <= most:
+        return None
+    generator = np.random.default_rng(seed)
+    if groups is None:
+        return np.sort(generator.permutation(rows)[:most])
+    names, unit = np.unique(groups, return_inverse=True)
+    kept = np.zeros(len(names), dtype=bool)
+    kept[generator.permutation(len(names))[: max(FEWEST_GROUPS, len(names) * most // rows)]] = True
+    return np.flatnonzero(kept[unit])
+
+
 def intervals(
-    predictions: Predictions, names: Sequence[str], *, seed: int, groups: Array | None = None
+    predictions: Predictions,
+    names: Sequence[str],
+    *,
+    seed: int,
+    groups: Array | None = None,
+    most_rows: int | None = None,
 ) -> tuple[dict[str, Interval], dict[str, Array]]:
     """The 95 % interval of each metric; and the values in the resamples, of metrics that do not grow with noise.
 
     Parameters are those of `resampled`.
     """
+    some = drawn(len(predictions.y), most_rows, seed=seed, groups=groups)
+    if some is not None:
+        predictions, groups = predictions.taken(some), None if groups is None else groups[some]
     noisy = [name for name in names if metric(name).grows_with_noise]
     others = [name for name in names if name not in noisy]
     values = resampled({"": predictions}, others, seed=seed, groups=groups)[""]

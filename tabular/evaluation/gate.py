@@ -190,6 +190,7 @@ def compare(
     seed: int,
     groups: Array | None = None,
     resamples: int = bootstrap.RESAMPLES,
+    most_rows: int | None = None,
 ) -> Comparison:
     """Run the champion test: compare two models on the same rows by a paired bootstrap.
 
@@ -201,7 +202,7 @@ def compare(
         The name of the metric.
     confidence
         The one-sided confidence: 0.95 asks that the advantage be above 0 in 95 % of the resamples.
-    seed, groups, resamples
+    seed, groups, resamples, most_rows
         Parameters of `tabular.evaluation.bootstrap.resampled`. Resamples in which the metric has no value (a rank
         metric, in a resample that holds one class only) are left out.
 
@@ -211,7 +212,8 @@ def compare(
         Without a tie-break. `lower` is NaN, and the challenger not better, if no resample has a value.
     """
     both = {"challenger": challenger, "champion": champion}
-    values = bootstrap.resampled(both, [name], seed=seed, groups=groups, resamples=resamples)
+    about: dict[str, Any] = {"seed": seed, "groups": groups, "resamples": resamples, "most_rows": most_rows}
+    values = bootstrap.resampled(both, [name], **about)
     advantages = sign(name) * (values["challenger"][name] - values["champion"][name])
     lower = _lower_limit(advantages, confidence)
     whole = [float(metric(name).score(predictions)) for predictions in both.values()]

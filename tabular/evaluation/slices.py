@@ -22,6 +22,8 @@ QUARTERS = 4
 # The most slices of a column: nobody reads a slice for each value of a column such as an id.
 MOST_OF_A_COLUMN = 100
 RESAMPLES = 500
+# How many rows of a slice of a large table its interval is of.
+ROWS_OF_LARGE = 20_000
 MISSING = "missing"
 
 
@@ -89,14 +91,9 @@ def cut(frame: Any, columns: Sequence[str], weights: Array | None = None) -> lis
     """
     import pandas as pd
 
+    check_columns(columns, list(frame))
     found = []
     for column in columns:
-        if column not in frame:
-            known = [str(name) for name in frame]
-            raise UserError(
-                f"evaluation.slices: the data set holds no column {column!r}{nearest(column, known)}; it holds "
-                f"{', '.join(known)}"
-            )
         named = _named(frame[column].reset_index(drop=True))
         rare = named.value_counts().index[MOST_OF_A_COLUMN - 1 :]
         rest = f"{len(rare):,} rarer values"
@@ -108,6 +105,17 @@ def cut(frame: Any, columns: Sequence[str], weights: Array | None = None) -> lis
             if len(places):
                 found.append(Slice(column, name, places, is_rest=name == rest))
     return found
+
+
+def check_columns(columns: Sequence[str], known: Sequence[object]) -> None:
+    """That the data set, which has these known columns, has those that rows are cut by."""
+    for column in columns:
+        if column not in known:
+            names = [str(name) for name in known]
+            raise UserError(
+                f"evaluation.slices: the data set holds no column {column!r}{nearest(column, names)}; it holds "
+                f"{', '.join(names)}"
+            )
 
 
 def notes(slices: Sequence[Slice]) -> list[str]:
@@ -129,9 +137,10 @@ def _named(values: Any) -> Any:
         names = [f"{_text(low)} to {_text(high)}" for low, high in pairwise(edges)]
         named = pd.cut(values, edges, right=False, labels=names, ordered=False).astype(object)
         named = named.fillna(names[-1])  # the largest value, which is the last edge
-    else:
-        named = values.map(_text, na_action="ignore").astype(object)
-    return named.mask(values.isna(), MISSING)
+        return named.mask(values.isna(), MISSING)
+    codes, known = pd.factorize(values)  # a text for each value, and not for each row
+    texts = np.array([*map(_text, known), MISSING], dtype=object)
+    return pd.Series(texts[codes], dtype=object)  # the code of a missing one is -1
 
 
 def _text(value: Any) -> str:
@@ -142,8 +151,33 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def sampled(rows: int, what: str, *, sliced: bool, grouped: bool) -> str:
+    """Of how many of its rows the confidence intervals of a large table are, in words; empty where they are of all.
+
+    Parameters
+    ----------
+    rows, what
+        How many rows there are, and what they are called.
+    sliced, grouped
+        Whether they are cut into slices, and whether they are in groups, which are drawn whole.
+    """
+    said = []
+    if rows > bootstrap.ROWS_OF_LARGE:
+        about = "about " if grouped else ""
+        said.append(f"of {about}{bootstrap.ROWS_OF_LARGE:,} of the {rows:,} {what}, drawn at random")
+    if sliced and rows > ROWS_OF_LARGE:
+        said.append(f"those of a slice of at most {ROWS_OF_LARGE:,} of its rows")
+    return ", ".join([*said, "the figures themselves of all rows"]) if said else ""
+
+
 def score(
-    slices: Sequence[Slice], predictions: Predictions, names: Sequence[str], *, seed: int, groups: Array | None = None
+    slices: Sequence[Slice],
+    predictions: Predictions,
+    names: Sequence[str],
+    *,
+    seed: int,
+    groups: Array | None = None,
+    most_rows: int | None = None,
 ) -> list[Scored]:
     """Compute a model's metrics on each slice, with a confidence interval of the first metric.
 
@@ -159,24 +193,28 @@ def score(
         The seed of the bootstrap.
     groups
         The (n,) group of each row, for the bootstrap: see `tabular.evaluation.bootstrap.resampled`.
+    most_rows
+        Of a slice of more rows than these, the interval is of so many that are drawn by the seed.
 
     Returns
     -------
     list of Scored
         The worst slice by the first metric is first; slices with too few rows to be judged come last.
     """
+    about: dict[str, Any] = {"seed": seed, "most_rows": most_rows, "resamples": RESAMPLES}
     found = [
-        _score(one, predictions.taken(one.rows), names, seed, None if groups is None else groups[one.rows])
+        _score(
+            one, predictions.taken(one.rows), names, {**about, "groups": None if groups is None else groups[one.rows]}
+        )
         for one in slices
     ]
     return sorted(found, key=lambda scored: (not scored.slice.is_judged, _badness(names[0], scored.metrics[names[0]])))
 
 
-def _score(one: Slice, predictions: Predictions, names: Sequence[str], seed: int, groups: Array | None) -> Scored:
+def _score(one: Slice, predictions: Predictions, names: Sequence[str], about: Mapping[str, Any]) -> Scored:
     metrics = scores(predictions, names)
     interval = Interval(np.nan, np.nan)
     if one.is_judged:
-        about: dict[str, Any] = {"seed": seed, "groups": groups, "resamples": RESAMPLES}
         interval = bootstrap.interval(bootstrap.resampled({"": predictions}, names[:1], **about)[""][names[0]])
     return Scored(one, metrics, interval)
 

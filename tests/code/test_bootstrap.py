@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.evaluation.bootstrap import FEWEST, MOST_DRAWS, RESAMPLES_ONE_BY_ONE, draws, interval, resampled
+from tabular.evaluation import bootstrap
+from tabular.evaluation.bootstrap import FEWEST, MOST_DRAWS, RESAMPLES_ONE_BY_ONE, drawn, draws, interval, resampled
 from tabular.metrics.classification import METRICS, ClassPredictions, as_predictions, metric
 
 Array = np.ndarray
@@ -93,3 +94,33 @@ def test_an_interval_passes_over_what_has_no_value(values: list[float], holes: i
 
 def test_where_nothing_has_a_value_there_is_no_interval() -> None:
     assert np.isnan(interval(np.array([np.nan])).low)
+
+
+def test_of_a_table_with_more_rows_than_are_wanted_so_many_are_resampled() -> None:
+    generator = np.random.default_rng(0)
+    y, p = generator.integers(0, 2, 400), generator.random(400)
+    one = as_predictions(y, np.column_stack([1 - p, p]), classes=2)
+    rows = drawn(400, 100, seed=5)
+    assert rows is not None
+    assert len(set(rows.tolist())) == 100
+    about = {"names": ["roc_auc", "log_loss"], "seed": 5, "resamples": 20}
+    of_all, of_some = (resampled({"a": one}, most_rows=most, **about)["a"] for most in (None, 100))
+    alone = resampled({"a": one.taken(rows)}, **about)["a"]
+    for name in ("roc_auc", "log_loss"):
+        np.testing.assert_array_equal(of_some[name], alone[name])
+        assert np.std(of_some[name]) > 1.4 * np.std(of_all[name])
+
+
+@pytest.mark.parametrize("most", [None, 10])
+def test_of_a_table_with_as_many_rows_as_are_wanted_all_are_resampled(most: int | None) -> None:
+    assert drawn(10, most, seed=0) is None
+
+
+def test_groups_are_drawn_whole_into_what_is_resampled(monkeypatch) -> None:
+    monkeypatch.setattr(bootstrap, "FEWEST_GROUPS", 3)
+    groups = np.repeat(np.arange(40), 10)
+    rows = drawn(400, 100, seed=0, groups=groups)
+    assert rows is not None
+    taken, counts = np.unique(groups[rows], return_counts=True)
+    assert (len(taken), set(counts)) == (10, {10})
+    assert len(np.unique(groups[drawn(400, 10, seed=0, groups=groups)])) == 3

@@ -110,3 +110,36 @@ def test_as_many_categories_as_there_may_be_slices_are_a_slice_each() -> None:
     found = slices.cut(pd.DataFrame({"id": [f"id {n}" for n in range(slices.MOST_OF_A_COLUMN)]}), ["id"])
     assert len(found) == slices.MOST_OF_A_COLUMN
     assert slices.notes(found) == []
+
+
+def test_the_interval_of_a_large_slice_is_of_some_of_its_rows_and_its_metrics_of_all() -> None:
+    answers, group = by_group(60)
+    frame = pd.DataFrame({"who": np.where(group < 50, "many", "few")})
+    whole, some = (
+        {
+            one.slice.value: one
+            for one in slices.score(slices.cut(frame, ["who"]), answers, ["accuracy"], seed=0, **about)
+        }
+        for about in ({}, {"most_rows": 400})
+    )
+    assert [some[name].metrics for name in whole] == [one.metrics for one in whole.values()]
+    assert some["few"].interval == whole["few"].interval
+    width, chance = (one["many"].interval.high - one["many"].interval.low for one in (some, whole))
+    assert width > 1.5 * chance
+
+
+@pytest.mark.parametrize(
+    ("rows", "grouped", "said"),
+    [
+        (20_000, False, ""),
+        (20_001, False, "those of a slice of at most 20,000 of its rows, the figures themselves of all rows"),
+        (
+            300_000,
+            True,
+            "of about 200,000 of the 300,000 rows, drawn at random, those of a slice of at most 20,000 of its "
+            "rows, the figures themselves of all rows",
+        ),
+    ],
+)
+def test_it_is_said_of_which_rows_intervals_are(rows: int, grouped: bool, said: str) -> None:
+    assert slices.sampled(rows, "rows", sliced=True, grouped=grouped) == said

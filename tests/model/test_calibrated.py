@@ -45,7 +45,7 @@ def test_a_model_answers_what_training_scores_bit_by_bit(
     assert np.array_equal(np.vstack([model.outputs(rows.X.iloc[[row]]) for row in range(30)]), expected[:30])
     answer = model.predict(None, rows.frame)
     assert np.array_equal(answer[[f"probability_{label}" for label in rows.schema.classes]].to_numpy(), expected)
-    both = flavor.ask_twice(model, rows.X)
+    both = flavor.ask_twice(model, lambda ask: ask(rows.X))
     assert [one.tolist() for one in both] == [expected.tolist(), fitted.outputs(rows.X).tolist()]
     assert (expected.tolist() == fitted.outputs(rows.X).tolist()) == (how == "none")
     assert len(model.predict(None, rows.frame.head(0))) == 0

@@ -14,7 +14,7 @@ from steps.run import creations, retries
 from steps.run.tags import lasting
 from tests import relay, servers
 from tests.chains import PROBLEM, write_table
-from tests.running import MOST_SECONDS, Ended, Store
+from tests.running import MOST_SECONDS, Store
 
 pytestmark = pytest.mark.slow
 # What `mlflow run` itself asks, before our code begins and when it has ended.

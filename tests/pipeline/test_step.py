@@ -47,9 +47,10 @@ def test_the_seconds_of_a_step_that_may_begin_at_once_count_from_the_start_of_it
 
 def test_a_step_that_allocates_200_mb_shows_it(store, monkeypatch):
     peak = usage.Usage().end()["peak_memory_bytes"]
-    free, etl = peak - psutil.Process().memory_info().rss, steps.etl.etl
+    etl = steps.etl.etl
 
     def greedy(step):
+        free = peak - psutil.Process().memory_info().rss
         np.ones(free + 200_000_000, dtype=np.uint8)
         etl(step)
 
