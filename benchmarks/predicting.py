@@ -1,14 +1,17 @@
 """What memory `predict` takes, and how many rows it scores a second: the peak for a large table over that for a small.
 
-    python benchmarks/predicting.py [--rows 1000000 10000000] [--format parquet] [--rounds 1]
+    python benchmarks/predicting.py [--rows 1000000 10000000] [--format parquet] [--rounds 1] [--cores 1 2]
 
 Makes a table of ten columns (an id, a date, four numbers, three columns of categories, one of truths) of each size,
 trains LightGBM on 50,000 rows of the same kind by the chain, and scores each table by the champion as a user would:
 `mlflow run . -e predict`. Meanwhile it adds up, twenty times a second, the resident memory of `mlflow run` and of all
 processes below it; what they share counts several times, alike for all sizes. The output is of the input's format.
+With several numbers of `--cores` (Linux), each table is scored in turn on so many of them, and so by as many processes:
+the outputs must have the same bytes.
 """
 
 import argparse
+import hashlib
 import os
 import platform
 import subprocess
@@ -16,7 +19,8 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,6 +32,7 @@ from pyarrow import csv
 from pyarrow import parquet as pq
 from typed import PROJECT, command, environment, words
 
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
 WRITERS = {"parquet": pq.ParquetWriter, "csv": csv.CSVWriter}
 BLOCK_ROWS = 250_000
 TRAINED_ON = 50_000
@@ -41,11 +46,12 @@ search: {{folds: 3}}
 
 @dataclass(frozen=True)
 class Round:
-    """One run of predict: seconds by the clock, rows a second while it scored, and the peak of resident memory."""
+    """One run of predict: seconds by the clock, rows a second while it scored, the peak of memory, what was written."""
 
     seconds: float
     rate: float
     peak: int
+    digest: str = ""
 
 
 def main() -> None:
@@ -54,21 +60,25 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 10_000_000])
     parser.add_argument("--format", choices=WRITERS, default="parquet")
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--cores", type=int, nargs="+", default=[len(CORES)])
     options = parser.parse_args()
     peaks: dict[int, list[int]] = {rows: [] for rows in options.rows}
+    written: dict[int, set[str]] = {rows: set() for rows in options.rows}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train(folder)
         for rows in options.rows:
             write(folder / f"{rows}.{options.format}", rows, seed=1)
-        for _ in range(options.rounds):
-            for rows in options.rows:
-                table = folder / f"{rows}.{options.format}"
-                ended = predict(folder, table)
-                peaks[rows].append(ended.peak)
-                size = f"{rows:>12,} rows, {table.stat().st_size / 1e6:8,.1f} MB of {options.format}"
-                took = f"{ended.seconds:7.1f} s in all, {ended.rate:9,.0f} rows a second while scoring"
-                print(f"{size}: {took}, peak {ended.peak / 1e6:7,.0f} MB", flush=True)
+        for _, rows, cores in product(range(options.rounds), options.rows, options.cores):
+            table = folder / f"{rows}.{options.format}"
+            ended = predict(folder, table, cores)
+            peaks[rows].append(ended.peak)
+            written[rows].add(ended.digest)
+            size = f"{rows:>12,} rows, {table.stat().st_size / 1e6:8,.1f} MB of {options.format}, {cores} cores"
+            took = f"{ended.seconds:7.1f} s in all, {ended.rate:9,.0f} rows a second while scoring"
+            print(f"{size}: {took}, peak {ended.peak / 1e6:7,.0f} MB", flush=True)
+    if any(len(digests) > 1 for digests in written.values()):
+        sys.exit("the outputs differ")
     least, most = min(options.rows), max(options.rows)
     machine = f"{os.cpu_count()} cores, {platform.platform()}"
     print(f"ratio of peaks {max(peaks[most]) / min(peaks[least]):.2f} ({most:,} rows over {least:,}; {machine})")
@@ -115,11 +125,19 @@ def train(folder: Path) -> None:
     watched(folder, *words(problem=folder / "predicting.yaml"))
 
 
-def predict(folder: Path, table: Path) -> Round:
-    """Score a table, and watch."""
+def predict(folder: Path, table: Path, cores: int) -> Round:
+    """Score a table on so many cores, and watch."""
     output = folder / f"scored{table.suffix}"
     asked = words(model="models:/predicting_classifier@champion", data=table, output=output)
-    return watched(folder, "-e", "predict", *asked)
+    if cores < len(CORES):
+        os.sched_setaffinity(0, CORES[:cores])  # what is started from now on inherits it
+    try:
+        ended = watched(folder, "-e", "predict", *asked)
+    finally:
+        if cores < len(CORES):
+            os.sched_setaffinity(0, CORES)
+    with output.open("rb") as file:
+        return replace(ended, digest=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def watched(folder: Path, *arguments: str) -> Round:

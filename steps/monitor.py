@@ -83,10 +83,12 @@ def _look(asked: Subject, rows: Monitored) -> Looks:
     names = with_named(task, problem.search.metric, compared, *required, *of_classes)
     metrics = scores(rows.predictions, names)
     about: dict[str, Any] = {"seed": problem.seed, "groups": rows.groups}
-    intervals, _ = bootstrap.intervals(rows.predictions, list(metrics), **about)
+    is_large = asked.is_large(rows.of_table)
+    most, in_slice = (bootstrap.ROWS_OF_LARGE, slices.ROWS_OF_LARGE) if is_large else (None, None)
+    intervals, _ = bootstrap.intervals(rows.predictions, list(metrics), **about, most_rows=most)
     parts = slices.cut(rows.frame, list(rows.frame), rows.predictions.weights)
     in_slices = list(dict.fromkeys([compared, *required, *IN_SLICES[task]]))
-    return Looks(metrics, intervals, slices.score(parts, rows.predictions, in_slices, **about))
+    return Looks(metrics, intervals, slices.score(parts, rows.predictions, in_slices, **about, most_rows=in_slice))
 
 
 def _drop(asked: Subject, rows: Monitored, promise: Promise) -> Drop | None:
@@ -94,6 +96,7 @@ def _drop(asked: Subject, rows: Monitored, promise: Promise) -> Drop | None:
     if promise.predictions is None:
         return None
     rule = asked.problem.monitor.drop
+    is_large = asked.is_large(max(rows.of_table, len(promise.predictions.y)))
     return health.drop(
         rows.predictions,
         promise.predictions,
@@ -102,6 +105,7 @@ def _drop(asked: Subject, rows: Monitored, promise: Promise) -> Drop | None:
         confidence=rule.confidence,
         seed=asked.problem.seed,
         groups=(rows.groups, promise.groups),
+        most_rows=bootstrap.ROWS_OF_LARGE if is_large else None,
     )
 
 

@@ -1,11 +1,12 @@
 """predict: score a table with a model, write the predictions as another table, and measure the drift of its rows.
 
-Both tables are streams: only a batch of rows is held at once, however many rows there are.
+Both tables are streams: only a few batches of rows are held at once, however many rows there are.
 """
 
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,15 +14,14 @@ import pyarrow as pa
 from mlflow.exceptions import MlflowException
 from pyarrow import csv
 from pyarrow import parquet as pq
-from threadpoolctl import threadpool_limits
 
-from steps.evaluation import shift_report
+from steps.evaluation import scoring, shift_report
 from steps.model import drift_reference, origin, provenance
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
 from steps.process import lifecycle
-from steps.run import fetching, inputs, lookup, paths, terminal, thread_budget
+from steps.run import fetching, inputs, lookup, paths, terminal
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, TRAIN, digest_tag
 from tabular import digests
@@ -44,8 +44,7 @@ class Scored:
 
     rows: int
     seconds: float
-    inputs: drift.Tally
-    scores: drift.Tally
+    tallies: Mapping[str, drift.Tally]  # by `input` and `score`
 
     @property
     def rate(self) -> float:
@@ -71,7 +70,7 @@ def predict(step: Step) -> None:
     answer = _answer(model, explain)
     keys = _keys(step.arguments["keys"], table, model, output, {field.name for field in answer})
     against = drift_reference.against(step, asked, model)
-    with lifecycle.replacing(output) as beside, threadpool_limits(thread_budget.threads("")):
+    with lifecycle.replacing(output) as beside:
         schema = pa.schema([*(table.schema.field(name) for name in keys), *answer])
         with WRITERS[output.suffix.lower()](str(beside), schema) as writer:
             scored = score(table, model, keys, schema, writer, against, explain)
@@ -115,22 +114,14 @@ def score(
     Scored
         Number of rows, seconds, and the counts for drift.
     """
-    features = [column.name for column in drift_reference.columns(model)]
-    told = drift_reference.scores(model)
-    seen, answers = against["input"].begin(), against["score"].begin()
-    rows, started = 0, time.perf_counter()
-    with terminal.rows_done(table.rows, f"scoring {table.path.name}") as bar:
-        for batch in table.batches([*features, *keys]):
-            answer = _asked(model, batch.select(features).to_pandas(), explain)
-            writer.write_batch(_joined(batch, keys, answer, schema))
-            seen.add(batch)
-            answers.add(drift_reference.answered(answer, told))
-            rows += len(batch)
-            bar.update(len(batch))
-    return Scored(rows, time.perf_counter() - started, seen, answers)
+    tallies, rows, started = scoring.begin(against), 0, time.perf_counter()
+    for batch, answer in scoring.answers(table, model, partial(_asked, model, explain), tallies, keys):
+        writer.write_batch(_joined(batch, keys, answer, schema))
+        rows += len(batch)
+    return Scored(rows, time.perf_counter() - started, tallies)
 
 
-def _asked(model: TabularModel, rows: pd.DataFrame, explain: int) -> pd.DataFrame:
+def _asked(model: TabularModel, explain: int, rows: pd.DataFrame) -> pd.DataFrame:
     if not explain:
         return model.predict(None, rows)
     try:
@@ -246,7 +237,7 @@ def _tell(
     target: str | None,
 ) -> None:
     """Report the drift as a table, a picture, metrics and words, and that the table holds the truth where it does."""
-    found, lines = shift_report.log(step, asked, against, {"input": scored.inputs, "score": scored.scores}, scored.rows)
+    found, lines = shift_report.log(step, asked, against, scored.tallies, scored.rows)
     much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
     hints = [
         *narrowing.unfit(table.notes),

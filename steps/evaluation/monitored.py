@@ -6,26 +6,28 @@ columns by which rows are cut into slices, grouped and weighted.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow.exceptions import MlflowException
-from threadpoolctl import threadpool_limits
 
+from steps.evaluation import scoring
 from steps.model import dataset, drift_reference, flavor, origin, provenance
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
-from steps.run import artifacts, fetching, inputs, lookup, paths, terminal, thread_budget
+from steps.run import artifacts, fetching, inputs, lookup, paths
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DATASET, EVALUATION, MODEL_DIGEST, SCORED_BY, TRAIN, digest_tag
-from tabular.data import datasets, duplicates, narrowing, splits, tables, truths
+from tabular.data import datasets, duplicates, narrowing, size, splits, tables, truths
 from tabular.data.datasets import ARROW, SPLIT_KEY, Schema
 from tabular.data.sources import Source
 from tabular.data.tables import Table
 from tabular.errors import UserError, first_line, listed
+from tabular.evaluation import slices
 from tabular.evaluation.drift import Tally
 from tabular.metrics.metric import Predictions
 from tabular.problem import Problem
@@ -51,6 +53,10 @@ class Subject:
         """Predictions beside the truth, as `evaluate` makes them."""
         threshold = flavor.threshold(self.model)
         return dataset.predictions_of(self.schema, y, outputs, threshold=threshold, weights=weights)
+
+    def is_large(self, rows: int) -> bool:
+        """Whether so many rows with the columns of the model are a large table, whose intervals are of a sample."""
+        return size.is_large(rows, len(self.schema.columns))
 
     @property
     def passing(self) -> list[str]:
@@ -196,7 +202,7 @@ def read(step: Step, asked: Subject, against: Mapping[str, Reference]) -> Monito
         tallies=tallies,
         of_table=table.rows.rows,
         unknown=(int((y == -2).sum()), strange) if asked.schema.classes else (0, []),
-        notes=[*table.notes, *_left_out(y, repeated, asked), *_uncut(asked, columns)],
+        notes=[*table.notes, *_left_out(y, repeated, asked), *_uncut(asked, columns), *_sampled(table, asked, counts)],
     )
 
 
@@ -286,20 +292,9 @@ def _made_by(step: Step, asked: Subject, digest: str) -> list[str]:
 
 def _scored(table: Table, asked: Subject, against: Mapping[str, Reference]) -> tuple[np.ndarray, dict[str, Tally]]:
     """What the model predicts for all rows, and what is counted of them for their shift."""
-    features = [column.name for column in drift_reference.columns(asked.model)]
-    told = drift_reference.scores(asked.model)
-    found, tallies = [], {what: reference.begin() for what, reference in against.items()}
-    with (
-        terminal.rows_done(table.rows, f"scoring {table.path.name}") as bar,
-        threadpool_limits(thread_budget.threads("")),
-    ):
-        for batch in table.batches(features):
-            answer = asked.model.predict(None, batch.select(features).to_pandas())
-            found.append(answer[asked.answer].to_numpy())
-            tallies["input"].add(batch)
-            tallies["score"].add(drift_reference.answered(answer, told))
-            bar.update(len(batch))
-    return np.concatenate(found), tallies
+    tallies = scoring.begin(against)
+    scored = scoring.answers(table, asked.model, partial(asked.model.predict, None), tallies)
+    return np.concatenate([answer[asked.answer].to_numpy() for _, answer in scored]), tallies
 
 
 def _told(outputs: np.ndarray, asked: Subject, against: Mapping[str, Reference]) -> tuple[np.ndarray, dict[str, Tally]]:
@@ -342,6 +337,14 @@ def _left_out(y: np.ndarray, repeated: np.ndarray, asked: Subject) -> list[str]:
 def _uncut(asked: Subject, columns: Sequence[str]) -> list[str]:
     lacking = [name for name in asked.problem.evaluation.slices if name not in columns]
     return [f"no slices by {listed(lacking)}: the table has no such column"] if lacking else []
+
+
+def _sampled(table: _Table, asked: Subject, counts: np.ndarray) -> list[str]:
+    if not asked.is_large(table.rows.rows):
+        return []
+    about = {"sliced": bool(asked.problem.evaluation.slices), "grouped": asked.schema.split_by == "group"}
+    said = slices.sampled(int(counts.sum()), "rows with a truth", **about)
+    return [f"confidence intervals are {said}"] if said else []
 
 
 def _weights(table: _Table, asked: Subject, counts: np.ndarray) -> np.ndarray | None:

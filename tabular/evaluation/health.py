@@ -112,6 +112,7 @@ def drop(
     seed: int,
     groups: tuple[Array | None, Array | None] = (None, None),
     resamples: int = bootstrap.RESAMPLES,
+    most_rows: int | None = None,
 ) -> Drop:
     """Compare a metric of today's rows with that of the holdout, by a bootstrap of both.
 
@@ -125,13 +126,14 @@ def drop(
         The share by which its distance from a perfect score may grow.
     confidence
         The one-sided confidence of the lower limit.
-    seed, resamples
+    seed, resamples, most_rows
         As for `tabular.evaluation.bootstrap.resampled`.
     groups
         The (n,) group of each row of today and of the holdout; None where rows are independent.
     """
+    about: dict[str, Any] = {"resamples": resamples, "most_rows": most_rows}
     values = [
-        bootstrap.resampled({"": one}, [name], seed=seed + place, groups=of, resamples=resamples)[""][name]
+        bootstrap.resampled({"": one}, [name], seed=seed + place, groups=of, **about)[""][name]
         for place, (one, of) in enumerate(zip((now, holdout), groups, strict=True))
     ]
     pairs = min(map(len, values))  # a table of very many rows gets fewer resamples

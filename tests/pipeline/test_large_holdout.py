@@ -151,3 +151,17 @@ def test_a_champion_is_met_in_batches_as_at_once(lab, registered):
     scores = [[one["comparison"][who] for who in ("challenger", "champion")] for one in found]
     assert scores[1] == pytest.approx(scores[0], rel=1e-9)
     assert found[1]["comparison"]["lower"] != found[0]["comparison"]["lower"]  # which is of a sample
+
+
+def test_a_large_table_is_monitored_by_a_sample_which_is_said(lab, registered):
+    asked = {"model": "models:/large_classifier@champion", "data": lab.table}
+    at_once = lab.ran("monitor", **asked)
+    with large():
+        in_batches = lab.ran("monitor", **asked)
+    said = f"confidence intervals are of 60 of the {N:,} rows with a truth, drawn at random"
+    assert said in in_batches.tags["mlflow.note.content"]
+    assert said not in at_once.tags["mlflow.note.content"]
+    metrics = [ended.run.data.metrics for ended in (at_once, in_batches)]
+    kept = ["roc_auc", "log_loss", "drop_roc_auc", "holdout_roc_auc", "psi_input_worst", "psi_score_worst"]
+    assert [metrics[1][name] for name in kept] == pytest.approx([metrics[0][name] for name in kept], rel=1e-9)
+    assert metrics[1]["drop_roc_auc_at_least"] < metrics[0]["drop_roc_auc_at_least"]
