@@ -27,6 +27,7 @@ from steps.run.tags import (
     MODEL_DIGEST,
     MODEL_URI,
     REASON,
+    ROWS_LEARNT,
     SEARCH,
     SHARE_OF_ROWS,
     WINNER,
@@ -62,7 +63,7 @@ def evaluate(step: Step) -> None:
     required = [name for name in left_out if name in problem.models and problem.models[name].required]
     if required:
         raise UserError(f"models.{required[0]}: it is required, and fails: {left_out[required[0]]}")
-    board = [_row(one, problem.search.metric) for one in ranked]
+    board = _with_samples([_row(one, problem.search.metric) for one in ranked], ranked)
     board += [_row_of_failed(run, left_out, board[0]) for run in given if run.data.tags[MODEL] in left_out]
     step.table(artifacts.by_column(board), artifacts.LEADERBOARD)
     explained, why_not = contributions.explain(ranked[0], holdout, problem.seed)
@@ -152,13 +153,17 @@ def _log(
 
 
 def _lighter(ranked: Sequence[Judged]) -> list[str]:
-    """A line for each candidate that was fitted on fewer rows, to fit into the chain's seconds."""
-    shares = {one.name: one.run.data.params.get(SHARE_OF_ROWS) for one in ranked}
-    return [
-        f"{name} was fitted on {float(share):.0%} of the rows, to fit into the chain's seconds"
-        for name, share in shares.items()
-        if share is not None
-    ]
+    """A line for each candidate that was fitted on fewer rows: as the problem says, to fit into the chain's seconds."""
+    lines = []
+    for one in ranked:
+        params = one.run.data.params
+        learnt, share = params.get(ROWS_LEARNT), params.get(SHARE_OF_ROWS)
+        if learnt is not None:
+            lines.append(f"{one.name} learnt from {int(learnt):,} of {int(params['rows_train']):,} rows")
+        if share is not None:
+            rows = "the rows" if learnt is None else "these rows"
+            lines.append(f"{one.name} was fitted on {float(share):.0%} of {rows}, to fit into the chain's seconds")
+    return lines
 
 
 def _unlocked(ranked: Sequence[Judged]) -> list[str]:
@@ -240,6 +245,14 @@ def _row(candidate: Judged, metric: str) -> dict[str, Any]:
         "reason": None,
         "run": candidate.run.info.run_id,
     }
+
+
+def _with_samples(board: list[dict[str, Any]], ranked: Sequence[Judged]) -> list[dict[str, Any]]:
+    """The rows of the leaderboard with how many rows each learnt from, where one has learnt from a sample."""
+    learnt = [one.run.data.params.get(ROWS_LEARNT, one.run.data.params.get("rows_train")) for one in ranked]
+    if all(ROWS_LEARNT not in one.run.data.params for one in ranked):
+        return board
+    return [{**row, ROWS_LEARNT: rows and int(rows)} for row, rows in zip(board, learnt, strict=True)]
 
 
 def _row_of_failed(run: Run, reasons: Mapping[str, str], like: Mapping[str, Any]) -> dict[str, Any]:

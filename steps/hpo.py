@@ -250,7 +250,8 @@ class _Work:
     def seconds_to_train(self, trials: Sequence[Trial]) -> list[float]:
         """Estimates of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
         beside, threads = TRAIN_SECONDS * thread_budget.slowness(self.rows.share), max(1, self.rows.threads)
-        work = [MORE_WORK * trial.seconds * len(self.rows.y) / self._fitted(trial) for trial in trials]
+        final = len(self.rows.y) if self.rows.most is None else min(self.rows.most, len(self.rows.y))
+        work = [MORE_WORK * trial.seconds * final / self._fitted(trial) for trial in trials]
         return [beside + seconds / threads for seconds in work]
 
     def _fitted(self, trial: Trial) -> int:
@@ -407,9 +408,9 @@ def _log(
         note += f" Trial {failed[0].number} failed: {failed[0].reason}"
     prior = f"of {work.rows.task(problem).prior} alone: {rounded(baseline[f'cv_{metric}_mean'])}"
     said = f"Cross-validated {metric}: {rounded(score)}; {prior}."
-    if wide := work.rows.told_of_wide(problem, model):
-        summary += f"; {wide}"
-        said += f"\n\nThe search is {wide}."
+    for lighter in filter(None, [work.rows.told_of_wide(problem, model), work.rows.told_of_sample(problem)]):
+        summary += f"; {lighter}"
+        said += f"\n\nThe search: {lighter}."
     if large := work.rows.told_of_large(problem, model):
         said += f"\n\nA {large}."
     if work.rows.is_wide:

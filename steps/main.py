@@ -30,6 +30,7 @@ from steps.run.tags import (
     OF_A_STEP,
     OUTCOME,
     REPORTED,
+    ROWS_LEARNT,
     VERDICT,
     WINNER,
 )
@@ -202,7 +203,7 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
     low, high = row[f"{metric}_low"], row[f"{metric}_high"]
     sure = {"95 %": "" if low is None else f"{rounded(low)} to {rounded(high)}"}
     promised = {f"cv_{metric}": row[f"cv_{metric}_mean"]}
-    names = [*BESIDE[task_of(metric)], "fit_seconds", "gate"]
+    names = [*BESIDE[task_of(metric)], *({ROWS_LEARNT} & row.keys()), "fit_seconds", "gate"]
     others = {name: row[name] for name in names if name != metric}
     return {"model": row["model"], **promised, metric: row[metric], **sure, **others}
 

@@ -29,6 +29,7 @@ from steps.run.tags import (
     MODEL_DIGEST,
     MODEL_URI,
     PROBLEM,
+    SAMPLES,
     SEARCH,
     SHARE_OF_ROWS,
     TRAIN,
@@ -91,7 +92,7 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         if rows.is_large:
             of_model = _rows(step, problem, source, name)
         else:
-            of_model = tuple(dataset.with_dates(one, problem, name) for one in (rows, every))
+            of_model = tuple(dataset.for_model(one, problem, name) for one in (rows, every))
         fits[name] = _fitted(step, problem, *of_model, name, trained[name])
     ((name, (whole, threshold)), *others) = fits.items()
     if others:
@@ -101,8 +102,11 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         whole, _ = blends.write(problem, rows, members, found, step.folder)
     seconds = time.perf_counter() - started
     learnt, code = flavor.digest_of_parts(whole.parts), flavor.digest_of_code()
+    told = [(one, replace(every, most=problem.models[one].rows).told_of_sample(problem)) for one in weights]
+    lighter = "; ".join(f"{one} {said}" for one, said in told if said)
+    about = {"model_type": name, "rows": len(every.y), "seed": problem.seed}
     step.log(
-        params={"model_type": name, "rows": len(every.y), "seed": problem.seed},
+        params={**about, **({SAMPLES: lighter} if lighter else {})},
         tags={MODEL_DIGEST: learnt, CODE_DIGEST: code, digest_tag(REFIT): digests.of_values([learnt, code])},
     )
     signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
@@ -114,7 +118,7 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         "seen the holdout."
     )
     said = f"{name} on all {len(every.y):,} rows, for the registry"
-    step.finish(f"refit {name}", "; ".join(filter(None, [said, requirements.note(step.tags)])), note)
+    step.finish(f"refit {name}", "; ".join(filter(None, [said, lighter, requirements.note(step.tags)])), note)
 
 
 def _rows(step: Step, problem: Problem, source: Run, model: str = "") -> tuple[DataSet, DataSet]:
@@ -134,7 +138,9 @@ def joined(rows: DataSet, holdout: DataSet) -> DataSet:
         X = rows.X.and_then(holdout.X)
     else:
         X = pd.concat([rows.X, holdout.X[counting]], ignore_index=True)
-    return replace(rows, X=X, y=np.concatenate([rows.y, holdout.y[counting]]), key=None, weights=weights)
+    keys = [one for one in (rows.key, None if holdout.key is None else holdout.key[counting]) if one is not None]
+    key = np.concatenate(keys) if len(keys) == 2 else None
+    return replace(rows, X=X, y=np.concatenate([rows.y, holdout.y[counting]]), key=key, weights=weights)
 
 
 def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> tuple[Written, float]:
@@ -143,7 +149,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     candidate = rows.candidate(problem, name, _params(step, name, run))
     share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
     candidate = budget.on_share(candidate, share)
-    chosen = budget.sample(candidate, share, every.y)
+    chosen = budget.sample(candidate, share, every.y, every.learnt(problem))
     fitted = training.fit(candidate, every.X, every.y, threads=every.threads, rows=chosen, weights=every.weights)
     found = out_of_fold.read(run, step.folder)
     result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)

@@ -21,6 +21,7 @@ from steps.run.tags import (
     MODEL_URI,
     PROBLEM,
     REASON,
+    ROWS_LEARNT,
     SEARCH,
     SHARE_OF_ROWS,
     digest_tag,
@@ -59,7 +60,7 @@ def train(step: Step) -> None:
         result = _found_by(search, step)
     else:
         cuts = rows.folds(problem)
-        share = _share(step, candidate, rows, cuts, then)
+        share = _share(step, problem, candidate, rows, cuts, then)
         candidate = budget.on_share(candidate, share)
         result = training.cross_validate(
             candidate,
@@ -73,7 +74,7 @@ def train(step: Step) -> None:
         )
     _check_metric(problem.search.metric, candidate, rows, result)
     started = time.perf_counter()
-    every = budget.sample(candidate, share, rows.y)
+    every = budget.sample(candidate, share, rows.y, rows.learnt(problem))
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, rows=every, weights=rows.weights)
     seconds = time.perf_counter() - started
     told = rows.sampled(problem.seed)
@@ -111,7 +112,12 @@ def train(step: Step) -> None:
 
 
 def _share(
-    step: Step, candidate: training.Candidate, rows: dataset.DataSet, cuts: list[Fold], then: Run | None
+    step: Step,
+    problem: Problem,
+    candidate: training.Candidate,
+    rows: dataset.DataSet,
+    cuts: list[Fold],
+    then: Run | None,
 ) -> float:
     """The share of the rows that the model is fitted on: all, or as many as fit into the seconds that main gives.
 
@@ -125,11 +131,13 @@ def _share(
     if then is not None:
         share = float(then.data.params.get(SHARE_OF_ROWS, 1.0))
     else:
-        n, folds = len(rows.y), len(cuts)
+        learnt, folds = rows.learnt(problem), len(cuts)
+        learnt = np.arange(len(rows.y)) if learnt is None else learnt
+        n = len(learnt)
 
         def measure(most: int) -> float:
             started = time.perf_counter()
-            part = np.random.default_rng(candidate.seed).permutation(n)
+            part = np.random.default_rng(candidate.seed).permutation(learnt)
             fold = Fold(np.sort(part[:most]), np.sort(part[-max(1, most // folds) :]))
             training.on_fold(candidate, rows.X, rows.y, fold, threads=rows.threads, curves=True, weights=rows.weights)
             return time.perf_counter() - started
@@ -149,9 +157,11 @@ def _share(
 
 
 def _lighter(problem: Problem, name: str, rows: dataset.DataSet, share: float) -> str:
-    """What is said of a model that does less: on a wide table, or to fit into the chain's seconds; else empty."""
-    of_seconds = f"on {share:.0%} of the rows, to fit into the chain's seconds" if share < 1.0 else ""
-    return "; ".join(filter(None, [rows.told_of_wide(problem, name), of_seconds]))
+    """What is said of a model that does less: on a wide table, of a sample, to fit into the chain's seconds."""
+    sample = rows.told_of_sample(problem)
+    which = "these" if sample else "the"
+    of_seconds = f"on {share:.0%} of {which} rows, to fit into the chain's seconds" if share < 1.0 else ""
+    return "; ".join(filter(None, [rows.told_of_wide(problem, name), sample, of_seconds]))
 
 
 def _check_metric(
@@ -185,6 +195,8 @@ def _search(step: Step, name: str) -> Run | None:
 
 def _log_params(step: Step, problem: Problem, rows: dataset.DataSet, candidate: training.Candidate) -> None:
     of_data = {name: rows.source.data.params[name] for name in ("rows_train", "rows_holdout", "columns")}
+    if (learnt := rows.learnt(problem)) is not None:
+        of_data[ROWS_LEARNT] = len(learnt)
     if rows.schema.classes:
         of_data["classes"] = rows.source.data.params["classes"]
     else:
@@ -283,7 +295,7 @@ def _finish(
         note += f"\n\nThe positive class is the label from a probability of {metrics['threshold']:.4f} up{tuned}."
     if wide:
         summary += f"; {wide}"
-        note += f"\n\nThe fit is {wide}."
+        note += f"\n\nThe fit: {wide}."
     if unlocked := requirements.note(step.tags):
         summary += f"; {unlocked}"
         note += f"\n\nOf the model, {unlocked}: docs/serving.md says what follows."

@@ -476,6 +476,9 @@ class Model(Section):
         default={},
         description="for a wide table: parameters that take the place of those above, or the most that is searched",
     )
+    rows: int | None = Field(
+        default=None, ge=100, description="the most rows that a fit learns from, a sample of them; None: all"
+    )
     required: bool = Field(default=False, description="whether the chain fails where this candidate does")
 
     def paths(self) -> list[str]:

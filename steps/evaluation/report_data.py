@@ -15,7 +15,7 @@ from steps.model import requirements
 from steps.model.registry import KEPT, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
-from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, SEARCH, SUMMARY
+from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, ROWS_LEARNT, SAMPLES, SEARCH, SUMMARY
 from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import CALIBRATION_ERROR
@@ -226,6 +226,7 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         "sha256 of the data": evaluation.data.tags[DATA_DIGEST],
         **(_of_rows(data) if data is not None else {}),
         "estimator": "" if trained is None else trained.data.params["estimator"],
+        "learnt from": "" if trained is None else _sample(trained),
         "found by the search": describe(found),
         "confidence intervals": artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("sampled", ""),
         "calibration error": _calibration(winner),
@@ -236,15 +237,23 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
     return {name: value for name, value in facts.items() if value}
 
 
+def _sample(trained: Run) -> str:
+    """How many rows a model learnt from, where that is a sample; else empty."""
+    params = trained.data.params
+    return f"{int(params[ROWS_LEARNT]):,} of {int(params['rows_train']):,} rows" if ROWS_LEARNT in params else ""
+
+
 def _whose(behind: Mapping[str, "Behind"]) -> str:
     """Of which model the figures are, where the one that is registered was fitted on all rows."""
     if REFIT not in behind:
         return ""
     run = behind[REFIT].run
     rows = "rows" if run is None else f"{int(run.data.params['rows']):,} rows"
+    sample = "" if run is None else run.data.params.get(SAMPLES, "")
     return (
         "These figures are of the model that has learnt from the training rows alone. The one that is registered has "
         f"learnt from all {rows}, the holdout among them, with the same hyperparameters."
+        + (f" Of these, {sample}." if sample else "")
     )
 
 

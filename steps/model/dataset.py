@@ -13,7 +13,7 @@ from steps.model.stored_rows import StoredRows
 from steps.run import artifacts, inputs, lookup, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import DATA_DIGEST, TRAINED_ON, digest_tag
-from tabular.data import datasets, size
+from tabular.data import datasets, samples, size
 from tabular.data.datasets import Schema
 from tabular.data.folds import Fold, cut, some
 from tabular.errors import UserError
@@ -64,6 +64,8 @@ class DataSet:
         from 0 up.
     is_large
         Whether it is of a large table (`tabular.data.size`).
+    most
+        The most rows that a fit of the model learns from that these rows are for; None: all.
 
     """
 
@@ -77,6 +79,7 @@ class DataSet:
     share: str
     weights: np.ndarray | None = None
     is_large: bool = False
+    most: int | None = None
 
     @property
     def threads(self) -> int:
@@ -225,7 +228,23 @@ class DataSet:
         return self._cut(problem, problem.seed + 1)
 
     def _cut(self, problem: Problem, seed: int) -> list[Fold]:
-        return cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
+        found = cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
+        if self.most is None:
+            return found
+        return [Fold(self._sample(fold.fit, self.most, problem), fold.score) for fold in found]
+
+    def learnt(self, problem: Problem) -> np.ndarray | None:
+        """The positions of the rows that the final fit learns from; None where it learns from all."""
+        n = len(self.y)
+        return None if self.most is None or self.most >= n else self._sample(np.arange(n), self.most, problem)
+
+    def _sample(self, among: np.ndarray, most: int, problem: Problem) -> np.ndarray:
+        return samples.drawn(among, self.y, self.key, by=self.schema.split_by, most=most, seed=problem.seed)
+
+    def told_of_sample(self, problem: Problem) -> str:
+        """What is said of a model that learns from a sample of these rows; empty where it learns from all."""
+        learnt = self.learnt(problem)
+        return "" if learnt is None else f"learnt from {len(learnt):,} of {len(self.y):,} rows"
 
     def predictions(
         self, outputs: np.ndarray, *, threshold: float = DEFAULT_THRESHOLD, rows: np.ndarray | None = None
@@ -279,6 +298,7 @@ def load(
     *,
     model: str = "",
     in_memory: bool = True,
+    log: bool = True,
 ) -> DataSet:
     """Load one part of the data set of a run of etl.
 
@@ -297,6 +317,8 @@ def load(
         model makes them itself. Of a large table a model that can learns from bins.
     in_memory
         Whether all features are needed in memory, where no model is named that says it.
+    log
+        Whether the part is logged as an input of the step's run.
     """
     schema = lookup.schema(source, step.folder)
     is_large = size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
@@ -304,8 +326,9 @@ def load(
         found = _in_batches(step, problem, source, part, schema, model)
     else:
         found = replace(_in_memory(step, source, part, schema), is_large=is_large)
-        found = with_dates(found, problem, model) if model else found
-    log_input(step, problem, found, part)
+        found = for_model(found, problem, model) if model else found
+    if log:
+        log_input(step, problem, found, part)
     return found
 
 
@@ -350,10 +373,13 @@ def _in_memory(step: Step, source: Run, part: str, schema: Schema) -> DataSet:
     )
 
 
-def with_dates(found: DataSet, problem: Problem, model: str) -> DataSet:
-    """The rows with the columns that a model of the problem learns of dates; a logged model makes them itself."""
-    parts, X = problem.models[model].preprocessing.dates, cast(pd.DataFrame, found.X)
-    return replace(found, X=own_features.with_dates(X, found.schema, parts))
+def for_model(found: DataSet, problem: Problem, model: str) -> DataSet:
+    """The rows as a model of the problem learns from them: how many at most, and what columns are made of dates.
+
+    A logged model makes these columns itself.
+    """
+    asked, X = problem.models[model], cast(pd.DataFrame, found.X)
+    return replace(found, X=own_features.with_dates(X, found.schema, asked.preprocessing.dates), most=asked.rows)
 
 
 def log_input(step: Step, problem: Problem, found: DataSet, part: str) -> None:

@@ -34,6 +34,10 @@ LEFT_OUT = "tabular.left_out"
 OUT_OF_TIME = "tabular.out_of_time"
 # the parameter, no tag, of a run of train whose model was fitted on fewer rows
 SHARE_OF_ROWS = "share_of_rows"
+# the parameter, no tag, of a run of train whose model learns from a sample that the problem asks for
+ROWS_LEARNT = "rows_learnt"
+# the parameter, no tag, of a run of refit: which models learn from a sample, in words
+SAMPLES = "samples"
 # on a run of train or blend whose model's requirements have no hashes: which packages are not the lock's
 UNLOCKED = "tabular.unlocked"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed
