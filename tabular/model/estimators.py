@@ -45,6 +45,8 @@ _NATIVE: Mapping[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
     },
     "catboost.": lambda codes, width: {"cat_features": list(codes)},
 }
+# Estimators that make float32 of what they are given, by how their import paths begin.
+_FLOAT32 = ("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees", "sklearn.tree.")
 # Of a column of texts the commonest words that are told apart.
 _MOST_WORDS = 5_000
 # The most codes that scikit-learn's histograms have bins for, where the problem does not say.
@@ -697,6 +699,13 @@ def takes_sparse(estimator: Any) -> bool:
     return tags is not None and bool(tags.sparse)
 
 
+def reads_float32(model: Model) -> bool:
+    """Whether a model learns the same of encoded rows in float32, since its estimator makes that of them anyway."""
+    how = resolve(model)
+    as_they_are = (how.numbers, how.missing) == ("as_is", "keep") and how.categories in ("ordinal", "native")
+    return model.estimator.startswith(_FLOAT32) and as_they_are and not (how.steps or how.texts)
+
+
 def _tags(estimator: Any) -> Any:
     """What scikit-learn's estimators say of their input; None where a class does not derive from theirs."""
     try:
@@ -715,6 +724,7 @@ def preprocessor(
     target_encoder: Any = None,
     most_categories: int | None = None,
     rows: int = ROWS_A_QUANTILE * MOST_QUANTILES,
+    float32: bool = False,
 ) -> Any:
     """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
 
@@ -738,6 +748,8 @@ def preprocessor(
         others, which are the rarest, share one. All by default.
     rows
         How many rows it will be fitted on, which quantiles go by.
+    float32
+        Whether codes of categories are to be float32, as the columns of numbers are.
 
     Returns
     -------
@@ -755,7 +767,8 @@ def preprocessor(
         block = numbers[start : start + (at_once or len(numbers))]
         parts.append((f"numbers_{start}" if start else "numbers", _numbers(how, seed, rows), block))
     if categories:
-        parts.append(("categories", _categories(how, target_encoder, most_categories), categories))
+        encoder = _categories(how, target_encoder, most_categories, float32=float32)
+        parts.append(("categories", encoder, categories))
     for place, (name, size) in enumerate(how.texts.items()):
         parts.append((f"text_{place}", _text(size, seed), [name]))
     if not how.steps:
@@ -781,7 +794,7 @@ def _numbers(how: Preprocessing, seed: int, rows: int) -> Any:
     return make_pipeline(*steps) if steps else "passthrough"
 
 
-def _categories(how: Preprocessing, target_encoder: Any, most_categories: int | None) -> Any:
+def _categories(how: Preprocessing, target_encoder: Any, most_categories: int | None, *, float32: bool) -> Any:
     import numpy as np
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -798,6 +811,7 @@ def _categories(how: Preprocessing, target_encoder: Any, most_categories: int | 
         unknown_value=unseen,
         encoded_missing_value=missing,
         max_categories=most_categories if how.categories == "native" else None,
+        dtype=np.float32 if float32 else np.float64,
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
+from tabular.data.size import is_large
 from tabular.errors import CandidateError, first_line, listed
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
@@ -26,6 +27,7 @@ from tabular.model.estimators import (
     most_categories,
     native,
     preprocessor,
+    reads_float32,
     resolve,
     takes_sparse,
     with_weights,
@@ -56,6 +58,8 @@ _MEASURES = {"xgboost": "gain", "catboost": "change of the prediction"}
 SHUFFLES = 3
 SHUFFLED_ROWS = 20_000
 SHUFFLED_CELLS = 10_000_000
+# How many rows of a large table are encoded and predicted at once.
+ROWS_AT_ONCE = 100_000
 # Of more columns than these, as many are shuffled by themselves, and the others together.
 MOST_SHUFFLED = 100
 
@@ -171,7 +175,10 @@ class Fitted:
 
     def outputs(self, X: Any) -> Array:
         """(n, classes) float64 probabilities, 0 for a class that the training rows lack; or (n, 1) numbers."""
-        return _outputs(self, self.preprocessor.transform(X))
+        if not is_large(*X.shape):
+            return _outputs(self, self.preprocessor.transform(X))
+        blocks = (X.iloc[start : start + ROWS_AT_ONCE] for start in range(0, len(X), ROWS_AT_ONCE))
+        return np.concatenate([_outputs(self, self.preprocessor.transform(block)) for block in blocks])
 
 
 @dataclass(frozen=True)
@@ -399,8 +406,11 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     by_target = task.target_encoder(y, seed) if how.categories == "target" else None
     at_once = wide_tables.COLUMNS_AT_ONCE if wide_tables.is_wide(*X.shape) else None
     X = _learnt_from(candidate, X)
+    float32 = is_large(*X.shape) and reads_float32(candidate.treated)
+    if float32:  # no copy of the rows as doubles is made beside theirs
+        X = X.astype(dict.fromkeys(dates.numbers(candidate.columns, how.dates), np.float32))
     about: dict[str, Any] = {"sparse": sparse, "seed": seed, "at_once": at_once, "target_encoder": by_target}
-    about["rows"] = len(X)
+    about |= {"rows": len(X), "float32": float32}
     features = preprocessor(candidate.columns, how, most_categories=most_categories(candidate.model), **about)
     refusing = _what_may_refuse(how)
     if not refusing:
