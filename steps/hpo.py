@@ -6,12 +6,12 @@ Writes a nested run for each trial, the trials as a table, and `best_params.json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
 from typing import Any
 
 from steps.chain import keys
-from steps.model import dataset, out_of_fold
+from steps.model import dataset, memory_budget, out_of_fold
 from steps.model.dataset import DataSet
 from steps.process import pool
 from steps.run import artifacts, lookup, run_problem, source_digest, terminal, thread_budget
@@ -29,7 +29,7 @@ from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
 from tabular.search.forecast import USUAL_ITERATIONS, Forecast, in_words
 from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, MOST_SCORED, TrialRunner, parts
-from tabular.search.search import Evaluation, Point, Trial, best, search
+from tabular.search.search import Evaluation, Point, Trial, best, killed, search
 
 # How much longer cross-validation takes, with all metrics and loss curves, than a trial with its one score.
 MORE_WORK = 1.3
@@ -217,6 +217,7 @@ class _Work:
     cuts: list[Fold]
     course: TrialRunner
     at_most: int  # the most worker processes
+    folds_at_most: int  # that evaluate folds of the best trial
 
     def candidate(self, params: Mapping[str, Any]) -> training.Candidate:
         """The model with these hyperparameters."""
@@ -244,8 +245,9 @@ class _Work:
         """An estimate of the seconds that cross-validation takes, from the seconds of a trial."""
         to_fit = sum(len(fold.fit) for fold in self.cuts)
         # the last folds may have the machine to themselves
-        rounds = math.ceil(len(self.cuts) / self.at_most) * self.at_most / len(self.cuts)
-        return MORE_WORK * trial.seconds * to_fit / self._fitted(trial) * rounds / self.at_most
+        beside = self.folds_at_most
+        rounds = math.ceil(len(self.cuts) / beside) * beside / len(self.cuts)
+        return MORE_WORK * trial.seconds * to_fit / self._fitted(trial) * rounds / beside
 
     def seconds_to_train(self, trials: Sequence[Trial]) -> list[float]:
         """Estimates of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
@@ -265,26 +267,27 @@ _HELD: list[_Work] = []
 
 def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _Work:
     """The work, with all that trials share computed once, and kept for the processes that are forked later."""
-    cuts = rows.folds(problem)
+    cuts, candidate = rows.folds(problem), rows.candidate(problem, model, {})
+    made_of = parts(
+        rows.folds_to_choose(problem),
+        latest_first=rows.schema.split_by == "time",
+        seed=problem.seed,
+        enough=ENOUGH_ROWS_OF_WIDE if rows.is_wide else ENOUGH_ROWS,
+        most=MOST_SCORED if isinstance(rows.X, BinnedRows) else None,
+    )
+    most = min(problem.search.max_pending, limits.trials, thread_budget.cores())
+    fitting = memory_budget.of_search(candidate, rows, [part.rows for part in made_of], cuts, most)
     course = TrialRunner(
-        rows.candidate(problem, model, {}),
+        candidate,
         rows.X,
         rows.y,
-        parts(
-            rows.folds_to_choose(problem),
-            latest_first=rows.schema.split_by == "time",
-            seed=problem.seed,
-            enough=ENOUGH_ROWS_OF_WIDE if rows.is_wide else ENOUGH_ROWS,
-            most=MOST_SCORED if isinstance(rows.X, BinnedRows) else None,
-        ),
+        made_of,
         problem.search.metric,
         limits.planned,
         rows.weights,
     )
     course.prepare()
-    work = _Work(
-        rows, problem, model, cuts, course, min(problem.search.max_pending, limits.trials, thread_budget.cores())
-    )
+    work = _Work(rows, problem, model, cuts, course, fitting.trials, fitting.folds)
     _HELD[:] = [work]
     return work
 
@@ -335,12 +338,15 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
     """Cross-validate the winner on all folds with all metrics, several folds at a time."""
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
-    most = min(work.at_most, folds, thread_budget.threads(work.rows.share))
+    most = min(work.folds_at_most, folds, thread_budget.threads(work.rows.share))
     if work.rows.is_wide:  # each would hold a copy of the rows: one after the other, with all threads
         most = 1
     with pool.workers(most) as executor:
         made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
-        found = [future.result() for future in made]
+        try:
+            found = [future.result() for future in made]
+        except BrokenExecutor as error:
+            raise killed("a process that evaluated a fold") from error
     return training.joined(work.candidate(params), found, time.perf_counter() - started, work.names)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, flavor, out_of_fold, registry, requirements
+from steps.model import blends, dataset, flavor, memory_budget, out_of_fold, registry, requirements
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -150,6 +150,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
     candidate = budget.on_share(candidate, share)
     chosen = budget.sample(candidate, share, every.y, every.learnt(problem))
+    memory_budget.check_fit(candidate, every, len(every.y) if chosen is None else len(chosen))
     fitted = training.fit(candidate, every.X, every.y, threads=every.threads, rows=chosen, weights=every.weights)
     found = out_of_fold.read(run, step.folder)
     result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Run
 
-from steps.model import dataset, flavor, out_of_fold, requirements
+from steps.model import dataset, flavor, memory_budget, out_of_fold, requirements
 from steps.run import artifacts, environment, lookup, run_problem, terminal, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import (
@@ -55,13 +55,14 @@ def train(step: Step) -> None:
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
     names = with_named(rows.schema.task, problem.search.metric)
-    share = 1.0
+    cuts = [] if search else rows.folds(problem)
+    share = 1.0 if search else _share(step, problem, candidate, rows, cuts, then)
+    candidate = budget.on_share(candidate, share)
+    every = budget.sample(candidate, share, rows.y, rows.learnt(problem))
+    memory_budget.check_fit(candidate, rows, len(rows.y) if every is None else len(every))
     if search:  # hpo has cross-validated the best trial on the same folds
         result = _found_by(search, step)
     else:
-        cuts = rows.folds(problem)
-        share = _share(step, problem, candidate, rows, cuts, then)
-        candidate = budget.on_share(candidate, share)
         result = training.cross_validate(
             candidate,
             rows.X,
@@ -74,7 +75,6 @@ def train(step: Step) -> None:
         )
     _check_metric(problem.search.metric, candidate, rows, result)
     started = time.perf_counter()
-    every = budget.sample(candidate, share, rows.y, rows.learnt(problem))
     fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, rows=every, weights=rows.weights)
     seconds = time.perf_counter() - started
     told = rows.sampled(problem.seed)

@@ -21,6 +21,14 @@ class OutOfTimeError(CandidateError):
         )
 
 
+class OutOfMemoryError(CandidateError):
+    """The error of a candidate for which memory is too short; `need` says it without what this machine has."""
+
+    def __init__(self, text: str, need: str) -> None:
+        super().__init__(text)
+        self.need = need
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or "" without a similar name."""
     texts = [str(known) for known in names]

@@ -58,6 +58,10 @@ def _fetch(uri: str, folder: Path | None) -> Path:
 # Machinery module: what computing modules use of it, and what stands there instead: nothing that makes a result.
 STAND_INS: dict[str, dict[str, Any]] = {
     "steps.chain.keys": {"of_step": lambda step, source: None},
+    "steps.model.memory_budget": {
+        "check_fit": lambda candidate, rows, most: None,
+        "of_search": lambda candidate, rows, parts, folds, most: SimpleNamespace(trials=most, folds=most),
+    },
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
     "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},

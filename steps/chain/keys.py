@@ -16,7 +16,7 @@ from mlflow.entities import Run
 from steps.pipeline import STEPS, StepSpec
 from steps.run import artifacts, environment, lookup, source_digest
 from steps.run.step import Step
-from steps.run.tags import DATA_DIGEST, KEY, MET, MODEL, OWN_KEY, REASON, digest_tag
+from steps.run.tags import DATA_DIGEST, KEY, MET, MODEL, OUT_OF_MEMORY, OWN_KEY, REASON, digest_tag
 from tabular import digests
 from tabular import problem as problems
 from tabular.problem import Problem
@@ -121,7 +121,8 @@ def content_of_data(problem: Problem, digest: str) -> dict[str, str]:
 def contents(row: StepSpec, parameter: str, runs: Sequence[Run]) -> dict[str, str]:
     """The digests of what a step reads from the runs that one of its parameters names, by readable names.
 
-    Of a candidate that was left out, later steps read why.
+    Of a candidate that was left out, later steps read why; where memory was too short, what it needed, and not what
+    there was, which is another amount each time.
     """
     read = row.inputs[parameter]
     found: dict[str, str] = {}
@@ -129,7 +130,7 @@ def contents(row: StepSpec, parameter: str, runs: Sequence[Run]) -> dict[str, st
         model = run.data.tags.get(MODEL)
         source = read.step if model in (None, read.step) else f"{read.step} {model}"
         if lookup.is_left_out(run):
-            found[f"failure of {source}"] = digests.of_values(run.data.tags[REASON])
+            found[f"failure of {source}"] = digests.of_values(run.data.tags.get(OUT_OF_MEMORY, run.data.tags[REASON]))
         else:
             found |= {f"{part} of {source}": run.data.tags[digest_tag(part)] for part in read.parts}
     if len(runs) > 1:

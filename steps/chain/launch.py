@@ -17,9 +17,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps import PROJECT
 from steps.process import lifecycle
-from steps.run import connection, kept, run_owner, termination
+from steps.run import connection, kept, memory_room, run_owner, termination
 from steps.run.step import Step
-from steps.run.tags import COMMIT, ENV_MANAGER, LEFT_OUT, MODEL, PARENT, REASON, REPOSITORY, SOURCE
+from steps.run.tags import COMMIT, ENV_MANAGER, LEFT_OUT, MODEL, OUT_OF_MEMORY, PARENT, REASON, REPOSITORY, SOURCE
 from tabular.errors import UserError, first_line
 
 
@@ -109,6 +109,7 @@ def start(
     StepStopped
         Where this process is stopping its children; the run is then KILLED, unless it had FINISHED.
     """
+    killed = memory_room.killed()
     with lifecycle.call(run_id):
         error = _run(entry_point, run_id, main, parameters, project)
         if lifecycle.is_stopping():  # only now, since mlflow.run writes FAILED when it returns
@@ -119,7 +120,7 @@ def start(
     if left is not None:  # the server was lost: neither the step nor main can write this to the step's run
         raise StepFailed(name, left, said=False) from connection.Lost(left)
     if error is not None:
-        raise _failed(client, name, run_id, error) from error
+        raise _failed(client, name, run_id, error, killed=memory_room.killed() > killed) from error
     return client.get_run(run_id)
 
 
@@ -142,18 +143,32 @@ def _run(entry_point: str, run_id: str, main: Parent, parameters: Mapping[str, s
     return None
 
 
-def _failed(client: MlflowClient, name: str, run_id: str, error: Exception) -> "StepFailed":
-    """The error for a failed step: the reason that its process left, else what can be said; ends its run FAILED."""
+def _failed(client: MlflowClient, name: str, run_id: str, error: Exception, *, killed: bool) -> "StepFailed":
+    """The error for a failed step: the reason that its process left, else what can be said; ends its run FAILED.
+
+    Where the system has killed processes meanwhile, memory was short for a step that left no reason; of a candidate's
+    fits that is the candidate's alone.
+    """
     tags = client.get_run(run_id).data.tags
-    said = tags.get(REASON)
+    said, told = tags.get(REASON), {}
     reason = said
-    if reason is None and isinstance(error, ExecutionException):
+    if reason is None and isinstance(error, ExecutionException) and killed:
+        reason = _out_of_memory(tags.get(MODEL))
+        told = {LEFT_OUT: tags[MODEL], OUT_OF_MEMORY: reason} if MODEL in tags else {}
+    elif reason is None and isinstance(error, ExecutionException):
         reason = f"its process ended without a word; its run is {run_id}"
     elif reason is None:  # its process did not begin: an environment that cannot be built, a store out of reach
         reason = f"it could not be started: {first_line(error)}"
-    client.log_batch(run_id, tags=[RunTag(REASON, reason)])
+    told |= {REASON: reason}
+    client.log_batch(run_id, tags=[RunTag(tag, value) for tag, value in told.items()])
     client.set_terminated(run_id, "FAILED")
-    return StepFailed(name, reason, said=said is not None, is_candidates=LEFT_OUT in tags)
+    return StepFailed(name, reason, said=said is not None, is_candidates=LEFT_OUT in {**tags, **told})
+
+
+def _out_of_memory(model: str | None) -> str:
+    """Why the process of a step has ended that the system killed for its memory, and what to do."""
+    fewer = "" if model is None else f"; models.{model}.rows lets it learn from a sample, or leave the model out"
+    return f"memory ran out, and the system killed its process: -P jobs=1 gives each step all of it{fewer}"
 
 
 class StepFailed(UserError):

@@ -11,10 +11,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.run import artifacts, kept, tracking
-from steps.run.tags import LEFT_OUT, MODEL_URI, OUT_OF_TIME, REUSED_FROM, SUMMARY, digest_tag
+from steps.run.tags import LEFT_OUT, MODEL_URI, OUT_OF_MEMORY, OUT_OF_TIME, REASON, REUSED_FROM, SUMMARY, digest_tag
 from tabular import digests
 from tabular import problem as problems
-from tabular.errors import OutOfTimeError, UserError
+from tabular.errors import OutOfMemoryError, OutOfTimeError, UserError
 from tabular.problem import BLEND, REFIT, Problem
 
 if TYPE_CHECKING:
@@ -93,12 +93,15 @@ def repeated(step: "Step", model: str) -> Run:
 
     Raises
     ------
-    OutOfTimeError
-        Where that run was ended by the chain's seconds: the replay has to fail too, however fast this machine is.
+    OutOfTimeError, OutOfMemoryError
+        Where the chain's seconds or the memory were too short for that run: the replay has to fail too, however fast
+        or large this machine is.
     """
     found = tried(step.client, step.arguments["replays"], "replays", step.name)
     if OUT_OF_TIME in found.data.tags:
         raise OutOfTimeError(model)
+    if OUT_OF_MEMORY in found.data.tags:
+        raise OutOfMemoryError(found.data.tags[REASON], found.data.tags[OUT_OF_MEMORY])
     return found
 
 

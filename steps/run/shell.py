@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,7 @@ from steps.run.tags import (
     LOCK,
     MODEL,
     NOTE,
+    OUT_OF_MEMORY,
     OUT_OF_TIME,
     PARENT,
     REASON,
@@ -61,7 +63,7 @@ from steps.run.tags import (
 )
 from steps.run.usage import Usage
 from tabular import addresses
-from tabular.errors import CandidateError, OutOfTimeError, UserError, first_line
+from tabular.errors import CandidateError, OutOfMemoryError, OutOfTimeError, UserError, first_line
 
 STARTED = time.perf_counter()
 POLL_SECONDS = 0.2
@@ -286,6 +288,10 @@ def explain(error: BaseException) -> str:
 def _explained(error: BaseException) -> str:
     if isinstance(error, UserError):
         return " ".join(str(error).splitlines())  # a name in the message may hold a line break
+    if isinstance(error, BrokenExecutor):
+        return "a process of this step was killed; if memory ran out, -P jobs=1 gives each step all of it"
+    if isinstance(error, MemoryError):
+        return f"memory ran out ({first_line(error)}): -P jobs=1 gives each step all of it"
     trouble = disk.trouble(error) or connection.lost(error)
     if trouble is not None:
         return trouble
@@ -333,6 +339,8 @@ def _end_failed(client: MlflowClient, run_id: str, reason: str, error: Exception
             told[LEFT_OUT] = tags[MODEL]
         if isinstance(error, OutOfTimeError):
             told[OUT_OF_TIME] = "true"
+        if isinstance(error, OutOfMemoryError):
+            told[OUT_OF_MEMORY] = error.need
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in told.items()])
     with suppress(Exception):
         _end(client, run_id, "FAILED")

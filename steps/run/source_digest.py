@@ -21,6 +21,7 @@ from tabular.digests import of_file
 MACHINERY = {
     "steps.__main__": "begins the process, and imports the step's own module by its name",
     "steps.chain": "what is run again, and in which process; what it makes of a step's parts is the key itself",
+    "steps.model.memory_budget": "whether work has memory enough, and how much at once; never what it gives",
     "steps.pipeline": "the table of the chain: a step's own row stands in its key by itself",
     "steps.process": "processes: which is which, beginning and end, forks; what they work at is handed to them",
     "steps.run.artifact_store": "uploads what a step has made, and says why a store refuses",
@@ -32,6 +33,7 @@ MACHINERY = {
     "steps.run.git": "asks git which tree this is; no step works on what it says",
     "steps.run.handed": "hands steps what main has found of modules and packages, which stand in a key by themselves",
     "steps.run.kept": "keeps what the store holds, for a chain; who reads it checks its digest",
+    "steps.run.memory_room": "how much memory there is",
     "steps.run.paths": "finds the problem and the data; both stand in a key by what they hold",
     "steps.run.retries": "asks a server again whose answer broke off",
     "steps.run.run_owner": "whose a run is",

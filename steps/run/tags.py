@@ -32,6 +32,8 @@ REASON = "tabular.reason"  # why the run is FAILED or KILLED
 LEFT_OUT = "tabular.left_out"
 # on such a run that the chain's seconds ended, whose replay fails without the clock
 OUT_OF_TIME = "tabular.out_of_time"
+# on such a run for which memory was too short, whose replay fails where there is more: what it needed
+OUT_OF_MEMORY = "tabular.out_of_memory"
 # the parameter, no tag, of a run of train whose model was fitted on fewer rows
 SHARE_OF_ROWS = "share_of_rows"
 # the parameter, no tag, of a run of train whose model learns from a sample that the problem asks for

@@ -408,7 +408,7 @@ def _directions(
     how: Preprocessing,
 ) -> list[int]:
     """The direction of each encoded column: numbers, categories, texts, as `preprocessor` has them."""
-    numbers, categories = dates.numbers(columns, how.dates), _categories_of(columns, how)
+    numbers, categories = dates.numbers(columns, how.dates), categories_of(columns, how)
     for name, direction in wanted.items():
         if name in (*categories, *how.texts):
             raise UserError(f"{where}: {name!r} is a category, which has no order: leave it out, or make it a number")
@@ -421,7 +421,7 @@ def _directions(
     return [int(wanted.get(name, 0)) for name in [*numbers, *categories]] + [0] * sum(how.texts.values())
 
 
-def _categories_of(columns: Sequence[Column], how: Preprocessing) -> list[str]:
+def categories_of(columns: Sequence[Column], how: Preprocessing) -> list[str]:
     """The columns that are encoded as categories."""
     return [column.name for column in columns if column.kind == "category" and column.name not in how.texts]
 
@@ -455,7 +455,7 @@ def native(model: Model, columns: Sequence[Column], where: str) -> dict[str, Any
         return {}
     check_native(model, where)
     how = model.preprocessing
-    first, categories = len(dates.numbers(columns, how.dates)), len(_categories_of(columns, how))
+    first, categories = len(dates.numbers(columns, how.dates)), len(categories_of(columns, how))
     tell = next(tell for begin, tell in _NATIVE.items() if model.estimator.startswith(begin))
     width = first + categories + sum(how.texts.values())
     return tell(range(first, first + categories), width) if categories else {}
@@ -761,7 +761,7 @@ def preprocessor(
     from sklearn.pipeline import Pipeline
 
     numbers = dates.numbers(columns, how.dates)
-    categories = _categories_of(columns, how)
+    categories = categories_of(columns, how)
     parts = []
     for start in range(0, len(numbers), at_once or len(numbers) or 1):
         block = numbers[start : start + (at_once or len(numbers))]

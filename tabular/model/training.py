@@ -414,7 +414,10 @@ def encode(candidate: Candidate, X: Any, y: Array, *, sparse: bool) -> tuple[Any
     features = preprocessor(candidate.columns, how, most_categories=most_categories(candidate.model), **about)
     refusing = _what_may_refuse(how)
     if not refusing:
-        return features, features.fit_transform(X)
+        try:
+            return features, features.fit_transform(X)
+        except MemoryError as error:
+            raise CandidateError(f"models.{candidate.name}: to encode the rows {_reason(error)}") from error
     try:
         with threadpool_limits(limits=1, user_api="blas"):  # as in `fit_encoded`
             return features, features.fit_transform(X, task.learnt(y))
@@ -531,7 +534,9 @@ def refusing(candidate: Candidate, threads: int) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Why an estimator refuses, in one line; that memory is short is told as such, since another machine may do."""
     said = first_line(error)
-    return f"it needs more memory than there is ({said})" if isinstance(error, MemoryError) else said
+    if not isinstance(error, MemoryError):
+        return said
+    return f"it needs more memory than there is ({said}): its key `rows` lets it learn from a sample"
 
 
 def _draw_by_rows(estimator: Any, rows: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular.errors import CandidateError, UserError, first_line
+from tabular.errors import CandidateError, OutOfMemoryError, UserError, first_line
 from tabular.problem import Space, hyperparameters
 from tabular.search.spaces import flat, labelled, to_hyperopt
 from tabular.search.trials import Doc, ExecutorTrials, saved_line
@@ -152,7 +152,7 @@ def search(
     ------
     CandidateError
         All trials failed (with the reason of the first).
-    UserError
+    OutOfMemoryError
         A process of the executor was killed.
 
     Notes
@@ -198,6 +198,16 @@ def best(trials: Sequence[Trial]) -> Trial:
         return trial.is_complete, 0 if trial.is_complete else len(trial.parts), trial.score
 
     return max(trials, key=place)
+
+
+def killed(what: str) -> OutOfMemoryError:
+    """The error of a search of which a process was killed, as the system does where memory runs out."""
+    needs = f"search: {what} was killed"
+    return OutOfMemoryError(
+        f"{needs}; if memory ran out, give the model fewer rows (its key `rows`), evaluate trials one by one "
+        "(search.max_pending: 1), or leave the model out",
+        needs,
+    )
 
 
 @dataclass(frozen=True)
@@ -256,13 +266,10 @@ class _Made(ExecutorTrials):
         return self._is_over(self.made)
 
     def ended(self, doc: Doc, point: Any) -> None:
-        """Keep a trial that has ended; a killed process raises UserError."""
+        """Keep a trial that has ended; a killed process raises OutOfMemoryError."""
         number, error = doc["tid"], doc["misc"].get("exception")
         if isinstance(error, BrokenExecutor):
-            raise UserError(
-                "search: a process that evaluated a trial was killed; if memory ran out, search.max_pending: 1 needs "
-                "the least"
-            ) from error
+            raise killed("a process that evaluated a trial") from error
         params, result = self._params(number, point), doc["result"]
         took = self.suggest_seconds.get(number, 0.0)
         if error is not None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular.errors import UserError
+from tabular.errors import OutOfMemoryError, UserError
 from tabular.problem import Choice, Range
 from tabular.search.search import Evaluation, Point, Trial, best, search
 
@@ -186,9 +186,10 @@ def test_a_search_whose_trials_all_fail_says_the_reason_of_the_first() -> None:
 
 @pytest.mark.slow
 def test_a_killed_process_ends_the_search_in_one_line() -> None:
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor, pytest.raises(UserError) as told:
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, spawned) as executor, pytest.raises(OutOfMemoryError) as told:
         search(die, SPACE, start=[START], trials=3, seed=0, executor=executor)
-    assert "was killed" in str(told.value)
+    assert "was killed; if memory ran out, give the model fewer rows (its key `rows`)" in str(told.value)
 
 
 def die(point: Point) -> Evaluation:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -287,6 +288,15 @@ def test_any_error_out_of_a_fit_is_the_candidates(
         fit(candidate(FOREST), X, y, threads=1)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_rows_that_memory_does_not_hold_encoded_are_the_candidates_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise MemoryError("Unable to allocate 9 TiB")
+
+    monkeypatch.setattr(ColumnTransformer, "fit_transform", fails)
+    with pytest.raises(CandidateError, match=r"^models\.mine: to encode the rows it needs more memory .* `rows`"):
+        fit(candidate(FOREST), *rows(), threads=1)
 
 
 def test_any_error_out_of_a_prediction_is_the_candidates(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,33 @@ def test_a_step_that_dies_without_a_word_has_a_reason_all_the_same(store, guarde
     assert "ended without a word" in run.data.tags["tabular.reason"]
 
 
+@pytest.mark.parametrize("model", ["forest", ""])
+def test_a_step_that_the_system_kills_for_its_memory_says_so_and_is_its_candidates_fault(
+    store, guarded, tmp_path, monkeypatch, model
+):
+    from mlflow.exceptions import ExecutionException
+
+    from steps.chain import launch
+    from steps.run import memory_room
+
+    def die(*about):
+        kills.append(1)
+        return ExecutionException("exited with -9")
+
+    kills: list[int] = []
+    monkeypatch.setattr(memory_room, "killed", lambda: len(kills))
+    monkeypatch.setattr(launch, "_run", die)
+    main = launch.Parent(guarded[1], store.experiment, {}, "local", tmp_path)
+    run_id = launch.create(store.client, "a task", "train", main, {"model": model})
+    with pytest.raises(launch.StepFailed, match=r"memory ran out.*-P jobs=1") as told:
+        launch.start(store.client, "a task", "train", run_id, main, {})
+    assert told.value.is_candidates is bool(model)
+    assert ("models.forest.rows" in str(told.value)) is bool(model)
+    tags = store.client.get_run(run_id).data.tags
+    assert tags.get("tabular.left_out", "") == model
+    assert ("tabular.out_of_memory" in tags) is bool(model)
+
+
 def test_a_relative_store_is_one_line_where_the_project_is_in_another_folder(store, tmp_path, monkeypatch):
     table(tmp_path)
     monkeypatch.setitem(store.environment, "MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
