@@ -55,9 +55,10 @@ def train(step: Step) -> None:
     params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
     candidate = rows.candidate(problem, name, params)
     names = with_named(rows.schema.task, problem.search.metric)
-    cuts = [] if search else rows.folds(problem)
-    share = 1.0 if search else _share(step, problem, candidate, rows, cuts, then)
-    candidate = budget.on_share(candidate, share)
+    share, cuts = 1.0, [] if search else rows.folds(problem)
+    if not search:
+        share = _share(step, problem, candidate, rows, cuts, then)
+        candidate = budget.on_share(candidate, share)
     every = budget.sample(candidate, share, rows.y, rows.learnt(problem))
     memory_budget.check_fit(candidate, rows, len(rows.y) if every is None else len(every))
     if search:  # hpo has cross-validated the best trial on the same folds

@@ -45,6 +45,7 @@ MACHINERY = {
     "steps.run.thread_budget": "threads do not matter; what the clock has decided is recorded, and repeated by that",
     "steps.run.usage": "what a step takes of the machine, which is no part of its result",
     "tabular.credentials": "keeps secrets out of the patch of the tree; no step works on what it says",
+    "tabular.model.memory": "estimates of memory, by which steps.model.memory_budget goes",
     "tabular.data.own_code": "reads the code of the user's own columns, which stands in a key by what it means",
 }
 # Logged models carry a copy of these files and their digest, so that every byte of them counts.
