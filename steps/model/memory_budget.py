@@ -11,6 +11,7 @@ from steps.run import memory_room, thread_budget
 from tabular.data.folds import Fold
 from tabular.data.size import is_large
 from tabular.errors import OutOfMemoryError
+from tabular.model.binned import BinnedRows
 from tabular.model.memory import Estimate, Need, costliest, in_words, rows_within
 from tabular.model.training import Candidate
 
@@ -95,8 +96,13 @@ class _Search:
 
 
 def _room(rows: DataSet) -> float | None:
-    """The bytes that there are; None where that is not known, or the table is neither large nor wide."""
-    return memory_room.room(rows.share) if is_large(*rows.X.shape) or rows.is_wide else None
+    """The bytes that there are; None where that is not known, or does not matter.
+
+    It does not where the table is neither large nor wide, nor where LightGBM learns from bins: of a value they take a
+    byte.
+    """
+    needs_much = (is_large(*rows.X.shape) or rows.is_wide) and not isinstance(rows.X, BinnedRows)
+    return memory_room.room(rows.share) if needs_much else None
 
 
 def _too_much(candidate: Candidate, rows: DataSet, what: str, need: float, room: float, fewer: int) -> OutOfMemoryError:
