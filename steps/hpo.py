@@ -7,14 +7,15 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from steps.chain import keys
 from steps.model import dataset, memory_budget, out_of_fold
 from steps.model.dataset import DataSet
-from steps.process import pool
-from steps.run import artifacts, lookup, run_problem, source_digest, terminal, thread_budget
+from steps.run import artifacts, engine, lookup, run_problem, source_digest, terminal, thread_budget
+from steps.run.engine import Engine
 from steps.run.step import Step, describe
 from steps.run.tags import SEARCH_KEY, digest_tag
 from steps.search import trial_runs
@@ -48,10 +49,17 @@ def hpo(step: Step) -> None:
         raise UserError(f"model: {name!r} has no space to search in the problem {problem.name!r}")
     limits = _limits(step, problem, name)
     saved = _earlier(step, limits)
-    work = _prepared(dataset.load(step, problem, source, "train", model=name), problem, name, limits)
+    rows = dataset.load(step, problem, source, "train", model=name)
+    with engine.opened(step, problem.models[name].paths()) as place:
+        _searched(step, _prepared(rows, problem, name, limits, place), limits, saved, place)
+
+
+def _searched(step: Step, work: "_Work", limits: "_Limits", saved: Path | None, place: Engine) -> None:
+    """Search, cross-validate the best trial, and log both."""
+    problem, name = work.problem, work.model
     model, metric, ended, logged = work.rows.model(problem, name), problem.search.metric, [], []
     most = model.wide if work.rows.is_wide else {}
-    with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, pool.workers(work.at_most) as executor:
+    with terminal.progress(limits.trials, f"hpo {name}", metric) as bar, place.workers(work.at_most) as executor:
         forecast = _told(work, limits, executor)
 
         def tell(trial: Trial) -> None:
@@ -71,7 +79,7 @@ def hpo(step: Step) -> None:
                 seed=problem.seed,
                 executor=executor,
                 max_pending=problem.search.max_pending,
-                at_once=lambda: work.at_once(thread_budget.threads(step.arguments["share"])),
+                at_once=lambda: work.at_once(place.free),
                 is_over=choice.is_over,
                 saved=saved,
                 tell=tell,
@@ -82,7 +90,7 @@ def hpo(step: Step) -> None:
     winner = choice.of(trials)
     if winner.number != best(trials).number:
         step.log(params={CHOSEN: winner.number})
-    result = _cross_validated(work, winner)
+    result = _cross_validated(work, winner, place)
     baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
     trial_runs.log_baseline(step, problem, name, baseline, work.rows.task(problem).prior)
     seconds = {
@@ -261,12 +269,23 @@ class _Work:
         return max(1, sum(len(part.rows.fit) for part in self.course.parts[: len(trial.parts)]))
 
 
-# The work that the forked processes share.
+# The work that the forked processes share, or that a worker of a cluster has been sent.
 _HELD: list[_Work] = []
 
 
-def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _Work:
-    """The work, with all that trials share computed once, and kept for the processes that are forked later."""
+def _hold(work: _Work | None, share: str) -> None:
+    """Keep the work in this process, with all that trials share computed once; None: let go of it.
+
+    `share` is the thread budget of a worker of a cluster, which has one call at a time; "" where processes are forked.
+    """
+    _HELD.clear()
+    if work is not None:
+        work.course.prepare()
+        _HELD.append(replace(work, rows=replace(work.rows, share=share), at_most=1, folds_at_most=1) if share else work)
+
+
+def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits, place: Engine) -> _Work:
+    """The work, with all that trials share computed once, and kept where trials are evaluated."""
     cuts, candidate = rows.folds(problem), rows.candidate(problem, model, {})
     made_of = parts(
         rows.folds_to_choose(problem),
@@ -275,8 +294,15 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
         enough=ENOUGH_ROWS_OF_WIDE if rows.is_wide else ENOUGH_ROWS,
         most=MOST_SCORED if isinstance(rows.X, BinnedRows) else None,
     )
-    most = min(problem.search.max_pending, limits.trials, thread_budget.cores())
-    fitting = memory_budget.of_search(candidate, rows, [part.rows for part in made_of], cuts, most)
+    most = min(problem.search.max_pending, limits.trials, place.at_most)
+    fitting = memory_budget.AtOnce(most, most)
+    if isinstance(place, engine.Local):
+        fitting = memory_budget.of_search(candidate, rows, [part.rows for part in made_of], cuts, most)
+    elif isinstance(rows.X, BinnedRows):
+        raise UserError(
+            f"engine: {model} learns from the bins of a large table, which are of this machine: leave engine out, or "
+            f"give models.{model}.rows, with which it learns from a sample"
+        )
     course = TrialRunner(
         candidate,
         rows.X,
@@ -286,9 +312,8 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits) -> _
         limits.planned,
         rows.weights,
     )
-    course.prepare()
     work = _Work(rows, problem, model, cuts, course, fitting.trials, fitting.folds)
-    _HELD[:] = [work]
+    place.give(_hold, work)
     return work
 
 
@@ -334,14 +359,14 @@ def _evaluate(point: Point) -> Evaluation:
     return work.course.run(point, threads=work.threads)
 
 
-def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
+def _cross_validated(work: _Work, winner: Trial, place: Engine) -> CrossValidation:
     """Cross-validate the winner on all folds with all metrics, several folds at a time."""
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
-    most = min(work.folds_at_most, folds, thread_budget.threads(work.rows.share))
+    most = min(work.folds_at_most, folds, place.free)
     if work.rows.is_wide:  # each would hold a copy of the rows: one after the other, with all threads
         most = 1
-    with pool.workers(most) as executor:
+    with place.workers(most) as executor:
         made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
         try:
             found = [future.result() for future in made]
@@ -352,7 +377,7 @@ def _cross_validated(work: _Work, winner: Trial) -> CrossValidation:
 
 def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFold:
     (work,) = _HELD
-    folds = len(work.cuts)
+    folds, most = len(work.cuts), min(most, work.at_most)
     # folds run side by side, `most` at a time; the folds of an incomplete last round share all threads
     beside = most if number < folds - folds % most else folds % most
     threads = max(1, work.rows.threads // beside)

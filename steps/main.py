@@ -18,8 +18,9 @@ from mlflow.utils.uri import is_local_uri
 from steps.chain import budget, cleanup, launch, store_check
 from steps.chain.orchestrator import Chain, Orders
 from steps.model import provenance, registry
+from steps.pipeline import ENGINE
 from steps.replay import options
-from steps.run import artifacts, fetching, inputs, kept, run_problem, task, thread_budget, tracking
+from steps.run import artifacts, engine, fetching, inputs, kept, run_problem, task, thread_budget, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
@@ -59,6 +60,7 @@ def main(step: Step) -> None:
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
         _check_keys()
+    engine.probe(step.arguments)
     kept.begin(step.folder)
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)
@@ -97,9 +99,10 @@ def _orders(step: Step, replayed: Mapping[str, Mapping[str, str]] | None) -> Ord
     if wanted not in ("true", "false"):
         raise UserError(f"reuse: {wanted!r} is neither 'true' nor 'false'; 'false' runs every step again")
     jobs = min(int(text), cores)  # each step needs a core of its own
+    where = {name: step.arguments[name] for name in ENGINE}
     if replayed is not None:
-        return Orders(jobs, cores, reuse=False, extra=replayed)
-    return Orders(jobs, cores, reuse=wanted == "true", begun=budget.begun(launch.parent(step)))
+        return Orders(jobs, cores, reuse=False, extra=replayed, engine=where)
+    return Orders(jobs, cores, reuse=wanted == "true", begun=budget.begun(launch.parent(step)), engine=where)
 
 
 def _pinned(step: Step, problem: Problem) -> Problem:

@@ -64,6 +64,8 @@ class StepSpec:
 
 # The file by which main tells a step how many threads it may use, and when it may begin.
 CONDUCT: dict[str, Kind] = {"share": "conduct"}
+# Where the fits of a step run, and those of main's steps (`steps.run.engine`).
+ENGINE: dict[str, Kind] = {"engine": "conduct", "engine_address": "conduct"}
 
 CHAIN = (
     StepSpec(
@@ -89,6 +91,7 @@ CHAIN = (
             "trials": "value",
             "resume": "conduct",
             "replays": "conduct",
+            **ENGINE,
             **CONDUCT,
         },
         inputs={"dataset": Input("etl", ("train", "schema"))},

@@ -12,6 +12,10 @@ class CandidateError(UserError):
     """An error of one candidate: its estimator refuses the rows or its hyperparameters. Others may do without it."""
 
 
+class EngineError(UserError):
+    """An error of the engine that fits run on, such as a cluster that is gone. No trial or candidate is at fault."""
+
+
 class OutOfTimeError(CandidateError):
     """The error of a candidate, named by its model, that did not fit into the seconds of the chain."""
 

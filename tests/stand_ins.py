@@ -34,6 +34,11 @@ def _one_process(most: int):
 
 
 @contextlib.contextmanager
+def _engine(step: Any, estimators: Any):
+    yield SimpleNamespace(at_most=1, free=3, give=lambda hold, work: hold(work, ""), workers=_one_process)
+
+
+@contextlib.contextmanager
 def _silence(*about: Any):
     yield SimpleNamespace(score=lambda *told, **more: None)
 
@@ -65,6 +70,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
     "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},
+    "steps.run.engine": {"opened": _engine, "Engine": object},
     "steps.run.environment": {
         "describe": dict,
         "LOCK": "no lock",

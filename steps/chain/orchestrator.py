@@ -39,6 +39,7 @@ class Orders:
     reuse: bool
     begun: float | None = None  # when the chain began, in seconds of the epoch; None: no clock counts, as in a replay
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # {task: further parameters}, in a replay
+    engine: Mapping[str, str] = field(default_factory=dict)  # the parameters of main that say where fits run
 
 
 class Chain:
@@ -179,6 +180,7 @@ class Chain:
         runs = {name: run.info.run_id for name, run in self._ended.items()}
         runs |= {name: one.run_id for name, one in self._started.by_name.items()}
         asked = {**task.parameters(self._main.run_id, runs), **self._orders.extra.get(task.name, {})}
+        asked |= {name: value for name, value in self._orders.engine.items() if name in task.step.parameters}
         if "resume" in task.step.parameters and not self._orders.reuse:
             asked["resume"] = "false"
         parameters = {name: value for name, value in asked.items() if value}

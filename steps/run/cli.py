@@ -21,6 +21,8 @@ MAIN = (
     "jobs",
     "reuse",
     "require",
+    "engine",
+    "engine_address",
     "replays",
 )
 # The entry points that are not steps of the chain.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tabular.errors import CandidateError, OutOfMemoryError, UserError, first_line
+from tabular.errors import CandidateError, EngineError, OutOfMemoryError, UserError, first_line
 from tabular.problem import Space, hyperparameters
 from tabular.search.spaces import flat, labelled, to_hyperopt
 from tabular.search.trials import Doc, ExecutorTrials, saved_line
@@ -154,6 +154,8 @@ def search(
         All trials failed (with the reason of the first).
     OutOfMemoryError
         A process of the executor was killed.
+    EngineError
+        The executor is gone.
 
     Notes
     -----
@@ -266,8 +268,10 @@ class _Made(ExecutorTrials):
         return self._is_over(self.made)
 
     def ended(self, doc: Doc, point: Any) -> None:
-        """Keep a trial that has ended; a killed process raises OutOfMemoryError."""
+        """Keep a trial that has ended; a killed process raises OutOfMemoryError, an executor that is gone EngineError."""
         number, error = doc["tid"], doc["misc"].get("exception")
+        if isinstance(error, EngineError):
+            raise error
         if isinstance(error, BrokenExecutor):
             raise killed("a process that evaluated a trial") from error
         params, result = self._params(number, point), doc["result"]
