@@ -268,7 +268,7 @@ class _Made(ExecutorTrials):
         return self._is_over(self.made)
 
     def ended(self, doc: Doc, point: Any) -> None:
-        """Keep a trial that has ended; a killed process raises OutOfMemoryError, an executor that is gone EngineError."""
+        """Keep a trial that has ended; a killed process or an executor that is gone is raised."""
         number, error = doc["tid"], doc["misc"].get("exception")
         if isinstance(error, EngineError):
             raise error
