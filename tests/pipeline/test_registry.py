@@ -12,6 +12,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from steps.run.tags import lasting
+
 pytestmark = pytest.mark.usefixtures("undrawn")
 
 N = 200
@@ -779,8 +781,7 @@ def test_a_chain_whose_run_was_named_keeps_that_name_and_names_its_steps_itself(
 def test_a_chain_and_the_steps_by_themselves_train_the_same_model_of_one_seed(store, arena, required):
     first, second = store.children(required.id)["train logistic"].data, arena.trained("logistic").run.data
     assert first.tags["tabular.digest.model"] == second.tags["tabular.digest.model"]
-    names = [name for name in first.metrics if not name.endswith("seconds")]
-    assert {name: first.metrics[name] for name in names} == {name: second.metrics[name] for name in names}
+    assert lasting(first.metrics) == lasting(second.metrics)
 
 
 @pytest.mark.slow
