@@ -24,6 +24,7 @@ from mlflow import MlflowClient
 from mlflow.server import get_app_client
 from typed import PROJECT, command, environment, store, tell, words
 
+from steps.run.tags import lasting
 from tests import servers
 
 ACCOUNT = "ann"
@@ -61,7 +62,7 @@ def login(address: str) -> None:
 
 
 def chain(folder: Path, uri: str, problem: str, name: str) -> tuple[float, dict[str, float]]:
-    """The seconds of a chain, by the clock, and its metrics but for those of time."""
+    """The seconds of a chain, by the clock, and its metrics but for what it took."""
     told = yaml.safe_load((PROJECT / "problems" / f"{problem}.yaml").read_text(encoding="utf-8"))
     told["registry"] = {**told.get("registry", {}), "name": name}
     path = folder / f"{name}.yaml"
@@ -76,7 +77,7 @@ def chain(folder: Path, uri: str, problem: str, name: str) -> tuple[float, dict[
     if done.returncode or run is None:
         sys.exit(f"{' '.join(typed)} failed:\n{done.stdout}")
     metrics = MlflowClient(uri, uri).get_run(run[1]).data.metrics
-    return took, {metric: value for metric, value in metrics.items() if not metric.endswith("_seconds")}
+    return took, lasting(metrics)
 
 
 if __name__ == "__main__":
