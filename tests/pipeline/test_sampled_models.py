@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from steps import main
+from tabular.problem import parse
+
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 ROWS, SAMPLE = 1000, 200
@@ -90,7 +93,7 @@ def test_a_sample_of_all_rows_changes_nothing(runs):
     assert "rows_learnt" not in runs["enough"].run.data.params
 
 
-def test_it_is_said_where_people_look(store, runs):
+def test_it_is_said_where_people_look(store, runs, tmp_path):
     for name in ("hpo", "tree"):
         assert "learnt from 200 of 800 rows" in runs[name].tags["tabular.summary"]
         assert "learnt from 200 of 800 rows" in runs[name].tags["mlflow.note.content"]
@@ -99,6 +102,9 @@ def test_it_is_said_where_people_look(store, runs):
     board = json.loads(store.artifact(runs["evaluate"].run, "leaderboard.json").read_text())
     learnt = {row[board["columns"].index("model")]: row[board["columns"].index("rows_learnt")] for row in board["data"]}
     assert learnt == {"tree": 200, "whole": 800, "enough": 800}
+    rows = main.leaderboard(runs["evaluate"].run, tmp_path)
+    shown = main._shown(rows[0], parse(yaml.safe_dump(PROBLEM), "sampled.yaml"))
+    assert (shown["model"], shown["rows_learnt"]) == ("tree", SAMPLE)
     page = store.artifact(runs["register"].run, "report.html").read_text()
     card = store.versions("sampled_classifier")[0].description
     assert "learnt from: 200 of 800 rows" in card
