@@ -98,7 +98,6 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.run.working_tree": {"PATCH": "changes.patch"},
     "steps.run.thread_budget": {
         "threads": lambda share: 3,
-        "cores": lambda: 3,
         "seconds_left": lambda share: float("inf"),
         "seconds_to_end": lambda share: float("inf"),
         "slowness": lambda share: 1.0,
