@@ -60,7 +60,7 @@ def main(step: Step) -> None:
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
         _check_keys()
-    engine.probe(step.arguments)
+    engine.probe(step.arguments, problem.ranks)
     kept.begin(step.folder)
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)

@@ -105,7 +105,9 @@ CHAIN = (
             "dataset": "reference",
             "model": "value",
             "params": "reference",
+            "engine_ranks": "value",
             "replays": "conduct",
+            **ENGINE,
             **CONDUCT,
         },
         inputs={
@@ -114,7 +116,7 @@ CHAIN = (
         },
         reads=(
             *("name", "task", "seed", "timeout", "data.target_transform", "search.metric", "search.threshold"),
-            *("search.calibrate", "search.folds", "evaluation.coverage", "models.{model}"),
+            *("search.calibrate", "search.folds", "evaluation.coverage", "models.{model}", "ranks"),
         ),
         each_model=True,
     ),
@@ -163,6 +165,7 @@ CHAIN = (
             "blend": "reference",
             "searches": "reference",
             "replays": "conduct",
+            **ENGINE,
             **CONDUCT,
         },
         inputs={
@@ -174,7 +177,7 @@ CHAIN = (
         },
         reads=(
             *("name", "task", "seed", "timeout", "refit", "data.target_transform", "search.metric"),
-            *("search.threshold", "search.calibrate", "search.folds", "evaluation.coverage", "models"),
+            *("search.threshold", "search.calibrate", "search.folds", "evaluation.coverage", "models", "ranks"),
         ),
         seconds=Seconds(1.5, model=0.2, model_cells=0.1),
     ),

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, flavor, memory_budget, out_of_fold, registry, requirements
+from steps.model import blends, dataset, fits, flavor, memory_budget, out_of_fold, registry, requirements
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -123,7 +123,8 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
 
 def _rows(step: Step, problem: Problem, source: Run, model: str = "") -> tuple[DataSet, DataSet]:
     """The training rows, and all rows; with a model, those of a large table as it learns from them."""
-    about = {"model": model, "in_memory": False, "log": not model}
+    ranks = fits.ranks_of(problem, model) if model else 1
+    about: dict[str, Any] = {"model": model, "in_memory": False, "ranks": ranks, "log": not model}
     rows, holdout = (dataset.load(step, problem, source, part, **about) for part in ("train", "holdout"))
     return rows, joined(rows, holdout)
 
@@ -151,7 +152,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     candidate = budget.on_share(candidate, share)
     chosen = budget.sample(candidate, share, every.y, every.learnt(problem))
     memory_budget.check_fit(candidate, every, len(every.y) if chosen is None else len(chosen))
-    fitted = training.fit(candidate, every.X, every.y, threads=every.threads, rows=chosen, weights=every.weights)
+    fitted = fits.fit(step, problem, candidate, every, chosen)
     found = out_of_fold.read(run, step.folder)
     result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)
     encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Run
 
-from steps.model import dataset, flavor, memory_budget, out_of_fold, requirements
+from steps.model import dataset, fits, flavor, memory_budget, out_of_fold, requirements
 from steps.run import artifacts, environment, lookup, run_problem, terminal, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import (
@@ -46,7 +46,7 @@ def train(step: Step) -> None:
     source = dataset.source(step, step.arguments["dataset"])
     problem = run_problem.problem_of(step, source)
     name = run_problem.model_of(step, problem)
-    rows = dataset.load(step, problem, source, "train", model=name)
+    rows = dataset.load(step, problem, source, "train", model=name, ranks=fits.ranks_of(problem, name))
     large = rows.told_of_large(problem, name)
     if large:
         terminal.say(f"  train {name}: {large}")
@@ -76,7 +76,7 @@ def train(step: Step) -> None:
         )
     _check_metric(problem.search.metric, candidate, rows, result)
     started = time.perf_counter()
-    fitted = training.fit(candidate, rows.X, rows.y, threads=rows.threads, rows=every, weights=rows.weights)
+    fitted = fits.fit(step, problem, candidate, rows, every)
     seconds = time.perf_counter() - started
     told = rows.sampled(problem.seed)
     about = {"threshold": result.threshold, "weights": told.weights}
@@ -158,11 +158,11 @@ def _share(
 
 
 def _lighter(problem: Problem, name: str, rows: dataset.DataSet, share: float) -> str:
-    """What is said of a model that does less: on a wide table, of a sample, to fit into the chain's seconds."""
+    """What is said of a model that does less: on a wide table, of a sample, in its seconds, by ranks."""
     sample = rows.told_of_sample(problem)
     which = "these" if sample else "the"
     of_seconds = f"on {share:.0%} of {which} rows, to fit into the chain's seconds" if share < 1.0 else ""
-    return "; ".join(filter(None, [rows.told_of_wide(problem, name), sample, of_seconds]))
+    return "; ".join(filter(None, [rows.told_of_wide(problem, name), sample, of_seconds, fits.told(problem, name)]))
 
 
 def _check_metric(

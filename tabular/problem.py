@@ -106,6 +106,15 @@ Threshold = Annotated[float | str, BeforeValidator(_threshold)]
 TagName = Annotated[str, AfterValidator(_tag_name)]
 
 
+# How the import paths of estimators begin that several processes can learn together.
+SHARED = "lightgbm."
+
+
+def is_shared(estimator: str) -> bool:
+    """Whether an estimator, by its import path, can be learnt by several ranks."""
+    return estimator.startswith(SHARED)
+
+
 # The keys of the section data that say where the table lies. What lies there counts by its content, its digest.
 PLACE = ("source", "query", "headers", "sha256")
 # The keys of the section data that say how a model learns, and change no data set.
@@ -734,6 +743,12 @@ class Problem(Section):
     blend: bool = Field(default=True, description="whether a blend of the models is one more candidate")
     search: Search
     evaluation: Evaluation = Evaluation()
+    ranks: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="how many processes learn each final LightGBM model together (docs/scale.md)",
+    )
     refit: bool = Field(
         default=True, description="whether the model that is registered learns from the holdout too, once it is judged"
     )
@@ -799,6 +814,12 @@ class Problem(Section):
     def _weight_is_not_the_target(self) -> Self:
         if self.data.weight == self.data.target:
             raise ValueError(f"data.weight: {self.data.weight!r} is the target: name the column of the rows' weights")
+        return self
+
+    @model_validator(mode="after")
+    def _ranks_have_something_to_learn(self) -> Self:
+        if self.ranks > 1 and not any(is_shared(model.estimator) for model in self.models.values()):
+            raise ValueError("ranks: several processes can learn LightGBM alone, and no model is of it: leave it out")
         return self
 
     @model_validator(mode="after")

@@ -34,7 +34,7 @@ def _one_process(most: int):
 
 
 @contextlib.contextmanager
-def _engine(step: Any, estimators: Any):
+def _engine(step: Any, estimators: Any, ranks: int = 1):
     yield SimpleNamespace(at_most=1, free=3, give=lambda hold, work: hold(work, ""), workers=_one_process)
 
 

@@ -298,6 +298,7 @@ def load(
     *,
     model: str = "",
     in_memory: bool = True,
+    ranks: int = 1,
     log: bool = True,
 ) -> DataSet:
     """Load one part of the data set of a run of etl.
@@ -317,12 +318,14 @@ def load(
         model makes them itself. Of a large table a model that can learns from bins.
     in_memory
         Whether all features are needed in memory, where no model is named that says it.
+    ranks
+        How many processes learn from the rows together: several are each given their part of the features.
     log
         Whether the part is logged as an input of the step's run.
     """
     schema = lookup.schema(source, step.folder)
     is_large = size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
-    if is_large and not (binned.in_the_way(problem.models[model]) if model else in_memory):
+    if is_large and ranks == 1 and not (binned.in_the_way(problem.models[model]) if model else in_memory):
         found = _in_batches(step, problem, source, part, schema, model)
     else:
         found = replace(_in_memory(step, source, part, schema), is_large=is_large)

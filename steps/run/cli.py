@@ -23,6 +23,7 @@ MAIN = (
     "require",
     "engine",
     "engine_address",
+    "engine_ranks",
     "replays",
 )
 # The entry points that are not steps of the chain.

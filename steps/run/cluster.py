@@ -6,11 +6,12 @@ worker, and wait for ever where none is left.
 
 import logging
 import pickle
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,12 +28,18 @@ LOST_SECONDS = 30.0
 SEND_SECONDS = 600.0
 # How often to look which workers there are.
 LOOK_SECONDS = 1.0
+# After which ranks that do nothing are given up: each waits for another one.
+STALLED_SECONDS = 60.0
 # By so many workers that die under it a call is given up: it may be what kills them.
 MOST_LOST = 3
 
 
 class WorkerLostError(EngineError):
     """The worker of a call has died."""
+
+
+class _RanksError(Exception):
+    """A rank of a fit is lost, and the fit with it."""
 
 
 @dataclass(eq=False)
@@ -172,6 +179,141 @@ class Cluster(Executor):
         self._break(EngineError("engine: the step has left the cluster"))
         with suppress(Exception):
             self.client.close(timeout=CONNECT_SECONDS)
+
+    def together(self, parts: Sequence[Any]) -> str:
+        """Learn a model by ranks that work at the same time, each at a worker of its own; return the model's text.
+
+        Where a rank or its worker dies, all are ended, and the fit begins anew at the workers that are there: what it
+        finds does not depend on them.
+
+        Parameters
+        ----------
+        parts
+            Of each rank, the part that it learns from: see `tabular.model.ranks.Part`.
+
+        Raises
+        ------
+        ValueError
+            A rank refuses its part or the hyperparameters.
+        EngineError
+            There are too few workers, or the ranks have died too often.
+        """
+        from distributed import Lock
+
+        lock, said = Lock("tabular-ranks", scheduler_rpc=self.client.scheduler, loop=self.client.loop), ""
+        for _ in range(MOST_LOST):
+            chosen = self._several(len(parts))
+            # the ranks of two steps would wait for each other's workers
+            while not self._acquired(lock):
+                self._check()
+            try:
+                return self._learnt(parts, chosen)
+            except _RanksError as error:
+                said = str(error)
+            finally:
+                with suppress(Exception):
+                    lock.release()
+        raise EngineError(f"engine: the ranks of a fit have been lost {MOST_LOST} times; the last time {said}")
+
+    def _acquired(self, lock: Any) -> bool:
+        """Whether a lock of the cluster could be had; waits for it for a while."""
+        acquire = lock._acquire  # as `_run` in `ask`
+        try:
+            return bool(self.client.sync(acquire, timeout=LOST_SECONDS, callback_timeout=2 * LOST_SECONDS))
+        except (OSError, TimeoutError):
+            time.sleep(LOOK_SECONDS)
+            return False
+
+    def _several(self, most: int) -> list[str]:
+        """So many workers; waits for them for a while."""
+        until = time.monotonic() + LOST_SECONDS
+        while len(self.threads) < most:
+            self._check()
+            if time.monotonic() > until:
+                raise EngineError(
+                    f"engine_ranks: {most} ranks need as many workers, and the cluster at {self.address} has "
+                    f"{len(self.threads)}: start more, or ask for fewer ranks (which makes another model)"
+                )
+            time.sleep(LOOK_SECONDS / 2)
+        return list(self.threads)[:most]
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _learnt(self, parts: Sequence[Any], chosen: Sequence[str]) -> str:
+        name = f"{self.client.id}-{time.monotonic()}"
+        work = pickle.dumps((worker.learn_rank, (name,)))
+        calls = [Call(work, Future(), address, part) for address, part in zip(chosen, parts, strict=True)]
+        try:
+            for call in calls:
+                self.put(call)
+            self._connect(name, calls)
+            self._follow(name, calls)
+            found = [call.future.result() for call in calls]
+        finally:
+            for call in calls:
+                call.cancel()
+        refused = [said for what, said in found if what == "refused"]
+        if refused:
+            raise ValueError(refused[0])
+        lost = [said or "its process was killed" for what, said in found if what != "model"]
+        if lost:
+            raise _RanksError(lost[0])
+        texts = {text for _, text in found}
+        if len(texts) > 1:
+            raise EngineError("engine: the ranks of a fit have learnt different models, which must not be")
+        return texts.pop()
+
+    def _connect(self, name: str, calls: Sequence[Call]) -> None:
+        """Wait until each rank is there, and tell all where they listen."""
+        addresses, moved = [call.worker for call in calls], time.monotonic()
+        while True:
+            told = self._asked(worker.rank_of, name, workers=addresses)
+            if all(told.get(address) for address in addresses):
+                break
+            self._raise_lost(calls)
+            if len(told) == len(addresses):  # one that has other work to end first answers as well
+                moved = time.monotonic()
+            if time.monotonic() - moved > STALLED_SECONDS:
+                raise _RanksError(f"a worker has not answered for {STALLED_SECONDS:.0f} s")
+            time.sleep(LOOK_SECONDS / 2)
+        machines = [f"{_host(address)}:{told[address][0]}" for address in addresses]
+        self._asked(worker.begin_rank, name, machines, workers=addresses)
+
+    def _follow(self, name: str, calls: Sequence[Call]) -> None:
+        """Wait for the end of all ranks; raise where one is lost, or none of them does anything any more."""
+        addresses, worked, moved = [call.worker for call in calls], -1.0, time.monotonic()
+        while not all(call.future.done() for call in calls):
+            pending = [call.future for call in calls if not call.future.done()]
+            wait(pending, timeout=STALLED_SECONDS / 20, return_when=FIRST_COMPLETED)
+            self._raise_lost(calls)
+            told = self._asked(worker.rank_of, name, workers=addresses)
+            seconds = sum(one[1] for one in told.values() if one)
+            if seconds != worked:
+                worked, moved = seconds, time.monotonic()
+            if time.monotonic() - moved > STALLED_SECONDS:
+                raise _RanksError(f"none of them did anything for {STALLED_SECONDS:.0f} s")
+
+    def _raise_lost(self, calls: Sequence[Call]) -> None:
+        self._check()
+        for call in calls:
+            if not call.future.done():
+                continue
+            if call.future.exception() is not None:
+                raise _RanksError(first_line(call.future.exception())) from None
+            what, said = call.future.result()
+            if what == "refused":
+                raise ValueError(said)
+            if what != "model":
+                raise _RanksError(said or "its process was killed")
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any, workers: Sequence[str]) -> dict[str, Any]:
+        """As `ask`, without the workers that do not answer."""
+        with suppress(OSError, TimeoutError):
+            told = self.ask(function, *arguments, workers=workers, seconds=CONNECT_SECONDS)
+            return {address: said for address, said in told.items() if not isinstance(said, BaseException)}
+        return {}
 
     # The watching thread.
 
@@ -426,6 +568,13 @@ def _in(
             found.close()
         else:
             client.close(timeout=CONNECT_SECONDS)
+
+
+def _host(address: str) -> str:
+    """The IP address in a worker's address."""
+    from distributed.comm import get_address_host
+
+    return socket.gethostbyname(get_address_host(address))
 
 
 def check_installed() -> None:

@@ -78,8 +78,8 @@ def check(arguments: Mapping[str, str]) -> None:
         raise UserError(f"engine_address: {address!r} is no address such as tls://scheduler.example:8786")
 
 
-def probe(arguments: Mapping[str, str]) -> None:
-    """Check that the engine of a chain is there, before any work.
+def probe(arguments: Mapping[str, str], ranks: int) -> None:
+    """Check that the engine of a chain is there, before any work, and that it is one for so many ranks.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def probe(arguments: Mapping[str, str]) -> None:
         As `check` and `opened`.
     """
     check(arguments)
-    if arguments["engine"] != DASK:
+    if arguments["engine"] != DASK and ranks == 1:
         return
     from steps.run import cluster
 
@@ -99,8 +99,8 @@ def probe(arguments: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def opened(step: Step, estimators: Collection[str] = ()) -> Iterator[Engine]:
-    """The engine that a step is given.
+def opened(step: Step, estimators: Collection[str] = (), ranks: int = 1) -> Iterator[Any]:
+    """The engine that a step is given, an `Engine`; for ranks a cluster, which can learn them `together`.
 
     Parameters
     ----------
@@ -108,6 +108,8 @@ def opened(step: Step, estimators: Collection[str] = ()) -> Iterator[Engine]:
         The step, with the parameters `engine`, `engine_address` and `share`.
     estimators
         Import paths of what is fitted: their code has to be the same everywhere.
+    ranks
+        How many processes are to learn one model together; a cluster of this machine where no other is given.
 
     Raises
     ------
@@ -115,7 +117,7 @@ def opened(step: Step, estimators: Collection[str] = ()) -> Iterator[Engine]:
         Where there is no such engine.
     """
     check(step.arguments)
-    if step.arguments["engine"] != DASK:
+    if step.arguments["engine"] != DASK and ranks == 1:
         yield Local(step.arguments["share"])
         return
     from steps.run import cluster
@@ -125,6 +127,8 @@ def opened(step: Step, estimators: Collection[str] = ()) -> Iterator[Engine]:
         with cluster.connected(address, step.name, [*estimators]) as found:
             yield found
         return
+    threads = thread_budget.threads(share)
+    workers, each = (thread_budget.cores(), 1) if ranks == 1 else (ranks, max(1, threads // ranks))
     about = {"most": lambda: thread_budget.threads(share), "folder": str(step.folder)}
-    with cluster.local(thread_budget.cores(), 1, step=step.name, estimators=[*estimators], **about) as found:
+    with cluster.local(workers, each, step=step.name, estimators=[*estimators], **about) as found:
         yield found

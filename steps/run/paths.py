@@ -27,6 +27,7 @@ OVERRIDES = {
     "trials": ("search.trials", int),
     "timeout": ("timeout", float),
     "seed": ("seed", int),
+    "engine_ranks": ("ranks", int),
 }
 
 
@@ -51,7 +52,7 @@ def effective_problem(arguments: Mapping[str, str]) -> Problem:
     ----------
     arguments
         `problem` (a name in problems/, or a path), `data`, `query`, `target`, `task`, `preset`, `trials`, `timeout`,
-        `seed`; empty: not given.
+        `seed`, `engine_ranks`; empty: not given.
 
     Raises
     ------

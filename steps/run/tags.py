@@ -42,6 +42,8 @@ ROWS_LEARNT = "rows_learnt"
 SAMPLES = "samples"
 # on a run of train or blend whose model's requirements have no hashes: which packages are not the lock's
 UNLOCKED = "tabular.unlocked"
+# on a run of train or refit whose model several processes have learnt together: how many
+RANKS = "tabular.ranks"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed
 
 # Metrics, no tags, of every step's run: what it took of time and of the machine, which is no part of its result.

@@ -3,16 +3,28 @@
 A worker is a process of this project's source: `python -m distributed.cli.dask_worker` in the project's folder.
 """
 
+import contextlib
+import os
 import pickle
 import platform
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from steps import PROJECT
 from steps.run import environment, source_digest, thread_budget
 
+# How often a rank is looked after.
+POLL_SECONDS = 0.1
 # One call at a time: the limits of BLAS's threads are of the whole process, and so is what is held.
 _ALONE = threading.Lock()
 # What this process holds, by the step that it is of; and the modules' digests when it was asked for them first.
@@ -94,3 +106,82 @@ def drop(name: str) -> None:
                 _HOLDING.pop().hold(None, "")
         finally:
             _ALONE.release()
+
+
+@dataclass
+class _Rank:
+    """A rank that is being learnt in a process of its own, below this one."""
+
+    port: int
+    machines: Sequence[str] = ()
+    may_begin: threading.Event = field(default_factory=threading.Event)
+    process: subprocess.Popen[bytes] | None = None
+
+    def seconds(self) -> float:
+        """The seconds that a core has worked for it."""
+        with contextlib.suppress(psutil.Error):
+            if self.process is not None:
+                used = psutil.Process(self.process.pid).cpu_times()
+                return used.user + used.system
+        return 0.0
+
+
+# The ranks at work below this process, by the name of the fit that they are of.
+_RANKS: dict[str, _Rank] = {}
+
+
+def learn_rank(part: Any, name: str) -> tuple[str, str]:
+    """Learn a rank of a fit, once all are there (`begin_rank`); return what `part.read` says came of it.
+
+    A rank is a process of its own, since nothing else can end LightGBM's wait for another rank. It is ended where the
+    step has cancelled the call or is gone, and where this process dies.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    with socket.socket() as free:
+        free.bind(("", 0))
+        found = _RANKS[name] = _Rank(free.getsockname()[1])
+    try:
+        while not found.may_begin.wait(POLL_SECONDS):
+            if _is_cancelled(worker):
+                return "killed", ""
+        with tempfile.TemporaryDirectory(dir=worker.local_directory) as folder:
+            part.write(Path(folder), found.machines, found.port, worker.state.nthreads)
+            path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH", "")]))
+            words = [sys.executable, "-m", part.program, folder]
+            pipes: dict[str, Any] = {
+                "stdin": subprocess.PIPE,
+                "stdout": subprocess.DEVNULL,
+                "stderr": subprocess.DEVNULL,
+            }
+            found.process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": path}, **pipes)
+            try:
+                while found.process.poll() is None and not _is_cancelled(worker):
+                    time.sleep(POLL_SECONDS)
+            finally:
+                found.process.kill()
+                found.process.wait()
+            return part.read(Path(folder))
+    finally:
+        del _RANKS[name]
+
+
+def begin_rank(name: str, machines: Sequence[str]) -> None:
+    """Let a rank of a fit begin, whose ranks listen at `machines`."""
+    _RANKS[name].machines = machines
+    _RANKS[name].may_begin.set()
+
+
+def rank_of(name: str) -> tuple[int, float] | None:
+    """The port of a rank of a fit that is at work here, and the seconds that it has worked; None where none is."""
+    found = _RANKS.get(name)
+    return None if found is None else (found.port, found.seconds())
+
+
+def _is_cancelled(worker: Any) -> bool:
+    """Whether the call that this thread performs is wanted no more: the step has cancelled it, or is gone."""
+    from distributed.worker import thread_state
+
+    task = worker.state.tasks.get(thread_state.key)
+    return task is None or task.state in ("cancelled", "resumed", "released")

@@ -67,5 +67,6 @@ def test_who_asks_for_help_is_told_the_entry_points(tmp_path: Path, word: str) -
 def test_who_asks_an_entry_point_for_help_is_told_its_parameters_and_no_run_is_made(tmp_path: Path) -> None:
     ended = typed(tmp_path, "train", "--help")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == "python -m steps train --problem= --dataset= --model= --params= --replays= --share=\n"
+    said = "--problem= --dataset= --model= --params= --engine_ranks= --replays= --engine= --engine_address= --share="
+    assert ended.stdout == f"python -m steps train {said}\n"
     assert list(tmp_path.iterdir()) == []

@@ -1,11 +1,22 @@
 """The engine's parameters, what a worker is held against, and the parts of ranks."""
 
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from steps.chain import launch
+from steps.chain.orchestrator import Chain, Orders
+from steps.pipeline import plan
 from steps.run import cluster, engine, worker
 from tabular.errors import UserError
+from tabular.model import ranks
+from tabular.problem import build
+
+STEPS_WITH_ENGINES = ["hpo", "train", "refit"]
 
 
 @pytest.mark.parametrize(
@@ -25,6 +36,25 @@ def test_an_engine_that_cannot_be_meant_is_told(name: str, address: str, said: s
 @pytest.mark.parametrize("address", ["", "tcp://10.0.0.1:8786", "tls://scheduler.example:8786"])
 def test_an_engine_that_can_be_meant_passes(address: str) -> None:
     engine.check({"engine": "dask", "engine_address": address})
+
+
+def test_main_hands_its_engine_to_the_steps_that_have_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"name": "p", "data": {"source": "a.csv", "target": "y"}}
+    problem, given = build(values, "made"), {}
+
+    def create(client: Any, name: str, step: str, main: Any, parameters: Any, tags: Any) -> str:
+        given[step] = {key: value for key, value in parameters.items() if key.startswith("engine")}
+        return "0" * 32
+
+    monkeypatch.setattr(launch, "create", create)
+    main: Any = SimpleNamespace(run_id="1" * 32, folder=Path())
+    asked = {"engine": "dask", "engine_address": "tcp://a:1"}
+    chain = Chain(None, problem, main, Orders(1, 1, reuse=True, engine=asked))  # type: ignore[arg-type]
+    for task in plan(problem):
+        chain._ended = {name: SimpleNamespace(info=SimpleNamespace(run_id=name)) for name in task.inputs()}  # type: ignore[misc]
+        chain._create(task)
+    assert [step for step, engine_ in given.items() if engine_ == asked] == STEPS_WITH_ENGINES
+    assert all(given[step] == {} for step in given if step not in STEPS_WITH_ENGINES)
 
 
 def test_without_dask_the_error_says_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +82,28 @@ def test_a_worker_whose_modules_have_changed_since_it_began_differs(monkeypatch:
     ours = worker.about("etl", [])
     monkeypatch.setitem(worker._FIRST, "steps/etl.py", "as it was")
     assert worker.differences(worker.about("etl", []), ours) == ["steps/etl.py"]
+
+
+@pytest.mark.parametrize(("rows", "count"), [(7, 2), (9, 3), (4, 4)])
+def test_each_row_is_of_one_rank_and_ranks_have_rows_from_all_of_the_table(rows: int, count: int) -> None:
+    parts = [ranks.positions(rows, number, count) for number in range(count)]
+    assert np.array_equal(np.sort(np.concatenate(parts)), np.arange(rows))
+    assert {int(part[0]) for part in parts} == set(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_models_text_says_nothing_of_where_its_ranks_ran() -> None:
+    text = "[machines: 10.0.0.1:4000,10.0.0.2:4001]\n[local_listen_port: 4000]\n[num_machines: 2]\n[num_threads: 8]\n"
+    known = "[machines: ]\n[local_listen_port: 12400]\n[num_machines: 2]\n[num_threads: 0]\n"
+    assert ranks.placeless(text) == known
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_ranks_that_nothing_can_be_learnt_by_are_refused_with_the_problem(count: int) -> None:
+    forest = {"estimator": "sklearn.ensemble.RandomForestClassifier"}
+    values = {"name": "p", "data": {"source": "a.csv", "target": "y"}, "models": {"forest": forest}, "ranks": count}
+    with pytest.raises(UserError, match="ranks: "):
+        build(values, "made")
+    build(
+        {**values, "models": {"forest": forest, "trees": {"estimator": "lightgbm.LGBMClassifier"}}, "ranks": 2}, "made"
+    )

@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from steps.run import cluster
@@ -155,6 +157,129 @@ def test_a_worker_of_another_source_is_refused_by_the_name_of_the_file(store, et
     assert "is not as this machine: tabular/data/folds.py; give it the same commit" in line
 
 
+@pytest.fixture(scope="module")
+def alone(store, etl):
+    """The model as one process learns it."""
+    return store.step("train", dataset=etl.id, model="lightgbm")
+
+
+@pytest.fixture(scope="module")
+def shared(store, etl, dask):
+    """The model as two ranks learn it at the cluster."""
+    ended = store.step("train", dataset=etl.id, model="lightgbm", engine_ranks=2, **at(dask))
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
+def at(dask: Dask) -> dict[str, object]:
+    return {"engine": "dask", "engine_address": dask.address}
+
+
+def test_a_model_of_two_ranks_is_the_same_at_other_workers(store, etl, shared):
+    """Without an address they are processes of this machine, which `engine_ranks` starts by itself."""
+    again = store.step("train", dataset=etl.id, model="lightgbm", engine_ranks=2)
+    assert again.status == 0, again.stderr
+    assert again.tags["tabular.digest.model"] == shared.tags["tabular.digest.model"]
+    assert again.tags["tabular.key"] == shared.tags["tabular.key"]
+
+
+def test_a_model_of_two_ranks_is_another_one_by_its_key_and_says_so(alone, shared):
+    assert shared.tags["tabular.digest.model"] != alone.tags["tabular.digest.model"]
+    assert shared.tags["tabular.key"] != alone.tags["tabular.key"]
+    assert (shared.tags["tabular.ranks"], "tabular.ranks" in alone.tags) == ("2", False)
+    assert shared.tags["tabular.summary"].endswith("learnt by 2 ranks")
+
+
+def test_a_model_of_two_ranks_is_judged_as_any_other_and_is_as_good(store, etl, alone, shared, undrawn):
+    scores = []
+    for ended in (alone, shared):
+        evaluated = store.step("evaluate", dataset=etl.id, models=ended.id)
+        assert evaluated.status == 0, evaluated.stderr
+        scores.append(evaluated.run.data.metrics["roc_auc"])
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)  # 180 rows; docs/scale.md has the bookings
+    assert min(scores) > 0.8
+
+
+def ranks(dask: Dask) -> list[psutil.Process]:
+    """The processes of ranks at work below the workers."""
+    below = [child for one in dask.workers for child in psutil.Process(one.pid).children()]
+    return [process for process in below if "tabular.model.rank" in process.cmdline()]
+
+
+def when_ranks_learn(dask: Dask, do) -> threading.Thread:
+    """Do something once two ranks are there."""
+
+    def watch() -> None:
+        until = time.monotonic() + MOST_SECONDS
+        while len(ranks(dask)) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        do()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_fit_begins_anew_where_the_worker_of_a_rank_is_killed(store, etl, shared, dask):
+    def kill() -> None:
+        dask.kill()
+        dask.begin(1)
+
+    thread = when_ranks_learn(dask, kill)
+    ended = store.step("train", dataset=etl.id, model="lightgbm", engine_ranks=2, **at(dask))
+    thread.join()
+    assert ended.status == 0, ended.stderr
+    assert ended.tags["tabular.digest.model"] == shared.tags["tabular.digest.model"]
+    assert ranks(dask) == []
+
+
+@pytest.mark.long
+def test_a_fit_whose_ranks_stand_still_ends_with_one_line_and_leaves_none(store, etl, dask, monkeypatch):
+    monkeypatch.setattr(cluster, "STALLED_SECONDS", 2.0)
+    monkeypatch.setattr(cluster, "MOST_LOST", 1)
+
+    def stop() -> None:
+        ranks(dask)[0].suspend()
+
+    thread = when_ranks_learn(dask, stop)
+    ended = store.step("train", dataset=etl.id, model="lightgbm", engine_ranks=2, **at(dask))
+    thread.join()
+    assert ended.status == 1
+    (line,) = ended.lines
+    assert line.endswith("the ranks of a fit have been lost 1 times; the last time none of them did anything for 2 s")
+    until = time.monotonic() + MOST_SECONDS
+    while ranks(dask) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert ranks(dask) == []
+
+
+def test_too_few_workers_for_the_ranks_are_told_in_one_line(store, etl, dask, monkeypatch):
+    monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
+    ended = store.step("train", dataset=etl.id, model="lightgbm", engine_ranks=3, **at(dask))
+    assert ended.status == 1
+    (line,) = ended.lines
+    assert f"3 ranks need as many workers, and the cluster at {dask.address} has 2: start more" in line
+
+
+def test_what_a_rank_refuses_is_told_as_the_candidates_fault(store, etl, dask, tmp_path):
+    text = Path(json.loads(etl.tags["tabular.arguments"])["problem"]).read_text()
+    (tmp_path / "far.yaml").write_text(text.replace("min_child_samples: 5", "min_child_samples: 5, objective: nothing"))
+    about = {"problem": str(tmp_path / "far.yaml"), "dataset": etl.id, "model": "lightgbm", "engine_ranks": 2}
+    ended = store.step("train", **about, **at(dask))
+    assert ended.status == 1
+    assert "models.lightgbm: lightgbm.LGBMClassifier refuses to fit" in ended.lines[0]
+
+
+def test_a_search_whose_workers_are_all_gone_ends_with_one_line(store, etl, dask, monkeypatch):
+    monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
+    when_trials_have_ended(monkeypatch, 2, lambda: [dask.kill(), dask.kill()])
+    ended = store.step("hpo", dataset=etl.id, **far(dask))
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert f"the cluster at {dask.address} has lost all of its workers: start them again" in ended.lines[0]
+
+
+@pytest.mark.long
 def test_a_search_whose_scheduler_is_gone_ends_with_one_line(store, etl, dask, monkeypatch):
     monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1.0)

@@ -1,0 +1,33 @@
+"""The final fit of a model: by this process, or by the ranks of the problem at the workers of a cluster."""
+
+from typing import Any
+
+from steps.model.dataset import DataSet
+from steps.run import engine
+from steps.run.step import Step
+from steps.run.tags import RANKS
+from tabular.model import ranks, training
+from tabular.model.training import Candidate, Fitted
+from tabular.problem import Problem, is_shared
+
+
+def fit(step: Step, problem: Problem, candidate: Candidate, rows: DataSet, chosen: Any) -> Fitted:
+    """Fit a candidate on the rows of a data set at some positions; None: on all."""
+    about: dict[str, Any] = {"rows": chosen, "weights": rows.weights}
+    count = ranks_of(problem, candidate.name)
+    if count == 1:
+        return training.fit(candidate, rows.X, rows.y, threads=rows.threads, **about)
+    step.log(tags={RANKS: str(count)})
+    with engine.opened(step, problem.models[candidate.name].paths(), count) as place:
+        return ranks.fit(candidate, rows.X, rows.y, ranks=count, together=place.together, **about)
+
+
+def ranks_of(problem: Problem, model: str) -> int:
+    """How many processes learn the final model together; 1 of what is not LightGBM's."""
+    return problem.ranks if is_shared(problem.models[model].estimator) else 1
+
+
+def told(problem: Problem, model: str) -> str:
+    """What is said of a model that several processes have learnt; empty where one has."""
+    count = ranks_of(problem, model)
+    return f"learnt by {count} ranks" if count > 1 else ""
