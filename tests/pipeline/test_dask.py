@@ -1,6 +1,7 @@
 """Fits at the workers of a Dask cluster: the same results, and what becomes of them where a worker or more dies."""
 
 import json
+import operator
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 
 from steps.run import cluster
 from steps.search import trial_runs
+from tabular.errors import UserError
+from tests.certificates import authority
 from tests.running import MOST_SECONDS, PROJECT
 
 pytest.importorskip("distributed", reason="requirements-dask.txt is not installed here")
@@ -289,3 +292,38 @@ def test_a_search_whose_scheduler_is_gone_ends_with_one_line(store, etl, dask, m
     assert ended.status == 1
     (line,) = ended.lines
     assert f"the Dask scheduler at {dask.address} does not answer any more: start it again" in line
+
+
+def test_a_cluster_that_speaks_tls_takes_who_has_a_certificate_and_no_one_else(tmp_path, monkeypatch):
+    import dask as library
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 5.0)
+    ours, others = authority(tmp_path / "ours"), authority(tmp_path / "others")
+    made = Dask(tmp_path, scheme="tls", workers=1, **as_environment(ours))
+    try:
+        assert made.address.startswith("tls://")
+        with library.config.set(as_config(ours)), cluster.connected(made.address, "etl", []) as found:
+            assert found.submit(operator.add, 20, 22).result(MOST_SECONDS) == 42
+        refused = f"no Dask scheduler answers at {made.address}"
+        with library.config.set(as_config(others)), pytest.raises(UserError, match=refused):
+            cluster.connected(made.address, "etl", []).__enter__()
+        with pytest.raises(UserError, match="TLS"):
+            cluster.connected(made.address, "etl", []).__enter__()
+    finally:
+        made.close()
+
+
+ROLES = ("scheduler", "worker", "client")
+
+
+def as_config(files: dict[str, Path]) -> dict[str, str]:
+    """Dask's configuration of certificates, as docs/scale.md has it."""
+    own = {f"{role}.{what}": str(files[what]) for role in ROLES for what in ("cert", "key")}
+    return {f"distributed.comm.tls.{name}": value for name, value in {"ca-file": str(files["ca"]), **own}.items()}
+
+
+def as_environment(files: dict[str, Path]) -> dict[str, str]:
+    """The same as variables of the environment."""
+    return {
+        f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": text for name, text in as_config(files).items()
+    }
