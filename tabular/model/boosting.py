@@ -375,7 +375,7 @@ def _weights(estimator: Any, bins: Bins) -> Array | None:
 def to_train(estimator: Any, y: Array, task: Task, weights: Array | None) -> tuple[dict[str, Any], Array | None]:
     """What `lightgbm.train` is given for rows: an estimator's hyperparameters, and (n,) the weights of the rows.
 
-    `y` are (n,) class codes or numbers, `weights` the rows' own; see `_parameters` and `_weights`.
+    `y` are (n,) class codes or numbers, `weights` the rows' own; see `parameters` and `_weights`.
     """
     bins = Bins(None, y, None, task, weights)
-    return _parameters(estimator, bins), _weights(estimator, bins)
+    return parameters(estimator, bins), _weights(estimator, bins)
