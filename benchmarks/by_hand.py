@@ -102,9 +102,9 @@ def bookings(path: Path, trials: int) -> dict[str, float]:
             scores, rounds = [], []
             for start, end in pairwise(edges):
                 model = lightgbm.LGBMClassifier(**params, n_estimators=5000, n_jobs=-1, verbose=-1)
-                held = (frame.iloc[start:end], y[start:end])
+                held = {"eval_X": (frame.iloc[start:end],), "eval_y": (y[start:end],)}
                 stop = [lightgbm.early_stopping(60, verbose=False)]
-                model.fit(frame.iloc[:start], y[:start], eval_set=[held], eval_metric="auc", callbacks=stop)
+                model.fit(frame.iloc[:start], y[:start], **held, eval_metric="auc", callbacks=stop)
                 scores.append(model.best_score_["valid_0"]["auc"])
                 rounds.append(model.best_iteration_)
             tried.append((float(np.mean(scores)), params, int(np.mean(rounds))))
