@@ -213,6 +213,7 @@ def chain(folder: Path, name: str, problem: dict[str, Any], steps: str, trials: 
         given = {"problem": place, "dataset": dataset, "model": "lightgbm", "trials": trials}
         status, last, more, above = _run(folder, experiment, ["-e", "hpo"], **given)
         memory.together |= more.together
+        memory.of_steps |= more.of_steps
         memory.of_all, temporary = max(memory.of_all, more.of_all), max(temporary, above)
     return Taken(client, _runs(client, known), memory, temporary, status, last)
 
