@@ -148,13 +148,15 @@ def test_a_worker_of_another_source_is_refused_by_the_name_of_the_file(store, et
         module.write("\n\nEDITED = True\n")
     dask.begin(1, project=tmp_path)
     until = time.monotonic() + MOST_SECONDS
-    with cluster.connected(dask.address, "hpo", []) as found:
-        while not found.unfit and time.monotonic() < until:
-            time.sleep(0.1)
-        assert list(found.unfit.values()) == ["tabular/data/folds.py"]
-        assert len(found.threads) == 2
-    ended = store.step("hpo", dataset=etl.id, **far(dask))
-    dask.kill(-1)
+    try:
+        with cluster.connected(dask.address, "hpo", []) as found:
+            while (len(found.unfit), len(found.threads)) != (1, 2) and time.monotonic() < until:
+                time.sleep(0.1)
+            assert list(found.unfit.values()) == ["tabular/data/folds.py"]
+            assert len(found.threads) == 2
+        ended = store.step("hpo", dataset=etl.id, **far(dask))
+    finally:
+        dask.kill(-1)
     assert ended.status == 1
     (line,) = ended.lines
     assert "is not as this machine: tabular/data/folds.py; give it the same commit" in line
