@@ -50,6 +50,11 @@ def hpo(step: Step) -> None:
     limits = _limits(step, problem, name)
     saved = _earlier(step, limits)
     rows = dataset.load(step, problem, source, "train", model=name)
+    if isinstance(rows.X, BinnedRows) and step.arguments["engine"] == engine.DASK:
+        raise UserError(
+            f"engine: {name} learns from the bins of a large table, which are of this machine: leave engine out, or "
+            f"give models.{name}.rows, with which it learns from a sample"
+        )
     with engine.opened(step, problem.models[name].paths()) as place:
         _searched(step, _prepared(rows, problem, name, limits, place), limits, saved, place)
 
@@ -298,11 +303,6 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits, plac
     fitting = memory_budget.AtOnce(most, most)
     if isinstance(place, engine.Local):
         fitting = memory_budget.of_search(candidate, rows, [part.rows for part in made_of], cuts, most)
-    elif isinstance(rows.X, BinnedRows):
-        raise UserError(
-            f"engine: {model} learns from the bins of a large table, which are of this machine: leave engine out, or "
-            f"give models.{model}.rows, with which it learns from a sample"
-        )
     course = TrialRunner(
         candidate,
         rows.X,

@@ -135,3 +135,9 @@ def test_the_model_of_all_rows_is_the_one_that_is_fitted_in_memory(store, etl, l
 def test_a_model_that_needs_all_rows_at_once_says_which_key_asks_for_it(store, etl, large):
     ended = done(store, "train", dataset=etl.id, model="scaled")
     assert "all rows in memory at once, which models.scaled.preprocessing.numbers asks for" in ended.stdout
+
+
+def test_a_cluster_is_refused_since_the_bins_are_of_this_machine(store, etl, large):
+    ended = store.step("hpo", dataset=etl.id, model="found", engine="dask")
+    assert ended.status == 1
+    assert "leave engine out, or give models.found.rows" in ended.lines[0]
