@@ -300,9 +300,7 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits, plac
         most=MOST_SCORED if isinstance(rows.X, BinnedRows) else None,
     )
     most = min(problem.search.max_pending, limits.trials, place.at_most)
-    fitting = memory_budget.AtOnce(most, most)
-    if isinstance(place, engine.Local):
-        fitting = memory_budget.of_search(candidate, rows, [part.rows for part in made_of], cuts, most)
+    fitting = memory_budget.of_search(candidate, rows, [part.rows for part in made_of], cuts, most, place)
     course = TrialRunner(
         candidate,
         rows.X,

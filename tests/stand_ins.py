@@ -65,12 +65,12 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.chain.keys": {"of_step": lambda step, source: None},
     "steps.model.memory_budget": {
         "check_fit": lambda candidate, rows, most: None,
-        "of_search": lambda candidate, rows, parts, folds, most: SimpleNamespace(trials=most, folds=most),
+        "of_search": lambda candidate, rows, parts, folds, most, place: SimpleNamespace(trials=most, folds=most),
     },
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process},
     "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},
-    "steps.run.engine": {"opened": _engine, "Engine": object},
+    "steps.run.engine": {"opened": _engine, "Engine": object, "DASK": "dask"},
     "steps.run.environment": {
         "describe": dict,
         "LOCK": "no lock",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from steps.model.dataset import DataSet
 from steps.run import memory_room, thread_budget
+from steps.run.engine import Engine, Local
 from tabular.data.folds import Fold
 from tabular.data.size import is_large
 from tabular.errors import OutOfMemoryError
@@ -43,7 +44,9 @@ def check_fit(candidate: Candidate, rows: DataSet, most: int) -> None:
         raise _too_much(candidate, rows, what, need, room, fewer)
 
 
-def of_search(candidate: Candidate, rows: DataSet, parts: Sequence[Fold], folds: Sequence[Fold], most: int) -> AtOnce:
+def of_search(
+    candidate: Candidate, rows: DataSet, parts: Sequence[Fold], folds: Sequence[Fold], most: int, place: Engine
+) -> AtOnce:
     """How many trials and folds of a search have memory enough at the same time.
 
     Parameters
@@ -56,13 +59,15 @@ def of_search(candidate: Candidate, rows: DataSet, parts: Sequence[Fold], folds:
         The folds of the cross-validation of the best trial.
     most
         The answer where memory is no limit.
+    place
+        Where they run: of the workers of a cluster nothing is known.
 
     Raises
     ------
     OutOfMemoryError
         There is not enough for one.
     """
-    room = _room(rows)
+    room = _room(rows) if isinstance(place, Local) else None
     if room is None:
         return AtOnce(most, most)
     search = _Search(Estimate(costliest(candidate), rows.X), max(1, len(candidate.model.treatments())), parts, folds)

@@ -51,6 +51,7 @@ def drawn(
 def _shares(counts: Array, most: int) -> Array:
     """How many rows of each class are drawn, `most` together: by the method of the largest remainders, 1 at least."""
     shares, remainders = np.divmod(most * counts, counts.sum())
+    remainders[shares == 0] = -1  # a class that gets one row for less has had its remainder
     shares = np.maximum(1, shares)
     missing = most - int(shares.sum())
     shares[np.argsort(-remainders, kind="stable")[: max(0, missing)]] += 1

@@ -13,6 +13,7 @@ import pytest
 from steps.model import memory_budget
 from steps.model.dataset import DataSet
 from steps.run import memory_room, shell, thread_budget
+from steps.run.engine import Local
 from tabular.data import size
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold
@@ -127,7 +128,7 @@ def test_as_many_trials_run_at_once_as_memory_holds(
 ) -> None:
     few = rows(1000, monkeypatch, None if room is None else room * GB)
     cuts = [Fold(np.arange(800_000), np.arange(200_000))] * 5
-    found = memory_budget.of_search(candidate(n_estimators=80), few, cuts[:1], cuts, 4)
+    found = memory_budget.of_search(candidate(n_estimators=80), few, cuts[:1], cuts, 4, Local(""))
     assert (found.trials, found.folds) == (trials, folds)
 
 
@@ -135,7 +136,7 @@ def test_a_fold_that_is_encoded_anew_needs_more_than_a_trial(monkeypatch: pytest
     few = rows(1000, monkeypatch, 0.4 * GB)
     cuts = [Fold(np.arange(800_000), np.arange(200_000))] * 5
     linear = candidate("sklearn.linear_model.LogisticRegression")
-    found = memory_budget.of_search(linear, few, cuts[:1], cuts, 4)
+    found = memory_budget.of_search(linear, few, cuts[:1], cuts, 4, Local(""))
     assert (found.trials, found.folds) == (4, 3)
 
 
@@ -143,7 +144,7 @@ def test_a_search_that_does_not_fit_once_is_refused(monkeypatch: pytest.MonkeyPa
     few = rows(1000, monkeypatch, 1 * GB)
     cuts = [Fold(np.arange(800_000), np.arange(200_000))] * 5
     with pytest.raises(OutOfMemoryError, match=r"a search with fits on 800,000 rows needs about .*rows: 300000 "):
-        memory_budget.of_search(candidate(n_estimators=80), few, cuts[:1], cuts, 4)
+        memory_budget.of_search(candidate(n_estimators=80), few, cuts[:1], cuts, 4, Local(""))
 
 
 @pytest.fixture
