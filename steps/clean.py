@@ -105,12 +105,14 @@ def clean(step: Step) -> None:
     reasons = _kept(trees, policy, _registered(step))
     gone = [tree for tree in trees if tree.root.info.run_id not in reasons]
     sizes = {tree.root.info.run_id: sum(map(artifact_store.size, tree.places())) for tree in gone}
-    _say(step, policy, trees, reasons, sizes)
+    rows = _rows(trees, reasons, sizes)
+    _say(step, policy, rows)
     if deletes:
         _refuse_beside_chains(trees)
         for tree in gone:
             _delete(step, tree)
-    _log(step, policy, trees, reasons, sizes, deletes=deletes)
+    step.table(artifacts.by_column(rows), TABLE)
+    _log(step, policy, gone, sum(sizes.values()), deletes=deletes)
 
 
 # --- the request ------------------------------------------------------------------------------------------------------
@@ -229,16 +231,11 @@ def _delete(step: Step, tree: Tree) -> None:
 # --- what is said -----------------------------------------------------------------------------------------------------
 
 
-def _say(
-    step: Step, policy: Policy, trees: Sequence[Tree], reasons: Mapping[str, str], sizes: Mapping[str, int]
-) -> None:
+def _say(step: Step, policy: Policy, rows: Sequence[Mapping[str, Any]]) -> None:
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"tabular  clean the experiment {experiment.name!r}: what is {policy.said}")
-    rows = _rows(trees, reasons, sizes)
-    for title, some in (
-        ("goes", [row for row in rows if not row["stays"]]),
-        ("stays", [r for r in rows if r["stays"]]),
-    ):
+    gone, kept = [row for row in rows if not row["stays"]], [row for row in rows if row["stays"]]
+    for title, some in (("goes", gone), ("stays", kept)):
         say()
         say(f"  {title}: {len(some)}")
         if some:
@@ -264,19 +261,8 @@ def _rows(trees: Sequence[Tree], reasons: Mapping[str, str], sizes: Mapping[str,
     ]
 
 
-def _log(
-    step: Step,
-    policy: Policy,
-    trees: Sequence[Tree],
-    reasons: Mapping[str, str],
-    sizes: Mapping[str, int],
-    *,
-    deletes: bool,
-) -> None:
-    gone = [tree for tree in trees if tree.root.info.run_id not in reasons]
+def _log(step: Step, policy: Policy, gone: Sequence[Tree], freed: int, *, deletes: bool) -> None:
     runs, models = sum(len(tree.runs) for tree in gone), sum(len(tree.models) for tree in gone)
-    freed = sum(sizes.values())
-    step.table(artifacts.by_column(_rows(trees, reasons, sizes)), TABLE)
     step.log(
         params={"older_than_days": f"{policy.days:g}", "kept_of_a_kind": policy.keep, "deleted": deletes},
         metrics={"runs_found": runs, "models_found": models, "bytes_found": freed},

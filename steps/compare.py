@@ -226,14 +226,12 @@ def _ordered(step: Step, asked: Asked) -> Iterator[Run]:
     if not validate_param_and_metric_name(asked.metric):
         return  # MLflow neither logs such a name nor sorts by it
     order = [f"metrics.`{asked.metric}` {'DESC' if asked.greater_is_better else 'ASC'}", "attributes.start_time ASC"]
-    ids, most, page = [asked.experiment.experiment_id], 2 * asked.top, None
-    while page is None or page:
-        found = step.client.search_runs(ids, asked.condition, order_by=order, max_results=most, page_token=page)
-        for run in found:
-            if math.isnan(run.data.metrics.get(asked.metric, math.nan)):
-                return  # MLflow sorts runs without the metric last
-            yield run
-        page = found.token or ""
+    about = {"order_by": order, "max_results": 2 * asked.top}
+    ids = [asked.experiment.experiment_id]
+    for run in lookup.every(lambda page: step.client.search_runs(ids, asked.condition, page_token=page, **about)):
+        if math.isnan(run.data.metrics.get(asked.metric, math.nan)):
+            return  # MLflow sorts runs without the metric last
+        yield run
 
 
 def _nothing(step: Step, asked: Asked) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mlflow.entities import Metric, Param, Run
 
 from steps.process import lifecycle
-from steps.run import run_owner, run_problem
+from steps.run import lookup, run_owner, run_problem
 from steps.run.step import Step, describe
 from steps.run.tags import BASELINE, NOTE, PARENT, PROBLEM, PRUNED, REASON, SEARCH_KEY, TRIAL, TRIAL_SAVED
 from tabular.metrics.lookup import sign
@@ -140,9 +140,6 @@ def earlier(step: Step, key: str) -> Path | None:
 
 def _saved(step: Step, run: Run) -> list[str]:
     asked = f"tags.`{PARENT}` = '{run.info.run_id}' and tags.`{TRIAL_SAVED}` != ''"
-    lines, page = [], None
-    while page is None or page:
-        children = step.client.search_runs([step.experiment_id], asked, page_token=page)
-        lines += [child.data.tags[TRIAL_SAVED] for child in children]
-        page = children.token or ""
+    children = lookup.every(lambda page: step.client.search_runs([step.experiment_id], asked, page_token=page))
+    lines = [child.data.tags[TRIAL_SAVED] for child in children]
     return sorted(lines, key=lambda line: json.loads(line)["tid"])

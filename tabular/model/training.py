@@ -45,12 +45,12 @@ Curves: TypeAlias = dict[str, list[Any]]
 Weighed: TypeAlias = tuple[Any, Array, Array | None]
 # About how many points a curve has: each costs as much time as an iteration.
 CURVE_POINTS = 100
-# Parameters that change nothing of what is learnt.
 # Estimators whose reasons (`steps.model.reasons.Reasons`) need no means of the rows of training.
 _OF_TREES = (
     *("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees"),
     "sklearn.ensemble.HistGradientBoosting",
 )
+# Parameters that change nothing of what is learnt.
 _EXECUTION = ("n_jobs", "thread_count", "verbose", "verbosity", "allow_writing_files")
 # What the libraries' own importances of columns measure, by package, where it is not the impurity of trees.
 _MEASURES = {"xgboost": "gain", "catboost": "change of the prediction"}
