@@ -69,7 +69,6 @@ def answers(
             _ASKED[:] = [ask]
             stack.callback(_ASKED.clear)
             executor = stack.enter_context(pool.workers(most))
-            executor.submit(bool)  # it forks now, while no thread reads the table
         bar = stack.enter_context(terminal.rows_done(table.rows, f"scoring {table.path.name}"))
         batches = table.batches([*features, *beside])
         for batch, answer in _in_order(batches, features, ask, executor, AHEAD * most):

@@ -13,7 +13,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.types import DataType
-from threadpoolctl import threadpool_limits
 
 from steps import PROJECT
 from steps.model import flavor
@@ -87,8 +86,7 @@ def _alone(model: Path, folder: Path) -> Answer:
     sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != PROJECT]
     for name in [name for name, module in sys.modules.items() if _is_ours(module)]:
         del sys.modules[name]
-    with threadpool_limits(1):  # OpenMP's threads do not survive a fork
-        return _answer(model)
+    return _answer(model)
 
 
 def _is_ours(module: ModuleType) -> bool:

@@ -3,28 +3,53 @@
 import multiprocessing
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from threading import Event, Thread
 
 from steps.process import lifecycle
 
 
 @contextmanager
 def workers(most: int) -> Iterator[Executor]:
-    """A pool of up to `most` processes, forked off this one as work comes in, so that they share its memory.
+    """A pool of as many processes, forked off this one at once, so that they share what it has in memory.
 
     Where the system is not Linux a fork is not safe: the pool is a single thread. At the end the processes are
     terminated, even in the middle of their work.
     """
-    if sys.platform == "linux":
-        context = multiprocessing.get_context("fork")
-        executor: Executor = ProcessPoolExecutor(most, context, initializer=lifecycle.leave)
-    else:
-        executor = ThreadPoolExecutor(1)
-    before = set(multiprocessing.active_children())
+    if sys.platform != "linux":
+        with ThreadPoolExecutor(1) as thread:
+            yield thread
+        return
+    before, ended = set(multiprocessing.active_children()), Event()
+    executor = ProcessPoolExecutor(most, multiprocessing.get_context("fork"), initializer=lifecycle.leave)
     try:
+        _fork(executor, ended)
         yield executor
     finally:
         for worker in set(multiprocessing.active_children()) - before:
             worker.terminate()
         executor.shutdown(wait=True, cancel_futures=True)
+        ended.set()
+
+
+def _fork(executor: Executor, ended: Event) -> None:
+    """Fork the processes of a pool off a thread that does nothing else, and is there until the pool has ended.
+
+    GNU's OpenMP keeps a team of threads with the thread that has used it. They do not survive a fork: a process forked
+    off this thread would wait for them for ever, at its first work of several threads. And where the thread ends that a
+    process was forked off, the system takes its parent for dead (`lifecycle.leave`).
+    """
+    forked: Future[None] = Future()
+
+    def fork() -> None:
+        try:
+            executor.submit(bool)  # the first work that is given to a pool starts all of its processes
+        except BaseException as error:  # raised where the pool was asked for
+            forked.set_exception(error)
+        else:
+            forked.set_result(None)
+        ended.wait()
+
+    Thread(target=fork, daemon=True, name="fork").start()
+    forked.result()
