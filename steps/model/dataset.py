@@ -324,15 +324,20 @@ def load(
         Whether the part is logged as an input of the step's run.
     """
     schema = lookup.schema(source, step.folder)
-    is_large = size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
-    if is_large and ranks == 1 and not (binned.in_the_way(problem.models[model]) if model else in_memory):
+    large = is_large(source, schema)
+    if large and ranks == 1 and not (binned.in_the_way(problem.models[model]) if model else in_memory):
         found = _in_batches(step, problem, source, part, schema, model)
     else:
-        found = replace(_in_memory(step, source, part, schema), is_large=is_large)
+        found = replace(_in_memory(step, source, part, schema), is_large=large)
         found = for_model(found, problem, model) if model else found
     if log:
         log_input(step, problem, found, part)
     return found
+
+
+def is_large(source: Run, schema: Schema) -> bool:
+    """Whether the data set of a run of etl is one of a large table: its training rows decide."""
+    return size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
 
 
 def _in_batches(step: Step, problem: Problem, source: Run, part: str, schema: Schema, model: str) -> DataSet:

@@ -14,8 +14,7 @@ from steps.model import dataset, served
 from steps.model.dataset import DataSet
 from steps.run import lookup
 from steps.run.step import Step
-from tabular.data import parquet, size
-from tabular.data.batches import regrouped
+from tabular.data import batches, parquet
 from tabular.data.columns import WEIGHT
 from tabular.data.datasets import SPLIT_KEY, Schema
 from tabular.evaluation import slices
@@ -68,13 +67,7 @@ class Holdout(DataSet):
         """The raw rows at some positions, in their order; a position may occur several times."""
         if self.file is None:
             return self.raw.iloc[rows]
-        order = np.argsort(rows, kind="stable")
-        wanted, parts, start = rows[order], [], 0
-        for batch in _blocks(self.file, _names(self.schema)):
-            first, last = np.searchsorted(wanted, [start, start + len(batch)])
-            parts.append(batch.take(pa.array(wanted[first:last] - start)))
-            start += len(batch)
-        return _raw(pa.Table.from_batches(parts), self.schema).iloc[np.argsort(order)]
+        return _raw(batches.at(_blocks(self.file, _names(self.schema)), rows), self.schema)
 
     def columns(self, names: Sequence[str]) -> pd.DataFrame:
         """(n, any) columns of the raw rows, those among them by which rows are cut into slices; texts as categories."""
@@ -90,7 +83,7 @@ class Holdout(DataSet):
 def load(step: Step, problem: Problem, source: Run) -> Holdout:
     """The holdout of the data set of a run of etl. It is one of a large table if its training rows are of one."""
     schema = lookup.schema(source, step.folder)
-    if not size.is_large(int(source.data.params["rows_train"]), len(schema.columns)):
+    if not dataset.is_large(source, schema):
         return Holdout(**vars(dataset.load(step, problem, source, "holdout")))
     rows = lookup.rows(source, "holdout", schema, step.folder, features=False)
     found = Holdout(
@@ -129,7 +122,7 @@ def fingerprints(step: Step, source: Run, part: str, names: Sequence[str]) -> np
 
 def _blocks(file: Path, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Columns of a file in batches that depend on the number of its rows alone, and not on how it was written."""
-    return regrouped(parquet.blocks(file, names), len(names))
+    return batches.regrouped(parquet.blocks(file, names), len(names))
 
 
 def _names(schema: Schema) -> list[str]:

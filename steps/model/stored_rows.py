@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from steps.model import own_features, served
+from tabular.data import batches
 from tabular.data.columns import WEIGHT
 from tabular.data.datasets import ARROW, Schema
 from tabular.model import dates
@@ -59,18 +60,8 @@ class StoredRows:
 
     def raw_at(self, rows: np.ndarray) -> pd.DataFrame:
         """(m, raw columns) the raw rows at these positions."""
-        order = np.argsort(rows, kind="stable")
-        wanted, start, found = rows[order], 0, []
-        names = [column.name for column in self.schema.columns]
-        for batch in self._read(names, coded=True):
-            here = wanted[np.searchsorted(wanted, start) : np.searchsorted(wanted, start + len(batch))]
-            found.append(batch.take(pa.array(here - start)))
-            start += len(batch)
-            if start > wanted[-1]:
-                break
         types = pa.schema([(column.name, ARROW[column.dtype]) for column in self.schema.columns])
-        frame = pa.Table.from_batches(found).cast(types).to_pandas()
-        return frame.iloc[np.argsort(order, kind="stable")].reset_index(drop=True)
+        return batches.at(self._read(types.names, coded=True), rows).cast(types).to_pandas()
 
     @property
     def _made(self) -> list[dict[str, Any]]:

@@ -2,12 +2,26 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from tabular.data.columns import BATCH_ROWS
 
 BATCH_VALUES = 16 << 20  # a very wide table yields fewer rows at a time
 BATCH_BYTES = 512 << 20  # and so does one of very long texts
+
+
+def at(batches: Iterator[pa.RecordBatch], positions: np.ndarray) -> pa.Table:
+    """The rows at (m,) positions, in their order; a position may occur several times. Rows behind them are not read."""
+    order = np.argsort(positions, kind="stable")
+    wanted, start, found = positions[order], 0, []
+    for batch in batches:
+        first, last = np.searchsorted(wanted, [start, start + len(batch)])
+        found.append(batch.take(pa.array(wanted[first:last] - start)))
+        start += len(batch)
+        if last == len(wanted):
+            break
+    return pa.Table.from_batches(found).take(pa.array(np.argsort(order, kind="stable")))
 
 
 def regrouped(blocks: Iterator[pa.RecordBatch], width: int) -> Iterator[pa.RecordBatch]:
