@@ -10,6 +10,7 @@ The last line that is printed is JSON: the seconds of each part.
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -118,7 +119,7 @@ def bookings(path: Path, trials: int) -> dict[str, float]:
 
 
 def fits(path: Path, asked: dict[str, Any]) -> dict[str, float]:
-    """The fits of a search once more: of each trial as many folds as it was fitted on, with as many iterations.
+    """The fits of a search once more: of each trial as many as it had, fold by fold, with as many iterations.
 
     Parameters
     ----------
@@ -147,7 +148,7 @@ def fits(path: Path, asked: dict[str, Any]) -> dict[str, float]:
         whole = lightgbm.Dataset(frame, y, free_raw_data=False, params=of_bins).construct()
         for trial in asked["trials"]:
             params = {"subsample_freq": 1, **trial["params"], "objective": "binary", "verbose": -1}
-            for fit, score in folds[: trial["fits"]]:
+            for fit, score in itertools.islice(itertools.cycle(folds), trial["fits"]):
                 model = lightgbm.train(params, whole.subset(fit), trial["iterations"])
                 model.predict(frame.iloc[score])
     return seconds

@@ -18,14 +18,14 @@ the ratio of the copy's seconds to those of etl; and where the table fits into m
 LightGBM (benchmarks/by_hand.py; `--no-hand` leaves it out).
 
 `--flights` runs etl and a search of 5 trials on the 3 million flights (four columns; is a flight more than 15 minutes
-late?), and then does the search's fits once more by hand: as many folds of each trial, with the iterations it found.
+late?), and then does the search's fits on whole folds once more by hand, with the iterations that were found: one of
+each trial that was not pruned before it, and of the best one those of its cross-validation.
 Linux only: it reads /proc.
 """
 
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -55,6 +55,7 @@ from steps.run.tags import PRUNED
 # How many bytes of memory a byte of CSV takes in pandas, at its most; measured at 1 million rows.
 BYTES_BY_HAND = 12
 MB = 1e6
+FLIGHTS_FOLDS = 3
 
 
 def main() -> None:
@@ -117,7 +118,7 @@ def flights(folder: Path, source: Path, trials: int) -> None:
         "name": "flights",
         "data": {"source": str(path), "target": "late"},
         "models": {"lightgbm": {"estimator": "lightgbm.LGBMClassifier", "space": "default"}},
-        "search": {"metric": "roc_auc", "folds": 3},
+        "search": {"metric": "roc_auc", "folds": FLIGHTS_FOLDS},
     }
     taken = chain(folder, "flights", problem, "hpo", trials)
     taken.tell()
@@ -126,7 +127,7 @@ def flights(folder: Path, source: Path, trials: int) -> None:
     search = taken.runs["hpo lightgbm"]
     asked = folder / "fits.json"
     asked.write_text(
-        json.dumps({"target": "late", "folds": 3, "trials": _fits(taken.client, search)}), encoding="utf-8"
+        json.dumps({"target": "late", "folds": FLIGHTS_FOLDS, "trials": _fits(taken.client, search)}), encoding="utf-8"
     )
     rows = Path(taken.runs["etl"].info.artifact_uri.removeprefix("file://")) / "dataset" / "train.parquet"
     seconds, memory = _by_hand("fits", rows, "--fits", str(asked))
@@ -136,17 +137,22 @@ def flights(folder: Path, source: Path, trials: int) -> None:
 
 
 def _fits(client: MlflowClient, search: Run) -> list[dict[str, Any]]:
-    """The fits of each trial of a search: its parameters, the iterations that it found, on how many folds."""
+    """The fits of a search on whole folds: the parameters of a trial, the iterations that it found, on how many folds.
+
+    A trial is fitted on one fold, unless it was pruned on the sample before it; the best one is then cross-validated.
+    """
     below = client.search_runs([search.info.experiment_id], f"tags.mlflow.parentRunId = '{search.info.run_id}'")
-    found = []
+    found: list[tuple[float, dict[str, Any]]] = []
     for run in below:
         params = {name: _number(text) for name, text in run.data.params.items() if name != "model_type"}
         iterations = params.pop("n_estimators", None)
         if iterations is None:  # the baseline, or a trial that failed
             continue
-        pruned = re.match(r"after (\d+)", run.data.tags.get(PRUNED, ""))
-        found.append({"params": params, "iterations": iterations, "fits": min(3, int(pruned[1])) if pruned else 3})
-    return found
+        if PRUNED not in run.data.tags:
+            found.append((run.data.metrics["search_roc_auc"], {"params": params, "iterations": iterations, "fits": 1}))
+    found.sort(key=lambda trial: trial[0])
+    found[-1][1]["fits"] += FLIGHTS_FOLDS
+    return [fits for _, fits in found]
 
 
 def _number(text: str) -> Any:

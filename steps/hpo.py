@@ -319,7 +319,8 @@ def _told(work: _Work, limits: _Limits, executor: Executor) -> Callable[[Trial],
     """Say how a large table is worked on, and about how long; returns what is to be called with each trial."""
     title, large = f"  hpo {work.model}", work.rows.told_of_large(work.problem, work.model)
     if large:
-        terminal.say(f"{title}: {large}")
+        most = work.course.most_iterations
+        terminal.say(f"{title}: {large}" + ("" if most is None else f"; {most:,} iterations a trial at most"))
     if not isinstance(work.rows.X, BinnedRows):
         return lambda trial: None
     iteration = executor.submit(_iteration).result()

@@ -23,6 +23,7 @@ from steps.process import fork_server, lifecycle
 from steps.run import connection, environment, kept, source_digest, termination
 from steps.run.tags import PROBLEM, SUMMARY
 from steps.run.terminal import say
+from tabular.data.size import is_large
 from tabular.metrics.lookup import CLASSIFICATION
 from tabular.problem import Problem
 
@@ -161,6 +162,7 @@ class Chain:
             return False
         self._finish(task, found)
         say(f"  {task.name:<{self._width}}  {said}  {found.data.tags.get(SUMMARY, '')}")
+        self._say_plan(task, found)
         return True
 
     def _is_early(self, task: Task) -> bool:
@@ -206,10 +208,19 @@ class Chain:
         else:
             did = f"{run.data.tags.get(SUMMARY, '')}  (ran: {self._why[task.name]})"
             say(f"  {task.name:<{self._width}}  {seconds:6.1f} s  {did}")
+            self._say_plan(task, run)
         del self._started.by_name[task.name]
         self._finish(task, run, seconds)
         for other in self._started.begun:  # what this task has left may be theirs
             other.give(other.threads, self.budget.time_of(other.task))
+
+    def _say_plan(self, task: Task, run: Run) -> None:
+        """Say how the chain works on a large table, once etl has told its size."""
+        rows, columns = (int(run.data.params.get(name, 0)) for name in ("rows_train", "columns"))
+        if task.step.name == "etl" and is_large(rows, columns):
+            from tabular.model import large_tables  # here, since few chains need it
+
+            say(f"  {'plan':<{self._width}}  {large_tables.plan(self._problem, rows, columns)}")
 
     def _finish(self, task: Task, run: Run, seconds: float | None = None) -> None:
         self._ended[task.name] = run

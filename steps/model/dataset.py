@@ -19,7 +19,7 @@ from tabular.data.folds import Fold, cut, some
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
-from tabular.model import binned, estimators, intervals, wide_tables
+from tabular.model import binned, estimators, intervals, large_tables, wide_tables
 from tabular.model.binned import BinnedRows
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification, Regression, Task
@@ -106,13 +106,7 @@ class DataSet:
 
     def told_of_large(self, problem: Problem, model: str) -> str:
         """What is said of how a model of LightGBM's learns from a large table; empty of other tables and models."""
-        if not self.is_large or problem.models[model].estimator not in binned.ESTIMATORS:
-            return ""
-        rows, columns = self.X.shape
-        table = f"large table: {rows:,} training rows x {columns} columns"
-        if key := binned.in_the_way(problem.models[model]):
-            return f"{table}: all rows in memory at once, which models.{model}.{key} asks for"
-        return f"{table}: read in batches, LightGBM's bins built once ({rows * columns / 1e6:,.1f} MB)"
+        return large_tables.told(model, problem.models[model], *self.X.shape) if self.is_large else ""
 
     @property
     def raw(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """LightGBM fits on bins that are built once; in a search, iterations stop once the scored rows gain no more."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,9 +20,9 @@ SHARE_OF_A_FIT = 0.12
 FEWEST_ITERATIONS = 50
 # A fit ends after this many stages without a better score.
 PATIENCE = 3
-# On a large table a fit ends, too, where so much of its iterations, the last ones, has brought less than so much of its
-# gain over a constant answer; but not before so many stages (docs/search.md has the figures).
-SHARE_OF_COST, SHARE_OF_GAIN, FEWEST_STAGES = 0.25, 0.005, 5
+# What a fit of a large table's search may take of one core, and the iterations that it has at least. An iteration
+# takes a row of few columns longer than `CELLS_A_SECOND` has it: as long as if it had eight more.
+SECONDS_OF_LARGE, FEWEST_OF_LARGE, COLUMNS_MORE = 120, 300, 8
 # Parameters that decide how columns are cut into bins: LightGBM refuses to change them for bins that are built.
 _OF_BINS = (
     "max_bin",
@@ -105,6 +105,15 @@ def affordable_iterations(seconds: float | None, cells: int) -> int:
     return int(np.clip(most, FEWEST_ITERATIONS, MOST_ITERATIONS))
 
 
+def iterations_of_large(rows: int, columns: int) -> int:
+    """The most iterations of a fit in the search of a large table, where further ones go on to gain a little.
+
+    The plan is counted in rows and columns and not by a clock, as in `affordable_iterations`.
+    """
+    most = SECONDS_OF_LARGE * CELLS_A_SECOND / (rows * (columns + COLUMNS_MORE))
+    return int(np.clip(most, FEWEST_OF_LARGE, MOST_ITERATIONS))
+
+
 @dataclass
 class Bins:
     """A fold's encoded rows and LightGBM's data sets of them, built once and used by every trial.
@@ -169,7 +178,6 @@ def staged_scores(
     score: Callable[[Array], tuple[float, float]],
     *,
     most: int = MOST_ITERATIONS,
-    constant: float | None = None,
 ) -> list[tuple[float, float]]:
     """Fit until the followed score has not improved for `PATIENCE` stages.
 
@@ -185,9 +193,6 @@ def staged_scores(
         one; higher is better for both.
     most
         The most iterations.
-    constant
-        The followed score of a constant answer, for a fit whose iterations have a price (`is_worth_it`); None where
-        they have none.
 
     Returns
     -------
@@ -210,37 +215,11 @@ def staged_scores(
         no_leaf_splits = booster.update()
         if iteration % every == 0 or ((no_leaf_splits or iteration == most) and not found):
             booster.eval_valid(stage)
-            scores = [followed for followed, _ in found]
-            if len(found) - 1 - int(np.argmax(scores)) >= PATIENCE:
-                break
-            if constant is not None and not is_worth_it(scores, constant):
+            if len(found) - 1 - int(np.argmax([followed for followed, _ in found])) >= PATIENCE:
                 break
         if no_leaf_splits:
             break
     return found
-
-
-def is_worth_it(scores: Sequence[float], constant: float) -> bool:
-    """Whether a fit is to go on: whether its last iterations have gained enough for what they cost.
-
-    Parameters
-    ----------
-    scores
-        The followed score after each stage so far; higher is better.
-    constant
-        The score of a constant answer.
-
-    Notes
-    -----
-    The last `SHARE_OF_COST` of the iterations must have brought at least `SHARE_OF_GAIN` of what all have gained over
-    the constant answer. Both are shares of this fit alone, so that the rule asks the same of each metric and of each
-    learning rate.
-    """
-    earlier = int(len(scores) * (1 - SHARE_OF_COST))
-    if earlier == 0 or len(scores) < FEWEST_STAGES:
-        return True
-    best = max(scores)
-    return bool(best - max(scores[:earlier]) >= SHARE_OF_GAIN * (best - constant))
 
 
 def final_score(

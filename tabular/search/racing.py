@@ -266,8 +266,16 @@ class TrialRunner:
         weights: Array | None = None,
     ) -> None:
         self.parts = parts
-        self._most = boosting.affordable_iterations(seconds, max(len(part.rows.fit) for part in parts) * X.shape[1])
+        rows, columns = max(len(part.rows.fit) for part in parts), X.shape[1]
+        self._most = boosting.affordable_iterations(seconds, rows * columns)
+        if isinstance(X, BinnedRows):
+            self._most = min(self._most, boosting.iterations_of_large(rows, columns))
         self._encoded, self._metric = _EncodedParts(candidate, X, y, weights, parts), metric
+
+    @property
+    def most_iterations(self) -> int | None:
+        """The most iterations of a fit whose number of iterations is found; None where it is given or searched."""
+        return self._most if self._encoded.finds_iterations({}) else None
 
     def prepare(self) -> None:
         """Encode all parts now, so that processes that are forked afterwards share them in memory."""
@@ -334,8 +342,7 @@ class TrialRunner:
             return self._scores(rows.y_scored, task.whole(found, seen), rows.weights_scored)
 
         if self._encoded.finds_iterations(params):
-            constant = self._constant(rows) if rows.bins.make is not None else None
-            return boosting.staged_scores(estimator, rows.bins, score, most=self._most, constant=constant)
+            return boosting.staged_scores(estimator, rows.bins, score, most=self._most)
         if rows.bins.X_encoded is None:
             iterations = estimator.get_params()["n_estimators"]
             return [boosting.final_score(estimator, rows.bins, score, iterations=iterations)]
@@ -343,13 +350,6 @@ class TrialRunner:
         training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights, threads=threads)
         outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
         return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
-
-    def _constant(self, rows: _Encoded) -> float:
-        """The followed score of what can be answered without any column."""
-        task, y = self._encoded.candidate.task, rows.y_scored
-        answers = task.baselines(rows.bins.y, rows.bins.weights, len(y))[0]
-        found = training.score(self._encoded.candidate, y, answers, [self._followed], weights=rows.weights_scored)
-        return sign(self._followed) * found[self._followed]
 
     @property
     def _followed(self) -> str:

@@ -15,8 +15,8 @@ from tabular.model.boosting import (
     Bins,
     affordable_iterations,
     finds_iterations,
-    is_worth_it,
     iterations_a_stage,
+    iterations_of_large,
     staged_scores,
 )
 from tabular.model.tasks import Classification, Regression
@@ -90,45 +90,20 @@ def test_a_fit_that_always_gains_ends_all_the_same(most: int, taken: int) -> Non
     )
 
 
-@pytest.mark.parametrize("unit", [1.0, 1e-6, 1e4])
-@pytest.mark.parametrize(
-    ("gains", "worth"),
-    [
-        ([10] * 20, True),
-        ([10] * 15 + [0.1] * 5, False),  # 0.5 of 150.5
-        ([10] * 15 + [0.2] * 5, True),  # 1 of 151
-        ([10] * 15 + [-1] * 5, False),
-        ([10, 0, 0, 0], True),  # too few stages to tell
-    ],
-)
-def test_iterations_go_on_while_their_last_quarter_gains_a_two_hundredth_of_all(
-    gains: list[float], worth: bool, unit: float
-) -> None:
-    constant = -3.0 * unit
-    assert is_worth_it(list(constant + unit * np.cumsum(gains)), constant) is worth
-
-
-def test_a_fit_that_gains_less_and_less_ends_where_its_iterations_have_a_price() -> None:
-    X, y = rows(300, 2)
-
-    def stages(constant: float | None) -> int:
-        told = iter(range(1, 10_000))
-        return len(
-            staged_scores(
-                classifier(), Bins(X, y, X, CLASSES), lambda p: (-1 / next(told), 0.0), most=1000, constant=constant
-            )
-        )
-
-    # after n stages the last quarter has brought a third of 1/n
-    assert 55 <= stages(-1.0) <= 75
-    assert stages(None) == 100
-
-
 @given(st.floats(0.1, 10_000), st.integers(1, 10**10))
 def test_more_seconds_or_fewer_cells_afford_no_fewer_iterations(seconds: float, cells: int) -> None:
     afforded = affordable_iterations(seconds, cells)
     assert FEWEST_ITERATIONS <= afforded <= MOST_ITERATIONS == affordable_iterations(None, cells)
     assert affordable_iterations(2 * seconds, cells) >= afforded >= affordable_iterations(seconds, 2 * cells)
+
+
+@given(st.integers(1, 10**9), st.integers(1, 499))
+def test_a_fit_of_a_large_table_has_the_iterations_of_two_minutes_and_300_at_least(rows: int, columns: int) -> None:
+    most = iterations_of_large(rows, columns)
+    assert 300 <= most <= MOST_ITERATIONS
+    assert iterations_of_large(2 * rows, columns) <= most
+    if 300 < most < MOST_ITERATIONS:
+        assert most * rows * (columns + 8) == pytest.approx(120 * 1e8, rel=0.01)
 
 
 def test_bins_are_built_once_for_all_that_cuts_them_alike() -> None:
