@@ -50,11 +50,6 @@ def hpo(step: Step) -> None:
     limits = _limits(step, problem, name)
     saved = _earlier(step, limits)
     rows = dataset.load(step, problem, source, "train", model=name)
-    if isinstance(rows.X, BinnedRows) and step.arguments["engine"] == engine.DASK:
-        raise UserError(
-            f"engine: {name} learns from the bins of a large table, which are of this machine: leave engine out, or "
-            f"give models.{name}.rows, with which it learns from a sample"
-        )
     with engine.opened(step, problem.models[name].paths()) as place:
         _searched(step, _prepared(rows, problem, name, limits, place), limits, saved, place)
 

@@ -1,8 +1,9 @@
 """The features of a large data set where it lies as Parquet, read in batches: never as objects of all rows."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from tabular.model.binned import BATCH_ROWS, Batch, Coded
 class StoredRows:
     """Rows of a data set's files, one file after the other; those of weight 0 are left out.
 
+    They are sent to another process with the files, which it keeps as long as the rows.
+
     Attributes
     ----------
     files
@@ -35,6 +38,17 @@ class StoredRows:
     files: tuple[Path, ...]
     schema: Schema
     dates: Sequence[str] | None = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        content = tuple(path.read_bytes() for path in self.files)
+        return {**{field.name: getattr(self, field.name) for field in fields(self)}, "files": content}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        room = TemporaryDirectory(prefix="tabular-")
+        files = tuple(Path(room.name) / f"{number}.parquet" for number in range(len(state["files"])))
+        for path, content in zip(files, state["files"], strict=True):
+            path.write_bytes(content)
+        self.__dict__.update({**state, "files": files, "_room": room})  # frozen
 
     def and_then(self, other: "StoredRows") -> "StoredRows":
         """These rows and then others of the same data set."""
