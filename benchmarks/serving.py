@@ -1,7 +1,7 @@
 """How long a served model takes over one of the same signature that answers a constant, and over a plain pipeline.
 
     python benchmarks/serving.py [--problem hotel_bookings --data hotel_bookings.csv.zip] [--run RUN] [--rounds 20]
-                                 [--explain 5]
+                                 [--explain 5] [--blend]
 
 Three models are served by `mlflow models serve -w 1`, and asked in turn over connections that stay open: `constant`,
 which answers the same for every row and has the signature of ours; `tabular`, LightGBM as etl and train of this project
@@ -10,7 +10,8 @@ leave it; and `plain`, a scikit-learn pipeline of our preprocessing and a LightG
 made one of 30 columns, whose answer is a class, or a number with --numbers. Models of numbers answer with intervals.
 --run is a run of train in the store that MLFLOW_TRACKING_URI names, which is served in the place of a model that is
 fitted here. Each round asks the constant twice: what the two differ by is the machine's noise. With --explain ours is
-asked once more in each round, for so many reasons with each answer.
+asked once more in each round, for so many reasons with each answer. With --blend a fourth is served: the blend of that
+LightGBM with a random forest and a linear model, with the weights that the step blend finds.
 """
 
 import argparse
@@ -49,7 +50,12 @@ from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 # As large as a search makes it; the estimator's own defaults are a fifth of that work.
 PARAMS = {"n_estimators": 300, "num_leaves": 63, "learning_rate": 0.05, "subsample_freq": 1, "subsample": 0.8}
 ORDER = ("constant", "tabular", "constant again", "plain")
-EXPLAINED = "with reasons"
+EXPLAINED, BLEND = "with reasons", "blend"
+# What the LightGBM is blended with.
+OTHERS = {
+    CLASSIFICATION: ("sklearn.ensemble.RandomForestClassifier", "sklearn.linear_model.LogisticRegression"),
+    REGRESSION: ("sklearn.ensemble.RandomForestRegressor", "sklearn.linear_model.Ridge"),
+}
 MANY = 1000
 # Of one round, for each model.
 SINGLES, BATCHES = 40, 4
@@ -90,22 +96,29 @@ def main() -> None:
     parser.add_argument("--run", default="")
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--explain", type=int, default=0)
+    parser.add_argument("--blend", action="store_true")
     options = parser.parse_args()
+    if options.blend and options.run:
+        parser.error("--blend trains what it blends: leave --run out")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an error: no server is left behind
     with tempfile.TemporaryDirectory() as made, contextlib.ExitStack() as stack:
         folder = Path(made)
         if not options.run:
             mlflow.set_tracking_uri(store_of(folder))
-        trained = load(options.run or train(described(options, folder), folder), folder)
+        run_id, blended = (options.run, "") if options.run else train(described(options, folder), folder, options.blend)
+        trained = load(run_id, folder)
         models = {
             "constant": save_constant(trained, folder),
             "tabular": trained.model,
             "plain": save_plain(trained, folder),
         }
+        if blended:
+            models[BLEND] = Path(mlflow.artifacts.download_artifacts(blended, dst_path=str(folder / BLEND)))
+        order = [*ORDER, *([BLEND] if blended else [])]
         servers = {name: stack.enter_context(served(model, folder / f"{name}.log")) for name, model in models.items()}
         servers["constant again"] = servers["constant"]
         for rows, number in ((1, SINGLES), (MANY, BATCHES)):
-            requests = dict.fromkeys(ORDER, bodies(trained, rows, number))
+            requests = dict.fromkeys(order, bodies(trained, rows, number))
             if options.explain:
                 servers[EXPLAINED] = servers["tabular"]
                 requests[EXPLAINED] = bodies(trained, rows, number, {"explain": options.explain})
@@ -125,14 +138,23 @@ def described(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return found
 
 
-def train(described: dict[str, Any], folder: Path) -> str:
-    """Run etl, and train with LightGBM; gives the run of train."""
-    problem = folder / "problem.yaml"
-    estimator = "lightgbm.LGBMRegressor" if described.get("task") == REGRESSION else "lightgbm.LGBMClassifier"
-    model = {"estimator": estimator, "params": PARAMS}
-    problem.write_text(yaml.safe_dump({**described, "models": {"lightgbm": model}}), encoding="utf-8")
+def train(described: dict[str, Any], folder: Path, blended: bool) -> tuple[str, str]:
+    """Run etl, and train with LightGBM; gives the run of train, and the model of a blend with others if asked for."""
+    problem, task = folder / "problem.yaml", described.get("task", CLASSIFICATION)
+    estimator = "lightgbm.LGBMRegressor" if task == REGRESSION else "lightgbm.LGBMClassifier"
+    others = {path.rsplit(".", 1)[1].lower(): {"estimator": path} for path in OTHERS[task]} if blended else {}
+    models = {"lightgbm": {"estimator": estimator, "params": PARAMS}, **others}
+    problem.write_text(yaml.safe_dump({**described, "models": models}), encoding="utf-8")
     dataset = step("etl", folder, problem=problem)
-    return step("train", folder, problem=problem, dataset=dataset, model="lightgbm")
+    runs = [step("train", folder, problem=problem, dataset=dataset, model=name) for name in models]
+    if not blended:
+        return runs[0], ""
+    blend = step("blend", folder, problem=problem, dataset=dataset, models=",".join(runs))
+    tags = MlflowClient().get_run(blend).data.tags
+    print(f"{'':16} {tags['tabular.summary']}")
+    if "tabular.model_uri" not in tags:
+        sys.exit("there is no blend to serve: name another --problem")
+    return runs[0], tags["tabular.model_uri"]
 
 
 def step(name: str, folder: Path, **parameters: object) -> str:
