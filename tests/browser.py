@@ -1,5 +1,6 @@
 """A page opened in headless Chromium, which is asked over its debugging pipe what went wrong and what it fetched."""
 
+import base64
 import contextlib
 import json
 import os
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,18 +32,119 @@ class Opened:
 
 def opened(page: Path, script: str, *, width: int = 1100) -> Opened:
     """Open a local page at a width, wait until all of it is there, and run a script in it."""
+    with tab() as found:
+        found.open(page.as_uri(), width=width)
+        found.pipe.wait("Page.loadEventFired")
+        value = found.run(script)
+        return Opened(found.pipe.errors(), found.pipe.requests(), value)
+
+
+# Whether a text stands on the screen, in no hidden part of the page and below nothing else.
+SEEN = """
+(text => {
+  const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = nodes.nextNode(); node; node = nodes.nextNode()) {
+    const at = node.data.indexOf(text);
+    if (at < 0) continue;
+    const range = document.createRange();
+    range.setStart(node, at);
+    range.setEnd(node, at + text.length);
+    const box = range.getClientRects()[0];
+    const top = box && document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    if (top && (top.contains(node) || node.parentElement.contains(top))) return true;
+  }
+  return false;
+})"""
+# The element of a whole text or of a label; or of a CSS selector, which begins with a bracket.
+FIND = """
+(what => {
+  if (what.startsWith('[')) return document.querySelector(what);
+  const nodes = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = nodes.nextNode(); node; node = nodes.nextNode()) {
+    if (node.data.trim() === what) return node.parentElement;
+  }
+  return document.querySelector(`[aria-label=${JSON.stringify(what)}]`);
+})"""
+
+
+@dataclass
+class Tab:
+    """A tab of Chromium that is used as a reader would: opened, read, clicked, and photographed."""
+
+    pipe: "_Pipe"
+    session: str
+
+    def open(self, url: str, *, width: int, height: int = 800) -> None:
+        """Go to an address, on a screen of a size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.pipe.ask("Emulation.setDeviceMetricsOverride", size, self.session)
+        self.pipe.ask("Page.navigate", {"url": url}, self.session)
+
+    def run(self, script: str) -> Any:
+        """The value of a script."""
+        asked = {"expression": script, "returnByValue": True, "awaitPromise": True}
+        return self.pipe.ask("Runtime.evaluate", asked, self.session)["result"].get("value")
+
+    def wait_for(self, script: str) -> bool:
+        """Whether a script gives something true, after as long as that takes."""
+        until = time.monotonic() + SECONDS
+        while not (found := self.run(script)) and time.monotonic() < until:
+            time.sleep(0.1)
+        return bool(found)
+
+    def click(self, what: str) -> bool:
+        """Click the element of a text, a label or a selector; whether there is one."""
+        return self._on(what, "click")
+
+    def scroll(self, what: str) -> bool:
+        """Scroll until such an element is at the top; whether there is one."""
+        return self._on(what, "scrollIntoView")
+
+    def sees(self, text: str) -> bool:
+        """Whether a text is on the screen, after as long as that takes."""
+        return self.wait_for(f"{SEEN}({json.dumps(text)})")
+
+    def type(self, text: str) -> None:
+        """Type a text where the cursor is."""
+        self.pipe.ask("Input.insertText", {"text": text}, self.session)
+
+    def press(self, key: str) -> None:
+        """Press a key, such as Escape."""
+        for kind in ("keyDown", "keyUp"):
+            self.pipe.ask("Input.dispatchKeyEvent", {"type": kind, "key": key}, self.session)
+
+    def fit(self) -> None:
+        """Make the screen as large as the page."""
+        self.wait_for("document.readyState === 'complete'")
+        width, height = self.run("[document.body.scrollWidth, document.body.scrollHeight]")
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.pipe.ask("Emulation.setDeviceMetricsOverride", size, self.session)
+
+    def still(self) -> bytes:
+        """The screen as a PNG, once nothing on it moves any more."""
+        until, before = time.monotonic() + SECONDS, b""
+        while (now := self._shot()) != before and time.monotonic() < until:
+            before = now
+            time.sleep(0.3)
+        return now
+
+    def _on(self, what: str, method: str) -> bool:
+        return self.wait_for(f"(one => one ? (one.{method}(), true) : false)({FIND}({json.dumps(what)}))")
+
+    def _shot(self) -> bytes:
+        shot = self.pipe.ask("Page.captureScreenshot", {"format": "png"}, self.session)
+        return base64.b64decode(shot["data"])
+
+
+@contextlib.contextmanager
+def tab() -> Iterator[Tab]:
+    """A tab in a Chromium of its own."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, _Pipe(profile) as pipe:
         target = pipe.ask("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = pipe.ask("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             pipe.ask(f"{domain}.enable", {}, session)
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-        pipe.ask("Emulation.setDeviceMetricsOverride", size, session)
-        pipe.ask("Page.navigate", {"url": page.as_uri()}, session)
-        pipe.wait("Page.loadEventFired")
-        asked = {"expression": script, "returnByValue": True, "awaitPromise": True}
-        result = pipe.ask("Runtime.evaluate", asked, session)["result"]
-        return Opened(pipe.errors(), pipe.requests(), result.get("value"))
+        yield Tab(pipe, session)
 
 
 class _Pipe:
