@@ -1,6 +1,7 @@
 """hpo: search a model's hyperparameters on the training rows, and cross-validate the best.
 
-Writes a nested run for each trial, the trials as a table, and `best_params.json` and `cross_validation.json` for train.
+Writes a nested run for each trial that the problem wants as one, the trials as a table, and `best_params.json` and
+`cross_validation.json` for train.
 """
 
 import math
@@ -65,7 +66,8 @@ def _searched(step: Step, work: "_Work", limits: "_Limits", saved: Path | None, 
         def tell(trial: Trial) -> None:
             forecast(trial)
             ended.append(time.perf_counter() - limits.begun)
-            logged.append(trial_runs.log(step, problem, name, trial))
+            if problem.tracking.most_trials is None:
+                logged.append(trial_runs.log(step, problem, name, trial))
             score = None if trial.score is None or not trial.is_complete else sign(metric) * trial.score
             bar.score(score, greater_is_better=sign(metric) > 0)
 
@@ -93,6 +95,8 @@ def _searched(step: Step, work: "_Work", limits: "_Limits", saved: Path | None, 
     result = _cross_validated(work, winner, place)
     baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
     trial_runs.log_baseline(step, problem, name, baseline, work.rows.task(problem).prior)
+    since = time.time() - time.perf_counter() + limits.begun
+    logged.append(trial_runs.log_best(step, problem, name, trials, winner, [since + at for at in ended]))
     seconds = {
         "cv_seconds": result.seconds,
         "log_seconds": sum(logged),

@@ -1,4 +1,4 @@
-"""A prediction problem: one YAML file of nine sections, validated before anything runs.
+"""A prediction problem: one YAML file of ten sections, validated before anything runs.
 
 Unknown keys are errors, and defaults are filled in. A `Problem` is plain data: it can be written as YAML, from which
 the same problem is read again.
@@ -55,6 +55,12 @@ def _threshold(value: Any) -> float | str:
         raise ValueError(f"{value!r} is neither a probability nor a metric's name")
     if not is_of_labels(_metric_name(value)):
         raise ValueError(f"{value} looks at probabilities, which no threshold changes: name a metric such as f1_score")
+    return value
+
+
+def _trials(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch("all|none|best [1-9][0-9]{0,5}", value):
+        raise ValueError(f"{value!r} is none of all, none, or best and a number, such as best 5")
     return value
 
 
@@ -725,6 +731,21 @@ class Registry(Section):
     stages: bool = Field(default=False, description="move MLflow's stages along, for registries that still use them")
 
 
+class Tracking(Section):
+    """What a chain leaves in MLflow beside what its steps read of each other; nothing of it changes what is learnt."""
+
+    trials: Annotated[str, BeforeValidator(_trials)] = Field(
+        default="all", description="which trials of a search are runs, `best 5` or none; the table has them all"
+    )
+
+    @property
+    def most_trials(self) -> int | None:
+        """The most trials of a search that become runs once it has ended; None: each one does when it ends."""
+        if self.trials == "all":
+            return None
+        return 0 if self.trials == "none" else int(self.trials.removeprefix("best "))
+
+
 class Problem(Section):
     """A whole prediction problem, as in `problems/*.yaml`."""
 
@@ -755,6 +776,7 @@ class Problem(Section):
     gate: Gate
     monitor: Monitor
     registry: Registry
+    tracking: Tracking = Tracking()
     tags: dict[TagName, str] = {}
 
     @model_validator(mode="before")
@@ -849,8 +871,14 @@ class Problem(Section):
         return self
 
     def to_yaml(self) -> str:
-        """The problem with its defaults filled in, as YAML that `read` accepts."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+        """The problem with its defaults filled in, as YAML that `read` accepts.
+
+        The section tracking is left out where it says nothing else than by default: a frozen problem, and its digest,
+        is the same as it was before there was this section.
+        """
+        usual = {"tracking"} if self.tracking == Tracking() else None
+        values = self.model_dump(mode="json", exclude=usual)
+        return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _with_dates(models: Any) -> Any:

@@ -20,10 +20,11 @@ from tabular.errors import UserError
 from tabular.problem import PLACE, Problem
 
 FIRST = "1.0.0"
-# What of a problem says nothing of what its models learn: names and words, what is done with the model afterwards, the
-# seed, and the clock. Where the table lies is no matter either: its digest is.
+# What of a problem says nothing of what its models learn: names and words, what is done with the model afterwards, what
+# is tracked, the seed, and the clock. Where the table lies is no matter either: its digest is.
 _ASIDE: Mapping[str, Any] = {
-    **dict.fromkeys(("name", "description", "seed", "timeout", "gate", "monitor", "registry", "tags"), True),
+    **dict.fromkeys(("name", "description", "seed", "timeout", "gate", "monitor", "registry"), True),
+    **dict.fromkeys(("tracking", "tags"), True),
     "data": {*PLACE},
     "search": {"timeout"},
 }

@@ -46,6 +46,7 @@ from tabular import digests
 from tabular import problem as problems
 from tabular.errors import UserError, first_line
 from tabular.evaluation import equality
+from tabular.problem import Problem
 
 SAME, DIFFERENT, NOT_COMPARED = "same", "different", "not compared"
 # The task of a run of main.
@@ -201,15 +202,22 @@ def _problem(pair: Pair) -> Compared:
     differed in parts that the step does not read.
     """
 
-    def asked(run: Run) -> dict[str, Any]:
-        text = artifacts.fetch(run, artifacts.PROBLEM, pair.folder).read_text(encoding="utf-8")
-        problem = problems.parse(text, f"{artifacts.PROBLEM} of run {run.info.run_id}")
+    def asked(run: Run, problem: Problem) -> dict[str, Any]:
         if pair.task != MAIN:
             return dict(keys.read_of(problem, STEPS[pair.task.split()[0]], run.data.tags.get(MODEL)))
         whole = equality.leaves(problem.model_dump(mode="json"))
         return {path: value for path, value in whole.items() if not _is_of_place(path)}
 
-    return _mappings(asked(pair.then), asked(pair.now))
+    return _mappings(*(asked(run, one) for run, one in zip((pair.then, pair.now), _problems(pair), strict=True)))
+
+
+def _problems(pair: Pair) -> list[Problem]:
+    """The problem that each run holds."""
+    runs, texts = (pair.then, pair.now), (path.read_text(encoding="utf-8") for path in pair.read(artifacts.PROBLEM))
+    return [
+        problems.parse(text, f"{artifacts.PROBLEM} of run {run.info.run_id}")
+        for run, text in zip(runs, texts, strict=True)
+    ]
 
 
 def _is_of_place(path: str) -> bool:
@@ -278,9 +286,24 @@ def _digests(pair: Pair) -> Compared:
 
 
 def _trials(pair: Pair) -> Compared:
-    """Compare the trials of a search, by their numbers: hyperparameters and scores."""
+    """Compare the trials of a search, by their numbers: hyperparameters and scores, in their table and in their runs.
+
+    Which trials are runs is the problem's choice. Where the run of then was made for a problem that chose otherwise,
+    those count that are runs of both.
+    """
     then, now = (dict(_of_trials(pair.client, run)) for run in (pair.then, pair.now))
-    return _mappings(then, now)
+    if len({problem.tracking.trials for problem in _problems(pair)}) > 1:
+        then, now = ({name: one[name] for name in one if name in other} for one, other in ((then, now), (now, then)))
+    tables = (dict(_of_table(content)) for content in pair.json(artifacts.TRIALS))
+    return _mappings(*({**runs, **table} for runs, table in zip((then, now), tables, strict=True)))
+
+
+def _of_table(content: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What the table of a search says of each trial, but for durations."""
+    for row in content["data"]:
+        told = dict(zip(content["columns"], row, strict=True))
+        for name, value in lasting(told).items():
+            yield f"trial {told['trial']} {name} in {artifacts.TRIALS}", value
 
 
 def _of_trials(client: MlflowClient, search: Run) -> Iterator[tuple[str, Any]]:

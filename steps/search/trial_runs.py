@@ -1,12 +1,14 @@
 """The trials of a search as nested runs of MLflow, each logged with three requests: create, batch and end.
 
 Each run holds all that Hyperopt must know of its trial, so that a search that was killed can continue on any machine.
+Where the problem asks for the best trials alone, or for none, they are logged when the search has ended, or never: one
+that was killed has none, and begins anew.
 """
 
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +28,35 @@ if TYPE_CHECKING:  # the module imports Hyperopt, which the comparison of runs d
 LONGEST = 5000
 
 
-def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
-    """Log a trial as a nested run; return the seconds that the logging took."""
+def log_best(
+    step: Step, problem: Problem, model: str, trials: Sequence["Trial"], winner: "Trial", ended: Sequence[float]
+) -> float:
+    """Log as many trials of a search that has ended as the problem asks for; return the seconds that this took.
+
+    Parameters
+    ----------
+    step, problem, model
+        As of `log`.
+    trials
+        All trials.
+    winner
+        The trial that the search has ended with, which is the first of those that are logged.
+    ended
+        When each trial ended, a value of `time.time`.
+    """
+    most = problem.tracking.most_trials
+    if most is None:  # each one was logged when it ended
+        return 0.0
+    when = dict(zip((trial.number for trial in trials), ended, strict=True))
+    shown = sorted(trials, key=lambda trial: (trial.number == winner.number, trial.place), reverse=True)[:most]
+    return sum(log(step, problem, model, trial, when[trial.number]) for trial in shown)
+
+
+def log(step: Step, problem: Problem, model: str, trial: "Trial", ended: float | None = None) -> float:
+    """Log a trial as a nested run; return the seconds that the logging took.
+
+    `ended` is when the trial ended, a value of `time.time`; None: now.
+    """
     started = time.perf_counter()
     metric = problem.search.metric
     note, tags = f"Trial {trial.number} of the search for {model}.", {}
@@ -47,12 +76,15 @@ def log(step: Step, problem: Problem, model: str, trial: "Trial") -> float:
     params = {**trial.params, **trial.found}
     status = "FAILED" if trial.reason else "FINISHED"
     own = {TRIAL: str(trial.number), **tags}
-    _log(step, problem, model, title, note, params, metrics, own, trial.seconds, status)
+    when = time.time() if ended is None else ended
+    _log(step, problem, model, title, note, params, metrics, own, (when - trial.seconds, when), status)
     return time.perf_counter() - started
 
 
 def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str, float], prior: str) -> None:
     """Log the baseline of a search as a nested run: what can be answered without any column.
+
+    Where no trial is a run, neither is the baseline: its score is a metric of the search.
 
     Parameters
     ----------
@@ -68,10 +100,12 @@ def log_baseline(step: Step, problem: Problem, model: str, metrics: Mapping[str,
         What it answers, in words.
 
     """
+    if problem.tracking.most_trials == 0:
+        return
     known = {name: value for name, value in metrics.items() if not math.isnan(value)}
     shown = {**known, f"search_{problem.search.metric}": metrics[f"cv_{problem.search.metric}_mean"]}
     note = f"For every row the same answer, {prior} of the fitted rows: what any model has to be better than."
-    _log(step, problem, model, "baseline", note, {}, shown, {BASELINE: "prior"}, 0.0, "FINISHED")
+    _log(step, problem, model, "baseline", note, {}, shown, {BASELINE: "prior"}, (time.time(),) * 2, "FINISHED")
 
 
 def _log(
@@ -83,7 +117,7 @@ def _log(
     params: Mapping[str, object],
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
-    seconds: float,
+    when: tuple[float, float],
     status: str,
 ) -> None:
     about = {
@@ -93,21 +127,21 @@ def _log(
         PARENT: step.run_id,
     }
     own = {NOTE: note, **tags}
-    now = int(time.time() * 1000)
+    began, ended = (int(1000 * seconds) for seconds in when)
     with lifecycle.uninterrupted():
         run = step.client.create_run(
             step.experiment_id,
-            start_time=now - int(1000 * seconds),
+            start_time=began,
             # with the creation: in the batch MLflow would look up each tag first
             tags={name: value[:LONGEST] for name, value in {**run_owner.tags(), **about, **own}.items()},
             run_name=title[:250],
         )
         step.client.log_batch(
             run.info.run_id,
-            metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+            metrics=[Metric(name, value, ended, 0) for name, value in metrics.items()],
             params=[Param(name, str(value)) for name, value in {**params, "model_type": model}.items()],
         )
-        step.client.set_terminated(run.info.run_id, status)
+        step.client.set_terminated(run.info.run_id, status, end_time=ended)
 
 
 def earlier(step: Step, key: str) -> Path | None:

@@ -53,6 +53,13 @@ class Trial:
     reason: str = ""
     saved: str = field(default="", compare=False, repr=False)
 
+    @property
+    def place(self) -> tuple[bool, int, float]:
+        """By what trials are ordered: one that was evaluated whole, or on more parts, is above others."""
+        if self.score is None:
+            return False, -1, -math.inf
+        return self.is_complete, 0 if self.is_complete else len(self.parts), self.score
+
 
 @dataclass(frozen=True)
 class Point:
@@ -193,13 +200,7 @@ def best(trials: Sequence[Trial]) -> Trial:
 
     If no trial is complete, the best of those that were evaluated on the most parts before they were pruned.
     """
-
-    def place(trial: Trial) -> tuple[bool, int, float]:
-        if trial.score is None:
-            return False, -1, -math.inf
-        return trial.is_complete, 0 if trial.is_complete else len(trial.parts), trial.score
-
-    return max(trials, key=place)
+    return max(trials, key=lambda trial: trial.place)
 
 
 def killed(what: str) -> OutOfMemoryError:

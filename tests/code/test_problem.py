@@ -29,6 +29,7 @@ from tabular.problem import (
     Section,
     Shifts,
     Split,
+    Tracking,
     build,
     parse,
     read,
@@ -146,6 +147,24 @@ def test_each_shipped_problem_is_named_as_its_file(path: Path) -> None:
     assert read(path).name == path.stem
 
 
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_yaml_of_a_problem_that_asks_for_no_tracking_says_nothing_of_it(path: Path) -> None:
+    problem = read(path)
+    assert "tracking" not in yaml.safe_load(problem.to_yaml())
+    written_out = problem.model_copy(update={"tracking": Tracking(trials="all")})
+    assert written_out.to_yaml() == problem.to_yaml()
+
+
+def test_what_a_problem_asks_of_tracking_is_in_its_yaml() -> None:
+    problem = build({**SMALLEST, "tracking": {"trials": "best 3"}}, "here")
+    assert parse(problem.to_yaml(), "again").tracking == Tracking(trials="best 3")
+
+
+@pytest.mark.parametrize(("trials", "most"), [("all", None), ("best 12", 12), ("none", 0)])
+def test_as_many_trials_become_runs_as_are_asked_for(trials: str, most: int | None) -> None:
+    assert build(with_("tracking.trials", trials), "here").tracking.most_trials == most
+
+
 def test_name_and_data_are_enough() -> None:
     problem = build(SMALLEST, "here")
     assert list(problem.models) == ["logistic_regression", "random_forest", "lightgbm"]
@@ -165,6 +184,7 @@ def test_name_and_data_are_enough() -> None:
         ("gate.requires", "require"),
         ("gate.beat_champion.confidense", "confidence"),
         ("registry.alais", "alias"),
+        ("tracking.trails", "trials"),
         ("models.a.estimater", "estimator"),
         ("models.a.preprocessing.categorys", "categories"),
     ],
@@ -215,6 +235,10 @@ def test_an_unknown_key_is_named_with_the_nearest_one(path: str, near: str) -> N
         ("gate.beat_champion.metric", "auc", "auc"),
         ("registry.name", "a/b", "a/b"),
         ("registry.alias", "1st", "1st"),
+        ("tracking.trials", "few", "'few' is none of all, none, or best and a number, such as best 5"),
+        ("tracking.trials", "best 0", "'best 0' is none of"),
+        ("tracking.trials", 5, "5 is none of all, none, or best and a number, such as best 5"),
+        ("tracking.trials", False, "false is none of all, none"),
         ("seed", -1, "-1"),
         ("seed", "7", "'7'"),
         ("name", "a b", "a b"),
@@ -469,6 +493,7 @@ def test_the_problem_that_the_docs_show_is_one() -> None:
         Drop,
         Shifts,
         Registry,
+        Tracking,
     ],
 )
 def test_the_docs_show_each_key_of_a_problem(section: type[Section]) -> None:

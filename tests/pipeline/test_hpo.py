@@ -133,6 +133,33 @@ def test_what_any_model_has_to_be_above_is_logged_beside_the_trials(store, searc
     assert searches[2].run.data.metrics["baseline_cv_roc_auc"] == 0.5
 
 
+def searched(store, etl, tmp_path, trials: str):
+    """A search whose problem says which trials are runs; its children by their trials' numbers, None: no trial."""
+    source = Path(json.loads(etl.tags["tabular.arguments"])["problem"]).with_name("table.csv")
+    path = tmp_path / "tracked.yaml"
+    path.write_text(f"{PROBLEM.format(source=source)}tracking: {{trials: {trials}}}\n")
+    ended = store.step("hpo", problem=str(path), dataset=etl.id, model="tree")
+    assert ended.status == 0, ended.stderr
+    return ended, {run.data.tags.get("tabular.trial"): run for run in store.children(ended.id).values()}
+
+
+def test_the_best_trials_alone_are_runs_where_that_is_asked_for(store, etl, searches, trials, tmp_path):
+    ended, found = searched(store, etl, tmp_path, "best 3")
+    complete = [run for run in trials if run.data.metrics and "tabular.given_up" not in run.data.tags]
+    best = sorted(complete, key=lambda run: -run.data.metrics["search_roc_auc"])[:3]
+    assert set(found) == {None, *(run.data.tags["tabular.trial"] for run in best)}
+    assert all(run.data.params == found[run.data.tags["tabular.trial"]].data.params for run in best)
+    assert all(run.info.end_time <= ended.run.info.end_time for run in found.values())
+    assert ended.tags["tabular.key"] == searches[2].tags["tabular.key"]
+
+
+def test_no_trial_is_a_run_where_that_is_asked_for_and_the_table_has_them_all(store, etl, searches, tmp_path):
+    ended, found = searched(store, etl, tmp_path, "none")
+    assert found == {}
+    assert lasting(table(store, ended)) == lasting(table(store, searches[2]))
+    assert ended.run.data.metrics["baseline_cv_roc_auc"] == 0.5
+
+
 def test_train_takes_over_the_cross_validation_of_the_best(store, searches, etl):
     trained = store.step("train", dataset=etl.id, model="tree", params=searches[2].id)
     assert trained.status == 0, trained.stderr
