@@ -101,7 +101,8 @@ def _log(
         },
     )
     signed = flavor.signature(rows.schema, found.result.threshold, problem.evaluation.coverage)
-    made = flavor.log_parts(step, *written, signed, rows.frame, name=BLEND, tags={PROBLEM: problem.name})
+    example = rows.example(problem)
+    made = flavor.log_parts(step, *written, signed, example, name=BLEND, tags={PROBLEM: problem.name})
     step.log(metrics=kept, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     return ends
 

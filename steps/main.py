@@ -28,6 +28,7 @@ from steps.run.tags import (
     FAILED_STEP,
     LEFT_OUT,
     MODEL_URI,
+    NOTE,
     OF_A_STEP,
     OUTCOME,
     REPORTED,
@@ -56,7 +57,7 @@ def main(step: Step) -> None:
     problem = _pinned(step, run_problem.asked(step))
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
     problem = task.settled(step, problem)
-    step.name_run(f"main {problem.name}")
+    step.name_run(_title(problem))
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
         _check_keys()
@@ -65,7 +66,7 @@ def main(step: Step) -> None:
     run_problem.freeze(step, problem)
     store_check.is_servers(step, artifacts.PROBLEM)
     kept.keep(step.client.get_run(step.run_id))
-    _introduce(step)
+    _introduce(step, {} if replayed is not None else _of_experiment(problem))
     cleanup.sweep(step)
     try:
         chain = Chain(step.client, problem, launch.parent(step), orders)
@@ -114,24 +115,37 @@ def _pinned(step: Step, problem: Problem) -> Problem:
     return problem.model_copy(update={"data": data.model_copy(update={"sha256": digest})})
 
 
-def _introduce(step: Step) -> None:
-    """Print in which experiment and store the chain is about to run."""
+def _title(problem: Problem) -> str:
+    """What main's run is called, unless a person names it."""
+    return problem.tracking.run_name or f"main {problem.name}"
+
+
+def _of_experiment(problem: Problem) -> dict[str, str]:
+    """The tags that the problem wants the experiment to have; its description is one of MLflow's own."""
+    asked = problem.tracking
+    return {**asked.tags, **({NOTE: asked.description} if asked.description else {})}
+
+
+def _introduce(step: Step, told: Mapping[str, str]) -> None:
+    """Print in which experiment and store the chain is about to run, and give the experiment these tags."""
     experiment = step.client.get_experiment(step.experiment_id)
     say(f"  run {step.run_id} in the experiment {experiment.name!r} of {tracking.address()}")
-    _tell_kind(step, experiment)
+    kind = {} if EXPERIMENT_KIND in experiment.tags else {EXPERIMENT_KIND: "custom_model_development"}
+    _tag(step, experiment, {**kind, **told})
     if experiment.name == "Default":
         say("  hint: --experiment-name NAME keeps these runs together")
 
 
-def _tell_kind(step: Step, experiment: Experiment) -> None:
-    """Set the tag for the kind of the experiment; of several chains that begin in a new one at once, one succeeds."""
-    if EXPERIMENT_KIND in experiment.tags:
-        return
-    try:
-        step.client.set_experiment_tag(step.experiment_id, EXPERIMENT_KIND, "custom_model_development")
-    except MlflowException:  # the database refuses a second row for the tag
-        if EXPERIMENT_KIND not in step.client.get_experiment(step.experiment_id).tags:
-            raise
+def _tag(step: Step, experiment: Experiment, told: Mapping[str, str]) -> None:
+    """Set tags of the experiment; of several chains that begin in a new one at once, one succeeds."""
+    for name, value in told.items():
+        if experiment.tags.get(name) == value:
+            continue
+        try:
+            step.client.set_experiment_tag(step.experiment_id, name, value)
+        except MlflowException:  # the database refuses a second row for the tag
+            if step.client.get_experiment(step.experiment_id).tags.get(name) != value:
+                raise
 
 
 def _conclude(step: Step, problem: Problem, runs: dict[str, Run], whole: budget.Budget, seconds: float) -> None:
@@ -160,9 +174,9 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], whole: budget.
     say(f"  {tags[VERDICT]}")
     refitted = [run for name, run in runs.items() if name == REFIT and MODEL_URI in run.data.tags]
     _log_ends(step, runs["etl"], *refitted or [_holding(rows[0]["model"], runs)])
-    _say_next(step, tags, _keep_report(step, runs["register"]), seconds)
+    _say_next(step, problem, tags, _keep_report(step, runs["register"]), seconds)
     took = _tell_budget(step, whole)
-    step.finish(f"main {problem.name}", outcome, _note(rows, problem, tags, left_out, seconds) + took)
+    step.finish(_title(problem), outcome, _note(rows, problem, tags, left_out, seconds) + took)
     if step.arguments["require"] == "registered" and outcome != "registered":
         step.upload_artifacts()  # the chain has done its work, and its run should show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
@@ -242,7 +256,7 @@ def _page(step: Step) -> str:
     return f"{tracking.address()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
 
 
-def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: float) -> None:
+def _say_next(step: Step, problem: Problem, tags: dict[str, str], report: str | None, seconds: float) -> None:
     uri = tags.get(CHAMPION)
     replayed = registry.DRY if step.arguments["replays"] else ""
     say(f"  {tags[OUTCOME]} after {seconds:.1f} s{replayed}")
@@ -259,6 +273,8 @@ def _say_next(step: Step, tags: dict[str, str], report: str | None, seconds: flo
     say(f"  first     export MLFLOW_TRACKING_URI={store}")
     say(f"  look      {look}")
     say(f"  serve     mlflow models serve -m {uri} --env-manager uv -p 5001")
+    if not problem.tracking.input_example:
+        return  # no row comes with the model
     say(f"  a row     mlflow artifacts download -u {uri}/{example} -d .")
     say(f"  score     curl http://127.0.0.1:5001/invocations -H 'Content-Type: application/json' -d @{example}")
 

@@ -54,7 +54,8 @@ def monitor(step: Step) -> None:
     promise = monitored.promise(step, asked)
     now = _look(asked, rows)
     drop = _drop(asked, rows, promise)
-    shifts, of_shift = shift_report.log(step, asked.origin, against, rows.tallies, rows.of_table)
+    drawn = asked.problem.tracking.pictures
+    shifts, of_shift = shift_report.log(step, asked.origin, against, rows.tallies, rows.of_table, pictures=drawn)
     findings = _findings(asked, rows, promise, now, drop, shifts)
     verdict = health.verdict(findings)
     why = "; ".join(finding.why for finding in findings) or "nothing speaks against it"
@@ -214,6 +215,8 @@ def _log_history(step: Step, asked: Subject, verdict: str) -> None:
     fitting = [column for column in terminal.fitting(last) if column not in ("why", "run")]
     terminal.say(terminal.table([{column: row[column] for column in fitting} for row in last]))
     terminal.say()
+    if not asked.problem.tracking.pictures:
+        return
     drawn = [
         {
             "label": row["at"][:10],

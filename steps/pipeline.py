@@ -60,12 +60,17 @@ class StepSpec:
     each_model: bool = False
     pure: bool = True  # False: has a side effect, on the registry
     seconds: Seconds = field(default=Seconds(3.0), repr=False)  # of no key: it decides no result
+    # keys of the section tracking by which the step leaves something else; read where they say other than the default,
+    # so that what a problem without the section asks has the key that it had before there was one
+    tracking: tuple[str, ...] = field(default=(), repr=False)
 
 
 # The file by which main tells a step how many threads it may use, and when it may begin.
 CONDUCT: dict[str, Kind] = {"share": "conduct"}
 # Where the fits of a step run, and those of main's steps (`steps.run.engine`).
 ENGINE: dict[str, Kind] = {"engine": "conduct", "engine_address": "conduct"}
+# The keys of the section tracking by which a model is logged otherwise.
+OF_MODELS = ("input_example",)
 
 CHAIN = (
     StepSpec(
@@ -118,6 +123,7 @@ CHAIN = (
             *("name", "task", "seed", "timeout", "data.target_transform", "search.metric", "search.threshold"),
             *("search.calibrate", "search.folds", "evaluation.coverage", "models.{model}", "ranks"),
         ),
+        tracking=OF_MODELS,
         each_model=True,
     ),
     StepSpec(
@@ -131,6 +137,7 @@ CHAIN = (
             *("name", "task", "seed", "blend", "search.metric", "search.threshold", "search.calibrate"),
             *("search.folds", "evaluation.coverage"),
         ),
+        tracking=OF_MODELS,
         seconds=Seconds(1.5, model=0.3),
     ),
     StepSpec(
@@ -153,6 +160,7 @@ CHAIN = (
             *("name", "task", "seed", "search.metric", "search.folds", "evaluation", "gate.require"),
             *("gate.beat_prior", "models.*.required"),
         ),
+        tracking=("pictures",),
         seconds=Seconds(2.0, model=0.7, model_rows=2.4, model_cells=0.15),
     ),
     StepSpec(
@@ -179,6 +187,7 @@ CHAIN = (
             *("name", "task", "seed", "timeout", "refit", "data.target_transform", "search.metric"),
             *("search.threshold", "search.calibrate", "search.folds", "evaluation.coverage", "models", "ranks"),
         ),
+        tracking=OF_MODELS,
         seconds=Seconds(1.5, model=0.2, model_cells=0.1),
     ),
     StepSpec(
@@ -202,6 +211,7 @@ CHAIN = (
         },
         reads=("name", "task", "description", "seed", "search.metric", "refit", "gate", "registry", "tags"),
         pure=False,
+        tracking=("pictures",),  # its report shows those of evaluate
         seconds=Seconds(2.0),
     ),
 )

@@ -78,7 +78,8 @@ def predict(step: Step) -> None:
     step.log(tags={digest_tag("output"): digest})
     _log(step, asked, source, fetched.digest, scored)
     target = _target(table, model, problem)
-    _tell(step, asked, output, table, scored, against, target)
+    drawn = problem is None or problem.tracking.pictures
+    _tell(step, asked, output, table, scored, against, target, pictures=drawn)
 
 
 def score(
@@ -235,9 +236,11 @@ def _tell(
     scored: Scored,
     against: Mapping[str, Reference],
     target: str | None,
+    *,
+    pictures: bool,
 ) -> None:
     """Report the drift as a table, a picture, metrics and words, and that the table holds the truth where it does."""
-    found, lines = shift_report.log(step, asked, against, scored.tallies, scored.rows)
+    found, lines = shift_report.log(step, asked, against, scored.tallies, scored.rows, pictures=pictures)
     much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
     hints = [
         *narrowing.unfit(table.notes),

@@ -13,7 +13,7 @@ from steps.model import flavor, provenance, registry, smoke_test
 from steps.process import lifecycle
 from steps.run import artifacts, lookup
 from steps.run.step import Step
-from steps.run.tags import REGISTER
+from steps.run.tags import DATASET, REGISTER
 from steps.run.terminal import say, table
 from tabular.errors import UserError, listed, nearest
 from tabular.problem import alias_name
@@ -134,7 +134,7 @@ def _try(step: Step, version: ModelVersion) -> None:
     except UserError as error:
         raise UserError(f"version: {error}") from None
     try:
-        smoke_test.compare(step, model, uri)
+        smoke_test.compare(step, model, uri, version.tags.get(DATASET, ""))
     except UserError as error:
         raise UserError(f"version: {version.name} version {version.version} cannot serve: {error}") from None
 

@@ -54,7 +54,7 @@ def register(step: Step) -> None:
     if replayed:
         champion = registry.named(step.client, lookup.run(step.client, replayed, "replays").data.tags[MET])
         verdict = judge(step, problem, evaluation, winner, champion)
-        verdict = _tried(step, verdict) if verdict.outcome == REGISTERED else verdict
+        verdict = _tried(step, evaluation, verdict) if verdict.outcome == REGISTERED else verdict
         _tell(step, problem, evaluation, verdict, champion, None)
     else:
         provenance.check_keys()
@@ -68,7 +68,7 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
         met = registry.champion(step.client, problem)
         verdict = judge(step, problem, evaluation, winner, met)
         if verdict.outcome == REGISTERED and made is None:
-            verdict = _tried(step, verdict)
+            verdict = _tried(step, evaluation, verdict)
         if verdict.outcome != REGISTERED:
             if made is not None:
                 step.client.delete_model_version(made.name, made.version)
@@ -109,7 +109,7 @@ def _tell(
     step.text(report.page(told), artifacts.REPORT)
 
 
-def _tried(step: Step, verdict: Verdict) -> Verdict:
+def _tried(step: Step, evaluation: Run, verdict: Verdict) -> Verdict:
     """The verdict after the smoke test of what is to be registered; a winner that fails the test is refused.
 
     Raises
@@ -120,7 +120,7 @@ def _tried(step: Step, verdict: Verdict) -> Verdict:
     winner, served = verdict.winner, verdict.winner["served"]
     recorded = {"code": served["code_digest"], "learnt": served["model_digest"]}
     try:
-        smoke_test.ask(step, served["model_uri"], **recorded)
+        smoke_test.ask(step, served["model_uri"], data_id(step, evaluation), **recorded)
     except artifact_store.FetchError:
         raise
     except UserError as error:

@@ -243,7 +243,7 @@ def _log_model(
     """Log the fitted model; return its id."""
     about = {"name": name, "threshold": result.threshold, "tags": {PROBLEM: problem.name}}
     about |= {"intervals": ends, "coverage": problem.evaluation.coverage, "calibration": result.calibration}
-    made = flavor.log(step, fitted, rows.schema, rows.frame, **about)
+    made = flavor.log(step, fitted, rows.schema, rows.example(problem), **about)
     step.log(
         tags={
             MODEL_URI: made.model_uri,

@@ -734,6 +734,13 @@ class Registry(Section):
 class Tracking(Section):
     """What a chain leaves in MLflow beside what its steps read of each other; nothing of it changes what is learnt."""
 
+    description: str = Field(default="", max_length=5000, description="of the experiment, as MLflow's UI shows it")
+    tags: dict[TagName, Annotated[str, Field(max_length=5000)]] = Field(default={}, description="of the experiment")
+    run_name: str = Field(
+        default="", max_length=250, description="of main's run; left out: main and the problem's name"
+    )
+    input_example: bool = Field(default=True, description="whether a logged model holds rows that it learnt from")
+    pictures: bool = Field(default=True, description="whether evaluate, predict and monitor draw")
     trials: Annotated[str, BeforeValidator(_trials)] = Field(
         default="all", description="which trials of a search are runs, `best 5` or none; the table has them all"
     )
@@ -1091,6 +1098,7 @@ _MESSAGES = {
     "model_attributes_type": "must be a mapping of keys",
     "dict_type": "must be a mapping of keys",
     "list_type": "must be a list",
+    "bool_type": "must be true or false",
     "union_tag_invalid": "its type must be int, float or choice",
     "union_tag_not_found": "needs a type: int, float or choice",
 }

@@ -19,7 +19,7 @@ from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, KEY, MET, MODEL, OUT_OF_MEMORY, OWN_KEY, REASON, digest_tag
 from tabular import digests
 from tabular import problem as problems
-from tabular.problem import Problem
+from tabular.problem import Problem, Tracking
 
 INPUT = "input "
 # The part of register's key for the champion it compares with: a verdict holds as long as that champion does.
@@ -162,7 +162,7 @@ def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tupl
     """The values of the problem that a step reads, as pairs of dotted path and JSON; not where the table is.
 
     Of the section data as a whole, what a data set is made of, and of a model as a whole, what decides its fits; the
-    keys of `OF_FITS` and `OF_CHAINS` are read by their own paths.
+    keys of `OF_FITS` and `OF_CHAINS` are read by their own paths. What the section tracking says by default is no part.
     """
     whole = problem.model_dump(mode="json")
     for where in problems.PLACE:  # the content of the data counts, not its place
@@ -172,6 +172,10 @@ def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tupl
         for found, value in _values(whole, path.replace("{model}", model or "").split(".")):
             without = beside.get(path, ())
             yield from _leaves(found, {k: v for k, v in value.items() if k not in without} if without else value)
+    usual = Tracking().model_dump(mode="json")
+    for name in row.tracking:
+        if json.dumps(whole["tracking"][name]) != json.dumps(usual[name]):
+            yield from _leaves(f"tracking.{name}", whole["tracking"][name])
 
 
 def _values(value: Any, names: Sequence[str], at: str = "") -> Iterator[tuple[str, Any]]:

@@ -36,6 +36,8 @@ def draw(
 ) -> None:
     """Draw the plots of each candidate and its search, of all candidates together, and of the data, into `pictures/`.
 
+    Where the problem wants no pictures, only the tables are left that stand for them.
+
     Parameters
     ----------
     step
@@ -77,7 +79,8 @@ def draw(
         title=title,
     )
     drawings |= _of_target(step, problem, holdout)
-    _save(drawings, step.artifacts / artifacts.PICTURES, thread_budget.threads(step.arguments["share"]))
+    if problem.tracking.pictures:
+        _save(drawings, step.artifacts / artifacts.PICTURES, thread_budget.threads(step.arguments["share"]))
 
 
 def _save(drawings: Mapping[str, Drawing], folder: Path, most: int) -> None:

@@ -194,7 +194,7 @@ def _pictures(step: Step, evaluation: Run, winner: str) -> dict[str, list[Pictur
     of_all = sorted(name for name in places if "/" not in name)
     more = sorted(name for name in places if name.startswith(f"{winner}/") and name not in of_winner)
     first = "scores_with_intervals"
-    groups = {"In pictures": [first, *of_winner], f"More of {winner}": more}
+    groups = {"In pictures": [first, *of_winner] if places else [], f"More of {winner}": more}
     groups["All candidates and the data"] = [name for name in of_all if name != first]
     for name in sorted(places):
         model = name.partition("/")[0]

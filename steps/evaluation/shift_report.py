@@ -18,7 +18,13 @@ TITLE = "Shift (population stability index; some from 0.1, much from 0.25):"
 
 
 def log(
-    step: Step, asked: Origin, against: Mapping[str, Reference], now: Mapping[str, Tally], rows: int
+    step: Step,
+    asked: Origin,
+    against: Mapping[str, Reference],
+    now: Mapping[str, Tally],
+    rows: int,
+    *,
+    pictures: bool,
 ) -> tuple[dict[str, list[Shift]], list[str]]:
     """Compare rows with the references of a model, and log what has moved.
 
@@ -34,6 +40,8 @@ def log(
         The counts of today's rows, by the same names.
     rows
         The number of today's rows.
+    pictures
+        Whether it is drawn.
 
     Returns
     -------
@@ -42,7 +50,7 @@ def log(
     """
     columns = sum(len(counted.bins) for counted in now.values())
     found = {what: against[what].compare(counted, columns) if rows else [] for what, counted in now.items()}
-    _log_tables(step, asked, found)
+    _log_tables(step, asked, found, pictures=pictures)
     said = {what: _said(shifts) or _why_not(against[what], rows) for what, shifts in found.items()}
     step.log(
         metrics={f"psi_{what}_worst": shifts[0].psi for what, shifts in found.items() if shifts},
@@ -52,15 +60,16 @@ def log(
     return found, lines
 
 
-def _log_tables(step: Step, asked: Origin, found: Mapping[str, list[Shift]]) -> None:
+def _log_tables(step: Step, asked: Origin, found: Mapping[str, list[Shift]], *, pictures: bool) -> None:
     rows = [row for what, shifts in found.items() for row in drift.rows_of(shifts, what)]
     if not rows:
         return
     step.table(artifacts.by_column(rows), TABLE)
     step.table(drift.bins_of([one for shifts in found.values() for one in shifts]), BINS)
-    title = f"{asked.name}: shift of the rows scored"
-    figure = drift_plots.population_stability(found["input"], found["score"], title=title)
-    style.save_all({"shift": figure}, step.artifacts / artifacts.PICTURES)
+    if pictures:
+        title = f"{asked.name}: shift of the rows scored"
+        figure = drift_plots.population_stability(found["input"], found["score"], title=title)
+        style.save_all({"shift": figure}, step.artifacts / artifacts.PICTURES)
 
 
 def _said(shifts: Sequence[Shift]) -> str:

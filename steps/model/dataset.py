@@ -96,6 +96,10 @@ class DataSet:
         found = problem.models[model]
         return wide_tables.on_wide(found) if self.is_wide else found
 
+    def example(self, problem: Problem) -> pd.DataFrame | None:
+        """A few raw rows for a logged model; None where the problem wants none in it."""
+        return self.frame if problem.tracking.input_example else None
+
     def told_of_wide(self, problem: Problem, model: str) -> str:
         """What is said of a model that does less on these rows since they are a wide table; empty where it does not."""
         wide = self.model(problem, model).wide if self.is_wide else {}
@@ -332,6 +336,13 @@ def load(
 def is_large(source: Run, schema: Schema) -> bool:
     """Whether the data set of a run of etl is one of a large table: its training rows decide."""
     return size.is_large(int(source.data.params["rows_train"]), len(schema.columns))
+
+
+def examples(step: Step, source: Run) -> pd.DataFrame:
+    """The first raw training rows, with which a model is tried that holds no input example."""
+    schema = lookup.schema(source, step.folder)
+    rows = StoredRows((lookup.rows_file(source, "train", step.folder),), schema)
+    return rows.raw_at(np.arange(EXAMPLES))
 
 
 def _in_batches(step: Step, problem: Problem, source: Run, part: str, schema: Schema, model: str) -> DataSet:

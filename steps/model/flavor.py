@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.entities import LoggedModel, LoggedModelStatus
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
@@ -80,7 +81,7 @@ def log(
     schema
         Schema of the rows that the candidate was fitted on.
     example
-        A few raw rows (a pandas frame), which become the model's input example.
+        A few raw rows (a pandas frame), which become the model's input example; None: it gets none.
     name
         Name of the logged model.
     tags
@@ -123,8 +124,7 @@ def log_parts(
             mlflow_model,
             parts,
             signature=signed,
-            # a missing number as null: MLflow would write NaN, which is no JSON
-            input_example=example.astype(object).where(example.notna(), None),
+            input_example=None if example is None else as_example(example),
             pip_requirements=[f"mlflow=={mlflow.__version__}"],  # without any MLflow looks for them, for seconds
         )
         required.write(place)
@@ -136,6 +136,11 @@ def log_parts(
     if not is_local_uri(made.artifact_location):
         kept.keep_model(made.model_id, place)
     return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
+
+
+def as_example(rows: pd.DataFrame) -> pd.DataFrame:
+    """Raw rows as an input example: a missing number as null, since MLflow would write NaN, which is no JSON."""
+    return rows.astype(object).where(rows.notna(), None)
 
 
 def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularModel:

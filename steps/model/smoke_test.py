@@ -12,11 +12,13 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.models import Model
 from mlflow.types import DataType
 
 from steps import PROJECT
-from steps.model import flavor
+from steps.model import dataset, flavor
 from steps.process import pool
+from steps.run import lookup
 from steps.run.step import Step
 from steps.run.tags import ENV_MANAGER
 from tabular.errors import UserError, first_line
@@ -34,7 +36,7 @@ get_flavor_backend(model, env_manager=manager).predict(model, example, out, "jso
 Answer = list[dict[str, Any]]
 
 
-def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
+def ask(step: Step, uri: str, data: str, *, code: str, learnt: str) -> None:
     """Run the smoke test: predict the model's input example without this repository, and compare with predictions here.
 
     Where the chain was started with `uv` or `virtualenv`, the model runs in an environment of its own, made of its
@@ -46,6 +48,8 @@ def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
         The step that runs the smoke test.
     uri
         URI of the model.
+    data
+        The id of the run of etl, whose first rows are predicted where the model was logged without an input example.
     code, learnt
         Digests of the model, as for `flavor.load`.
 
@@ -54,11 +58,13 @@ def ask(step: Step, uri: str, *, code: str, learnt: str) -> None:
     UserError
         Where the model has no input example or cannot predict it, or where the predictions differ.
     """
-    compare(step, flavor.fetch(uri, step.folder, code=code, learnt=learnt), uri)
+    compare(step, flavor.fetch(uri, step.folder, code=code, learnt=learnt), uri, data)
 
 
-def compare(step: Step, model: Path, uri: str) -> None:
+def compare(step: Step, model: Path, uri: str, data: str) -> None:
     """As `ask`, of a model whose files were fetched and checked into the folder `model`."""
+    if Model.load(model).saved_input_example_info is None:
+        _give_example(step, model, uri, data)
     if not (model / EXAMPLE).is_file():
         raise UserError(f"model {uri} holds no {EXAMPLE} to be tried with")
     manager = step.tags.get(ENV_MANAGER, "local")
@@ -70,6 +76,16 @@ def compare(step: Step, model: Path, uri: str) -> None:
     expected = _answer(model)
     if not _agree(found, expected):
         raise UserError(f"where it has to serve, model {uri} answers {found[:1]}, and here {expected[:1]}")
+
+
+def _give_example(step: Step, model: Path, uri: str, data: str) -> None:
+    """Write the first rows of the data set beside a fetched model, as MLflow writes an input example."""
+    try:
+        rows = dataset.examples(step, lookup.run(step.client, data, "dataset", "etl"))
+    except UserError as error:
+        raise UserError(f"model {uri} holds no input example, and its data set cannot be had ({error})") from None
+    text = mlflow.models.convert_input_example_to_serving_input(flavor.as_example(rows))
+    (model / EXAMPLE).write_text(text, encoding="utf-8")
 
 
 def _of_a_fork(model: Path, folder: Path) -> Answer:

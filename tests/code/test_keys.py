@@ -231,6 +231,7 @@ def is_read(row: StepSpec, model: str, leaf: tuple[str, ...]) -> bool:
     # what changes no data set is read by its own path
     reads = [path for path in row.reads if not (path == "data" and leaf[0] == "data" and leaf[1] in OF_FITS)]
     paths = [tuple(path.replace("{model}", model).split(".")) for path in reads]
+    paths += [("tracking", name) for name in row.tracking]
     return not (leaf[0] == "data" and leaf[1] in PLACE) and any(leaf[: len(path)] == path for path in paths)
 
 
@@ -264,6 +265,16 @@ def test_where_the_data_lie_is_no_part_of_a_key(row):
 def test_a_default_that_is_written_out_changes_no_key():
     whole = build(PROBLEM.model_dump(mode="json"), "written out")
     assert [key(problem=whole).whole, whole] == [key().whole, PROBLEM]
+
+
+@pytest.mark.parametrize("row", CHAIN, ids=lambda row: row.name)
+def test_a_problem_that_asks_for_no_tracking_has_the_key_of_one_of_before_there_was_any(row):
+    before = {name: values for name, values in PROBLEM.model_dump(mode="json").items() if name != "tracking"}
+    model = "logistic" if row.each_model else None
+    without = dict(keys.read_of(build(before, "made"), row, model))
+    assert key(row, model, build(before, "made")).whole == key(row, model).whole
+    assert not [path for path in without if path.startswith("tracking")]
+    assert "tracking" not in repr(row)
 
 
 def test_an_added_model_changes_no_key_of_another_one():

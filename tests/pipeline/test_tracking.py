@@ -1,0 +1,97 @@
+"""What a chain leaves in MLflow where its problem's section `tracking` asks for less, or for it elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chains import write_table
+
+PROBLEM = """
+name: tracked
+data: {source: table.csv, target: y}
+models:
+  logistic_regression: {estimator: sklearn.linear_model.LogisticRegression}
+  tree:
+    estimator: sklearn.tree.DecisionTreeClassifier
+    space: {max_depth: {type: int, low: 1, high: 4}}
+blend: false
+search: {trials: 3, folds: 2}
+tracking:
+  description: Who says yes?
+  tags: {team: few}
+  run_name: who says yes
+  input_example: false
+  pictures: false
+  trials: best 2
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    found = tmp_path_factory.mktemp("tracked")
+    write_table(found / "table.csv")
+    (found / "tracked.yaml").write_text(PROBLEM)
+    return found
+
+
+@pytest.fixture(scope="module")
+def chain(store, folder):
+    """A chain whose problem says what is tracked."""
+    store.client.set_experiment_tag(store.experiment, "team", "many")
+    store.client.set_experiment_tag(store.experiment, "floor", "third")
+    ended = store.project(problem=str(folder / "tracked.yaml"))
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def tasks(store, chain):
+    """The runs of its steps, by their names in the chain."""
+    return store.children(chain.id)
+
+
+def test_the_experiment_is_described_as_the_problem_says_and_keeps_its_other_tags(store, chain):
+    tags = store.client.get_experiment(store.experiment).tags
+    told = {name: tags.get(name) for name in ("mlflow.note.content", "team", "floor")}
+    assert told == {"mlflow.note.content": "Who says yes?", "team": "few", "floor": "third"}
+
+
+def test_the_run_of_main_has_the_name_that_the_problem_gives_it(chain):
+    assert chain.run.info.run_name == "who says yes"
+
+
+def test_a_model_without_an_input_example_is_tried_with_rows_of_the_data_set_and_registered(store, chain, tasks):
+    assert chain.tags["tabular.outcome"] == "registered"
+    for task in ("train tree", "train logistic_regression", "refit"):
+        model = store.client.get_logged_model(tasks[task].data.tags["tabular.model_uri"].removeprefix("models:/"))
+        held = {path.name for path in Path(model.artifact_location.removeprefix("file://")).iterdir()}
+        assert "MLmodel" in held
+        assert not {name for name in held if "example" in name}
+
+
+def test_a_version_without_an_input_example_is_promoted_once_it_has_answered(store, chain):
+    ended = store.step("promote", name="tracked_classifier", version="1", alias="shadow", reason="to look at it")
+    assert ended.status == 0, ended.stderr
+
+
+def test_the_best_trials_are_below_their_search_when_the_chain_has_ended(store, tasks):
+    found = store.children(tasks["hpo tree"].info.run_id).values()
+    assert sorted("tabular.trial" in run.data.tags for run in found) == [False, True, True]
+
+
+def test_nothing_is_drawn_and_the_tables_are_there(store, tasks):
+    left = store.artifacts(tasks["evaluate"])
+    assert not [name for name in left if name.endswith(".png")]
+    assert {"feature_importance/tree.json", "permutation_importance/tree.json", "thresholds/tree.json"} <= left
+    assert "<img" not in store.artifact(tasks["register"], "report.html").read_text()
+
+
+def test_who_predicts_by_such_a_model_draws_nothing_either(store, folder, tasks, tmp_path):
+    train = tasks["train tree"].info.run_id
+    ended = store.step("predict", model=train, data=str(folder / "table.csv"), output=str(tmp_path / "out.csv"))
+    assert ended.status == 0, ended.stderr
+    assert {name for name in store.artifacts(ended.run) if name.startswith("shift")} == {
+        "shift.json",
+        "shift_bins.json",
+    }
+    assert not [name for name in store.artifacts(ended.run) if name.endswith(".png")]
