@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from steps.chain import keys
@@ -18,7 +18,7 @@ from steps.run import artifacts, environment, source_digest
 from steps.run.step import Step
 from steps.run.tags import MODEL_URI
 from tabular import digests
-from tabular.problem import OF_FITS, PLACE, Problem, build
+from tabular.problem import OF_CHAINS, OF_FITS, PLACE, Problem, build
 
 PROJECT = Path(__file__).resolve().parents[2]
 SPACE = {"num_leaves": {"type": "int", "low": 4, "high": 8}}
@@ -230,11 +230,21 @@ def is_read(row: StepSpec, model: str, leaf: tuple[str, ...]) -> bool:
     """Whether a row says that its step reads a leaf of the problem; where the data lie is no part of their content."""
     # what changes no data set is read by its own path
     reads = [path for path in row.reads if not (path == "data" and leaf[0] == "data" and leaf[1] in OF_FITS)]
+    if leaf[:1] == ("models",) and leaf[2] in OF_CHAINS:
+        reads = [path for path in reads if path != "models.{model}"]
     paths = [tuple(path.replace("{model}", model).split(".")) for path in reads]
     paths += [("tracking", name) for name in row.tracking]
-    return not (leaf[0] == "data" and leaf[1] in PLACE) and any(leaf[: len(path)] == path for path in paths)
+    return not (leaf[0] == "data" and leaf[1] in PLACE) and any(_is_below(leaf, path) for path in paths)
 
 
+def _is_below(leaf: tuple[str, ...], path: tuple[str, ...]) -> bool:
+    """Whether a leaf is at a path, in which * stands for each name, or below it."""
+    return len(leaf) >= len(path) and all(part in ("*", name) for part, name in zip(path, leaf, strict=False))
+
+
+@example(row=STEPS["hpo"], model="lightgbm", leaf=("models", "lightgbm", "required"), value=True)
+@example(row=STEPS["evaluate"], model="lightgbm", leaf=("models", "lightgbm", "required"), value=True)
+@example(row=STEPS["train"], model="lightgbm", leaf=("tracking", "input_example"), value=False)
 @given(
     row=st.sampled_from(CHAIN),
     model=st.sampled_from(list(PROBLEM.models)),
