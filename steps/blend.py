@@ -101,8 +101,8 @@ def _log(
         },
     )
     signed = flavor.signature(rows.schema, found.result.threshold, problem.evaluation.coverage)
-    example = rows.example(problem)
-    made = flavor.log_parts(step, *written, signed, example, name=BLEND, tags={PROBLEM: problem.name})
+    about = {"name": BLEND, "tags": {PROBLEM: problem.name}, "logged": problem.tracking.models == "all"}
+    made = flavor.log_parts(step, *written, signed, rows.example(problem), **about)
     step.log(metrics=kept, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     return ends
 

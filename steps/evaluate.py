@@ -200,7 +200,7 @@ def _metrics(metric: str, ranked: list[Judged]) -> list[Metric]:
     now = int(time.time() * 1000)
     found = []
     for candidate in ranked:
-        model_id = candidate.run.data.tags[MODEL_URI].removeprefix("models:/")
+        model_id = artifacts.model_id(candidate.run.data.tags[MODEL_URI]) or None
         shown = [metric, *({CALIBRATION_ERROR} & candidate.metrics.keys())]
         low, high = ({name: getattr(candidate.intervals[name], end) for name in shown} for end in ("low", "high"))
         ends = {f"{name}_low": low[name] for name in shown} | {f"{name}_high": high[name] for name in shown}

@@ -228,7 +228,7 @@ def _shown(row: dict[str, Any], problem: Problem) -> dict[str, Any]:
 def _log_ends(step: Step, etl: Run, winner: Run) -> None:
     """Log the data set and the winner's model to main's own run, as its input and output."""
     inputs.log_again(step, etl.inputs.dataset_inputs)
-    inputs.log_output(step.client, step.run_id, winner.data.tags[MODEL_URI].removeprefix("models:/"))
+    inputs.log_output(step.client, step.run_id, artifacts.model_id(winner.data.tags[MODEL_URI]))
 
 
 def _keep_report(step: Step, register: Run) -> str | None:

@@ -72,8 +72,9 @@ def monitor(step: Step) -> None:
 
 def _name(asked: Subject) -> str:
     """By what the runs of one history are found: the registered model, or a model that is not registered."""
-    name, mark, _ = asked.origin.uri.removeprefix("models:/").rpartition("/")
-    return name if mark else asked.origin.uri
+    uri = asked.origin.uri
+    name, mark, _ = uri.removeprefix("models:/").rpartition("/")
+    return name if mark and uri.startswith("models:/") else uri
 
 
 def _look(asked: Subject, rows: Monitored) -> Looks:

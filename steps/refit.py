@@ -110,8 +110,8 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         tags={MODEL_DIGEST: learnt, CODE_DIGEST: code, digest_tag(REFIT): digests.of_values([learnt, code])},
     )
     signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
-    example = rows.example(problem)
-    made = flavor.log_parts(step, *whole, signed, example, name=name, tags={PROBLEM: problem.name})
+    about = {"name": name, "tags": {PROBLEM: problem.name}, "logged": problem.tracking.models == "all"}
+    made = flavor.log_parts(step, *whole, signed, rows.example(problem), **about)
     step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     note = (
         f"Fitted on {len(every.y):,} rows, {len(rows.y):,} of which the judged model has learnt from, with its "

@@ -13,8 +13,8 @@ from mlflow.exceptions import MlflowException
 
 from steps.evaluation import report_data
 from steps.evaluation.champion_test import Verdict, data_id, data_set, judge
-from steps.model import provenance, registry, semantic_version, smoke_test
-from steps.model.registry import KEPT, REFUSED, REGISTERED
+from steps.model import flavor, provenance, registry, semantic_version, smoke_test
+from steps.model.registry import KEPT, NOT_REGISTERED, REFUSED, REGISTERED
 from steps.process import lifecycle
 from steps.run import artifact_store, artifacts, lookup, run_problem
 from steps.run.step import Step
@@ -53,7 +53,7 @@ def register(step: Step) -> None:
     replayed = step.arguments["replays"]
     if replayed:
         champion = registry.named(step.client, lookup.run(step.client, replayed, "replays").data.tags[MET])
-        verdict = judge(step, problem, evaluation, winner, champion)
+        verdict = _judged(step, problem, evaluation, winner, champion)
         verdict = _tried(step, evaluation, verdict) if verdict.outcome == REGISTERED else verdict
         _tell(step, problem, evaluation, verdict, champion, None)
     else:
@@ -66,12 +66,12 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
     made: ModelVersion | None = None
     while True:
         met = registry.champion(step.client, problem)
-        verdict = judge(step, problem, evaluation, winner, met)
+        verdict = _judged(step, problem, evaluation, winner, met)
         if verdict.outcome == REGISTERED and made is None:
             verdict = _tried(step, evaluation, verdict)
         if verdict.outcome != REGISTERED:
             if made is not None:
-                step.client.delete_model_version(made.name, made.version)
+                _undo(step, problem, made)
             _tell(step, problem, evaluation, verdict, met, met)
             return
         card = report.card(_report(step, problem, evaluation, verdict))
@@ -89,6 +89,24 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
                     if place.stages:
                         registry.move_stage(step.client, made, registry.PRODUCTION, **about)
                     return
+
+
+def _judged(
+    step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any], champion: ModelVersion | None
+) -> Verdict:
+    """The verdict, as `judge` has it; where the problem wants no models in MLflow, nothing is registered."""
+    verdict = judge(step, problem, evaluation, winner, champion)
+    if verdict.outcome != REGISTERED or problem.tracking.models != "none":
+        return verdict
+    why = "tracking.models is none: nothing is registered"
+    return replace(verdict, outcome=NOT_REGISTERED, reason=f"{verdict.reason}. {why}")
+
+
+def _undo(step: Step, problem: Problem, made: ModelVersion) -> None:
+    """Take back a version that has no alias yet, and the logged model that was made for it alone."""
+    step.client.delete_model_version(made.name, made.version)
+    if problem.tracking.models == "winner":
+        step.client.delete_logged_model(artifacts.model_id(made.source))
 
 
 def _tell(
@@ -163,13 +181,20 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         **metrics,
         **_semantic(step, problem, source, served["run_id"]),
     }
-    return _left_without_alias(step, place.name, verdict) or step.client.create_model_version(
+    left = _left_without_alias(step, place.name, verdict)
+    if left is not None:
+        return left
+    uri = served["model_uri"]
+    if not artifacts.model_id(uri):  # of a problem that wants no other logged model than this one
+        run = lookup.run(step.client, served["run_id"], "models")
+        uri = flavor.log_again(step, run, {PROBLEM: problem.name}).model_uri
+    return step.client.create_model_version(
         name=place.name,
-        source=served["model_uri"],
+        source=uri,
         run_id=served["run_id"],
         tags={name: value[:5000] for name, value in tags.items()},
         description=card,
-        model_id=served["model_uri"].removeprefix("models:/"),
+        model_id=artifacts.model_id(uri),
     )
 
 
@@ -206,7 +231,9 @@ def _log(step: Step, problem: Problem, verdict: Verdict, version: ModelVersion |
     if not verdict.is_lasting:
         tags[TRANSIENT] = "true"
     step.log(tags=tags, metrics=metrics)
-    done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused"}[verdict.outcome]
+    done = {REGISTERED: "registered", KEPT: "champion kept", REFUSED: "refused", NOT_REGISTERED: "not registered"}[
+        verdict.outcome
+    ]
     if verdict.outcome == REGISTERED and version is not None:
         done += f" {problem.registry.name} version {version.version}"
     if step.arguments["replays"]:

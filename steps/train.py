@@ -239,9 +239,10 @@ def _log_model(
     fitted: training.Fitted,
     result: training.CrossValidation,
     ends: Intervals | None,
-) -> str:
-    """Log the fitted model; return its id."""
+) -> str | None:
+    """Log the fitted model; return its id, None where it is an artifact alone."""
     about = {"name": name, "threshold": result.threshold, "tags": {PROBLEM: problem.name}}
+    about |= {"logged": problem.tracking.models == "all"}
     about |= {"intervals": ends, "coverage": problem.evaluation.coverage, "calibration": result.calibration}
     made = flavor.log(step, fitted, rows.schema, rows.example(problem), **about)
     step.log(

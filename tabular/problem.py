@@ -739,6 +739,9 @@ class Tracking(Section):
     run_name: str = Field(
         default="", max_length=250, description="of main's run; left out: main and the problem's name"
     )
+    models: Literal["all", "winner", "none"] = Field(
+        default="all", description="which are logged models of MLflow; the others are artifacts of their runs"
+    )
     input_example: bool = Field(default=True, description="whether a logged model holds rows that it learnt from")
     pictures: bool = Field(default=True, description="whether evaluate, predict and monitor draw")
     trials: Annotated[str, BeforeValidator(_trials)] = Field(

@@ -143,7 +143,7 @@ class Earlier:
         note = f"Not run again: [run {found.info.run_id}]({page}) did this already.\n\n{tags.get(SUMMARY, '')}"
         run_id = self._child(f"{task.name} (reused)", {REUSED_FROM: found.info.run_id, NOTE: note})
         if MODEL_URI in tags:
-            inputs.log_output(self.client, run_id, tags[MODEL_URI].removeprefix("models:/"))
+            inputs.log_output(self.client, run_id, artifacts.model_id(tags[MODEL_URI]))
         self.client.set_terminated(run_id)
 
     def _show_settled(self, task: Task, winner: str, crowned) -> Run:

@@ -35,7 +35,7 @@ ROWS_TO_TIME, TIMES = 5000, 7
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a winner: the outcome (`registered`, `kept_champion` or `refused`) and its reason."""
+    """The verdict on a winner: the outcome, such as `registered` or `refused`, and its reason."""
 
     outcome: str
     reason: str

@@ -12,7 +12,7 @@ from mlflow.entities import LifecycleStage, Run
 
 from steps.evaluation.champion_test import Verdict
 from steps.model import requirements
-from steps.model.registry import KEPT, REGISTERED
+from steps.model.registry import KEPT, NOT_REGISTERED, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, ROWS_LEARNT, SAMPLES, SEARCH, SUMMARY
@@ -119,6 +119,8 @@ def _answer(problem: Problem, verdict: Verdict, version: str | None) -> str:
         return f"{model} is the new champion" + (f": {name} version {version}" if version else "")
     if verdict.outcome == KEPT:
         return f"The champion stays: {name} version {version or verdict.champion}"
+    if verdict.outcome == NOT_REGISTERED:
+        return f"Nothing is registered: the problem wants no models in MLflow, else {model} would be the new champion"
     return f"Nothing is registered: {model} does not pass"
 
 

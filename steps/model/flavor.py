@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.entities import LoggedModel, LoggedModelStatus
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context import registry as context_registry
@@ -27,7 +27,7 @@ from mlflow.utils.uri import is_local_uri
 from steps.model import reasons, requirements, served
 from steps.run import artifact_store, artifacts, inputs, kept
 from steps.run.step import Step
-from steps.run.tags import UNLOCKED
+from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, UNLOCKED
 from tabular import digests
 from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
@@ -53,6 +53,13 @@ class Written(NamedTuple):
     needed: list[str]
 
 
+class AsArtifact(NamedTuple):
+    """A model that is an artifact of its run, and no logged model of MLflow's: its URI, and no id."""
+
+    model_uri: str
+    model_id: None = None
+
+
 def log(
     step: Step,
     fitted: Fitted,
@@ -65,7 +72,8 @@ def log(
     intervals: Intervals | None = None,
     coverage: float = 0.0,
     calibration: Calibration | None = None,
-) -> LoggedModel:
+    logged: bool = True,
+) -> LoggedModel | AsArtifact:
     """Log a fitted candidate as a model of the step's run, with the parameters of that run.
 
     `Model.log` of MLflow does the same with thrice as many requests: it asks for the run, for the history of each
@@ -94,14 +102,25 @@ def log(
         not say.
     calibration
         Of classes, what turns the estimator's probabilities into the model's.
+    logged
+        Whether it becomes a logged model of MLflow's; else it is an artifact of the run, in a folder of its name.
     """
     written = write(fitted, schema, step.folder, threshold, intervals, coverage, calibration)
-    return log_parts(step, *written, signature(schema, threshold, coverage), example, name=name, tags=tags)
+    signed = signature(schema, threshold, coverage)
+    return log_parts(step, *written, signed, example, name=name, tags=tags, logged=logged)
 
 
 def log_parts(
-    step: Step, parts: Path, needed: list[str], signed: ModelSignature, example, *, name: str, tags: dict
-) -> LoggedModel:
+    step: Step,
+    parts: Path,
+    needed: list[str],
+    signed: ModelSignature,
+    example,
+    *,
+    name: str,
+    tags: dict,
+    logged: bool = True,
+) -> LoggedModel | AsArtifact:
     """Log the files of `write` or `write_blend` as a model; `needed` are the packages that serve it.
 
     Other parameters as for `log`. Where the lock does not hold what is installed here, the step's tag `UNLOCKED` says
@@ -110,31 +129,81 @@ def log_parts(
     required = requirements.of(needed)
     if required.unlocked:
         step.log(tags={UNLOCKED: required.unlocked})
-    client, params = step.client, {"model_type": name, **step.params}
-    made = client.create_logged_model(
-        step.experiment_id, name, step.run_id, context_registry.resolve_tags(tags), params
-    )
-    try:
-        mlflow_model = Model(
-            artifact_path=made.artifact_location, model_uuid=made.model_id, model_id=made.model_id, run_id=step.run_id
-        )
-        place = step.folder / artifacts.MODEL
+
+    def save(place: Path, described: Model) -> Path:
         _save(
             place,
-            mlflow_model,
+            described,
             parts,
             signature=signed,
             input_example=None if example is None else as_example(example),
             pip_requirements=[f"mlflow=={mlflow.__version__}"],  # without any MLflow looks for them, for seconds
         )
         required.write(place)
+        return place
+
+    if not logged:
+        save(step.artifacts / name, Model(artifact_path=name, run_id=step.run_id))
+        return AsArtifact(f"runs:/{step.run_id}/{name}")  # the URI by which MLflow finds a logged model too
+    place = step.folder / artifacts.MODEL
+    made = _logged(
+        step, name, step.run_id, tags, {"model_type": name, **step.params}, lambda described: save(place, described)
+    )
+    if not is_local_uri(made.artifact_location):
+        kept.keep_model(made.model_id, place)
+    return made
+
+
+def log_again(step: Step, run: Run, tags: Mapping[str, str]) -> LoggedModel:
+    """Log the model that is an artifact of a finished run of this experiment as a logged model of that run, checked.
+
+    Errors are those of `load`.
+    """
+    own = run.data.tags
+    place = fetch(own[MODEL_URI], step.folder, code=own[CODE_DIGEST], learnt=own[MODEL_DIGEST])
+
+    def describe(described: Model) -> Path:
+        found = Model.load(place)
+        found.artifact_path, found.model_id, found.model_uuid = described.artifact_path, *(described.model_id,) * 2
+        found.save(str(place / "MLmodel"))
+        return place
+
+    return _logged(step, own[MODEL], run.info.run_id, tags, run.data.params, describe)
+
+
+def is_logged_again(model: Path, run: Run, folder: Path) -> bool:
+    """Whether the folder of a model is what `log_again` makes of the artifacts of a run.
+
+    Its MLmodel then says the same as theirs, but for the names under which MLflow keeps the model.
+    """
+    uri = run.data.tags[MODEL_URI]
+    if artifacts.model_id(uri):
+        return False
+    before = artifacts.artifact(run, f"{uri.rpartition('/')[2]}/MLmodel", folder)
+    names = ("artifact_path", "model_id", "model_uuid")
+    then, now = (Model.load(path).to_dict() for path in (before.parent, model))
+    return {**then, **dict.fromkeys(names)} == {**now, **dict.fromkeys(names)}
+
+
+def _logged(
+    step: Step,
+    name: str,
+    run_id: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, str],
+    save: Callable[[Model], Path],
+) -> LoggedModel:
+    """Make a logged model of a run: `save` writes the folder of what it is called with, which is then uploaded."""
+    client = step.client
+    made = client.create_logged_model(step.experiment_id, name, run_id, context_registry.resolve_tags(tags), params)
+    try:
+        about = {"model_uuid": made.model_id, "model_id": made.model_id, "run_id": run_id}
+        place = save(Model(artifact_path=made.artifact_location, **about))
         artifact_store.put(made.artifact_location, place)
-        inputs.log_output(client, step.run_id, made.model_id)
+        inputs.log_output(client, run_id, made.model_id)
     except BaseException:
         client.finalize_logged_model(made.model_id, LoggedModelStatus.FAILED)
         raise
-    if not is_local_uri(made.artifact_location):
-        kept.keep_model(made.model_id, place)
     return client.finalize_logged_model(made.model_id, LoggedModelStatus.READY)
 
 

@@ -10,7 +10,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from steps.model import registry
-from steps.run import lookup, tracking
+from steps.run import artifacts, lookup, tracking
 from steps.run.tags import (
     ARGUMENTS,
     CODE_DIGEST,
@@ -106,7 +106,7 @@ def _of_version(version: ModelVersion) -> Origin:
     return Origin(
         name=f"{version.name} version {version.version}",
         uri=f"models:/{version.name}/{version.version}",
-        model_id=_model_id(version.source),
+        model_id=artifacts.model_id(version.source),
         **registry.recorded(version),
         candidate=tags.get(MODEL, ""),
         problem=tags.get(PROBLEM, ""),
@@ -132,7 +132,7 @@ def _of_run(run: Run) -> Origin:
     return Origin(
         name=f"{tags[MODEL]} of run {run.info.run_id}",
         uri=tags[MODEL_URI],
-        model_id=_model_id(tags[MODEL_URI]),
+        model_id=artifacts.model_id(tags[MODEL_URI]),
         code=tags[CODE_DIGEST],
         learnt=tags[MODEL_DIGEST],
         candidate=tags[MODEL],
@@ -141,8 +141,3 @@ def _of_run(run: Run) -> Origin:
         dataset=json.loads(tags.get(ARGUMENTS, "{}")).get("dataset", ""),
         evaluation="",
     )
-
-
-def _model_id(uri: str) -> str:
-    """The id in `models:/m-…`, by which MLflow ties a run to the model that the run uses; "" for any other URI."""
-    return uri.removeprefix("models:/") if uri.startswith("models:/m-") else ""

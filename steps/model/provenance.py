@@ -219,7 +219,9 @@ def _files(step: Step, model: Path, made: Run | None) -> dict[str, str]:
     found = pure.files(model)
     if made is None:
         return found
-    recorded = artifacts.read(made, step.folder)["model"]
+    recorded = artifacts.model_files(made, step.folder)
+    if flavor.is_logged_again(model, made, step.folder):
+        recorded["MLmodel"] = [0, found["MLmodel"]]
     differ = [name for name, (_, digest) in recorded.items() if digest is not None and found.get(name) != digest]
     differ += [name for name in found if name not in recorded]
     if differ:

@@ -41,6 +41,8 @@ NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # The end of a replay's verdict.
 DRY = ", decided once more: nothing is written to the registry"
 REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
+# The problem wants no models in MLflow, so that a winner which would be registered is not.
+NOT_REGISTERED = "not_registered"
 # MLflow's stages, for registries that still use them. A version that is replaced becomes Archived.
 STAGING, PRODUCTION = "Staging", "Production"
 

@@ -134,10 +134,15 @@ def by_column(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 # --- recorded and checked ---------------------------------------------------------------------------------------------
 
 
+def model_id(uri: str) -> str:
+    """The id in `models:/m-…`, by which MLflow ties a run to a logged model; "" for any other URI, and for none."""
+    return uri.removeprefix("models:/") if uri.startswith("models:/m-") else ""
+
+
 def record(step: Step) -> dict[str, str]:
     """Write the artifact manifest among the step's artifacts, before the upload; return the tag with its digest."""
     found: dict[str, Any] = {"run": dict(_recorded(step.artifacts))}
-    if MODEL_URI in step.tags:
+    if model_id(step.tags.get(MODEL_URI, "")):
         found["model"] = dict(_recorded(step.folder / MODEL))
     step.json(found, RECORD)
     return {ARTIFACTS_DIGEST: digests.of_file(step.artifacts / RECORD)}
@@ -158,14 +163,17 @@ def damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
 
 
 def model_damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
-    """As `damage`, for the run's logged model only; None where the run has logged no model."""
-    if MODEL_URI not in run.data.tags:
+    """As `damage`, for the run's model only; None where the run has left no model."""
+    uri = run.data.tags.get(MODEL_URI)
+    if uri is None:
         return None
     try:
-        held = read(run, folder)["model"]
-        model_id = run.data.tags[MODEL_URI].removeprefix("models:/")
-        listed = _listed(client.list_logged_model_artifacts, model_id, held)
-        return _differs(held, listed, client.get_logged_model(model_id).artifact_location)
+        held, logged = model_files(run, folder), model_id(uri)
+        if not logged:
+            held = {f"{_folder_of_model(uri)}{name}": of_file for name, of_file in held.items()}
+            return _differs(held, _listed(client.list_artifacts, run.info.run_id, held), run.info.artifact_uri)
+        listed = _listed(client.list_logged_model_artifacts, logged, held)
+        return _differs(held, listed, client.get_logged_model(logged).artifact_location)
     except (UserError, MlflowException, OSError) as error:
         return first_line(error)
 
@@ -176,8 +184,22 @@ def names(run: Run, folder: Path) -> list[str]:
 
 
 def model_bytes(run: Run, folder: Path) -> int:
-    """The size of a run's logged model in bytes, all files together."""
-    return sum(size for size, _ in read(run, folder).get("model", {}).values())
+    """The size of a run's model in bytes, all files together."""
+    return sum(size for size, _ in model_files(run, folder).values())
+
+
+def model_files(run: Run, folder: Path) -> dict[str, list]:
+    """What a run recorded of its model's files: of its logged model, or of the folder of artifacts that is one."""
+    whole, uri = read(run, folder), run.data.tags.get(MODEL_URI, "")
+    if model_id(uri) or not uri:
+        return whole.get("model", {})
+    place = _folder_of_model(uri)
+    return {name.removeprefix(place): held for name, held in whole["run"].items() if name.startswith(place)}
+
+
+def _folder_of_model(uri: str) -> str:
+    """Where a model that is an artifact lies in its run, by its URI `runs:/<run>/<name>`; with a / at the end."""
+    return f"{uri.rpartition('/')[2]}/"
 
 
 def verify(run: Run, name: str, path: Path, folder: Path) -> None:

@@ -83,8 +83,9 @@ def log_model(step: Step, model_id: str) -> None:
 
 
 def log_output(client: MlflowClient, run_id: str, model_id: str) -> None:
-    """Log a model as the output of a run."""
-    client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+    """Log a model as the output of a run, where the model has an id."""
+    if model_id:
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def _artifact(uri: str) -> Place:

@@ -68,7 +68,7 @@ class Report:
     title, description
         Of the problem.
     outcome, answer, reason
-        The verdict: one word, which decides the colour ("registered", "kept_champion" or "refused"), a sentence, and
+        The verdict: one word, which decides the colour ("registered", "kept_champion", "refused" …), a sentence, and
         the reason.
     checks
         Results of the gate's requirements for the winner.

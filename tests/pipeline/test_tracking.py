@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
 
+from steps.run import artifacts
 from tests.chains import write_table
 
 PROBLEM = """
@@ -20,6 +23,7 @@ tracking:
   description: Who says yes?
   tags: {team: few}
   run_name: who says yes
+  models: winner
   input_example: false
   pictures: false
   trials: best 2
@@ -62,11 +66,69 @@ def test_the_run_of_main_has_the_name_that_the_problem_gives_it(chain):
 
 def test_a_model_without_an_input_example_is_tried_with_rows_of_the_data_set_and_registered(store, chain, tasks):
     assert chain.tags["tabular.outcome"] == "registered"
-    for task in ("train tree", "train logistic_regression", "refit"):
-        model = store.client.get_logged_model(tasks[task].data.tags["tabular.model_uri"].removeprefix("models:/"))
-        held = {path.name for path in Path(model.artifact_location.removeprefix("file://")).iterdir()}
-        assert "MLmodel" in held
-        assert not {name for name in held if "example" in name}
+    (model,) = logged(store, tasks)
+    held = {path.name for path in Path(model.artifact_location.removeprefix("file://")).iterdir()}
+    assert "MLmodel" in held
+    assert not {name for name in held if "example" in name}
+
+
+def logged(store, tasks):
+    """The logged models of a chain's runs."""
+    runs = {run.info.run_id for run in tasks.values()}
+    return [one for one in store.client.search_logged_models([store.experiment]) if one.source_run_id in runs]
+
+
+def test_of_all_candidates_the_one_that_is_registered_is_a_logged_model(store, tasks):
+    (model,) = logged(store, tasks)
+    (version,) = store.versions("tracked_classifier")
+    assert model.source_run_id == tasks["refit"].info.run_id == version.run_id
+    assert (model.model_uri, model.status) == (version.source, "READY")
+    assert version.tags["tabular.judged"] == f"runs:/{version.tags['tabular.run']}/{version.tags['tabular.model']}"
+
+
+def test_the_other_models_are_artifacts_that_are_loaded_as_logged_models_are(store, folder, tasks, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    rows = pd.read_csv(folder / "table.csv").drop(columns="y")
+    (version,) = store.versions("tracked_classifier")
+    for uri in (f"runs:/{tasks['train tree'].info.run_id}/tree", f"models:/{version.name}/{version.version}"):
+        assert list(mlflow.pyfunc.load_model(uri).predict(rows)) == ["label", "probability_no", "probability_yes"]
+
+
+def test_a_model_that_is_an_artifact_is_missed_where_it_is_altered(store, tasks, tmp_path):
+    train = tasks["train tree"]
+    assert artifacts.model_damage(store.client, train, tmp_path) is None
+    assert artifacts.model_bytes(train, tmp_path) > 1000
+    file = store.artifact(train, "tree/MLmodel")
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"a", b"b"))
+    try:
+        assert artifacts.model_damage(store.client, train, tmp_path) == "tree/MLmodel has been altered"
+    finally:
+        file.write_bytes(before)
+
+
+@pytest.fixture(scope="module")
+def unregistered(store, folder, chain):
+    """A chain of the same work whose problem wants no models in MLflow, and another registered model."""
+    text = PROBLEM.replace("models: winner", "models: none") + "registry: {name: untracked}\n"
+    (folder / "untracked.yaml").write_text(text)
+    ended = store.project(problem=str(folder / "untracked.yaml"))
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
+def test_without_models_in_mlflow_nothing_is_registered_and_it_is_said(store, unregistered):
+    tasks, why = store.children(unregistered.id), "tracking.models is none: nothing is registered"
+    assert unregistered.tags["tabular.outcome"] == "not_registered"
+    assert why in unregistered.stdout
+    assert why in unregistered.tags["mlflow.note.content"]
+    assert why in store.artifact(tasks["register"], "report.html").read_text()
+    assert (logged(store, tasks), store.versions("untracked")) == ([], [])
+
+
+def test_what_is_asked_of_models_makes_no_other_step_run_again(store, unregistered):
+    reused = {name for name, run in store.children(unregistered.id).items() if "tabular.reused_from" in run.data.tags}
+    assert {name.removesuffix(" (reused)") for name in reused} == {"etl", "hpo tree", "evaluate"}
 
 
 def test_a_version_without_an_input_example_is_promoted_once_it_has_answered(store, chain):
