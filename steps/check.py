@@ -6,6 +6,7 @@ Prints an answer for each question, and what to do where the answer is no.
 from collections.abc import Callable
 
 from steps.chain import store_check
+from steps.model import registry
 from steps.run import connection, run_problem, tracking
 from steps.run.step import Step
 from steps.run.terminal import say
@@ -17,6 +18,7 @@ from tabular.problem import Problem
 def check(step: Step) -> None:
     """Ask all questions; fail with the first answer that is no."""
     problem = run_problem.asked(step)
+    step = registry.chosen(step, problem)
     say(f"tabular  check {tracking.address()} for {problem.name}")
     failed = []
     for what, ask in _questions(step, _names(step, problem)).items():

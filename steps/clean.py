@@ -14,9 +14,9 @@ from mlflow.entities import LoggedModel, Run
 from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT
 
 from steps.pipeline import STEPS
-from steps.run import artifact_store, artifacts, cli, lookup
+from steps.run import artifact_store, artifacts, cli, lookup, tracking
 from steps.run.step import Step
-from steps.run.tags import MONITORED, PARENT, PROBLEM, SUMMARY, TRIAL
+from steps.run.tags import MONITORED, PARENT, PROBLEM, REGISTRY, SUMMARY, TRIAL
 from steps.run.terminal import say, table
 from tabular.errors import UserError
 
@@ -86,6 +86,11 @@ class Tree:
     def ids(self) -> set[str]:
         """The ids of its runs and models."""
         return {run.info.run_id for run in self.runs} | {model.model_id for model in self.models}
+
+    @property
+    def elsewhere(self) -> set[str]:
+        """Where its models are registered, if that is not the registry that is asked now."""
+        return {run.data.tags[REGISTRY] for run in self.runs if REGISTRY in run.data.tags} - {tracking.registry()}
 
     @property
     def names(self) -> set[str]:
@@ -187,6 +192,7 @@ def _kept(trees: Sequence[Tree], policy: Policy, registered: Mapping[str, str]) 
             "not made by this project": not tree.is_ours,
             "under way": tree.under_way,
             f"the registry has it: {', '.join(versions)}": bool(versions),
+            f"registered in {', '.join(sorted(tree.elsewhere))}, which MLFLOW_REGISTRY_URI names": bool(tree.elsewhere),
             f"among the newest {policy.keep} of its kind": counts[tree.kind] <= policy.keep,
             f"not older than {policy.days:g} days": tree.ended > latest,
         }

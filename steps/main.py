@@ -57,6 +57,7 @@ def main(step: Step) -> None:
     problem = _pinned(step, run_problem.asked(step))
     say(f"tabular  {problem.name}: predict {problem.data.target!r} of {fetching.source(problem.data)}")
     problem = task.settled(step, problem)
+    step = registry.chosen(step, problem)
     step.name_run(_title(problem))
     if replayed is None:  # a replay leaves the registry alone
         store_check.registry(step, problem.registry.name)
@@ -271,6 +272,8 @@ def _say_next(step: Step, problem: Problem, tags: dict[str, str], report: str | 
     example = "serving_input_example.json"
     say()
     say(f"  first     export MLFLOW_TRACKING_URI={store}")
+    if tracking.registry_is_elsewhere():
+        say(f"            export MLFLOW_REGISTRY_URI={tracking.registry()}")
     say(f"  look      {look}")
     say(f"  serve     mlflow models serve -m {uri} --env-manager uv -p 5001")
     if not problem.tracking.input_example:

@@ -4,6 +4,7 @@ The winner of an evaluation becomes the champion if it meets what the gate requi
 same holdout. Otherwise nothing is written but the verdict, in this step's own run.
 """
 
+import re
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from steps.evaluation.champion_test import Verdict, data_id, data_set, judge
 from steps.model import flavor, provenance, registry, semantic_version, smoke_test
 from steps.model.registry import KEPT, NOT_REGISTERED, REFUSED, REGISTERED
 from steps.process import lifecycle
-from steps.run import artifact_store, artifacts, lookup, run_problem
+from steps.run import artifact_store, artifacts, lookup, run_problem, tracking
 from steps.run.step import Step
 from steps.run.tags import (
     CODE_DIGEST,
@@ -32,6 +33,7 @@ from steps.run.tags import (
     PROBLEM,
     REFITTED_BY,
     REGISTER,
+    REGISTRY,
     TRAIN,
     TRAINED_ON,
     TRANSIENT,
@@ -48,6 +50,7 @@ def register(step: Step) -> None:
     """Judge the winner, and register it where it passes the gate."""
     evaluation = lookup.run(step.client, step.arguments["evaluation"], "evaluation", "evaluate")
     problem = run_problem.problem_of(step, data_set(step) or evaluation)
+    step = registry.chosen(step, problem)
     trained = [*lookup.given(step, "models", "train"), *lookup.given(step, BLEND, BLEND)]
     winner = registry.winner(evaluation, trained, step.folder, *lookup.given(step, REFIT, REFIT))
     replayed = step.arguments["replays"]
@@ -105,8 +108,9 @@ def _judged(
 def _undo(step: Step, problem: Problem, made: ModelVersion) -> None:
     """Take back a version that has no alias yet, and the logged model that was made for it alone."""
     step.client.delete_model_version(made.name, made.version)
-    if problem.tracking.models == "winner":
-        step.client.delete_logged_model(artifacts.model_id(made.source))
+    logged = re.search("m-[0-9a-f]{32}", str(made.source))
+    if problem.tracking.models == "winner" and logged:
+        step.client.delete_logged_model(logged[0])
 
 
 def _tell(
@@ -184,18 +188,27 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
     left = _left_without_alias(step, place.name, verdict)
     if left is not None:
         return left
-    uri = served["model_uri"]
-    if not artifacts.model_id(uri):  # of a problem that wants no other logged model than this one
-        run = lookup.run(step.client, served["run_id"], "models")
-        uri = flavor.log_again(step, run, {PROBLEM: problem.name}).model_uri
+    uri, model_id = _source(step, problem, served)
     return step.client.create_model_version(
         name=place.name,
         source=uri,
         run_id=served["run_id"],
         tags={name: value[:5000] for name, value in tags.items()},
         description=card,
-        model_id=artifacts.model_id(uri),
+        model_id=model_id,
     )
+
+
+def _source(step: Step, problem: Problem, served: dict[str, Any]) -> tuple[str, str | None]:
+    """The URI of a version's model, and its id; for a registry elsewhere, which knows no logged model, its address."""
+    uri = served["model_uri"]
+    if not artifacts.model_id(uri):  # of a problem that wants no other logged model than this one
+        run = lookup.run(step.client, served["run_id"], "models")
+        uri = flavor.log_again(step, run, {PROBLEM: problem.name}).model_uri
+    model_id = artifacts.model_id(uri)
+    if tracking.registry_is_elsewhere():
+        return step.client.get_logged_model(model_id).artifact_location, None
+    return uri, model_id
 
 
 def _semantic(step: Step, problem: Problem, source: Run | None, run_id: str) -> dict[str, str]:
@@ -228,6 +241,8 @@ def _log(step: Step, problem: Problem, verdict: Verdict, version: ModelVersion |
     tags = registry.verdict_tags(problem, verdict.outcome, verdict.reason, verdict.winner["model"], version)
     comparison = verdict.comparison or {}
     metrics = {f"{who}_{comparison['metric']}": comparison[who] for who in ("challenger", "champion") if comparison}
+    if verdict.outcome == REGISTERED and version is not None and tracking.registry_is_elsewhere():
+        tags[REGISTRY] = tracking.registry()
     if not verdict.is_lasting:
         tags[TRANSIENT] = "true"
     step.log(tags=tags, metrics=metrics)

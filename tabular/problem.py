@@ -64,6 +64,21 @@ def _trials(value: Any) -> Any:
     return value
 
 
+def _registry_uri(value: str) -> str:
+    if addresses.written_secret(value):
+        raise ValueError(
+            "a password or token in an address would be logged: leave it out, and set MLFLOW_REGISTRY_URI, or for a "
+            "server MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+    if re.match(r"sqlite:///(?!/|[A-Za-z]:)", value):
+        raise ValueError(f"{value!r} is relative, and steps run in another folder: sqlite:////data/registry.db is not")
+    if not re.match(r"https?://[^/]|(sqlite|postgresql|mysql|mssql)(\+\w+)?://.", value):
+        raise ValueError(
+            f"{value!r} is no address of a registry, such as https://registry.example or sqlite:////data/registry.db"
+        )
+    return value
+
+
 def _tag_name(value: str) -> str:
     if not re.fullmatch(r"[\w.\- :/]{1,250}", value) or value.startswith(("mlflow.", "tabular.")):
         raise ValueError(
@@ -746,6 +761,10 @@ class Tracking(Section):
     pictures: bool = Field(default=True, description="whether evaluate, predict and monitor draw")
     trials: Annotated[str, BeforeValidator(_trials)] = Field(
         default="all", description="which trials of a search are runs, `best 5` or none; the table has them all"
+    )
+
+    registry_uri: Annotated[str, AfterValidator(_registry_uri)] | None = Field(
+        default=None, description="the registry's address; left out: MLFLOW_REGISTRY_URI, else the tracking store's"
     )
 
     @property

@@ -1,6 +1,8 @@
 """Whether a chain can do its work in this store with this account, asked before any work is done."""
 
 import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import mlflow
 from mlflow.exceptions import MlflowException
@@ -50,14 +52,11 @@ def registry(step: Step, name: str) -> str:
     Raises
     ------
     UserError
-        Where the registry is not of the tracking server, the model is hidden from this account, or may not be changed.
+        Where the registry does not answer or cannot take models of this store, the model is hidden from this account,
+        or may not be changed.
     """
-    tracked, registered = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    if tracked.rstrip("/") != registered.rstrip("/"):
-        raise UserError(
-            "MLFLOW_REGISTRY_URI names another store than MLFLOW_TRACKING_URI, and a registry takes only models that "
-            "were logged to its own store: leave MLFLOW_REGISTRY_URI out"
-        )
+    if tracking.registry_is_elsewhere():
+        _check_elsewhere(step)
     found = registries.held(step.client, name)
     if found is None:
         return f"there is no registered model {name!r} yet: the first champion makes it"
@@ -73,3 +72,24 @@ def registry(step: Step, name: str) -> str:
                 "the right to edit it, or name another one"
             ) from None
     return f"the registered model {name!r} is there, and may be changed"
+
+
+def _check_elsewhere(step: Step) -> None:
+    """Refuse a registry that is not the tracking store's where nobody answers, or that cannot take models from here."""
+    parts, shown = urlsplit(mlflow.get_registry_uri()), tracking.registry()
+    named = "in tracking.registry_uri, or MLFLOW_REGISTRY_URI"
+    if parts.scheme.startswith("sqlite"):
+        folder = Path(parts.path.removeprefix("/")).parent
+        if not folder.is_absolute() or not folder.is_dir():
+            raise UserError(f"the registry {shown}: there is no folder {folder}: give the whole path of one {named}")
+    if parts.scheme not in ("http", "https"):
+        return
+    if is_local_uri(step.artifact_uri):
+        raise UserError(
+            f"the registry {shown} is a server, which takes no model that lies in a folder of this machine "
+            f"({artifact_store.shown(step.artifact_uri)}): take an experiment whose artifacts a server or an object "
+            "store keeps, or name no other registry"
+        )
+    answer = connection.ask("/version", uri=mlflow.get_registry_uri())
+    if answer.status_code != 200:
+        raise UserError(f"the registry {shown} answers, but not as an MLflow server does: look at its address {named}")

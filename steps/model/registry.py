@@ -4,18 +4,22 @@ The steps register and promote use this module, and so does main, to see whether
 """
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 from mlflow.exceptions import MlflowException
 
 from steps.run import artifacts, tracking
 from steps.run.run_owner import tags as whose
+from steps.run.step import Step
 from steps.run.tags import (
     CHAMPION,
     CHAMPION_VERSION,
@@ -45,6 +49,17 @@ REGISTERED, KEPT, REFUSED = "registered", "kept_champion", "refused"
 NOT_REGISTERED = "not_registered"
 # MLflow's stages, for registries that still use them. A version that is replaced becomes Archived.
 STAGING, PRODUCTION = "Staging", "Production"
+
+
+def chosen(step: Step, problem: Problem) -> Step:
+    """The step with a client of the registry that the problem names, which the steps that it starts ask too.
+
+    The given step where the problem names none: then MLFLOW_REGISTRY_URI does, or it is the tracking store.
+    """
+    if problem.tracking.registry_uri is None:
+        return step
+    os.environ[MLFLOW_REGISTRY_URI.name] = problem.tracking.registry_uri
+    return replace(step, client=MlflowClient())
 
 
 def winner(evaluation: Run, trained: Sequence[Run], folder: Path, refitted: Run | None = None) -> dict[str, Any]:

@@ -109,31 +109,32 @@ def _took(endpoint: str) -> float:
     return time.perf_counter() - started
 
 
-def ask(endpoint: str, method: str = "GET", **about: Any) -> requests.Response:
-    """The answer of the tracking server to one request, which is not tried again.
+def ask(endpoint: str, method: str = "GET", *, uri: str = "", **about: Any) -> requests.Response:
+    """The answer of the tracking server, or of the one at `uri`, to one request, which is not tried again.
 
     Raises
     ------
     UserError
         Where there is no answer, or the account is not let in.
     """
-    creds = get_default_host_creds(mlflow.get_tracking_uri())
+    uri = uri or mlflow.get_tracking_uri()
+    creds, address = get_default_host_creds(uri), addresses.without_credentials(uri)
     try:
         answer = rest_utils.http_request(
             creds, endpoint, method, max_retries=0, timeout=SECONDS, raise_on_status=False, **about
         )
     except MlflowException as error:
-        raise UserError(_why(error)) from None
+        raise UserError(_why(error, uri)) from None
     if answer.status_code == 401:
         account = tracking.account()
         said = f"does not know the account {account!r} with this password" if account else "asks for an account"
         raise UserError(
-            f"{tracking.address()} {said}: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+            f"{address} {said}: give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN, as its administrator says"
         )
     if answer.status_code in (502, 503, 504):
         raise UserError(
-            f"{tracking.address()}: a proxy answers ({_shown(answer)}), and MLflow behind it does not: ask who keeps it"
+            f"{address}: a proxy answers ({_shown(answer)}), and MLflow behind it does not: ask who keeps it"
         )
     return answer  # type: ignore[no-any-return]
 
@@ -142,9 +143,9 @@ def _shown(answer: requests.Response) -> str:
     return f"{answer.status_code} {answer.reason}: {' '.join(re.sub(r'<[^>]*>', ' ', answer.text).split())[:80]!r}"
 
 
-def _why(error: BaseException) -> str:
-    """Why there was no answer, and what to do about it, from the errors behind MLflow's one."""
-    address, parts = tracking.address(), urlsplit(mlflow.get_tracking_uri())
+def _why(error: BaseException, uri: str) -> str:
+    """Why there was no answer from an address, and what to do about it, from the errors behind MLflow's one."""
+    address, parts = addresses.without_credentials(uri), urlsplit(uri)
     causes = [*_causes(error)]
     words = " ".join(map(str, causes))
     timeouts = f"within {SECONDS[0]} to {SECONDS[1]} s: is the host up, and is a firewall or a VPN in between?"
@@ -158,7 +159,7 @@ def _why(error: BaseException) -> str:
         (socket.gaierror, "", lambda one: f"there is no host {parts.hostname!r}: look at the address, or at the VPN"),
         (ConnectionRefusedError, "", lambda one: f"nobody answers: is the server running, and is {port} its port?"),
         ((TimeoutError, requests.exceptions.Timeout), "", lambda one: f"it does not answer {timeouts}"),
-        (BaseException, "", lambda one: f"no answer ({first_line(causes[-1])}): look at MLFLOW_TRACKING_URI"),
+        (BaseException, "", lambda one: f"no answer ({first_line(causes[-1])}): look at its address"),
     )
     kind, _, tell = next(row for row in told if row[1] in words and any(isinstance(one, row[0]) for one in causes))
     return f"{address}: {tell(next(one for one in causes if isinstance(one, kind)))}"

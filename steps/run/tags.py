@@ -23,6 +23,8 @@ MODEL = "tabular.model"
 MODEL_FAMILY = "tabular.model_family"
 SUMMARY = "tabular.summary"  # the line that main prints for a step
 OUTCOME = "tabular.outcome"
+# on a run of register that has registered in another store than its own: the address of that registry
+REGISTRY = "tabular.registry"
 VERDICT = "tabular.verdict"
 WINNER = "tabular.winner"
 CHAMPION = "tabular.champion"

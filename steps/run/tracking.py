@@ -1,4 +1,4 @@
-"""The tracking store as it may be shown, and the account that asks it."""
+"""The tracking store and the registry as they may be shown, and the account that asks them."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,16 @@ FORBIDDEN = "PERMISSION_DENIED"
 def address() -> str:
     """The address of the tracking store, without what only its user may know."""
     return addresses.without_credentials(mlflow.get_tracking_uri())
+
+
+def registry() -> str:
+    """The address of the registry, without what only its user may know."""
+    return addresses.without_credentials(mlflow.get_registry_uri())
+
+
+def registry_is_elsewhere() -> bool:
+    """Whether the registry is another store than the tracking store, so that it knows nothing of logged models."""
+    return mlflow.get_registry_uri().rstrip("/") != mlflow.get_tracking_uri().rstrip("/")
 
 
 def is_server() -> bool:

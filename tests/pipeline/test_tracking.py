@@ -6,28 +6,25 @@ import mlflow
 import pandas as pd
 import pytest
 
+from steps.clean import Policy, Tree, _kept
 from steps.run import artifacts
 from tests.chains import write_table
+from tests.running import Store
 
-PROBLEM = """
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "problems.md").read_text(encoding="utf-8")
+# The example of the section is the one on the page.
+SECTION = PAGE.partition("## What is left in MLflow\n")[2].partition("```yaml\n")[2].partition("```")[0]
+PROBLEM = f"""
 name: tracked
-data: {source: table.csv, target: y}
+data: {{source: table.csv, target: y}}
 models:
-  logistic_regression: {estimator: sklearn.linear_model.LogisticRegression}
+  logistic_regression: {{estimator: sklearn.linear_model.LogisticRegression}}
   tree:
     estimator: sklearn.tree.DecisionTreeClassifier
-    space: {max_depth: {type: int, low: 1, high: 4}}
+    space: {{max_depth: {{type: int, low: 1, high: 4}}}}
 blend: false
-search: {trials: 3, folds: 2}
-tracking:
-  description: Who says yes?
-  tags: {team: few}
-  run_name: who says yes
-  models: winner
-  input_example: false
-  pictures: false
-  trials: best 2
-"""
+search: {{trials: 3, folds: 2}}
+{SECTION}"""
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +51,21 @@ def tasks(store, chain):
     return store.children(chain.id)
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A store that is the registry of another one."""
+    return Store(tmp_path_factory.mktemp("registry"))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(store, folder, registry, chain):
+    """A chain of the same work whose problem names another registry."""
+    (folder / "elsewhere.yaml").write_text(f"{PROBLEM}  registry_uri: {registry.uri}\n")
+    ended = store.project(problem=str(folder / "elsewhere.yaml"))
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
 def test_the_experiment_is_described_as_the_problem_says_and_keeps_its_other_tags(store, chain):
     tags = store.client.get_experiment(store.experiment).tags
     told = {name: tags.get(name) for name in ("mlflow.note.content", "team", "floor")}
@@ -66,20 +78,21 @@ def test_the_run_of_main_has_the_name_that_the_problem_gives_it(chain):
 
 def test_a_model_without_an_input_example_is_tried_with_rows_of_the_data_set_and_registered(store, chain, tasks):
     assert chain.tags["tabular.outcome"] == "registered"
-    (model,) = logged(store, tasks)
+    (model,) = logged(store, chain)
     held = {path.name for path in Path(model.artifact_location.removeprefix("file://")).iterdir()}
     assert "MLmodel" in held
     assert not {name for name in held if "example" in name}
 
 
-def logged(store, tasks):
-    """The logged models of a chain's runs."""
-    runs = {run.info.run_id for run in tasks.values()}
-    return [one for one in store.client.search_logged_models([store.experiment]) if one.source_run_id in runs]
+def logged(store, ended):
+    """The logged models of a chain's runs when it ended."""
+    runs = {run.info.run_id for run in store.children(ended.id).values()}
+    found = store.client.search_logged_models([store.experiment])
+    return [one for one in found if one.source_run_id in runs and one.creation_timestamp <= ended.run.info.end_time]
 
 
-def test_of_all_candidates_the_one_that_is_registered_is_a_logged_model(store, tasks):
-    (model,) = logged(store, tasks)
+def test_of_all_candidates_the_one_that_is_registered_is_a_logged_model(store, chain, tasks):
+    (model,) = logged(store, chain)
     (version,) = store.versions("tracked_classifier")
     assert model.source_run_id == tasks["refit"].info.run_id == version.run_id
     assert (model.model_uri, model.status) == (version.source, "READY")
@@ -91,7 +104,8 @@ def test_the_other_models_are_artifacts_that_are_loaded_as_logged_models_are(sto
     rows = pd.read_csv(folder / "table.csv").drop(columns="y")
     (version,) = store.versions("tracked_classifier")
     for uri in (f"runs:/{tasks['train tree'].info.run_id}/tree", f"models:/{version.name}/{version.version}"):
-        assert list(mlflow.pyfunc.load_model(uri).predict(rows)) == ["label", "probability_no", "probability_yes"]
+        loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
+        assert list(loaded.predict(rows)) == ["label", "probability_no", "probability_yes"]
 
 
 def test_a_model_that_is_an_artifact_is_missed_where_it_is_altered(store, tasks, tmp_path):
@@ -123,7 +137,7 @@ def test_without_models_in_mlflow_nothing_is_registered_and_it_is_said(store, un
     assert why in unregistered.stdout
     assert why in unregistered.tags["mlflow.note.content"]
     assert why in store.artifact(tasks["register"], "report.html").read_text()
-    assert (logged(store, tasks), store.versions("untracked")) == ([], [])
+    assert (logged(store, unregistered), store.versions("untracked")) == ([], [])
 
 
 def test_what_is_asked_of_models_makes_no_other_step_run_again(store, unregistered):
@@ -157,3 +171,32 @@ def test_who_predicts_by_such_a_model_draws_nothing_either(store, folder, tasks,
         "shift_bins.json",
     }
     assert not [name for name in store.artifacts(ended.run) if name.endswith(".png")]
+
+
+def test_a_registry_at_another_address_gets_the_version_and_the_alias(store, registry, elsewhere):
+    found = registry.client.get_model_version_by_alias("tracked_classifier", "champion")
+    assert elsewhere.tags["tabular.outcome"] == "registered"
+    assert len(store.versions("tracked_classifier")) == 1
+    assert f"export MLFLOW_REGISTRY_URI={registry.uri}" in elsewhere.stdout
+    assert Path(found.source.removeprefix("file://"), "MLmodel").is_file()
+    assert found.tags["tabular.provenance"].startswith("runs:/")
+
+
+def test_who_asks_such_a_registry_names_it_in_the_environment(
+    store, folder, registry, elsewhere, monkeypatch, tmp_path
+):
+    about = {"data": str(folder / "table.csv"), "output": str(tmp_path / "out.csv")}
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", registry.uri)
+    promoted = store.step("promote", name="tracked_classifier", version="1", alias="shadow", reason="to look at it")
+    predicted = store.step("predict", model="models:/tracked_classifier@shadow", **about)
+    assert [promoted.status, predicted.status] == [0, 0], promoted.stderr + predicted.stderr
+    assert registry.client.get_model_version_by_alias("tracked_classifier", "shadow").version == 1
+
+
+def test_clean_keeps_what_was_registered_in_a_registry_that_it_does_not_ask(store, registry, elsewhere, monkeypatch):
+    monkeypatch.setattr(mlflow, "get_registry_uri", lambda: store.uri)
+    tree = Tree(elsewhere.run, (elsewhere.run, *store.children(elsewhere.id).values()), ())
+    reason = f"registered in {registry.uri}, which MLFLOW_REGISTRY_URI names"
+    assert _kept([tree], Policy(days=0, keep=0), {}) == {elsewhere.id: reason}
+    monkeypatch.setattr(mlflow, "get_registry_uri", lambda: registry.uri)
+    assert _kept([tree], Policy(days=0, keep=0), {}) == {}
