@@ -14,6 +14,8 @@ from steps.run.step import Step
 from tabular.errors import UserError
 
 CHECKED = "check.txt"
+# How addresses of artifacts begin that a tracking server hands on.
+HANDED_ON = ("mlflow-artifacts", "http", "https")
 
 
 def artifacts(step: Step) -> str:
@@ -84,11 +86,11 @@ def _check_elsewhere(step: Step) -> None:
             raise UserError(f"the registry {shown}: there is no folder {folder}: give the whole path of one {named}")
     if parts.scheme not in ("http", "https"):
         return
-    if is_local_uri(step.artifact_uri):
+    if is_local_uri(step.artifact_uri) or urlsplit(step.artifact_uri).scheme in HANDED_ON:
         raise UserError(
-            f"the registry {shown} is a server, which takes no model that lies in a folder of this machine "
-            f"({artifact_store.shown(step.artifact_uri)}): take an experiment whose artifacts a server or an object "
-            "store keeps, or name no other registry"
+            f"the registry {shown} is a server, and takes of another store only models in an object store that is "
+            f"asked directly, such as s3://, and here they lie in {artifact_store.shown(step.artifact_uri)}: take an "
+            "experiment whose artifacts lie there, or a database as the registry, or name no other registry"
         )
     answer = connection.ask("/version", uri=mlflow.get_registry_uri())
     if answer.status_code != 200:

@@ -11,14 +11,14 @@ from steps.run.step import Step
 from tabular.errors import UserError
 from tests import servers
 
-SERVED = "mlflow-artifacts:/1/run/artifacts"
+STORED = "s3://bucket/1/run/artifacts"
 
 
 @pytest.fixture
 def refused(tmp_path, monkeypatch):
     """Why a registry at an address is refused to a run whose artifacts lie at another."""
 
-    def ask(registry: str, artifacts: str = SERVED) -> str:
+    def ask(registry: str, artifacts: str = STORED) -> str:
         monkeypatch.setattr(mlflow, "get_tracking_uri", lambda: f"sqlite:///{tmp_path}/mlflow.db")
         monkeypatch.setattr(mlflow, "get_registry_uri", lambda: registry)
         client: Any = SimpleNamespace()
@@ -30,10 +30,11 @@ def refused(tmp_path, monkeypatch):
     return ask
 
 
-def test_a_server_takes_no_model_that_lies_in_a_folder_of_this_machine(refused, tmp_path):
-    said = refused("http://registry.example", f"{tmp_path}/artifacts")
-    assert "http://registry.example is a server, which takes no model that lies in a folder of this machine" in said
-    assert "take an experiment whose artifacts a server or an object store keeps" in said
+@pytest.mark.parametrize("place", ["/data/artifacts", "file:///data/artifacts", "mlflow-artifacts:/1/run/artifacts"])
+def test_a_server_takes_only_models_in_an_object_store(refused, place):
+    said = refused("http://registry.example", place)
+    assert "http://registry.example is a server, and takes of another store only models in an object store" in said
+    assert place.removesuffix("/run/artifacts") in said
 
 
 def test_a_server_that_does_not_answer_is_named(refused):
