@@ -157,7 +157,7 @@ def log_parts(
 def log_again(step: Step, run: Run, tags: Mapping[str, str]) -> LoggedModel:
     """Log the model that is an artifact of a finished run of this experiment as a logged model of that run, checked.
 
-    Errors are those of `load`.
+    Errors are those of `load`. Its name is another one than the artifact's, since MLflow takes what both hold for one.
     """
     own = run.data.tags
     place = fetch(own[MODEL_URI], step.folder, code=own[CODE_DIGEST], learnt=own[MODEL_DIGEST])
@@ -168,7 +168,7 @@ def log_again(step: Step, run: Run, tags: Mapping[str, str]) -> LoggedModel:
         found.save(str(place / "MLmodel"))
         return place
 
-    return _logged(step, own[MODEL], run.info.run_id, tags, run.data.params, describe)
+    return _logged(step, f"{own[MODEL]}_registered", run.info.run_id, tags, run.data.params, describe)
 
 
 def is_logged_again(model: Path, run: Run, folder: Path) -> bool:

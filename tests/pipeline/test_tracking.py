@@ -121,6 +121,20 @@ def test_a_model_that_is_an_artifact_is_missed_where_it_is_altered(store, tasks,
         file.write_bytes(before)
 
 
+def test_the_store_lists_the_artifacts_of_a_model_that_was_registered_as_the_run_recorded_them(
+    store, tasks, tmp_path, monkeypatch
+):
+    """By which a chain on a server finds out whether they are whole: MLflow lists logged models of that name too."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    refit = tasks["refit"]
+    name = refit.data.tags["tabular.model_uri"].rpartition("/")[2]
+    listed = [one for one in store.client.list_artifacts(refit.info.run_id, name) if not one.is_dir]
+    recorded = artifacts.read(refit, tmp_path)["run"]
+    assert sorted((one.path, one.file_size) for one in listed) == sorted(
+        (path, size) for path, (size, _) in recorded.items() if path.rpartition("/")[0] == name
+    )
+
+
 @pytest.fixture(scope="module")
 def unregistered(store, folder, chain):
     """A chain of the same work whose problem wants no models in MLflow, and another registered model."""
