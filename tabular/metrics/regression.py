@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 from tabular.errors import UserError, nearest
 from tabular.metrics.metric import Floats, Metric, counting, scored
 
+# A variance of a resample that is a smaller share of the mean square about the mean of all rows is not told from
+# rounding to seven digits.
+LEAST_VARIANCE = 1e-9
+
 
 @dataclass(frozen=True)
 class NumberPredictions:
@@ -121,8 +125,10 @@ def _moments(predictions: NumberPredictions) -> Floats:
 
 
 def _r2(means: Floats) -> Floats:
+    """R²; NaN of rows whose numbers are equal, or so near to each other that rounding is a part of their variance."""
     variance = means[..., 2] - means[..., 1] ** 2
-    explained = np.divide(means[..., 0], variance, out=np.full(np.shape(variance), np.nan), where=variance > 0)
+    is_told = variance > LEAST_VARIANCE * means[..., 2]
+    explained = np.divide(means[..., 0], variance, out=np.full(np.shape(variance), np.nan), where=is_told)
     return np.asarray(1 - explained)
 
 
