@@ -83,7 +83,7 @@ PICTURES = (
         width=1360,
         height=960,
     ),
-    Picture("roc", OF_LIGHTGBM + "roc_curve.png", ("roc_curve.png",), image=True),
+    Picture("roc", OF_LIGHTGBM + "roc_curve.png", ("roc_curve.png",), image=True, height=960),
     Picture("confusion", OF_LIGHTGBM + "confusion_matrix.png", ("confusion_matrix.png",), image=True),
     Picture(
         "importance",

@@ -24,7 +24,7 @@ def blocks(mark: str, port: int) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def typed(tmp_path_factory: pytest.TempPathFactory, fork_server: str) -> dict[str, str]:
     """What the commands print, all in one shell, and the page's server."""
     pytest.importorskip("flask_wtf", reason="requirements-dev.txt is not installed here")
     folder, port = tmp_path_factory.mktemp("page"), free_port()
@@ -36,7 +36,7 @@ def typed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         commands = "\necho '=== next'\n".join(blocks("run", port))
         pipes = {"capture_output": True, "text": True, "timeout": 2 * MOST_SECONDS}
-        environment = {**surroundings(), "PATH": path}
+        environment = {**surroundings(), "PATH": path, "TABULAR_FORK_SERVER": fork_server}
         done = subprocess.run(["bash", "-ec", commands], cwd=folder / "project", env=environment, check=False, **pipes)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         with pytest.MonkeyPatch.context() as patch:

@@ -53,7 +53,8 @@ def test_a_text_that_is_not_on_the_page_is_named_with_the_picture(shown, monkeyp
 def test_a_text_that_something_else_covers_is_not_seen(tmp_path, monkeypatch):
     monkeypatch.setattr(browser, "SECONDS", 1)
     page = tmp_path / "page.html"
-    page.write_text("<p>open</p><p>covered</p><p style='position:fixed;top:50px;left:0;right:0;background:red'>.<br>.")
+    over = "position:fixed;top:40px;left:0;width:100%;height:99px;background:red"
+    page.write_text(f"<p>open</p><p>covered</p><div style='{over}'></div>")
     with browser.tab() as tab:
         tab.open(page.as_uri(), width=600)
         assert (tab.sees("open"), tab.sees("covered")) == (True, False)
