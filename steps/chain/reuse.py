@@ -117,7 +117,9 @@ class Earlier:
                 before = artifacts.artifact(last, artifacts.KEY_PARTS, self.main.folder).read_text(encoding="utf-8")
             except UserError:
                 return f"run {last.info.run_id}, the last one, is damaged"
-            return _in_a_line(keys.changed(json.loads(before), key.parts))
+            # another chain may have done the same meanwhile, or what was done may have been undone since
+            same = f"nothing has changed since run {last.info.run_id}, which could not be reused"
+            return _in_a_line(keys.changed(json.loads(before), key.parts)) or same
         return FIRST
 
     @cached_property

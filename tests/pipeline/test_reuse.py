@@ -151,6 +151,8 @@ def decide(store, place, first, monkeypatch, tmp_path):
     mlflow.set_tracking_uri(store.uri)
     scratch = store.client.create_run(store.experiment, tags={"mlflow.parentRunId": "0" * 32}, run_name="scratch")
 
+    meanwhile: dict[str, str] = {}
+
     def decided(path: Path = place.table, **changes: Any):
         values = asked(**changes)
         values["data"] |= {"source": str(path), "sha256": digests.of_file(path)}
@@ -162,6 +164,7 @@ def decide(store, place, first, monkeypatch, tmp_path):
         tasks = plan(problem)
         for task in tasks:
             if task.inputs() <= set(ended):
+                meanwhile[task.name] = earlier.changes(task, ended)
                 found, said = earlier.find(task, ended)
                 if found is None:
                     first_to_run[task.name] = said
@@ -171,6 +174,7 @@ def decide(store, place, first, monkeypatch, tmp_path):
         assert set(ended) == set(needs) - downstream(set(first_to_run), needs)
         return first_to_run
 
+    decided.meanwhile = meanwhile
     yield decided
     store.client.set_terminated(scratch.info.run_id)
     mlflow.set_tracking_uri(None)
@@ -209,6 +213,12 @@ def test_a_change_of_the_problem_runs_the_steps_that_read_it(decide, changes, ex
     found = decide(**changes)
     assert set(found) == expected
     assert all(says in why for why in found.values())
+
+
+def test_a_step_that_another_chain_has_done_meanwhile_says_that_nothing_has_changed(decide, ran):
+    assert decide() == {}
+    for task in ("etl", "hpo lightgbm", "train logistic", "evaluate"):
+        assert decide.meanwhile[task].startswith(f"nothing has changed since run {ran[task].info.run_id}")
 
 
 def edited(**cells: Any) -> pd.DataFrame:
