@@ -395,6 +395,7 @@ def test_what_a_step_reads_of_the_problem_lies_within_its_row(recorded, task):
 
     step, _, model = task.partition(" ")
     rows = [path.replace("{model}", model) for path in STEPS[step].reads]
+    rows += [f"tracking.{name}" for name in (*STEPS[step].tracking, "trials", "registry_uri")]  # the last are in no key
     resolved = {f"?.{key}" for key in Preprocessing.model_fields}  # a section that training makes of a model's own
     read = set(recorded[task]["read"]) - {"tags", "name"} - resolved  # tags and name label runs
     assert read
