@@ -762,7 +762,6 @@ class Tracking(Section):
     trials: Annotated[str, BeforeValidator(_trials)] = Field(
         default="all", description="which trials of a search are runs, `best 5` or none; the table has them all"
     )
-
     registry_uri: Annotated[str, AfterValidator(_registry_uri)] | None = Field(
         default=None, description="the registry's address; left out: MLFLOW_REGISTRY_URI, else the tracking store's"
     )
