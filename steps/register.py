@@ -4,7 +4,6 @@ The winner of an evaluation becomes the champion if it meets what the gate requi
 same holdout. Otherwise nothing is written but the verdict, in this step's own run.
 """
 
-import re
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -29,6 +28,7 @@ from steps.run.tags import (
     JUDGED_DIGEST,
     MET,
     MODEL_DIGEST,
+    MODEL_URI,
     OUTCOME,
     PROBLEM,
     REFITTED_BY,
@@ -74,7 +74,7 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
             verdict = _tried(step, evaluation, verdict)
         if verdict.outcome != REGISTERED:
             if made is not None:
-                _undo(step, problem, made)
+                _undo(step, made)
             _tell(step, problem, evaluation, verdict, met, met)
             return
         card = report.card(_report(step, problem, evaluation, verdict))
@@ -105,12 +105,13 @@ def _judged(
     return replace(verdict, outcome=NOT_REGISTERED, reason=f"{verdict.reason}. {why}")
 
 
-def _undo(step: Step, problem: Problem, made: ModelVersion) -> None:
+def _undo(step: Step, made: ModelVersion) -> None:
     """Take back a version that has no alias yet, and the logged model that was made for it alone."""
     step.client.delete_model_version(made.name, made.version)
-    logged = re.search("m-[0-9a-f]{32}", str(made.source))
-    if problem.tracking.models == "winner" and logged:
-        step.client.delete_logged_model(logged[0])
+    logged = artifacts.model_id(step.tags.get(MODEL_URI, ""))
+    if logged:
+        step.client.delete_logged_model(logged)
+        step.log(tags={MODEL_URI: ""})
 
 
 def _tell(

@@ -158,9 +158,11 @@ def log_again(step: Step, run: Run, tags: Mapping[str, str]) -> LoggedModel:
     """Log the model that is an artifact of a finished run of this experiment as a logged model of that run, checked.
 
     Errors are those of `load`. Its name is another one than the artifact's, since MLflow takes what both hold for one.
+    The step records the model as what it has logged itself, so that damage is found.
     """
     own = run.data.tags
-    place = fetch(own[MODEL_URI], step.folder, code=own[CODE_DIGEST], learnt=own[MODEL_DIGEST])
+    fetched = fetch(own[MODEL_URI], step.folder, code=own[CODE_DIGEST], learnt=own[MODEL_DIGEST])
+    place = fetched.rename(step.folder / artifacts.MODEL)
 
     def describe(described: Model) -> Path:
         found = Model.load(place)
@@ -168,7 +170,9 @@ def log_again(step: Step, run: Run, tags: Mapping[str, str]) -> LoggedModel:
         found.save(str(place / "MLmodel"))
         return place
 
-    return _logged(step, f"{own[MODEL]}_registered", run.info.run_id, tags, run.data.params, describe)
+    made = _logged(step, f"{own[MODEL]}_registered", run.info.run_id, tags, run.data.params, describe)
+    step.log(tags={MODEL_URI: made.model_uri})
+    return made
 
 
 def is_logged_again(model: Path, run: Run, folder: Path) -> bool:

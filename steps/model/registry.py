@@ -6,7 +6,8 @@ The steps register and promote use this module, and so does main, to see whether
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from steps.run.tags import (
     MODEL_URI,
     OUTCOME,
     REFITTED_BY,
+    REGISTER,
     TRAIN,
     USER,
     VERDICT,
@@ -353,11 +355,17 @@ def _digests(winner: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _is_damaged(client: MlflowClient, version: ModelVersion, folder: Path) -> bool:
+    """Whether one of the models that a version is made of is not what its run recorded."""
+    return any(artifacts.model_damage(client, run, folder) is not None for run in _holders(client, version))
+
+
+def _holders(client: MlflowClient, version: ModelVersion) -> Iterator[Run]:
+    """The runs that recorded the files of a version; one that is gone is passed over: they count as undamaged."""
+    made, register = [], version.tags.get(REGISTER)
     for run_id in filter(None, [version.tags.get(TRAIN), version.tags.get(REFITTED_BY)]):
-        try:
-            holder = client.get_run(run_id)
-        except MlflowException:
-            continue  # the run that recorded the files is gone: assume that they are undamaged
-        if artifacts.model_damage(client, holder, folder) is not None:
-            return True
-    return False
+        with suppress(MlflowException):
+            made.append(client.get_run(run_id))
+    yield from made
+    if register and any(not artifacts.model_id(run.data.tags.get(MODEL_URI, "")) for run in made):
+        with suppress(MlflowException):  # it has logged what the others have as an artifact
+            yield client.get_run(register)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from steps.clean import Policy, Tree, _kept
+from steps.model import registry as registries
 from steps.run import artifacts
 from tests.chains import write_table
 from tests.running import Store
@@ -117,6 +118,19 @@ def test_a_model_that_is_an_artifact_is_missed_where_it_is_altered(store, tasks,
     file.write_bytes(before.replace(b"a", b"b"))
     try:
         assert artifacts.model_damage(store.client, train, tmp_path) == "tree/MLmodel has been altered"
+    finally:
+        file.write_bytes(before)
+
+
+def test_a_champion_whose_files_are_altered_is_not_taken_for_the_winner(store, tasks, chain, tmp_path):
+    (version,), (model,) = store.versions("tracked_classifier"), logged(store, chain)
+    served = {"model_digest": version.tags["tabular.digest.model"], "code_digest": version.tags["tabular.digest.code"]}
+    assert registries.is_winner(store.client, version, {"served": served}, tmp_path)
+    file = Path(model.artifact_location.removeprefix("file://")) / "MLmodel"
+    before = file.read_bytes()
+    file.write_bytes(before.replace(b"a", b"b"))
+    try:
+        assert not registries.is_winner(store.client, version, {"served": served}, tmp_path)
     finally:
         file.write_bytes(before)
 
