@@ -1,6 +1,7 @@
 """What a chain leaves in MLflow where its problem's section `tracking` asks for less, or for it elsewhere."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
@@ -8,7 +9,10 @@ import pytest
 
 from steps.clean import Policy, Tree, _kept
 from steps.model import registry as registries
+from steps.register import _undo
 from steps.run import artifacts
+from steps.run.step import Step
+from steps.run.tags import MODEL_URI
 from tests.chains import write_table
 from tests.running import Store
 
@@ -133,6 +137,17 @@ def test_a_champion_whose_files_are_altered_is_not_taken_for_the_winner(store, t
         assert not registries.is_winner(store.client, version, {"served": served}, tmp_path)
     finally:
         file.write_bytes(before)
+
+
+def test_a_version_that_another_chain_was_ahead_of_is_taken_back_with_the_model_that_was_logged_for_it(tmp_path):
+    deleted = []
+    client = SimpleNamespace(
+        delete_model_version=lambda *version: deleted.append(version), delete_logged_model=deleted.append
+    )
+    step = Step("register", {}, "0" * 32, "1", tmp_path, client, "", {MODEL_URI: "models:/m-1"})
+    _undo(step, SimpleNamespace(name="tracked_classifier", version="2"))
+    assert deleted == [("tracked_classifier", "2"), "m-1"]
+    assert not artifacts.model_id(step.tags[MODEL_URI])
 
 
 def test_the_store_lists_the_artifacts_of_a_model_that_was_registered_as_the_run_recorded_them(
