@@ -364,10 +364,28 @@ def _store_reason(error: Exception) -> str:
     uri = tracking.address()
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MlflowException) and "out-of-date database schema" in str(error):
-        return (
-            f"the store {uri} was made by another version of MLflow than {mlflow.__version__}, which the steps run: "
-            f"upgrade a copy of it with `mlflow db upgrade {uri}`, or use another store (MLFLOW_TRACKING_URI)"
-        )
+    found = re.search(r"out-of-date database schema \(found version (\w+)", str(error))
+    if found and isinstance(error, MlflowException):
+        return _of_another_version(uri, found[1])
     told = disk.trouble(error) or connection.lost(error)
     return told or f"the tracking store {uri} gives no run to work in: {explain(error)}"
+
+
+def _of_another_version(uri: str, revision: str) -> str:
+    """What to do with a database whose schema is another one than this MLflow's; no MLflow takes a schema back."""
+    from alembic.script import ScriptDirectory
+    from alembic.util import CommandError
+
+    steps = f"MLflow {mlflow.__version__}, which the steps run"
+    try:
+        ScriptDirectory(str(Path(mlflow.__file__).parent / "store" / "db_migrations")).get_revision(revision)
+    except CommandError:  # it has never heard of it
+        return (
+            f"the store {uri} was made or upgraded by a newer version than {steps}, and cannot be taken back: let that "
+            f"version serve it (`mlflow server --backend-store-uri {uri}`) and give the server's address as "
+            f"MLFLOW_TRACKING_URI, or use another store and type `mlflow run` with {mlflow.__version__} too"
+        )
+    return (
+        f"the store {uri} was made by an older version than {steps}: copy it, and then upgrade it with "
+        f"`mlflow db upgrade {uri}` of {mlflow.__version__}, or use another store (MLFLOW_TRACKING_URI)"
+    )
