@@ -71,6 +71,13 @@ def check() -> str:
     """
     if not tracking.is_server():
         return ""
+    try:
+        return _version()
+    except UserError as error:
+        raise UserError(f"{error}{_via_proxy()}") from None
+
+
+def _version() -> str:
     answer = ask("/version")
     version = answer.text.strip()
     if answer.status_code != 200 or not re.fullmatch(r"\d+\.\d+[\w.+-]*", version):
@@ -87,6 +94,19 @@ def check() -> str:
     if found.status_code != 200:
         raise UserError(f"{tracking.address()} answers, but its database does not ({_shown(found)}): ask who keeps it")
     return version
+
+
+def _via_proxy() -> str:
+    """What to add to an error where the environment has requests to the server go through a proxy; else ""."""
+    uri = mlflow.get_tracking_uri()
+    proxy = requests.utils.select_proxy(uri, requests.utils.get_environ_proxies(uri))
+    if proxy is None:
+        return ""
+    host = urlsplit(uri).hostname
+    return (
+        f"; the request went through the proxy {addresses.without_credentials(proxy)}, which the environment names: "
+        f"where the server is reached without it, add {host} to NO_PROXY and no_proxy"
+    )
 
 
 def account() -> str:

@@ -10,6 +10,27 @@ from steps.run import tracking
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 AGAIN = "then type the same command again: it goes on where it stopped"
+# What SQLite or a tracking server says of its disk, and the line for it.
+STORE = (
+    (
+        ("database or disk is full",),
+        "no space is left on the disk of the tracking store {store}: make some, {again}",
+    ),
+    (
+        ("readonly database", "unable to open database file"),
+        "the tracking store {store} may not be written: give this user the right to write the file and its folder, or "
+        "name another store in MLFLOW_TRACKING_URI",
+    ),
+    (
+        ("database is locked", "locking protocol", "disk I/O error"),
+        "the tracking store {store} cannot be locked: another process holds it, or it lies on a network drive (NFS) on "
+        "which SQLite's locks do not work; name a store on a disk of this machine, or a server, in MLFLOW_TRACKING_URI",
+    ),
+    (
+        ("No space left on device",),
+        "no space is left on the disk of the tracking server {store}, or of its artifacts: make some, {again}",
+    ),
+)
 
 
 def trouble(error: BaseException) -> str | None:
@@ -22,18 +43,8 @@ def trouble(error: BaseException) -> str | None:
                 f"{_place(cause)} may not be written ({cause.strerror}): give this user the right to, or name another "
                 "place (for artifacts: mlflow experiments create -n NAME --artifact-location FOLDER)"
             )
-    text = str(error)
-    store = tracking.address()
-    if "database or disk is full" in text:
-        return f"no space is left on the disk of the tracking store {store}: make some, {AGAIN}"
-    if "readonly database" in text or "unable to open database file" in text:
-        return (
-            f"the tracking store {store} may not be written: give this user the right to write the file and its "
-            "folder, or name another store in MLFLOW_TRACKING_URI"
-        )
-    if "No space left on device" in text:  # the message of a tracking server
-        return f"no space is left on the disk of the tracking server {store}, or of its artifacts: make some, {AGAIN}"
-    return None
+    told = next((line for words, line in STORE if any(one in str(error) for one in words)), None)
+    return told and told.format(store=tracking.address(), again=AGAIN)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -18,6 +18,7 @@ from tests.servers import answering, free_port
 # By when each answer has to be there, with a wide margin for what else this machine does.
 MOST_SECONDS = 15
 EXPERIMENTS = "/api/2.0/mlflow/experiments/search"
+WELL = {"/version": (200, "3.17.2"), EXPERIMENTS: (200, "{}")}
 
 
 @pytest.fixture
@@ -67,6 +68,22 @@ def test_a_server_that_takes_long_for_accounts_is_said_with_the_setting(monkeypa
 def test_a_port_that_nobody_listens_on(told):
     uri = f"http://127.0.0.1:{free_port()}"
     assert told(uri).startswith(f"{uri}: nobody answers: is the server running, and is {uri.rpartition(':')[2]} its")
+
+
+@pytest.mark.parametrize("kind", ["nobody", "a page"])
+def test_a_proxy_in_between_is_named_with_the_way_around_it(told, monkeypatch, kind):
+    with answering({"/": (200, "a page of the proxy")}) as page, answering(WELL) as uri:
+        proxy = page if kind == "a page" else f"http://127.0.0.1:{free_port()}"
+        for name in ("HTTP_PROXY", "http_proxy"):
+            monkeypatch.setenv(name, proxy.replace("//", "//ann:hush-hush@"))
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        said = told(uri)
+        assert proxy in said and "hush" not in said
+        assert said.endswith("add localhost to NO_PROXY and no_proxy")
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.setenv(name, "localhost")
+        assert told(uri) == "3.17.2"
 
 
 def test_a_host_that_there_is_not(told):
@@ -134,9 +151,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSL
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     return folder / "cert.pem", context
-
-
-WELL = {"/version": (200, "3.17.2"), EXPERIMENTS: (200, "{}")}
 
 
 def test_a_certificate_that_nobody_knows(told, certificate):

@@ -1,5 +1,6 @@
 """What people type wrong: one line that names it, exit status 1, the run FAILED with its reason, nothing registered."""
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -508,6 +509,21 @@ def test_a_store_of_another_version_of_mlflow_is_one_line(store, tmp_path, revis
     assert ended.status == 1
     assert len(ended.lines) == 1
     assert all(words in ended.lines[0] for words in says)
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_store_that_another_process_holds_is_one_line(store, tmp_path):
+    import shutil
+    import sqlite3
+
+    shutil.copy(store.folder / "mlflow.db", tmp_path / "held.db")
+    with contextlib.closing(sqlite3.connect(tmp_path / "held.db", isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        uri = f"sqlite:///{tmp_path / 'held.db'}?timeout=0.1"  # seconds that SQLite waits
+        ended = store.process("etl", data="nosuch.csv", target="churn", env={"MLFLOW_TRACKING_URI": uri})
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert "another process holds it, or it lies on a network drive (NFS)" in ended.lines[0]
     assert "Traceback" not in ended.stderr
 
 
