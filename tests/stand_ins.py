@@ -68,7 +68,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
         "of_search": lambda candidate, rows, parts, folds, most, place: SimpleNamespace(trials=most, folds=most),
     },
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
-    "steps.process.pool": {"workers": _one_process},
+    "steps.process.pool": {"workers": _one_process, "forks": lambda: True},
     "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},
     "steps.run.engine": {"opened": _engine, "Engine": object, "DASK": "dask"},
     "steps.run.environment": {

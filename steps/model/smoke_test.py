@@ -69,7 +69,7 @@ def compare(step: Step, model: Path, uri: str, data: str) -> None:
         raise UserError(f"model {uri} holds no {EXAMPLE} to be tried with")
     manager = step.tags.get(ENV_MANAGER, "local")
     folder = Path(tempfile.mkdtemp(dir=step.folder))
-    if manager == "local" and sys.platform == "linux":
+    if manager == "local" and pool.forks():
         found = _of_a_fork(model, folder)
     else:
         found = _of_an_environment(model, manager, folder)

@@ -5,19 +5,37 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from threading import Event, Thread
 
 from steps.process import lifecycle
+
+
+@cache
+def forks() -> bool:
+    """Whether a pool is of forked processes; that it cannot be on Linux is printed once in a process.
+
+    Where the system is not Linux a fork is not safe. The locks of such a pool lie in /dev/shm, which a container may
+    not have, or not let be written.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        multiprocessing.get_context("fork").Lock()
+    except OSError as error:
+        print(f"  note: /dev/shm cannot be used ({error.strerror}): this step does one thing at a time", flush=True)
+        return False
+    return True
 
 
 @contextmanager
 def workers(most: int) -> Iterator[Executor]:
     """A pool of as many processes, forked off this one at once, so that they share what it has in memory.
 
-    Where the system is not Linux a fork is not safe: the pool is a single thread. At the end the processes are
-    terminated, even in the middle of their work.
+    Where they cannot be forked the pool is a single thread. At the end the processes are terminated, even in the
+    middle of their work.
     """
-    if sys.platform != "linux":
+    if not forks():
         with ThreadPoolExecutor(1) as thread:
             yield thread
         return

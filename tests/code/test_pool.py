@@ -1,10 +1,13 @@
 """The process pool of a step, which is forked off a process that has worked before."""
 
+import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
+from steps.process import pool
 from tests.running import PROJECT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a step has no processes of its own")
@@ -54,3 +57,20 @@ except BlockingIOError as error:
         [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True, timeout=100
     )
     assert done.stdout == "no process left\n"
+
+
+def test_without_a_dev_shm_work_is_done_by_one_thread_and_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("multiprocessing.synchronize._multiprocessing", SimpleNamespace(SemLock=refuse))
+    pool.forks.cache_clear()
+    try:
+        for _ in range(2):
+            with pool.workers(2) as executor:
+                assert executor.submit(os.getpid).result() == os.getpid()
+    finally:
+        pool.forks.cache_clear()
+    assert capsys.readouterr().out.count("/dev/shm cannot be used (No such file or directory)") == 1
