@@ -266,4 +266,7 @@ def _uneven_row(path: Path, reading: Reading, width: int, text: str) -> UserErro
     hint = "is a quote left open there?" if "\n" in text else "correct the line"
     if escapes.ESCAPED in "".join(held) and reading.escape != "backslash":
         hint = "does a backslash escape the quotes there? say data.escape: backslash"
-    return UserError(f"{path}: line {start} has {fields} field{'s' * (fields > 1)} where {width} are expected; {hint}")
+    if width == 1:
+        hint = "if another mark separates columns, say which: data.separator; else correct the line"
+    expected = f"{width} {'is' if width == 1 else 'are'} expected"
+    return UserError(f"{path}: line {start} has {fields} field{'s' * (fields > 1)} where {expected}; {hint}")
