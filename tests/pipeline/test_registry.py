@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import BAD_REQUEST
 
+from steps.process import pool
 from steps.run.tags import lasting
 
 pytestmark = pytest.mark.usefixtures("undrawn")
@@ -705,8 +706,11 @@ def test_a_registration_with_stages_has_both_moves_in_the_history(staged):
     ]
 
 
-def test_a_model_that_could_not_serve_is_refused(duel, twin):
+@pytest.mark.parametrize("forks", ["as here", "none"])
+def test_a_model_that_could_not_serve_is_refused(duel, twin, monkeypatch, forks):
     """Its input example is one that it does not take: a server would be asked in vain."""
+    if forks == "none":  # as in a container without /dev/shm: a process of its own
+        monkeypatch.setattr(pool, "forks", lambda: False)
     duel.arena.evaluation(twin)
     example = folder_of(duel.store, twin) / "serving_input_example.json"
     with altered(example, example.read_text().replace('"x"', '"another"')):
