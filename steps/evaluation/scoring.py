@@ -105,4 +105,5 @@ def _in_order(
 
 def _answer(rows: pa.RecordBatch) -> pd.DataFrame:
     (ask,) = _ASKED
-    return ask(rows.to_pandas())
+    with threadpool_limits(1):  # OpenMP's limit is one thread's own: that of who forked this process is not its limit
+        return ask(rows.to_pandas())

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from threadpoolctl import threadpool_info
 
 from steps import predict
 from steps.evaluation import scoring
@@ -79,6 +80,20 @@ def test_several_processes_write_the_same_bytes_as_one(store, monkeypatch, model
     assert 1 < len(several) <= 3 and not several & alone
     assert by_three.read_bytes() == by_one.read_bytes()
     assert pd.read_parquet(by_three)["id"].tolist() == list(range(1000))
+
+
+def test_each_of_several_processes_has_one_thread(store, monkeypatch, model, table):
+    seen, ask = table.with_name("threads"), predict._asked
+
+    def watched(*about):
+        with seen.open("a") as file:
+            file.writelines(f"{one['num_threads']}\n" for one in threadpool_info())
+        return ask(*about)
+
+    monkeypatch.setattr(predict, "_asked", watched)
+    monkeypatch.setattr(thread_budget, "cores", lambda: 2)
+    assert store.step("predict", model=model, data=table, output=table.with_name("scored.csv")).status == 0
+    assert {*seen.read_text().splitlines()} == {"1"}
 
 
 def test_a_table_that_is_not_large_is_scored_by_the_steps_own_process(store, monkeypatch, model, table):
