@@ -201,7 +201,8 @@ def staged_scores(
 
     Notes
     -----
-    The trees of each stage are the same that `estimator.fit` makes with this number of iterations.
+    The trees of each stage are the same that `estimator.fit` makes with this number of iterations: where an iteration
+    splits no leaf, a later one may, which draws other rows or columns.
     """
     booster = _booster(estimator, bins)
     found: list[tuple[float, float]] = []
@@ -212,13 +213,11 @@ def staged_scores(
 
     every = iterations_a_stage(estimator.get_params()["learning_rate"])
     for iteration in range(1, most + 1):
-        no_leaf_splits = booster.update()
-        if iteration % every == 0 or ((no_leaf_splits or iteration == most) and not found):
+        booster.update()
+        if iteration % every == 0 or (iteration == most and not found):
             booster.eval_valid(stage)
             if len(found) - 1 - int(np.argmax([followed for followed, _ in found])) >= PATIENCE:
                 break
-        if no_leaf_splits:
-            break
     return found
 
 
@@ -228,8 +227,7 @@ def final_score(
     """Fit so many iterations, and return both scores; parameters as for `staged_scores`."""
     booster = _booster(estimator, bins)
     for _ in range(iterations):
-        if booster.update():  # no leaf can be split
-            break
+        booster.update()
     return score(_given(booster, booster.valid_sets[0]))
 
 
@@ -257,11 +255,9 @@ def followed_fit(
     for name, rows in followed.items():
         booster.add_valid(rows, name)
     for iteration in range(1, int(estimator.get_params()["n_estimators"]) + 1):
-        ended = booster.update()
+        booster.update()
         if iteration in points:
             take(iteration, {name: _given(booster, rows) for name, rows in followed.items()})
-        if ended:
-            break
     return _given(booster, booster.valid_sets[0])
 
 

@@ -14,7 +14,9 @@ from tabular.model.boosting import (
     PATIENCE,
     Bins,
     affordable_iterations,
+    final_score,
     finds_iterations,
+    followed_fit,
     iterations_a_stage,
     iterations_of_large,
     staged_scores,
@@ -72,6 +74,24 @@ def test_up_to_each_look_the_trees_are_those_of_the_classifier(classes: int, par
             X[:300], y[:300]
         )
         assert probabilities == pytest.approx(fitted.predict_proba(X[300:]), abs=1e-12)
+
+
+def test_an_iteration_that_draws_rows_of_which_no_leaf_can_be_split_does_not_end_a_fit() -> None:
+    (X, y), seen = rows(200, 2), []
+    one = classifier(n_estimators=30, subsample=0.5, subsample_freq=1, min_child_samples=48)
+    bins = Bins(X, y, X, CLASSES)
+
+    def keep(raw: Any) -> tuple[float, float]:
+        seen.append(raw.copy())
+        return 0.0, 0.0
+
+    final_score(one, bins, keep, iterations=30)
+    staged_scores(one, bins, keep, most=30)
+    outputs = [seen[0], seen[-1], followed_fit(one, bins, {}, (), lambda iteration, given: None)]
+    fitted = one.fit(X, y)
+    assert 1 < fitted.booster_.num_trees() < 30
+    for found in outputs:
+        assert found == pytest.approx(fitted.predict_proba(X)[:, 1], abs=1e-12)
 
 
 def test_a_fit_ends_where_nothing_is_gained_for_a_while() -> None:
