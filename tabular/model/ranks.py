@@ -139,8 +139,10 @@ def fit(
     except ValueError as error:
         message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
         raise CandidateError(f"models.{candidate.name}: {message}") from error
-    # a fit on a row of each class makes the estimator a fitted one, whose trees are then those of the ranks
-    few = np.unique(labels, return_index=True)[1] if candidate.task.seen(y).size else np.arange(2)
+    # a fit on a row of each class, or of the least and the greatest number (the first ones may all be 0, which some
+    # objectives refuse), makes the estimator a fitted one, whose trees are then those of the ranks
+    ends = np.array([np.argmin(labels), np.argmax(labels)])
+    few = np.unique(labels, return_index=True)[1] if candidate.task.seen(y).size else ends
     training.fit_encoded(candidate, estimator, X_encoded[few], y[few])
     estimator._Booster = lightgbm.Booster(model_str=text)
     settle(estimator)

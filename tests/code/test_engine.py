@@ -1,20 +1,26 @@
 """The engine's parameters, what a worker is held against, and the parts of ranks."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 
 from steps.chain import launch
 from steps.chain.orchestrator import Chain, Orders
 from steps.pipeline import plan
 from steps.run import cluster, engine, worker
+from tabular.data.datasets import Column
 from tabular.errors import UserError
 from tabular.model import ranks
-from tabular.problem import build
+from tabular.model.tasks import Regression
+from tabular.model.training import Candidate
+from tabular.problem import Model, build
 
 STEPS_WITH_ENGINES = ["hpo", "train", "refit"]
 
@@ -96,6 +102,21 @@ def test_a_models_text_says_nothing_of_where_its_ranks_ran() -> None:
     text = "[machines: 10.0.0.1:4000,10.0.0.2:4001]\n[local_listen_port: 4000]\n[num_machines: 2]\n[num_threads: 8]\n"
     known = "[machines: ]\n[local_listen_port: 12400]\n[num_machines: 2]\n[num_threads: 0]\n"
     assert ranks.placeless(text) == known
+
+
+def test_ranks_learn_counts_of_which_the_first_are_0() -> None:
+    draw = np.random.default_rng(0)
+    X, y = pd.DataFrame({"x": draw.normal(size=60)}), np.append([0.0, 0.0], draw.poisson(3, 58))
+    given = {"estimator": "lightgbm.LGBMRegressor", "params": {"objective": "poisson", "n_estimators": 3}}
+    column = Column("x", "double", "number")
+    one = Candidate("m", Model.model_validate(given), {}, (column,), Regression(), seed=1)
+
+    def together(parts: Sequence[ranks.Part]) -> str:
+        (first, *_) = parts
+        rows = lightgbm.Dataset(first.X_encoded, first.y)
+        return str(lightgbm.train(dict(first.parameters), rows, first.iterations).model_to_string())
+
+    assert (ranks.fit(one, X, y, ranks=2, together=together).outputs(X) > 0).all()
 
 
 @pytest.mark.parametrize("count", [0, 2])
