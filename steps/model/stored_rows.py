@@ -94,7 +94,8 @@ class StoredRows:
             with pq.ParquetFile(path, read_dictionary=texts) as file:
                 for rows in file.iter_batches(BATCH_ROWS, columns=[*names, *weight]):
                     counting = rows.filter(pc.greater(rows[WEIGHT], 0)) if weight else rows
-                    yield counting.select(list(names))
+                    if len(counting):  # in a stretch of rows of weight 0 there is nothing to encode
+                        yield counting.select(list(names))
 
     def _features(self, rows: pa.RecordBatch) -> Mapping[str, np.ndarray | Coded]:
         if self.schema.own is not None:

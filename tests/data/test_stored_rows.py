@@ -11,7 +11,11 @@ from steps.model import own_features, stored_rows
 from steps.model.stored_rows import StoredRows
 from tabular.data import datasets
 from tabular.data.datasets import Column, Own, Schema
-from tabular.model.binned import Coded
+from tabular.model import training
+from tabular.model.binned import BinnedRows, Coded
+from tabular.model.tasks import Regression
+from tabular.model.training import Candidate
+from tabular.problem import Model
 from tests.prepared import Made
 
 ROWS = 500
@@ -98,3 +102,21 @@ def test_what_lies_beside_the_features_is_read_without_them(made: Made) -> None:
     assert np.array_equal(beside.y, whole.y)
     assert np.array_equal(beside.weights, whole.weights)  # type: ignore[arg-type]
     assert beside.frame.shape == (len(whole.y), 0)
+
+
+def test_a_stretch_of_rows_of_weight_0_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_rows, "BATCH_ROWS", 64)
+    draw = np.random.default_rng(5)
+    table = pd.DataFrame({"amount": draw.normal(size=ROWS), "word": draw.choice(["red", "green"], ROWS)})
+    table.loc[::7, "amount"] = np.nan
+    table["y"], table["w"] = table["amount"].fillna(0) + draw.normal(size=ROWS), np.arange(ROWS) // 200
+    table.to_csv(tmp_path / "table.csv", index=False)
+    made = Made(tmp_path / "table.csv", data={"weight": "w"}, task="regression")
+    path = made.folder / "train.parquet"
+    given = datasets.counting(datasets.load(path, made.schema))
+    features = own_features.as_features(given.frame, made.schema)
+    how = {"estimator": "lightgbm.LGBMRegressor", "params": {"n_estimators": 5}, "preprocessing": {"missing": "impute"}}
+    one = Candidate("m", Model.model_validate(how), {}, made.schema.features, Regression(), seed=1)
+    stored = BinnedRows(StoredRows((path,), made.schema), features.shape)
+    memory, bins = (training.fit(one, X, given.y, threads=1) for X in (features, stored))
+    assert np.array_equal(bins.outputs(features), memory.outputs(features))
