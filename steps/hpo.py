@@ -322,7 +322,10 @@ def _told(work: _Work, limits: _Limits, executor: Executor) -> Callable[[Trial],
         terminal.say(f"{title}: {large}" + ("" if most is None else f"; {most:,} iterations a trial at most"))
     if not isinstance(work.rows.X, BinnedRows):
         return lambda trial: None
-    iteration = executor.submit(_iteration).result()
+    try:
+        iteration = executor.submit(_iteration).result()
+    except CandidateError:
+        return lambda trial: None  # the trials tell why
     forecast = Forecast(
         trials=limits.trials,
         given=1 + len(work.rows.model(work.problem, work.model).start),

@@ -183,7 +183,8 @@ class _EncodedParts:
         for number, params in itertools.product(range(len(self.parts)), treatments):
             bins = self.rows(number, params).bins
             if bins.make is not None or (self.finds_iterations({}) and bins.X_encoded is not None):
-                bins.build(self.estimator(params, threads=1))
+                with training.refusing(self.candidate, 1):
+                    bins.build(self.estimator(params, threads=1))
                 # the bins of a wide table need an eighth of the memory
                 if wide_tables.is_wide(*self._X.shape) and self._bins_are_enough():
                     bins.free_rows()
@@ -306,10 +307,17 @@ class TrialRunner:
         )
 
     def seconds_an_iteration(self, *, threads: int) -> float:
-        """How long an iteration takes in the largest part, by the first ones of a fit that is made for this alone."""
+        """How long an iteration takes in the largest part, by the first ones of a fit that is made for this alone.
+
+        Raises
+        ------
+        CandidateError
+            The estimator refuses its own hyperparameters; a trial may have others.
+        """
         started = time.perf_counter()
         rows, estimator = self._encoded.rows(len(self.parts) - 1, {}), self._encoded.estimator({}, threads=threads)
-        boosting.final_score(estimator, rows.bins, lambda raw: (0.0, 0.0), iterations=FIRST_ITERATIONS)
+        with training.refusing(self._encoded.candidate, threads):
+            boosting.final_score(estimator, rows.bins, lambda raw: (0.0, 0.0), iterations=FIRST_ITERATIONS)
         return (time.perf_counter() - started) / FIRST_ITERATIONS
 
     def _judged(self, curves: Sequence[Curve]) -> tuple[list[float], int]:

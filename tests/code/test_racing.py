@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
-from tabular.errors import UserError
+from tabular.errors import CandidateError, UserError
 from tabular.model.tasks import Classification
 from tabular.model.training import Candidate, cross_validate
 from tabular.problem import Model
@@ -51,6 +51,11 @@ def course(
 
 def fold(fit: int, score: int) -> Fold:
     return Fold(np.arange(fit), np.arange(fit, fit + score))
+
+
+def test_hyperparameters_by_which_no_bins_can_be_cut_are_the_fault_of_the_candidate() -> None:
+    with pytest.raises(CandidateError, match=r"models\.m: lightgbm\.LGBMClassifier refuses to fit: .*max_bin"):
+        course({**LIGHTGBM, "params": {"max_bin": 1}})
 
 
 def test_a_small_table_is_raced_on_all_folds() -> None:

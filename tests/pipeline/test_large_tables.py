@@ -28,6 +28,10 @@ models:
     params: {n_estimators: 12, num_leaves: 5, subsample: 0.8, subsample_freq: 1}
     preprocessing: {missing: impute, dates: [days, month]}
   scaled: {estimator: lightgbm.LGBMRegressor, params: {n_estimators: 9}, preprocessing: {numbers: standardize}}
+  refused:
+    estimator: lightgbm.LGBMRegressor
+    params: {objective: gamma}
+    space: {num_leaves: {type: int, low: 4, high: 8}}
 search: {trials: 3, folds: 3, metric: rmse}
 gate: {require: {rmse: {max: 1000}}}
 """
@@ -135,6 +139,12 @@ def test_the_model_of_all_rows_is_the_one_that_is_fitted_in_memory(store, etl, l
 def test_a_model_that_needs_all_rows_at_once_says_which_key_asks_for_it(store, etl, large):
     ended = done(store, "train", dataset=etl.id, model="scaled")
     assert "all rows in memory at once, which models.scaled.preprocessing.numbers asks for" in ended.stdout
+
+
+def test_a_search_whose_trials_are_all_refused_leaves_the_model_out_and_says_why(store, etl, large):
+    ended = store.step("hpo", dataset=etl.id, model="refused")
+    assert ended.lines == ["tabular: search: all 3 trials failed: [gamma]: at least one target label is negative"]
+    assert ended.tags["tabular.left_out"] == "refused"
 
 
 def test_a_search_at_a_cluster_whose_workers_build_the_bins_finds_the_same(store, etl, search):
