@@ -205,7 +205,7 @@ def test_a_database_that_goes_away_behind_a_living_server_costs_nothing(tmp_path
 
 @pytest.mark.long
 def test_a_store_of_artifacts_that_goes_away_behind_a_living_server_costs_nothing(tmp_path_factory, fork_server, good):
-    boto3 = pytest.importorskip("boto3")
+    boto3 = pytest.importorskip("boto3", reason="requirements-dev.txt is not installed here")
     folder = tmp_path_factory.mktemp("s3 away")
     (folder / "s3").mkdir()
     with servers.s3(folder / "s3") as endpoint, relay.before(endpoint) as objects:

@@ -125,10 +125,9 @@ def test_a_model_of_an_earlier_commit_is_compared_with_one_of_today(earlier):
         assert listed == {earlier.runs["@train"], trained.id}
 
 
-@pytest.mark.long  # test_earlier_champion.py serves one of classes
+@pytest.mark.long
+@pytest.mark.parametrize("earlier", [NUMBERS], indirect=True)  # test_earlier_champion.py serves one of classes
 def test_a_model_of_an_earlier_commit_is_served_and_answers_as_it_did(earlier, tmp_path):
-    if earlier.commit != NUMBERS:
-        pytest.skip("one server is enough")
     uri = earlier.store.client.get_run(earlier.runs["@train"]).data.tags["tabular.model_uri"]
     with serving(uri, earlier.store.uri, tmp_path) as server:
         status, answers = server.frame(pd.read_csv(earlier.folder / ROWS))
