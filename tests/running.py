@@ -38,7 +38,7 @@ sys.path.append(sys.argv[2])  # the folder of these tests, whatever tree the ste
 from tests import running
 sys.path.remove(sys.argv[2])
 running.leave_pixels()
-others = dict.fromkeys(("main", "reproduce", "compare", "promote", "predict"), ())
+others = dict.fromkeys(("main", "check", "clean", "compare", "monitor", "predict", "promote", "reproduce"), ())
 fork_server.MODULES = {**others, **fork_server.MODULES}
 fork_server.fork()
 fork_server.warm(Path(sys.argv[1]))

@@ -61,10 +61,10 @@ class Typed(psutil.Process):
         return self.returncode
 
 
-def start(words, *, cwd, env, stdout, stderr):
+def start(words, *, cwd, env, stdout, stderr, keeper=None):
     """Type `mlflow` and these words; `stdout` and `stderr` are open files."""
     line = socket.socket(socket.AF_UNIX)
-    line.connect(_keeper())
+    line.connect(keeper or keeper_address())
     order = json.dumps({"words": words, "cwd": str(cwd), "env": dict(env)}).encode()
     socket.send_fds(line, [struct.pack("!I", len(order))], [stdout.fileno(), stderr.fileno()])
     line.sendall(order)
@@ -72,7 +72,7 @@ def start(words, *, cwd, env, stdout, stderr):
 
 
 @cache
-def _keeper():
+def keeper_address():
     """The address of the process that has imported MLflow's command line; it ends with this one."""
     address = str(Path(tempfile.mkdtemp(prefix="typed-")) / "mlflow")
     alone = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "TABULAR_"))}
@@ -153,4 +153,8 @@ def _become(files, words, cwd, env):
 
 
 if __name__ == "__main__":
-    _keep(sys.argv[1])
+    address, *words = sys.argv[1:]
+    if words:  # as `mlflow` in a shell
+        pipes = {"stdout": sys.stdout, "stderr": sys.stderr}
+        sys.exit(start(words, cwd=Path.cwd(), env=os.environ, keeper=address, **pipes).wait())
+    _keep(address)
