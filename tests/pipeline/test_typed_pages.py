@@ -47,7 +47,9 @@ PATH=/nowhere
 command_not_found_handle() {
     [[ " $PASSED_OVER " != *" ${BASH_LINENO[0]}:$1 "* ]] || return 0
     if [[ $1 != mlflow ]]; then PATH=$FOUND "$@"; return; fi
-    [[ $2 != run || " $* " == *" -e "* ]] || set -- "$@" -P trials=1
+    if [[ $2 == run && " $* " != *" -e "* ]]; then  # a chain, which is to be a small one
+        [[ " $* " == *" problem="* ]] && set -- "$@" -P preset=quick || set -- "$@" -P trials=1
+    fi
     PATH=$FOUND python "$TYPED" "$KEEPER" "${@:2}"
 }
 """
