@@ -8,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from tests.command_checks import fault
 from tests.running import PROJECT
 
 FILES = {
@@ -42,12 +43,7 @@ def test_a_key_that_the_schema_does_not_have_is_found(tmp_path):
 
 @pytest.mark.parametrize(("name", "command"), COMMANDS)
 def test_a_command_names_an_entry_point_and_its_parameters(name, command):
-    words = shlex.split(command)
-    project = yaml.safe_load((PROJECT / "MLproject").read_text(encoding="utf-8"))["entry_points"]
-    entry_point = words[words.index("-e") + 1] if "-e" in words else "main"
-    given = {words[at + 1].partition("=")[0] for at, word in enumerate(words) if word == "-P"}
-    needed = {name for name, about in project[entry_point]["parameters"].items() if about == "string"}
-    assert needed <= given <= project[entry_point]["parameters"].keys()
+    assert fault(tuple(shlex.split(command))) == ""
 
 
 @pytest.mark.parametrize("name", FILES)
