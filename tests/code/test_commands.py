@@ -4,9 +4,11 @@ Nothing is run here: tests/pipeline/test_typed_pages.py types the pages.
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
+from mlflow import environment_variables
 
 from tests import commands
 from tests.command_checks import fault
@@ -29,6 +31,23 @@ def test_every_command_of_a_block_is_one_that_its_program_takes() -> None:
 def test_every_command_in_a_sentence_is_one_that_its_program_takes() -> None:
     assert len(commands.inline()) > 50
     assert_right(commands.inline(), is_whole=False)
+
+
+# MLflow's container reads this one, which is not among MLflow's other variables.
+BESIDE_THOSE_OF_MLFLOW = {"MLFLOW_MODELS_WORKERS"}
+READERS = ("steps/**/*.py", "tabular/**/*.py", "serving/*.py", ".github/workflows/*.yml", ".gitlab-ci.yml")
+
+
+def test_every_variable_that_a_page_names_is_read_by_mlflow_or_by_us() -> None:
+    ours = "".join(path.read_text(encoding="utf-8") for one in READERS for path in PROJECT.glob(one))
+    known = {*vars(environment_variables), *BESIDE_THOSE_OF_MLFLOW, *re.findall(r"TABULAR_[A-Z_]+", ours)}
+    named = {
+        f"{page.name}: {name}"
+        for page in commands.pages()
+        for name in re.findall(r"\b(?:MLFLOW|TABULAR)_[A-Z_]*[A-Z]\b", commands.text_of(page))
+        if name not in known
+    }
+    assert named == set()
 
 
 def source_of(path: Path) -> str:
