@@ -146,7 +146,7 @@ def test_a_fit_leaves_torch_as_it_was(data: dict) -> None:
 
 def test_to_follow_the_loss_changes_nothing_of_the_fit(data: dict, tmp_path: Path) -> None:
     rows = data[2]
-    followed = training.fit(candidate(rows), rows.X, rows.y, threads=1, validation=(rows.X, rows.y))
+    followed = training.fit(candidate(rows), rows.X, rows.y, threads=1, validation=(rows.X, rows.y, None))
     assert made.digest(followed, rows, tmp_path / "a") == made.digest(fit(rows), rows, tmp_path / "b")
     assert followed.curves["iteration"] == [1, 2, 3]
     losses = followed.curves["training"]

@@ -96,5 +96,5 @@ def test_an_edit_of_the_nets_code_runs_what_learns_with_it_and_a_comment_does_no
     file.write_text(block("python").replace("nn.ReLU()", "nn.Tanh()"))
     other = store.project(uri=str(folder / "project"), problem="nets.yaml", jobs=1)
     ran = re.findall(r"^  (\w+).*\(ran: (.*)\)$", other.stdout, re.MULTILINE)
-    assert [step for step, _ in ran] == ["hpo", "train", "evaluate", "register"], other.stdout
+    assert [step for step, _ in ran] == ["hpo", "train", "evaluate", "refit", "register"], other.stdout
     assert dict(ran)["hpo"] == "module my_nets.py"
