@@ -160,6 +160,8 @@ def help_of_uv(*words: str) -> str:
 
 def of_curl(words: list[str], is_whole: bool) -> None:
     """A scoring server can read what it is asked with."""
+    if not is_whole and "-d" not in words:
+        return
     body = words[words.index("-d") + 1] if "-d" in words else "@"
     if "/invocations" not in words[0] or "Content-Type: application/json" not in words:
         raise Wrong("a scoring server is asked at /invocations, with its Content-Type")

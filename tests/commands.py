@@ -155,7 +155,7 @@ BESIDE = ('"serving/serve.py", "serving/server.py", "requirements-serving.txt", 
 # The first that fits counts.
 ELSEWHERE = (
     Elsewhere(
-        "README.md <!-- the first command --> mlflow run .*",
+        "mlflow run . --env-manager * --experiment-name tabular",
         test="tests/pipeline/test_whole_chain.py::test_main_ends_well",
         words=("store.project(",),
     ),
@@ -163,6 +163,7 @@ ELSEWHERE = (
     Elsewhere("docs/server.md <!-- run* --> *", test=SERVER_PAGE, words=('"run"', '"run in the background"')),
     Elsewhere("pip install *", "the tests run in an environment that is made already"),
     Elsewhere("uv *", "it asks a package index for every package, or makes an environment"),
+    Elsewhere("conda *", "it asks a channel for a Python"),
     Elsewhere("docker compose *", "it needs a Docker engine, and the network for its images"),
     Elsewhere("docker *", test=IMAGES, words=('docker("build"', '"run"')),
     Elsewhere("mlflow models build-docker *", test=IMAGES, words=('"build-docker"',)),

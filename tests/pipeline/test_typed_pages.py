@@ -45,6 +45,7 @@ TYPIST = """
 set -e
 PATH=/nowhere
 command_not_found_handle() {
+    unset -f command_not_found_handle  # what is not found here either is an error
     [[ " $PASSED_OVER " != *" ${BASH_LINENO[0]}:$1 "* ]] || return 0
     if [[ $1 != mlflow ]]; then PATH=$FOUND "$@"; return; fi
     if [[ $2 == run && " $* " != *" -e "* ]]; then  # a chain, which is to be a small one
