@@ -29,7 +29,7 @@ from tabular.model import estimators, training, wide_tables
 from tabular.model.binned import BinnedRows
 from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
-from tabular.search.forecast import USUAL_ITERATIONS, Forecast, in_words
+from tabular.search.forecast import USUAL_ITERATIONS, Forecast, in_words, limited
 from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, MOST_SCORED, TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, best, killed, search
 
@@ -117,6 +117,11 @@ class _Limits:
     share: str = ""  # the file with the seconds that main gives, the final fit included; "" without a limit
 
     chosen: int | None = None  # in a replay, the number of the trial that the search ended with, if not with the best
+
+    def left(self) -> float:
+        """The seconds that are left; infinite where only the trials count."""
+        own = self.seconds - (time.perf_counter() - self.begun)
+        return max(0.0, min(own, thread_budget.seconds_left(self.share)))
 
     def slack(self, work: "_Work", trials: Sequence[Trial]) -> dict[int, float]:
         """{trial: the seconds left after its cross-validation, and its final fit where main gives the seconds}."""
@@ -336,15 +341,17 @@ def _told(work: _Work, limits: _Limits, executor: Executor) -> Callable[[Trial],
         ),
     )
     rows = max(len(part.rows.fit) for part in work.course.parts)
+    expected = forecast.left(time.perf_counter() - limits.begun)
     terminal.say(
-        f"{title}: about {in_words(forecast.left())}, by {iteration:.3g} s an iteration on {rows:,} rows and "
-        f"{USUAL_ITERATIONS} iterations a fit"
+        f"{title}: about {in_words(expected)}{limited(expected, limits.left())}, by {iteration:.3g} s an iteration on "
+        f"{rows:,} rows and {USUAL_ITERATIONS} iterations a fit"
     )
 
     def tell(trial: Trial) -> None:
         left = forecast.changed(trial, time.perf_counter() - limits.begun)
         if left is not None and forecast.ended < limits.trials:
-            terminal.say(f"{title}: about {in_words(left)} more, after {forecast.ended} of {limits.trials} trials")
+            more = f"about {in_words(left)} more{limited(left, limits.left())}"
+            terminal.say(f"{title}: {more}, after {forecast.ended} of {limits.trials} trials")
 
     return tell
 

@@ -8,8 +8,8 @@ from tabular.search.search import Trial
 
 # As many iterations are expected of a fit before one has ended.
 USUAL_ITERATIONS = 300
-# What is left is said again where it is so many times as long as was said, or as short.
-MUCH = 1.5
+# What is left is said again where it is so many times as long as was said, or as short, and so many seconds apart.
+MUCH, SECONDS_APART = 1.5, 10.0
 
 
 @dataclass
@@ -51,10 +51,16 @@ class Forecast:
             self.fit = sum(self._whole) / len(self._whole)
         said = self._said
         left = self.left(now)
-        if said - now > 0 and 1 / MUCH <= left / (said - now) <= MUCH:
+        is_about_the_same = said - now > 0 and 1 / MUCH <= left / (said - now) <= MUCH
+        if is_about_the_same or abs(left - (said - now)) < SECONDS_APART:
             self._said = said
             return None
         return left
+
+
+def limited(seconds: float, most: float) -> str:
+    """What is said beside so many seconds where the search has fewer; empty where it has not."""
+    return f" (it ends after {in_words(most)})" if most < seconds else ""
 
 
 def in_words(seconds: float) -> str:

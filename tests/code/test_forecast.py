@@ -2,7 +2,7 @@
 
 import pytest
 
-from tabular.search.forecast import Forecast, in_words
+from tabular.search.forecast import Forecast, in_words, limited
 from tabular.search.search import Trial
 
 
@@ -32,6 +32,19 @@ def test_a_fit_that_takes_four_times_as_long_is_said_once() -> None:
     left = made.changed(trial(240.0), 120.0)
     assert left == pytest.approx(9 / 3 * 240 / 2 + 3 * 240)
     assert made.changed(trial(240.0), 240.0) is None
+
+
+def test_a_few_seconds_more_or_less_are_not_said() -> None:
+    made = forecast(fit=0.5)
+    made.left()
+    assert made.changed(trial(0.1), 6.0) is None
+    assert made.changed(trial(0.1), 7.0) is None
+    assert made.changed(trial(0.1), 14.0) is not None
+
+
+def test_a_search_that_ends_before_its_trials_have_says_when() -> None:
+    assert limited(2_400.0, 60.0) == " (it ends after 60 s)"
+    assert limited(50.0, 60.0) == limited(50.0, float("inf")) == ""
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(4.2, "4 s"), (99, "99 s"), (100, "2 minutes"), (3_600, "60 minutes")])
