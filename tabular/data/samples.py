@@ -24,7 +24,8 @@ def drawn(
         `random`: of each class by its share, and one row at least; of numbers, evenly over their range. `time`: the
         same of each class, and evenly over the time. `group`: whole groups, as long as they fit, and one at least.
     most
-        The most rows that are drawn: as many as there are classes, at least.
+        The most rows that are drawn: as many as there are classes, at least. Where each group has more, the smallest is
+        drawn.
     seed
         Of the draw.
 
@@ -69,5 +70,6 @@ def _spread(rows: Array, number: int, generator: np.random.Generator) -> Array:
 def _groups(among: Array, groups: Array, most: int, generator: np.random.Generator) -> Array:
     _, codes, counts = np.unique(groups, return_inverse=True, return_counts=True)
     order = generator.permutation(len(counts))
+    order = order[counts[order] <= max(most, counts.min())]  # a larger group has no room in the sample
     taken = order[: max(1, int(np.searchsorted(np.cumsum(counts[order]), most, side="right")))]
     return np.sort(among[np.isin(codes, taken)])

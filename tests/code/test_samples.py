@@ -60,6 +60,19 @@ def test_by_group_whole_groups_are_drawn() -> None:
     assert np.array_equal(sample, np.flatnonzero(np.isin(groups, groups[sample])))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_group_of_more_rows_than_are_asked_for_is_not_drawn(seed: int) -> None:
+    groups = np.repeat(np.arange(12), [900, 800, *[10] * 10])
+    sample = drawn(np.arange(1_800), np.zeros(1_800, int), groups, by="group", most=100, seed=seed)
+    assert np.array_equal(sample, np.arange(1_700, 1_800))
+
+
+def test_of_groups_that_are_all_too_large_the_smallest_is_drawn() -> None:
+    groups = np.repeat(np.arange(3), [300, 200, 400])
+    sample = drawn(np.arange(900), np.zeros(900, int), groups, by="group", most=100, seed=0)
+    assert np.array_equal(sample, np.arange(300, 500))
+
+
 def test_another_seed_draws_other_rows_and_the_same_seed_the_same() -> None:
     y, _ = table()
     first, again, other = (drawn(np.arange(N), y, None, by="random", most=500, seed=seed) for seed in (1, 1, 2))
