@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tabular.data.size import is_large
-from tabular.model.large_tables import plan
+from tabular.model.large_tables import plan, told
 from tabular.model.wide_tables import is_wide
-from tabular.problem import Problem
+from tabular.problem import Model, Problem
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,11 @@ def test_the_plan_of_a_large_table_says_how_each_model_learns(model: dict[str, A
     assert plan(asked, 4_000_000, 10).startswith(
         f"large table: 4,000,000 training rows x 10 columns; learnt by {names}"
     )
+
+
+def test_ranks_learn_from_rows_in_memory_and_the_plan_and_the_step_say_so() -> None:
+    model = {"estimator": "lightgbm.LGBMRegressor"}
+    values = {"name": "size", "data": {"source": "t.csv", "target": "y"}, "models": {"one": model}, "ranks": 2}
+    assert "learnt by one from all rows in memory" in plan(Problem.model_validate(values), 4_000_000, 10)
+    said = told("one", Model.model_validate(model), 4_000_000, 10, in_batches=False)
+    assert said.endswith("all rows in memory at once, which ranks asks for")
