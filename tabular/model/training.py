@@ -889,6 +889,10 @@ def _fit(
     names, task = ("training", "validation"), candidate.task
     if nets.is_net(type(estimator)):
         return _fit_net(task, estimator, X_encoded, y, dict(zip(names, followed, strict=False)), candidate.seed)
+    if isinstance(of_classes := getattr(estimator, "class_weight", None), dict):
+        # LightGBM refuses the weight of a class that the rows lack, as those of a fold may
+        here = set(task.seen(y).tolist())
+        estimator.set_params(class_weight={code: weight for code, weight in of_classes.items() if code in here})
     if followed and type(estimator).__module__.startswith("lightgbm"):
         # LightGBM cannot score a class that the fitted rows lack
         seen = task.seen(y)

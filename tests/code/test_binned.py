@@ -1,7 +1,7 @@
 """LightGBM on rows that are read in batches: the same bins, and the same models, as of all rows at once."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -132,13 +132,15 @@ def test_what_is_learnt_of_a_fold_is_the_same_where_the_bins_are(kind: str) -> N
     assert np.array_equal(bins.weights, memory.weights)  # type: ignore[arg-type]
 
 
-def test_a_fold_without_a_class_gives_it_no_probability() -> None:
-    X = features()
+@pytest.mark.parametrize("params", [{}, {"class_weight": {0: 1.0, 1: 2.0, 2: 3.0}}], ids=["usual", "weighted"])
+def test_a_fold_without_a_class_gives_it_no_probability(params: dict[str, Any]) -> None:
+    X, one = features(), replace(candidate("Classifier", {}, min_data_in_bin=1), params=params)
     y = target("Classifier", X)
     fold = Fold(np.flatnonzero(y != 1), np.arange(ROWS))
-    found = training.on_fold(candidate("Classifier", {}), BinnedRows(InBatches(X), X.shape), y, fold, threads=1)
-    assert found.outputs.shape == (ROWS, 3)
-    assert (found.outputs[:, 1] == 0).all()
+    memory, bins = (training.on_fold(one, of, y, fold, threads=1) for of in (X, BinnedRows(InBatches(X), X.shape)))
+    assert bins.outputs.shape == (ROWS, 3)
+    assert (bins.outputs[:, 1] == 0).all()
+    assert bins.outputs == pytest.approx(memory.outputs, abs=1e-9)
 
 
 @pytest.mark.parametrize(
