@@ -133,7 +133,7 @@ class Estimate:
     """
 
     def __init__(self, candidate: Candidate, X: Any) -> None:
-        self._candidate, self._estimator = candidate, unfitted(candidate, threads=1)
+        self._estimator = unfitted(candidate, threads=1)
         self.shape = _shape(candidate, X, sparse=takes_sparse(self._estimator))
         self._outputs = getattr(candidate.task, "classes", 1)
         self._kinds = [_kind(path) for path in candidate.model.innermost()]
