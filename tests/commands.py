@@ -163,7 +163,11 @@ ELSEWHERE = (
     Elsewhere("docs/server.md <!-- run* --> *", test=SERVER_PAGE, words=('"run"', '"run in the background"')),
     Elsewhere("pip install *", "the tests run in an environment that is made already"),
     Elsewhere("uv *", "it asks a package index for every package, or makes an environment"),
-    Elsewhere("conda *", "it asks a channel for a Python"),
+    Elsewhere(
+        "conda *",
+        test="tests/pipeline/test_conda.py::test_a_chain_runs_in_the_environment_that_conda_makes",
+        words=('"env", "create"',),
+    ),
     Elsewhere("docker compose *", "it needs a Docker engine, and the network for its images"),
     Elsewhere("docker *", test=IMAGES, words=('docker("build"', '"run"')),
     Elsewhere("mlflow models build-docker *", test=IMAGES, words=('"build-docker"',)),

@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
 MAY_LACK = re.compile(
     r"requirements-(boosting|torch)\.txt is not installed|PostgreSQL's server is not|setpriv, with which|no Chromium"
     r"|an object store for tests, does not|promtool is not|no docker command|no engine answers|the image \S+ is not"
-    r"|the lock has changed since"
+    r"|the lock has changed since|none of conda, |the channel \S+ is not reached"
 )
 
 
