@@ -331,6 +331,8 @@ def _told(work: _Work, limits: _Limits, executor: Executor) -> Callable[[Trial],
         iteration = executor.submit(_iteration).result()
     except CandidateError:
         return lambda trial: None  # the trials tell why
+    except BrokenExecutor as error:
+        raise killed("a process that measured an iteration") from error
     forecast = Forecast(
         trials=limits.trials,
         given=1 + len(work.rows.model(work.problem, work.model).start),

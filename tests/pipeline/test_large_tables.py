@@ -3,6 +3,9 @@
 Here a table of hundreds of rows counts as large, by a lower threshold.
 """
 
+import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pandas as pd
 import pytest
 
 from tabular.data import size
+from tabular.search.racing import TrialRunner
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -145,6 +149,15 @@ def test_a_search_whose_trials_are_all_refused_leaves_the_model_out_and_says_why
     ended = store.step("hpo", dataset=etl.id, model="refused")
     assert ended.lines == ["tabular: search: all 3 trials failed: [gamma]: at least one target label is negative"]
     assert ended.tags["tabular.left_out"] == "refused"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a step has no processes of its own")
+def test_a_process_that_is_killed_before_the_first_trial_leaves_the_model_out(store, etl, large, monkeypatch):
+    monkeypatch.setattr(TrialRunner, "seconds_an_iteration", lambda self, threads: os.kill(os.getpid(), signal.SIGKILL))
+    ended = store.step("hpo", dataset=etl.id, model="found", resume="false")
+    (line,) = ended.lines
+    assert line.startswith("tabular: search: a process that measured an iteration was killed; if memory ran out, give")
+    assert ended.tags["tabular.left_out"] == "found"
 
 
 def test_a_search_at_a_cluster_whose_workers_build_the_bins_finds_the_same(store, etl, search):
