@@ -39,7 +39,8 @@ class Forecast:
 
     def left(self, now: float = 0.0) -> float:
         """The seconds that are left, from `now` on, in seconds of the search."""
-        whole = max(0, self.given - self.ended) + (self.trials - max(self.given, self.ended)) / ETA
+        given = min(self.given, self.trials)
+        whole = max(0, given - self.ended) + (self.trials - max(given, self.ended)) / ETA
         self._said = now + whole * self.fit / min(self.at_once, self.trials) + self.after(self.fit)
         return self._said - now
 

@@ -19,6 +19,10 @@ def test_a_third_of_the_trials_that_are_not_given_is_expected_to_be_whole() -> N
     assert forecast().left() == pytest.approx((1 + 9 / 3) * 60 / 2 + 3 * 60)
 
 
+def test_no_more_trials_are_expected_than_there_will_be() -> None:
+    assert forecast(trials=2, given=5).left() == pytest.approx(2 * 60 / 2 + 3 * 60)
+
+
 def test_what_was_expected_is_not_said_again() -> None:
     made = forecast()
     made.left()
