@@ -70,7 +70,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
     "steps.process.lifecycle": {"uninterrupted": contextlib.nullcontext},
     "steps.process.pool": {"workers": _one_process, "forks": lambda: True},
     "steps.run.artifact_store": {"put": _put, "fetch": _fetch, "FetchError": type("FetchError", (UserError,), {})},
-    "steps.run.engine": {"opened": _engine, "Engine": object, "DASK": "dask"},
+    "steps.run.engine": {"opened": _engine, "Engine": object},
     "steps.run.environment": {
         "describe": dict,
         "LOCK": "no lock",
