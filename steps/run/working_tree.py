@@ -13,6 +13,16 @@ from tabular.errors import first_line
 
 PATCH = "changes.patch"
 MOST_OF_A_PATCH = 5_000_000
+# More untracked files than anybody writes: such a tree is asked about none of them, which would take minutes.
+MOST_FILES = 500
+# What a folder that holds an environment has in it.
+OF_ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
+# Tables are data, and not what the project does with them. A run that reads one has its digest.
+TABLES = tuple(
+    f".{kind}{packed}"
+    for kind in ("csv", "tsv", "parquet", "feather", "arrow", "orc", "xlsx", "xls", "jsonl", "ndjson")
+    for packed in ("", ".gz", ".zip")
+)
 # Changes in submodules count, whatever the user's git configuration says.
 ALL = "--ignore-submodules=none"
 # A name is a name, also where it looks like a pattern.
@@ -31,8 +41,8 @@ class Tree:
 def changes(folder: Path) -> Tree:
     """The changes of the tree since its commit, untracked files included; the patch is written into `folder`.
 
-    The patch leaves out what git ignores, files above `MOST_OF_A_PATCH` bytes, which are data and have a digest of
-    their own, and files that seem to hold keys or passwords: whoever may see the run would see them.
+    The patch leaves out what git ignores, untracked tables and environments, files above `MOST_OF_A_PATCH` bytes, and
+    files that seem to hold keys or passwords: whoever may see the run would see them.
     """
     refused = git.refusal(PROJECT)
     if refused:
@@ -99,15 +109,34 @@ def _secret(name: str, file: bytes) -> str:
 def _untracked() -> tuple[list[str], list[str]]:
     """The untracked files for the patch, and those that it leaves out, with the reasons."""
     listed = git.tell(PROJECT, "ls-files", "--others", "--exclude-standard", "-z").decode(errors="surrogateescape")
-    small, missing = [], []
-    for name in filter(None, listed.split("\0")):
+    names = [name for name in listed.split("\0") if name]
+    environments = {place for name in names if (place := _environment(name))}
+    names = [name for name in names if not any(name.startswith(place) for place in environments)]
+    small, missing, tables = [], [f"{place} (an environment)" for place in sorted(environments)], []
+    for name in names:
         if name.endswith("/"):  # a nested repository, of which git would add only the commit id
             missing.append(f"{name} (a repository of its own)")
-        elif _is_small(PROJECT / name):
-            small.append(name)
-        else:
+        elif not _is_small(PROJECT / name):
             missing.append(f"{name} (above {MOST_OF_A_PATCH // 1_000_000} MB)")
+        elif name.lower().endswith(TABLES):
+            tables.append(name)
+        else:
+            small.append(name)
+    if tables:
+        others = f" and {len(tables) - 1} more tables" if len(tables) > 1 else ""
+        missing.append(f"{tables[0]}{others} (a table is data, of which a run has the digest)")
+    if len(small) > MOST_FILES:
+        missing.append(f"{len(small)} untracked files such as {small[0]} (too many: name their folder in .gitignore)")
+        small = []
     return small, missing
+
+
+def _environment(name: str) -> str:
+    """The folder of the environment that a file marks, such as `venv/`; "" where it marks none."""
+    folder, _, rest = name.rpartition("/")
+    if rest in OF_ENVIRONMENT or folder.endswith(OF_ENVIRONMENT):
+        return f"{folder if rest in OF_ENVIRONMENT else folder.rpartition('/')[0]}/".removeprefix("/")
+    return ""
 
 
 def _in_submodules(status: str) -> Iterator[str]:

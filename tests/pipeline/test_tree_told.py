@@ -176,6 +176,33 @@ def test_a_repository_within_the_tree_is_said_to_be_missing(clone, started):
     assert "nested/ (a repository of its own)" in ended.tags["tabular.tree.missing"]
 
 
+def test_tables_and_environments_are_not_in_the_patch_and_are_told(clone, tmp_path):
+    (clone / "customers.csv").write_text("name\nann\n")
+    (clone / "bills.CSV.gz").write_bytes(b"0")
+    (clone / "mine" / "lib").mkdir(parents=True)
+    (clone / "mine" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (clone / "mine" / "lib" / "package.py").write_text("ONE = 1\n")
+    (clone / "own.py").write_text("TWO = 2\n")
+    tree = working_tree.changes(tmp_path)
+    assert tree.missing == (
+        "mine/ (an environment)",
+        "bills.CSV.gz and 1 more tables (a table is data, of which a run has the digest)",
+    )
+    patch = tree.patch.read_text()
+    assert "own.py" in patch
+    assert not any(name in patch for name in ("customers.csv", "ann", "pyvenv", "package.py"))
+
+
+def test_a_folder_of_more_files_than_anybody_writes_is_not_read_file_by_file(clone, tmp_path):
+    (clone / "cache").mkdir()
+    for number in range(working_tree.MOST_FILES + 1):
+        (clone / "cache" / f"{number}.bin").write_text("0")
+    tree = working_tree.changes(tmp_path)
+    (missing,) = tree.missing
+    assert "untracked files such as cache/0.bin (too many: name their folder in .gitignore)" in missing
+    assert tree.patch.read_bytes() == b""
+
+
 def test_a_file_too_large_for_a_patch_is_said_to_be_missing(clone, started):
     (clone / "rows.csv").write_bytes(b"0" * 6_000_000)
     assert started().tags["tabular.tree.missing"] == "rows.csv (above 5 MB)"
