@@ -21,6 +21,8 @@ PLAIN_NUMBER = r"[+-]?(0|[1-9]\d*)(\.\d+)?"
 # A number with a unit: one that all of a column's texts have, since several are those of codes, such as 12A and 12B.
 WITH_UNIT = r"[+-]?\d[\d,.]* ?([A-Za-zµ°]{1,4}|[A-Za-z]{1,3}/[A-Za-z]{1,3})"
 FEWEST_WITH_UNIT = 5
+# What to do with numbers with a decimal comma, which pandas reads if it is told so.
+DECIMAL_POINT = "write them with a decimal point (pandas: read_csv(…, sep=';', decimal=',').to_csv(…, index=False))"
 # Texts of a column with more different ones than these are not looked through for those that differ in case only.
 MOST_ALIKE = 1_000
 # Of how many values one is in a single row, at least, where a column has another value in nearly every row.
@@ -116,6 +118,19 @@ class ColumnCounts:
         """Whether more than 90 % of the different texts match a pattern."""
         matching = sum(re.fullmatch(pattern, value.strip()) is not None for value in self.values)
         return matching > 0.9 * len(self.values)
+
+    def number_in_disguise(self) -> tuple[str, str] | None:
+        """A text that shows that the texts are numbers in a form that is not read, and how to write them instead."""
+        example = next(iter(self.values), "")
+        with_comma = next((value for value in self.values if "," in value), "")
+        if with_comma and self.looks_like(THOUSANDS):
+            return with_comma, "write them without a mark between thousands"
+        if with_comma and self.looks_like(DECIMAL_COMMA):
+            return with_comma, DECIMAL_POINT
+        if example and self.looks_like(WITH_SIGN):
+            return example, "write them without the sign"
+        unit = self.unit()
+        return (example, f"write them without the {unit}") if unit else None
 
     def unit(self) -> str:
         """The unit that all texts have behind a number; "" where there is no such one."""

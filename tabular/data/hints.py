@@ -8,15 +8,7 @@ from typing import Any
 import numpy as np
 
 from tabular.data.columns import USUAL_MISSING, Note
-from tabular.data.counts import (
-    DECIMAL_COMMA,
-    OTHER_DATE,
-    PLAIN_NUMBER,
-    THOUSANDS,
-    WITH_SIGN,
-    ColumnCounts,
-    alike,
-)
+from tabular.data.counts import OTHER_DATE, PLAIN_NUMBER, ColumnCounts, alike
 from tabular.data.evidence import NONE, Drift, Evidence
 from tabular.data.narrowing import shown
 from tabular.errors import as_yaml, listed
@@ -271,20 +263,12 @@ def _disguised(column: ColumnCounts, seen: Evidence) -> Hint | None:
     """Texts that are numbers or dates in another form than those that are read."""
     name = column.name
     example = next(iter(column.values), "")
-    with_comma = next((value for value in column.values if "," in value), "")
     with_point = next((value for value in column.values if "." in value), "")
-    number = as_yaml({name: "number"})
-    ways = {
-        "write them without a mark between thousands": with_comma and column.looks_like(THOUSANDS),
-        "write them with a decimal point": with_comma and column.looks_like(DECIMAL_COMMA),
-        "write them without the sign": example and column.looks_like(WITH_SIGN),
-        f"say data.types: {number}": with_point and column.looks_like(PLAIN_NUMBER),
-        f"write them without the {column.unit()}": bool(example) and column.unit(),
-    }
-    way = next((way for way, holds in ways.items() if holds), None)
-    if way is not None:
-        shown_one = with_point if "data.types" in way else with_comma if "sign" not in way and with_comma else example
-        return Hint(NUMBER, (name,), f"{name!r} has texts such as {shown_one!r}: numbers? {way}")
+    found = column.number_in_disguise()
+    if found is None and with_point and column.looks_like(PLAIN_NUMBER):
+        found = with_point, f"say data.types: {as_yaml({name: 'number'})}"
+    if found is not None:
+        return Hint(NUMBER, (name,), f"{name!r} has texts such as {found[0]!r}: numbers? {found[1]}")
     if example and column.looks_like(OTHER_DATE):
         order = ""
         if seen.is_ordered:

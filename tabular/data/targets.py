@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabular.data import compact, narrowing, rare
+from tabular.data.counts import ColumnCounts
 from tabular.errors import UserError, as_yaml, listed
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
@@ -25,6 +27,8 @@ MOST_VALUES_OF_CLASSES = 20
 PARTS = 10
 # A number in a column of texts.
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+# Texts may be a number to predict where so many of the different ones, at least, are numbers.
+NEARLY_NUMBERS = 0.8
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ def looks_like(values: Iterator[pa.Array], target: str) -> Looks:
     """
     found: set[Any] = set()
     for array in values:
+        if pa.types.is_string(array.type):
+            texts = pc.unique(array.drop_null()).to_pylist()
+            if not texts:
+                continue
+            text = next((text for text in texts if not _is_number(text)), texts[0])
+            return Looks(CLASSIFICATION, f"{target!r} holds texts such as {text!r}")
         if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
             return Looks(CLASSIFICATION, f"the values of {target!r} are no numbers")
         fractions = array.filter(pc.not_equal(pc.round(array), array)) if pa.types.is_floating(array.type) else []
@@ -320,16 +330,31 @@ def _check_not_dates(values: pa.Array, problem: Problem) -> None:
 def _numbers(values: pa.Array, data: Data) -> Array:
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         found = values.drop_null()
-        wrong = [one for one in pc.unique(found).to_pylist() if not re.fullmatch(NUMBER, str(one).strip())]
+        texts = pc.unique(found).to_pylist()
+        wrong = [one for one in texts if not _is_number(one)]
         example = f", such as {wrong[0]!r}" if wrong else ""
         lenient = as_yaml({data.target: {"type": "number", "errors": "missing"}})
-        some_are_numbers = len(wrong) < len(pc.unique(found))
-        way = f"data.types: {lenient}, which leaves out the rows of what is none, or " if some_are_numbers else ""
+        disguised = _counted(texts, None, data).number_in_disguise() if pa.types.is_string(values.type) else None
+        way = "say "
+        if disguised is not None:
+            example, way = f", such as {disguised[0]!r}", f"{disguised[1]}, or say "
+        elif len(wrong) < len(texts):
+            way = f"say data.types: {lenient}, which leaves out the rows of what is none, or "
         raise UserError(
             f"target: {data.target!r} was read as {values.type}{example}, and task: regression predicts numbers: "
-            f"say {way}task: classification"
+            f"{way}task: classification"
         )
     return np.asarray(values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _is_number(value: Any) -> bool:
+    return re.fullmatch(NUMBER, str(value).strip()) is not None
+
+
+def _counted(texts: Sequence[str], rows: Array | None, data: Data) -> ColumnCounts:
+    """The different texts of the target, with the (texts,) rows of each where they are known."""
+    times = [1] * len(texts) if rows is None else rows.tolist()
+    return ColumnCounts(data.target, "string", values=Counter(dict(zip(texts, times, strict=True))))
 
 
 def of(found: Found, problem: Problem) -> Target:
@@ -421,11 +446,49 @@ def _check_number(classes: tuple[Label, ...], rows: Array, problem: Problem) -> 
     most = f"Tabular tells at most {MAX_CLASSES} classes apart"
     many = f"target: column {data.target!r} has {found} different values; {most}"
     way = rare.way_out(rows, rare.least_rows(problem.split, problem.search.folds), most=MAX_CLASSES)
-    if rare.looks_like_a_number(classes, fractions=False):
-        raise UserError(f"{many}, and {rare.REGRESSION}{f'; if its values are names, {way}' if way else ''}")
+    number = _if_a_number(classes, rows, data, fractions=False)
+    if number:
+        raise UserError(f"{many}, and {number}{f'; if its values are names, {way}' if way else ''}")
     raise UserError(
         f"{many}: {f'{way}, ' if way else ''}choose a column of classes, or group its values in data.classes"
     )
+
+
+def _if_a_number(classes: Sequence[Label], rows: Array, data: Data, *, fractions: bool) -> str:
+    """What to say where classes look like a number to predict; "" where they do not.
+
+    Parameters
+    ----------
+    classes
+        In order.
+    rows
+        (classes,) the rows of each.
+    data
+        The problem's section.
+    fractions
+        Whether one of them has to be no whole number.
+
+    """
+    if rare.looks_like_a_number(classes, fractions=fractions):
+        return rare.REGRESSION
+    texts = [label for label in classes if isinstance(label, str)]
+    if len(texts) < len(classes) or data.classes is not None or data.rare is not None:  # which mean classes
+        return ""
+    if fractions and not any(re.search(r"\d[.,]\d", text) for text in texts):
+        return ""
+    disguised = _counted(texts, rows, data).number_in_disguise()
+    if disguised is not None:
+        return f"values such as {disguised[0]!r} look like numbers: if it is a number to predict, {disguised[1]}"
+    wrong = {text: int(times) for text, times in zip(texts, rows, strict=True) if not _is_number(text)}
+    if len(texts) - len(wrong) < NEARLY_NUMBERS * len(texts):
+        return ""
+    what = "its values are numbers, written as texts"
+    expected: str | dict[str, str] = "number"
+    if wrong:
+        some = f"{sum(wrong.values()):,} of {rows.sum():,} values of {data.target!r}, such as {next(iter(wrong))!r},"
+        what, expected = f"{some} are no numbers", {"type": "number", "errors": "missing"}
+    way = f"task: regression and data.types: {as_yaml({data.target: expected})} in a YAML"
+    return f"{what}: if it is a number, say {way} (-P problem=…; docs/problems.md#classes-or-a-number)"
 
 
 def _key(label: Label) -> tuple[bool, Label]:
@@ -471,8 +534,9 @@ def _enough_for_all(classes: Sequence[Label], rows: Array, problem: Problem) -> 
 
 
 def _way_to_more_rows(classes: Sequence[Label], rows: Array, problem: Problem) -> str:
-    if rare.looks_like_a_number(classes, fractions=True):
-        return f"; {rare.REGRESSION}"
+    number = _if_a_number(classes, rows, problem.data, fractions=True)
+    if number:
+        return f"; {number}"
     split, folds = problem.split, problem.search.folds
     ways = [rare.way_out(rows, rare.least_rows(split, folds)), rare.other_split(rows, split, folds)]
     return f": {', or '.join(way for way in ways if way) or 'choose another target, or add rows of this class'}"

@@ -72,7 +72,7 @@ def test_texts_of_which_hardly_one_comes_again_are_taken_for_ids_and_others_are_
 @pytest.mark.parametrize("texts", [["12", "3,5", "1,25"], ["1.250,50", "-0,5"], ["1 250,5", "7"]])
 def test_numbers_with_a_decimal_comma_are_hinted_at(texts: list[str]) -> None:
     shown = next(text for text in texts if "," in text)
-    assert hint(texts * 5) == f"'x' has texts such as {shown!r}: numbers? write them with a decimal point"
+    assert hint(texts * 5) == f"'x' has texts such as {shown!r}: numbers? {counts.DECIMAL_POINT}"
 
 
 @pytest.mark.parametrize("text", ["31/12/2024", "1.2.24", "31-12-2024 10:30", "2024/12/31"])

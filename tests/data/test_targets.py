@@ -49,10 +49,12 @@ LOOKS: dict[str, tuple[list[Any], str, str]] = {
     "whole floats with missing ones": ([1.0, 2.0, None] * 9, CLASSIFICATION, "2 different whole numbers"),
     "many whole floats with missing ones": ([*map(float, range(40)), None], REGRESSION, "more than 20"),
     "a fraction after missing ones": ([None] * 9 + [1.0, 0.25], REGRESSION, "such as 0.25"),
-    "texts": (["a", "b"] * 9, CLASSIFICATION, "no numbers"),
+    "texts": (["a", "b"] * 9, CLASSIFICATION, "'y' holds texts such as 'a'"),
     "truths": ([True, False] * 9, CLASSIFICATION, "no numbers"),
     "dates": (["2024-01-02", "2024-02-03"] * 20, CLASSIFICATION, "no numbers"),
-    "numbers and a word": (["1.5", "2.5", "many"] * 9, CLASSIFICATION, "no numbers"),
+    "numbers and a word": (["1.5", "2.5", "many"] * 9, CLASSIFICATION, "'y' holds texts such as 'many'"),
+    "missing texts, then others": ([None] * 9 + ["red", "blue"], CLASSIFICATION, "'y' holds texts such as 'red'"),
+    "numbers with a decimal comma": (["83,3", "7"] * 9, CLASSIFICATION, "'y' holds texts such as '83,3'"),
 }
 
 
@@ -206,6 +208,67 @@ def test_a_text_target_of_numbers_is_one_line_whose_advice_works(tmp_path: Path,
     assert (made.prepared.without_target, len(made.rows)) == (2, 60)
     other = re.search(r"or (task: \w+)$", line)
     assert other and yaml.safe_load(other[1]) == {"task": "classification"}
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+@pytest.mark.parametrize("numbers", [60, 200])  # fewer than the most classes, and more
+def test_texts_that_are_numbers_but_for_a_few_are_told_with_a_way_that_leads_to_a_data_set(
+    tmp_path: Path, numbers: int, name: str
+) -> None:
+    path = written([*[f"{row}.5" for row in range(numbers)], *["unknown"] * 9, "?"], tmp_path, name)
+    line = refused(path)
+    assert f"10 of {numbers + 10} values of 'y', such as '?', are no numbers: if it is a number, say task: regr" in line
+    assert "data.rare" not in line.partition("if its values are names")[0]
+    made = Made(path, data={"types": advice(line, "types")}, **NUMBERS)
+    assert (made.prepared.without_target, len(made.rows)) == (10, numbers)
+
+
+def test_numbers_that_a_typed_file_holds_as_texts_are_told_with_a_way_that_leads_to_a_data_set(tmp_path: Path) -> None:
+    path = written([f"{row}.5" for row in range(120)], tmp_path, "table.parquet")
+    line = refused(path)
+    assert "its values are numbers, written as texts: if it is a number, say task: regression and data.types:" in line
+    made = Made(path, data={"types": advice(line, "types")}, **NUMBERS)
+    assert (made.prepared.without_target, len(made.rows)) == (0, 120)
+
+
+@pytest.mark.parametrize(
+    ("values", "about"),
+    [
+        ([*[f"{row}.5" for row in range(78)], *[f"c{row}" for row in range(22)], "a", "a"], {}),  # 77 % are numbers
+        ([*["1", "2", "3", "4"] * 30, "5", *["unknown"] * 30], {}),  # a rating
+        ([*[f"{row}.5" for row in range(120)], "?"], {"data": {"rare": {"fewer_than": 1, "into": "other"}}}),
+    ],
+)
+def test_texts_of_classes_are_not_told_to_be_read_as_numbers(
+    tmp_path: Path, values: list[str], about: dict[str, Any]
+) -> None:
+    assert "task: regression" not in refused(written(values, tmp_path), **about)
+
+
+@pytest.mark.parametrize("about", [{}, NUMBERS], ids=["task found out", "regression"])
+@pytest.mark.parametrize("rows", [60, 200])
+def test_a_target_with_a_decimal_comma_is_told_with_a_way_that_leads_to_a_data_set(
+    tmp_path: Path, rows: int, about: dict[str, Any]
+) -> None:
+    path = tmp_path / "table.csv"
+    frame = pd.DataFrame({"row": np.arange(rows) + 0.5, "y": np.arange(rows) / 8})
+    frame.to_csv(path, index=False, sep=";", decimal=",")
+    line = refused(path, **about)
+    assert "such as '0,0'" in line or "such as '0,125'" in line
+    assert "data.rare" not in line.partition("if its values are names")[0] and "data.types" not in line
+    way = re.search(r"write them with a decimal point \(pandas: read_csv\(…, (.*?)\)\.to_csv\(…, (.*?)\)\)", line)
+    assert way, line
+    read, write = (eval(f"dict({options})") for options in way.groups())
+    pd.read_csv(path, **read).to_csv(path, **write)
+    assert looks(path).task == REGRESSION
+    assert len(Made(path, **NUMBERS).rows) == rows
+
+
+@pytest.mark.parametrize("form", ["${}", "{} kg", "{}%"])
+def test_a_target_with_a_sign_or_a_unit_is_told_to_be_written_without_it(tmp_path: Path, form: str) -> None:
+    line = refused(written([form.format(row / 8) for row in range(200)], tmp_path))
+    assert f"values such as '{form.format('0.0')}' look like numbers: if it is a number to predict, write them" in line
+    assert "without the" in line
 
 
 @pytest.mark.parametrize("values", [["red", "blue"] * 30, [True, False] * 30])
