@@ -49,7 +49,7 @@ def etl(step: Step) -> None:
     step.table(prepared.profile.table(), artifacts.PROFILE)
     found = _hints(prepared)
     step.table(_as_table(found), artifacts.HINTS)
-    said = _said(source, fetched, table)
+    said = _said(source, fetched, table, problem)
     if prepared.weighted is not None:
         said.append(f"rows are weighted by {prepared.weighted.column!r}, {prepared.weighted.said()}")
     step.table(prepared.summary.table, artifacts.SUMMARY[prepared.schema.task])
@@ -68,7 +68,7 @@ def _keep(step: Step, source: Source, fetched: Fetched) -> None:
         step.text(parts.listing(fetched.place), artifacts.LISTING)
 
 
-def _said(source: Source, fetched: Fetched, table: tables.Table) -> list[str]:
+def _said(source: Source, fetched: Fetched, table: tables.Table, problem: Problem) -> list[str]:
     """What a person should know of how the table was come by."""
     said = []
     if isinstance(fetched.place, Parts):
@@ -81,8 +81,7 @@ def _said(source: Source, fetched: Fetched, table: tables.Table) -> list[str]:
         hidden = [name for name in in_paths if name not in table.of_paths]
         if hidden:
             said.append(f"the files have columns {listed(hidden)} of their own, and those of the paths are not read")
-    if table.reading.sheet is not None:
-        said.append(f"read the sheet {table.reading.sheet!r}")
+    said += table.found_out(datasets.reading(problem))
     if source.kind == "database":
         said.append(f"the answer to the query is kept as {artifacts.SNAPSHOT}")
         if not re.search(r"(?i)\border\s+by\b", str(source.query)):

@@ -65,8 +65,8 @@ def predict(step: Step) -> None:
     usual = AS_USUAL if problem is None else datasets.reading(problem)
     how = datasets.reading_for(drift_reference.columns(model), usual)
     table = tables.scan_for(fetched.place, wanted, how, progress=True)
-    if table.reading.sheet is not None:
-        terminal.say(f"  data: read the sheet {table.reading.sheet!r}")
+    for line in table.found_out(how):
+        terminal.say(f"  data: {line}")
     answer = _answer(model, explain)
     keys = _keys(step.arguments["keys"], table, model, output, {field.name for field in answer})
     against = drift_reference.against(step, asked, model)

@@ -75,6 +75,13 @@ class Table:
         """
         return self._blocks(self.schema if columns is None else self._selected(columns), coded=True)
 
+    def found_out(self, asked: Reading) -> list[str]:
+        """What was found out about how the file is read, beside what was asked: its sheet, an unusual separator."""
+        said = [] if self.reading.sheet is None else [f"read the sheet {self.reading.sheet!r}"]
+        if asked.separator is None and self.reading.separator not in (None, ","):
+            said.append(f"read with {self.reading.separator!r} between the columns")
+        return said
+
     def _blocks(self, wanted: pa.Schema, *, coded: bool) -> Iterator[pa.RecordBatch]:
         """Stream the columns of a schema from all files."""
         try:

@@ -722,6 +722,25 @@ def test_hives_separator_is_found(tmp_path: Path) -> None:
     assert read(tmp_path / "t.csv") == {"x": [1], "y": ["a"]}
 
 
+@pytest.mark.parametrize(
+    ("text", "asked", "said"),
+    [
+        ("x;y\n1;a\n", None, ["read with ';' between the columns"]),
+        ("sep=|\nx|y\n1|a\n", None, ["read with '|' between the columns"]),
+        ("x\ty\n1\ta\n", None, [r"read with '\t' between the columns"]),
+        ("x,y\n1,a\n", None, []),
+        ("x\n1\n", None, []),
+        ("x;y\n1;a\n", ";", []),
+        ('{"x": 1, "y": "a"}\n', None, []),
+    ],
+)
+def test_a_separator_that_was_found_out_and_is_no_comma_is_said(
+    write: Callable[..., Path], text: str, asked: str | None, said: list[str]
+) -> None:
+    how = Reading(separator=asked)
+    assert scan(write(text), how).found_out(how) == said
+
+
 @pytest.mark.parametrize("line", ["sep=;\n", "sep=;\r\n", '"sep=;"\n', "\ufeffsep=;\n"])
 def test_excels_line_about_the_separator_is_no_header(tmp_path: Path, line: str) -> None:
     path = tmp_path / "t.csv"

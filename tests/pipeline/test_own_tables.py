@@ -40,10 +40,10 @@ def csv(separator=","):
     return MIXED.to_csv(index=False, sep=separator).encode()
 
 
-def zipped():
+def zipped(separator=","):
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("t.csv", csv())
+        archive.writestr("t.csv", csv(separator))
         archive.writestr("__MACOSX/._t.csv", b"\0")
     return packed.getvalue()
 
@@ -109,9 +109,10 @@ def test_the_form_of_a_file_changes_nothing_of_its_rows(tmp_path, name):
 
 def test_a_packed_file_of_a_hard_name_is_read_by_the_step_too(store, stand, plain):
     name = "quoted 'name' \"x\".zip"
-    (stand / name).write_bytes(zipped())
+    (stand / name).write_bytes(zipped(";"))
     ended = store.step("etl", data=name, target="churn")
     assert ended.status == 0, ended.stderr
+    assert "  data: read with ';' between the columns\n" in ended.stdout
     for side in ("train", "holdout"):
         assert ended.tags[f"tabular.digest.{side}"] == plain.tags[f"tabular.digest.{side}"]
 

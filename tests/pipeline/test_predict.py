@@ -166,9 +166,10 @@ def test_equal_rows_are_scored_alike_however_they_are_written(shop, tmp_path, na
     else:
         text = asked.to_csv(index=False, sep="\t" if path.suffix == ".tsv" else ",").encode()
         path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
-    _, found = shop.predict(path, tmp_path / "scored.parquet")
+    ended, found = shop.predict(path, tmp_path / "scored.parquet")
     answer = shop.served(shop.champion, asked)
     assert found["probability_yes"].tolist() == answer["probability_yes"].tolist()
+    assert (r"data: read with '\t' between the columns" in ended.stdout) == (path.suffix == ".tsv")
 
 
 def test_a_csv_that_is_written_holds_the_same_bits_as_parquet(shop, rows, tmp_path):
