@@ -1093,7 +1093,7 @@ def build(values: Any, origin: str) -> Problem:
     try:
         return Problem.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{origin}: {_first_fault(error)}") from None
+        raise UserError(f"{origin}: {_first_fault(error, values)}") from None
 
 
 def slug(text: str) -> str:
@@ -1125,8 +1125,8 @@ _MESSAGES = {
 }
 
 
-def _first_fault(error: ValidationError) -> str:
-    """The first of pydantic's errors as one line: the key, what is wrong, and the value."""
+def _first_fault(error: ValidationError, values: Any) -> str:
+    """The first of pydantic's errors on these values as one line: the key, what is wrong, and the value."""
     faults = error.errors(include_url=False)
     # a misspelt key gives two errors, "unknown" and "missing": the first names the word to correct
     fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
@@ -1136,9 +1136,10 @@ def _first_fault(error: ValidationError) -> str:
     key = ".".join(str(part) for part in fault["loc"] if str(part) not in branches)
     prefix = f"{key}: " if key else ""
     if fault["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{nearest(key.split('.')[-1], _keys(fault['loc'][:-1]))}"
+        elsewhere = _place_of(key)
+        return f"unknown key {key!r}{elsewhere or nearest(key.split('.')[-1], _keys(fault['loc'][:-1]))}"
     if fault["type"] == "missing":
-        return f"{key} is missing"
+        return f"{key} is missing{_estimator_to_write(key, values)}"
     message = _MESSAGES.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     if len(faults) > 1 and fault["loc"][-1] == "bool":  # the key is a union of scalars, of which bool is the first
         message = "must be a number, a text, true or false"
@@ -1149,6 +1150,30 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "value_error" or len(shown) > 100:
         return f"{prefix}{message}"
     return f"{prefix}{message}, not {shown}"
+
+
+def _place_of(key: str) -> str:
+    """The end of an error about an unknown key at the top, which says to which section it belongs; else ""."""
+    if key in Model.model_fields:
+        return f": it is a key of each model, models.<name>.{key}"
+    sections = [(name, field.annotation) for name, field in Problem.model_fields.items()]
+    places = [f"{name}.{key}" for name, section in sections if key in getattr(section, "model_fields", {})]
+    return f": it is a key of a section, {' or '.join(places)}" if places else ""
+
+
+def _estimator_to_write(key: str, values: Any) -> str:
+    """The end of an error about a missing key that is an estimator, which says what to write; else ""."""
+    if not key.startswith("models.") or not key.endswith(".estimator"):
+        return ""
+    name = key.removeprefix("models.").removesuffix(".estimator")
+    usual = {task: models.get(name, {}) for task, models in PRESETS["default"].items()}
+    task = _task(values) if isinstance(values, dict) else None
+    known = [usual[task]] if task in usual else list(usual.values())
+    paths = list(dict.fromkeys(model["estimator"] for model in known if model))
+    if not paths:
+        return ": write the import path of a class, such as estimator: lightgbm.LGBMClassifier"
+    searched = "; space: default lets it be searched" if any(model.get("space") == "default" for model in known) else ""
+    return f": models that are named replace the default ones, so write estimator: {' or '.join(paths)}{searched}"
 
 
 def _keys(path: Sequence[int | str]) -> list[str]:

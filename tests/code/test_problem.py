@@ -508,6 +508,34 @@ def test_the_docs_show_each_key_of_a_problem(section: type[Section]) -> None:
     assert [key for key in section.model_fields if f"{key}:" not in documented()] == []
 
 
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        ("preprocessing", "unknown key 'preprocessing': it is a key of each model, models.<name>.preprocessing"),
+        ("drop", "unknown key 'drop': it is a key of a section, data.drop"),
+        ("metric", "unknown key 'metric': it is a key of a section, search.metric"),
+    ],
+)
+def test_a_key_at_the_top_that_is_one_of_a_section_is_told_with_its_place(key: str, says: str) -> None:
+    assert says in refused({**SMALLEST, key: {}})
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "says"),
+    [
+        ("lightgbm", "regression", "so write estimator: lightgbm.LGBMRegressor; space: default lets it be searched"),
+        ("random_forest", "classification", "so write estimator: sklearn.ensemble.RandomForestClassifier"),
+        ("lightgbm", None, "so write estimator: lightgbm.LGBMClassifier or lightgbm.LGBMRegressor; space: default"),
+        ("mine", None, "write the import path of a class, such as estimator: lightgbm.LGBMClassifier"),
+    ],
+)
+def test_a_model_without_an_estimator_is_told_with_what_to_write(name: str, task: str | None, says: str) -> None:
+    values = {**SMALLEST, "task": task, "models": {name: {"preprocessing": {"texts": {"note": 30}}}}}
+    message = refused(values)
+    assert f"models.{name}.estimator is missing: " in message
+    assert says in message
+
+
 @pytest.mark.parametrize("missing", ["data", "data.source", "data.target"])
 def test_what_is_missing_is_named(missing: str) -> None:
     values = yaml.safe_load(yaml.safe_dump(SMALLEST))
