@@ -35,10 +35,15 @@ class OutOfMemoryError(CandidateError):
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """The end of an error about an unknown name: ", did you mean 'a' or 'b'?", or "" without a similar name."""
+    close = similar(name, names)
+    return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+
+
+def similar(name: str, names: Iterable[str]) -> list[str]:
+    """The names that are like a name, at most three, the nearest first."""
     texts = [str(known) for known in names]
     close = difflib.get_close_matches(str(name), texts, n=3, cutoff=0.5)
-    close = close or [known for known in texts if known.casefold() == str(name).casefold()]  # all in capitals
-    return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    return close or [known for known in texts if known.casefold() == str(name).casefold()]  # all in capitals
 
 
 def listed(names: Sequence[object], most: int = 12) -> str:

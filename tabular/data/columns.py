@@ -9,7 +9,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from tabular.errors import UserError, as_yaml, listed, nearest
+from tabular.errors import UserError, as_yaml, listed, similar
 
 BATCH_ROWS = 65_536
 
@@ -179,9 +179,11 @@ def check_present(path: Path, wanted: pa.Schema, names: Sequence[str], hint: str
     """Raise an error for a table that lacks wanted columns, which names all that it lacks and ends with the hint."""
     lacking = [name for name in wanted.names if name not in set(names)]
     if lacking:
-        near = nearest(lacking[0], names) if len(lacking) == 1 else ""
+        spare = [name for name in names if name not in set(wanted.names)]  # others are read by their own names
+        near = similar(lacking[0], spare)[:1] if len(lacking) == 1 else []
         what = f"lacks {'column' if len(lacking) == 1 else f'{len(lacking)} columns'} {listed(lacking)}"
-        raise UserError(f"{path}: {what}{near or f'; it has {listed(names)}'}{hint}")
+        way = f": if that is the column, rename it to {lacking[0]!r}" if near else ""
+        raise UserError(f"{path}: {what}; it has {listed(near or names)}{way}{hint}")
 
 
 def check_finite(path: Path, name: str, numbers: pa.Array, before: int) -> None:

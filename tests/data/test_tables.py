@@ -539,7 +539,9 @@ def test_a_column_may_have_no_values_and_a_table_no_rows(write, tmp_path):
 
 def test_all_columns_that_are_lacking_are_named_in_one_line(write):
     assert refused_for(write("x,bb\n1,2\n")) == "lacks 3 columns 't', 'b', 'd'; it has 'x', 'bb'"
-    assert refused_for(write("x,t,b,dd\n1,2,3,4\n")) == "lacks column 'd', did you mean 'dd'?"
+    assert refused_for(write("x,t,b,dd\n1,2,3,4\n")) == (
+        "lacks column 'd'; it has 'dd': if that is the column, rename it to 'd'"
+    )
 
 
 @pytest.mark.parametrize(
