@@ -1,6 +1,7 @@
 """Find a model by any of its names, and what is recorded about where the model comes from."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,8 +25,10 @@ from steps.run.tags import (
     TRAIN,
 )
 from tabular.errors import UserError, first_line
+from tabular.problem import Registry
 
 FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-…, runs:/… or the id of a run of train"
+USUAL_ALIAS = Registry.model_fields["alias"].default
 
 
 @dataclass(frozen=True)
@@ -81,11 +84,25 @@ def find(client: MlflowClient, given: str) -> Origin:
         return _of_logged(client, given, rest)
     run_id, _, name = given.removeprefix("runs:/").partition("/")
     if not lookup.is_run_id(run_id):
-        raise UserError(f"model: {given!r} names none: give {FORMS}")
+        raise UserError(f"model: {given!r} names none{_registered(client, given)}: give {FORMS}")
     found = _of_run(lookup.fitted(client, run_id, "model"))
     if name not in ("", found.candidate):
         raise UserError(f"model: run {run_id} has logged {found.candidate!r} and no {name!r}")
     return found
+
+
+def _registered(client: MlflowClient, given: str) -> str:
+    """The end of an error about a name that is no model's: what to write, where a registered model is called so."""
+    name = re.split("[@/]", given.removeprefix("models:/").strip("/"))[0]
+    try:
+        found = registry.held(client, name) if name else None
+    except (MlflowException, UserError):  # the error is about the form, whatever the registry says
+        return ""
+    if found is None:
+        return ""
+    aliases = sorted(found.aliases, key=lambda alias: alias != USUAL_ALIAS)
+    ways = [f"@{alias}" for alias in aliases] + [f"/{one.version}" for one in found.latest_versions]
+    return f", did you mean models:/{found.name}{ways[0]}?" if ways else ""
 
 
 def _version(client: MlflowClient, given: str, name: str, which: str, *, is_alias: bool) -> ModelVersion:
@@ -120,7 +137,8 @@ def _of_logged(client: MlflowClient, given: str, model_id: str) -> Origin:
     try:
         run_id = client.get_logged_model(model_id).source_run_id
     except MlflowException as error:
-        raise UserError(f"model: {given} is not there ({first_line(error)}); give {FORMS}") from None
+        meant = _registered(client, given)
+        raise UserError(f"model: {given} is not there ({first_line(error)}){meant or ';'} give {FORMS}") from None
     found = _of_run(lookup.fitted(client, run_id or "", "model"))
     if found.uri != given:
         raise UserError(f"model: {given} is not the model that run {run_id} says it has logged: not loaded")

@@ -340,7 +340,10 @@ def test_lists_are_carried_over_to_parquet_and_refused_for_csv(shop, tmp_path):
     ("model", "says"),
     [
         ("", "names none"),
-        ("scoring_classifier", "names none"),
+        ("nobody", "'nobody' names none: give models:/NAME@ALIAS"),
+        ("scoring_classifier", "names none, did you mean models:/scoring_classifier@champion?: give "),
+        ("scoring_classifier@champion", "did you mean models:/scoring_classifier@champion?: give "),
+        ("models:/scoring_classifier", "did you mean models:/scoring_classifier@champion? give "),
         ("models:/nobody@champion", "is not in the registry"),
         ("models:/scoring_classifier@nobody", "is not in the registry"),
         ("models:/scoring_classifier/99", "is not in the registry"),
