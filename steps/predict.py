@@ -36,6 +36,7 @@ from tabular.problem import Problem
 WRITERS = {".parquet": pq.ParquetWriter, ".csv": csv.CSVWriter}
 LABELS = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 MOST_HINTS = 5
+SHIFT_PAGE = "docs/predict.md#how-far-the-rows-have-moved"
 
 
 @dataclass(frozen=True)
@@ -241,16 +242,15 @@ def _tell(
 ) -> None:
     """Report the drift as a table, a picture, metrics and words, and that the table holds the truth where it does."""
     found, lines = shift_report.log(step, asked, against, scored.tallies, scored.rows, pictures=pictures)
-    much = [one for shifts in found.values() for one in shifts if one.verdict == "much"]
-    hints = [
-        *narrowing.unfit(table.notes),
-        *(f"{one.column!r} has moved much: {one.psi:.3f}, {one.moved()}" for one in much),
-    ]
+    much = drift.much(one for shifts in found.values() for one in shifts)
+    hints = [*narrowing.unfit(table.notes), *(f"{one.column!r} has moved much: {one.said()}" for one in much)]
     hints = [f"look at this: {hint}" for hint in hints]
     truth = f"the table has the target {target!r}, which is not compared: -e monitor tells how right the model is"
     told = [truth] if target is not None else []
     for hint in [*told, *hints[:MOST_HINTS]]:
         terminal.say(f"  {hint}")
+    if much:
+        terminal.say(f"  what PSI is: {SHIFT_PAGE}")
     done = f"{scored.rows:,} rows scored by {asked.name} to {output}, {scored.rate:,.0f} a second"
     note = [f"{done}.", shift_report.TITLE]
     summary, said = "; ".join([done, *told]), [*told, *lines, *hints]

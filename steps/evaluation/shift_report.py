@@ -76,8 +76,9 @@ def _said(shifts: Sequence[Shift]) -> str:
     """What has drifted, in a line: `much: town 0.812; some: amount 0.140`; "" where nothing was compared."""
     if not shifts:
         return ""
+    ranked = sorted(shifts, key=lambda one: one.names_rows)  # what is like an id always moves
     named = {
-        level: ", ".join(f"{one.column} {one.psi:.3f}" for one in shifts if one.verdict == level)
+        level: ", ".join(f"{one.column} {one.psi:.3f}" for one in ranked if one.verdict == level)
         for level in ("much", "some")
     }
     parts = [f"{level}: {names}" for level, names in named.items() if names]

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tabular.data.counts import NEARLY_ALL
 from tabular.data.datasets import Column
+from tabular.data.hints import ROWS_OF_IDS
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -194,6 +196,7 @@ class Categories:
     known: pa.Array  # categories, the commonest first
     named: int  # how many of them have a bin of their own
     is_whole: bool  # whether `known` holds all categories of the reference
+    names_rows: bool = False  # whether nearly every row of the reference has a value of its own, as an id has
 
     @classmethod
     def of(cls, found: Counter[Any], rows: int, type_: pa.DataType, *, is_whole: bool) -> "Categories":
@@ -213,7 +216,9 @@ class Categories:
         common = found.most_common()
         named = sum(count >= LEAST_SHARE * rows for _, count in common[:MOST_NAMED])
         kept = common if is_whole else common[:named]
-        return cls(pa.array([value for value, _ in kept], type_), named, is_whole)
+        counted = sum(found.values())
+        names_rows = counted > ROWS_OF_IDS and len(found) >= NEARLY_ALL * counted
+        return cls(pa.array([value for value, _ in kept], type_), named, is_whole, names_rows)
 
     @property
     def names(self) -> list[str]:
@@ -337,6 +342,8 @@ class Shift:
         The names of the bins.
     before, now
         The (bins,) number of rows in each bin.
+    names_rows
+        Whether the column is like an id, which has another value in nearly every row and so always moves.
     """
 
     column: str
@@ -345,6 +352,7 @@ class Shift:
     bins: tuple[str, ...]
     before: Array
     now: Array
+    names_rows: bool = False
 
     @cached_property
     def by_chance(self) -> float:
@@ -359,6 +367,11 @@ class Shift:
         if self.psi <= self.by_chance:
             return "as by chance"
         return "much" if self.psi >= MUCH else "some"
+
+    def said(self, limit: float = MUCH) -> str:
+        """The index, its limit, and where most rows went; of a column like an id, that such a column always moves."""
+        why = "another value in nearly every row, as an id has, which always moves" if self.names_rows else self.moved()
+        return f"PSI {self.psi:.3f}, the limit is {limit:g}; {why}"
 
     def moved(self) -> str:
         """The bin whose share of the rows changed most, with its shares: `'(new)' 0.0% -> 12.5%`."""
@@ -389,10 +402,16 @@ def shifts(before: Tally, now: Tally, columns: int) -> list[Shift]:
             tuple(own.names),
             before.counts[name],
             now.counts[name],
+            isinstance(own, Categories) and own.names_rows,
         )
         for name, own in before.bins.items()
     ]
     return sorted(found, key=lambda shift: -shift.psi)
+
+
+def much(found: Iterable[Shift]) -> list[Shift]:
+    """Those that have moved much, in their order, but what is like an id last."""
+    return sorted((one for one in found if one.verdict == "much"), key=lambda one: one.names_rows)
 
 
 def rows_of(found: Iterable[Shift], what: str) -> Iterator[dict[str, Any]]:

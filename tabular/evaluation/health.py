@@ -222,10 +222,11 @@ def shifted(
         Columns that move as time does, such as dates: they do not count.
     """
     counting = [one for one in inputs if one.column not in {*passing, *limits.expected}]
+    counting.sort(key=lambda one: one.names_rows)  # what is like an id comes last
     asked = [(one, limits.inputs, "column", EXPECTED) for one in counting if limits.inputs is not None]
     asked += [(one, limits.scores, "score", "") for one in scores if limits.scores is not None]
     return [
-        Finding(WATCH, f"{what} {one.column!r} has moved: {one.psi:.3f}, {one.moved()}{advice}")
+        Finding(WATCH, f"{what} {one.column!r} has moved: {one.said(limit)}{advice}")
         for one, limit, what, advice in asked
         if limit is not None and one.psi >= limit and one.psi > one.by_chance
     ]

@@ -178,6 +178,24 @@ def test_deciles_of_a_large_table_are_of_a_sample_and_its_rows_are_all_counted(m
     assert inside == pytest.approx(np.full(10, 0.1), abs=0.03)
 
 
+@pytest.mark.parametrize("ids", [True, False], ids=["ids", "towns"])
+def test_a_column_with_a_value_of_its_own_in_each_row_is_said_to_be_like_an_id(ids):
+    before, later = ([f"c{row if ids else row % 400}" for row in rows] for rows in (range(1000), range(400, 900)))
+    found = tally(batches(pa.array(before), 100), [CATEGORY], 1000)
+    now = drift.Tally(found.bins)
+    now.add(pa.record_batch({"x": pa.array([f"{value}!" for value in later])}))
+    (shift,) = drift.shifts(found, now, 1)
+    assert shift.verdict == "much"
+    assert ("as an id has, which always moves" in shift.said()) == ids
+    assert shift.said().startswith(f"PSI {shift.psi:.3f}, the limit is 0.25; ")
+
+
+def test_what_has_moved_much_is_told_with_what_is_like_an_id_last():
+    ids = dataclasses.replace(one("id", [5000, 5000], [10, 9990]), names_rows=True)
+    found = [ids, one("town", [5000, 5000], [1000, 9000]), one("amount", [5000, 5000], [3200, 6800])]
+    assert [shift.column for shift in drift.much(found)] == ["town", "id"]
+
+
 # --- what is told of it ----------------------------------------------------------------------------------------------
 
 

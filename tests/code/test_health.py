@@ -1,5 +1,6 @@
 """The verdict on a model: decay is found, an honest month is left alone, and few rows are told to be few."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -257,9 +258,14 @@ def moved(name: str, share: float, rows: int = 2000) -> drift.Shift:
 def test_a_shift_is_told_from_the_limit_on_and_with_where_most_rows_went() -> None:
     found = health.shifted([moved("a", 0.9), moved("b", 0.6)], [moved("probability_yes", 0.8)], RULE)
     assert [(one.verdict, one.why) for one in found] == [
-        (WATCH, f"column 'a' has moved: 0.879, 'low' 50.0% -> 10.0%{health.EXPECTED}"),
-        (WATCH, "score 'probability_yes' has moved: 0.416, 'high' 50.0% -> 80.0%"),
+        (WATCH, f"column 'a' has moved: PSI 0.879, the limit is 0.25; 'low' 50.0% -> 10.0%{health.EXPECTED}"),
+        (WATCH, "score 'probability_yes' has moved: PSI 0.416, the limit is 0.25; 'high' 50.0% -> 80.0%"),
     ]
+
+
+def test_a_column_like_an_id_is_told_after_the_others() -> None:
+    found = health.shifted([dataclasses.replace(moved("id", 0.95), names_rows=True), moved("a", 0.9)], [], RULE)
+    assert [one.why.partition(" has ")[0] for one in found] == ["column 'a'", "column 'id'"]
 
 
 def test_columns_that_move_as_time_does_are_no_shift() -> None:

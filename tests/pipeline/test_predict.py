@@ -470,7 +470,8 @@ def test_a_column_that_has_moved_is_named_first_with_where_its_rows_went(shop, t
     assert {name for name, row in found.items() if row["shift"] == "much"} >= {"amount", "town", "probability_yes"}
     assert found["visits"]["shift"] == "none"
     assert found["town"]["moved_most"].startswith("'(new)' 0.0% -> ")
-    assert "look at this: 'town' has moved much" in ended.stdout
+    assert "look at this: 'town' has moved much: PSI " in ended.stdout
+    assert "  what PSI is: docs/predict.md#how-far-the-rows-have-moved\n" in ended.stdout
     assert ended.run.data.metrics["psi_input_worst"] == max(found["amount"]["psi"], found["town"]["psi"])
     assert {"pictures/shift.png", "shift_bins.json"} <= shop.store.artifacts(ended.run)
 
