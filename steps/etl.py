@@ -8,10 +8,11 @@ import re
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import indent
 from typing import Any
 
 from steps.model import own_features
-from steps.run import artifacts, fetching, inputs, run_problem, task
+from steps.run import artifacts, fetching, inputs, paths, run_problem, task
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, digest_tag
 from tabular import digests
@@ -147,10 +148,24 @@ def _log(
     notes += [f"Look at this: {hint}." for hint in hints.first(found, MOST_IN_NOTE, artifacts.HINTS)]
     for hint in hints.first(found, MOST_SHOWN, f"{artifacts.HINTS} of this run"):
         print(f"  hint: {hint}", flush=True)
+    _say_where(problem, found)
     summary = (
         f"{train:,} train and {holdout:,} holdout rows{schema.weighted}, {len(schema.columns)} columns, {summary.words}"
     )
     step.finish(f"etl {problem.name}", summary, "\n\n".join(notes))
+
+
+def _say_where(problem: Problem, found: list[Hint]) -> None:
+    """Print, where hints name keys and the command line alone made the problem, the YAML that such keys go into."""
+    own = paths.as_own_yaml(problem) if any("say " in hint.text for hint in found) else ""
+    if own:
+        file = f"{problem.name}.yaml"
+        print(
+            f"  such keys go into a YAML (data.drop is the key drop below data): save these lines as {file}, add the "
+            f"keys, and give -P problem={file} in the place of data and target (docs/problems.md)",
+            flush=True,
+        )
+        print(indent(own, " " * 4), end="", flush=True)
 
 
 def _params_of_weights(weighted: Weighted | None) -> dict[str, Any]:

@@ -1155,7 +1155,7 @@ def _first_fault(error: ValidationError, values: Any) -> str:
 def _place_of(key: str) -> str:
     """The end of an error about an unknown key at the top, which says to which section it belongs; else ""."""
     if key in Model.model_fields:
-        return f": it is a key of each model, models.<name>.{key}"
+        return f": it is a key of each model, models.NAME.{key}"
     sections = [(name, field.annotation) for name, field in Problem.model_fields.items()]
     places = [f"{name}.{key}" for name, section in sections if key in getattr(section, "model_fields", {})]
     return f": it is a key of a section, {' or '.join(places)}" if places else ""

@@ -87,6 +87,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
         "keep_model": lambda model_id, held: None,
     },
     "steps.run.paths": {
+        "as_own_yaml": lambda found: "",
         "cache": lambda: Path("nowhere"),
         "caller_folder": lambda: Path("nowhere"),
         "set_over": lambda found, arguments: found,

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from steps import PROJECT
 from steps.process import lifecycle
 from tabular import addresses
@@ -110,8 +112,40 @@ def _without_file(overrides: Mapping[str, Any]) -> Problem:
     source = overrides["data.source"]
     if "data.target" not in overrides:
         raise UserError(f"target: name the column of {source} to predict: -P target=COLUMN")
-    name = problems.slug(addresses.name_of(source))[:100]
-    return problems.parse("{}", "command line", {"name": name, **overrides})
+    return problems.parse("{}", "command line", {"name": _name_of(source), **overrides})
+
+
+def as_own_yaml(found: Problem) -> str:
+    """The shortest YAML of a problem that holds no more than a command line without a file says; else "".
+
+    What is as by default, and what is said of a run rather than of the table (`trials`, `seed` and the like), is left
+    to the command line. An address that is not shown whole, since it may hold a secret, is not written down either.
+    """
+    data = found.data
+    name = _name_of(data.source)
+    if name != found.name or addresses.shown(data.source) != data.source:
+        return ""
+    known = yaml.safe_load(found.to_yaml())
+    said = {key: _at(known, key) for key, _ in OVERRIDES.values()}
+    said |= {"name": name, "data.sha256": data.sha256}
+    for preset in PRESETS:
+        if problems.parse("{}", "command line", {**said, "models": preset}) == found:
+            where = {"source": data.source, "query": data.query, "target": data.target}
+            words = {"name": name, "task": found.task, "data": {key: value for key, value in where.items() if value}}
+            words |= {} if preset == "default" else {"models": preset}
+            return yaml.safe_dump(words, sort_keys=False, allow_unicode=True, width=10**9)
+    return ""
+
+
+def _at(values: Any, path: str) -> Any:
+    for key in path.split("."):
+        values = values[key]
+    return values
+
+
+def _name_of(source: str) -> str:
+    """What the problem of a table is called that has no file."""
+    return problems.slug(addresses.name_of(source))[:100]
 
 
 def _problem_file(named: str) -> Path:

@@ -309,7 +309,7 @@ def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> 
     largest = _largest(column)
     drop = f"data.drop: {as_yaml({name: 'an id'})}"
     if _is_of_words(column):
-        way = f"say preprocessing: {as_yaml({'texts': {name: 30}})} of a model"
+        way = f"say models.NAME.preprocessing: {as_yaml({'texts': {name: 30}})}"
         what = f"{name!r} holds texts of several words, which are categories to models, each of its own"
         yield Hint(TEXT, (name,), f"{what}: that a model may learn from their words, {way}")
     elif dtype == "string" and column.present > ROWS_OF_IDS and column.is_nearly_unique:

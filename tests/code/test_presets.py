@@ -52,6 +52,29 @@ def test_a_preset_is_written_as_plain_models() -> None:
     assert problem(dict(PRESETS["best"]["classification"]), task="classification") == found
 
 
+@pytest.mark.parametrize(
+    ("source", "values", "is_written"),
+    [
+        ("t.csv", {"models": "quick", "search": {"trials": 3}, "seed": 1}, True),
+        ("sklearn:wine", {"task": "classification"}, True),
+        ("t.csv", {"split": {"by": "time", "column": "day"}}, False),
+        ("t.csv", {"models": {"m": {"estimator": "lightgbm.LGBMClassifier"}}}, False),
+        ("https://host/t.csv?page=2", {}, False),
+    ],
+    ids=["a preset", "a set of scikit-learn", "a split", "models", "an address that is not shown whole"],
+)
+def test_what_a_command_line_can_say_is_written_as_a_yaml_of_ones_own(
+    source: str, values: dict[str, Any], is_written: bool
+) -> None:
+    name = "wine" if source == "sklearn:wine" else "t"
+    found = build({"name": name, "data": {"source": source, "target": "y"}, **values}, "frozen")
+    text = paths.as_own_yaml(found)
+    assert bool(text) == is_written
+    if is_written:
+        left = {key: values[key] for key in ("search", "seed") if key in values}  # of a run, not of the table
+        assert build({**yaml.safe_load(text), **left}, "own") == found
+
+
 def test_an_unknown_word_is_told_with_the_nearest_preset() -> None:
     with pytest.raises(UserError, match=r"^mine\.yaml: models: 'bets' is not known, did you mean 'best'\?: a preset"):
         problem("bets")

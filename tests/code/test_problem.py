@@ -511,7 +511,7 @@ def test_the_docs_show_each_key_of_a_problem(section: type[Section]) -> None:
 @pytest.mark.parametrize(
     ("key", "says"),
     [
-        ("preprocessing", "unknown key 'preprocessing': it is a key of each model, models.<name>.preprocessing"),
+        ("preprocessing", "unknown key 'preprocessing': it is a key of each model, models.NAME.preprocessing"),
         ("drop", "unknown key 'drop': it is a key of a section, data.drop"),
         ("metric", "unknown key 'metric': it is a key of a section, search.metric"),
     ],

@@ -235,7 +235,7 @@ def test_kinds_of_hints_differ() -> None:
 def test_texts_of_several_words_are_said_with_the_way_to_learn_from_them(tmp_path: Path) -> None:
     words = DRAWN.choice(["a", "kind", "and", "clean", "room", "with", "view"], (N, 6))
     text = only(made(tmp_path, review=[" ".join(row) for row in words]), TEXT)
-    how = yaml.safe_load(text.partition("say preprocessing: ")[2].removesuffix(" of a model"))
+    how = yaml.safe_load(text.partition("say models.NAME.preprocessing: ")[2])
     assert how == {"texts": {"review": 30}}
     assert problem.Preprocessing.model_validate(how).texts == how["texts"]
 

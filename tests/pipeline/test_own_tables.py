@@ -100,6 +100,25 @@ def rows(path):
     return pa.Table.from_batches(list(table.batches()))
 
 
+def test_the_yaml_that_etl_prints_below_its_hints_takes_the_keys_that_they_name(store, stand):
+    MIXED.assign(customer=[f"c{row}" for row in range(N)]).to_csv(stand / "t.csv", index=False)
+    first = store.step("etl", data="t.csv", target="churn")
+    told, _, after = first.stdout.partition("  such keys go into a YAML")
+    assert "'customer' has another value in every row" in told
+    asked = yaml.safe_load("\n".join(line for line in after.splitlines()[1:] if line.startswith("    ")))
+    assert asked == {
+        "name": "t",
+        "task": "classification",
+        "data": {"source": str(stand / "t.csv"), "target": "churn"},
+    }
+    asked["data"]["drop"] = {"customer": "an id"}
+    (stand / "t.yaml").write_text(yaml.safe_dump(asked))
+    again = store.step("etl", problem="t.yaml")
+    assert again.status == 0, again.stderr
+    assert int(again.run.data.params["columns"]) == int(first.run.data.params["columns"]) - 1
+    assert "such keys go into a YAML" not in again.stdout
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_the_form_of_a_file_changes_nothing_of_its_rows(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name])
