@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,7 @@ def _fit(parts: list[Part], iterations: int) -> tuple[float, float]:
         for number, (part, port) in enumerate(zip(parts, ports, strict=True)):
             folders.append(Path(made) / str(number))
             folders[-1].mkdir()
-            whole = Part(part.X_encoded, part.y, None, part.parameters, iterations)
-            whole.write(folders[-1], machines, port, threads=1)
+            replace(part, iterations=iterations).write(folders[-1], machines, port, threads=1)
         before, started = _sent(), time.perf_counter()
         typed = [sys.executable, "-m", Part.program]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -110,9 +110,10 @@ class DataSet:
 
     def told_of_large(self, problem: Problem, model: str) -> str:
         """What is said of how a model of LightGBM's learns from a large table; empty of other tables and models."""
+        if not self.is_large:
+            return ""
         in_batches = isinstance(self.X, BinnedRows)
-        found = large_tables.told(model, problem.models[model], *self.X.shape, in_batches=in_batches)
-        return found if self.is_large else ""
+        return large_tables.told(model, problem.models[model], *self.X.shape, in_batches=in_batches)
 
     @property
     def raw(self) -> pd.DataFrame:

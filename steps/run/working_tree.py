@@ -1,5 +1,6 @@
 """The project's working tree: its changes since the commit, as a patch, and what the patch cannot hold."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ PATCH = "changes.patch"
 MOST_OF_A_PATCH = 5_000_000
 # More untracked files than anybody writes: such a tree is asked about none of them, which would take minutes.
 MOST_FILES = 500
-# What a folder that holds an environment has in it.
-OF_ENVIRONMENT = ("pyvenv.cfg", "conda-meta")
+# A folder that holds an environment, by what lies in it.
+ENVIRONMENT = re.compile(r"(?P<folder>.+?/)(pyvenv\.cfg$|conda-meta/)")
 # Tables are data, and not what the project does with them. A run that reads one has its digest.
 TABLES = tuple(
     f".{kind}{packed}"
@@ -110,8 +111,8 @@ def _untracked() -> tuple[list[str], list[str]]:
     """The untracked files for the patch, and those that it leaves out, with the reasons."""
     listed = git.tell(PROJECT, "ls-files", "--others", "--exclude-standard", "-z").decode(errors="surrogateescape")
     names = [name for name in listed.split("\0") if name]
-    environments = {place for name in names if (place := _environment(name))}
-    names = [name for name in names if not any(name.startswith(place) for place in environments)]
+    environments = {found["folder"] for found in map(ENVIRONMENT.match, names) if found}
+    names = [name for name in names if not name.startswith(tuple(environments))]
     small, missing, tables = [], [f"{place} (an environment)" for place in sorted(environments)], []
     for name in names:
         if name.endswith("/"):  # a nested repository, of which git would add only the commit id
@@ -129,14 +130,6 @@ def _untracked() -> tuple[list[str], list[str]]:
         missing.append(f"{len(small)} untracked files such as {small[0]} (too many: name their folder in .gitignore)")
         small = []
     return small, missing
-
-
-def _environment(name: str) -> str:
-    """The folder of the environment that a file marks, such as `venv/`; "" where it marks none."""
-    folder, _, rest = name.rpartition("/")
-    if rest in OF_ENVIRONMENT or folder.endswith(OF_ENVIRONMENT):
-        return f"{folder if rest in OF_ENVIRONMENT else folder.rpartition('/')[0]}/".removeprefix("/")
-    return ""
 
 
 def _in_submodules(status: str) -> Iterator[str]:
