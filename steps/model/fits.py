@@ -7,6 +7,7 @@ from steps.run import engine
 from steps.run.step import Step
 from steps.run.tags import RANKS
 from tabular.model import ranks, training
+from tabular.model.boosting import has_linear_trees
 from tabular.model.training import Candidate, Fitted
 from tabular.problem import Problem, is_shared
 
@@ -23,8 +24,9 @@ def fit(step: Step, problem: Problem, candidate: Candidate, rows: DataSet, chose
 
 
 def ranks_of(problem: Problem, model: str) -> int:
-    """How many processes learn the final model together; 1 of what is not LightGBM's."""
-    return problem.ranks if is_shared(problem.models[model].estimator) else 1
+    """How many processes learn the final model together; 1 of what LightGBM cannot learn so."""
+    one = problem.models[model]
+    return problem.ranks if is_shared(one.estimator) and not has_linear_trees(one.estimator, one.params) else 1
 
 
 def told(problem: Problem, model: str) -> str:

@@ -66,11 +66,10 @@ class Reasons:
             return next((f"of its member {name}, {why}" for name, why in every if why is not None), None)
         kind = type(model.estimator).__name__
         native = _is_of(model.estimator, HISTOGRAMS) and model.estimator.is_categorical_ is not None
-        linear_trees = model.format.scores is not None and model.estimator.params.get("linear_tree")
-        if native or linear_trees or kind.startswith(("XGB", "CatBoost")):
-            can = "LightGBM of plain trees, and scikit-learn's own without native categories,"
+        if native or kind.startswith(("XGB", "CatBoost")):
+            can = "LightGBM, and scikit-learn's own without native categories,"
             return f"{kind} does not tell what each column adds; {can} do: leave explain out"
-        told = model.format.scores is not None or model.is_forest or _is_of(model.estimator, HISTOGRAMS)
+        told = self.are_of_library or model.is_forest or _is_of(model.estimator, HISTOGRAMS)
         if not told and "means" not in model.description:
             return f"{kind} was logged before there were reasons: train it again"
         if model.encoder.places() is None:
@@ -95,7 +94,12 @@ class Reasons:
     @property
     def has_scores(self) -> bool:
         """Whether the estimator makes its answer of scores, to which columns add exactly."""
-        return self._model.format.scores is not None or _is_of(self._model.estimator, (*HISTOGRAMS, *LINEAR))
+        return self.are_of_library or _is_of(self._model.estimator, (*HISTOGRAMS, *LINEAR))
+
+    @property
+    def are_of_library(self) -> bool:
+        """Whether the estimator's library gives them: LightGBM does not where leaves are linear models."""
+        return self._model.format.scores is not None and not self._model.estimator.params.get("linear_tree")
 
     @property
     def columns(self) -> list[str]:
@@ -217,7 +221,7 @@ def _explained(
 
 def _scores(model: Any, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The base value of each of the estimator's scores, and (n, scores, prepared columns) what each column adds."""
-    if model.format.scores is not None:
+    if model.reasons.are_of_library:
         return model.format.scores(model.estimator, rows)
     if _is_of(model.estimator, LINEAR):
         weights, means = np.atleast_2d(model.estimator.coef_), np.array(model.description["means"])

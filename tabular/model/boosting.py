@@ -67,6 +67,11 @@ def aliases(*names: str) -> frozenset[str]:
     return frozenset(_ConfigAliases.get(*names))
 
 
+def has_linear_trees(estimator: str, params: Mapping[str, Any]) -> bool:
+    """Whether the leaves of an estimator's trees are linear models, by its import path and hyperparameters."""
+    return estimator.startswith("lightgbm.") and any(params.get(name) for name in aliases("linear_tree"))
+
+
 def fits_on_bins(names: Collection[str]) -> bool:
     """Whether data sets that are built once serve trials with other values of these hyperparameters.
 

@@ -11,7 +11,7 @@ from tabular.errors import UserError, first_line, nearest
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
 from tabular.model import boosting, dates, libraries, nets
-from tabular.model.boosting import finds_iterations
+from tabular.model.boosting import finds_iterations, has_linear_trees
 from tabular.model.formats import within
 from tabular.model.wide_tables import on_wide
 from tabular.problem import (
@@ -228,8 +228,9 @@ def _made(kind: Any, path: str, params: Mapping[str, Any], where: str, seed: int
     settable = {*known, *library.more()}
     if path.startswith("sklearn.linear_model."):
         settable.discard("n_jobs")  # linear models have this parameter, and warn that it has no effect
-    # its threads times those of the nested ones would be more than were given
-    outer = 1 if _HOLDING & known.keys() else threads
+    # threads of one that holds others times those of the nested ones would be more than were given; with linear leaves
+    # LightGBM sums up what each thread has found, so that the last bits would depend on how many there are
+    outer = 1 if _HOLDING & known.keys() or has_linear_trees(path, given) else threads
     conduct = libraries.sets(library, settable, given, seed, outer)
     values = {}
     for name, value in given.items():

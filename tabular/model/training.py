@@ -20,6 +20,7 @@ from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
 from tabular.model import calibration, dates, nets, wide_tables
+from tabular.model.boosting import has_linear_trees
 from tabular.model.calibration import Calibration
 from tabular.model.codes import as_taken
 from tabular.model.estimators import (
@@ -340,8 +341,13 @@ def fit(
         followed = [(X_encoded, y, weights), (features.transform(validation[0]), *validation[1:])]
     curves = fit_encoded(candidate, estimator, X_encoded, y, followed, weights, threads=threads)
     parts = candidate.model.preprocessing.dates
-    means = None if candidate.model.estimator.startswith(_OF_TREES) else _means(X_encoded, weights)
+    means = None if _is_of_trees(candidate) else _means(X_encoded, weights)
     return Fitted(features, estimator, candidate.task, candidate.task.seen(y), curves, parts, means)
+
+
+def _is_of_trees(candidate: Candidate) -> bool:
+    path = candidate.model.estimator
+    return path.startswith(_OF_TREES) and not has_linear_trees(path, {**candidate.model.params, **candidate.of_estimator})
 
 
 def _means(X_encoded: Any, weights: Array | None) -> Array:

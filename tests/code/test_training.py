@@ -73,6 +73,14 @@ def test_a_fit_does_not_depend_on_threads(estimator: str, classes: int) -> None:
         assert booster_text(one.estimator) == booster_text(two.estimator)
 
 
+@pytest.mark.parametrize("name", ["linear_tree", "linear_trees"])
+def test_a_fit_of_trees_with_linear_leaves_does_not_depend_on_threads(name: str) -> None:
+    X, y = rows(5000)
+    one, two = (fit(candidate(LIGHTGBM, params={name: True}), X, y, threads=threads) for threads in (1, 2))
+    assert booster_text(one.estimator) == booster_text(two.estimator)
+    assert "is_linear=1" in str(booster_text(one.estimator))
+
+
 def test_a_fit_does_not_depend_on_the_threads_that_linear_algebra_may_use() -> None:
     generator = np.random.default_rng(0)
     X = pd.DataFrame(generator.normal(0, 1, (20000, 60)), columns=[f"c{place}" for place in range(60)])

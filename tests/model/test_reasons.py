@@ -40,10 +40,12 @@ REGRESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "lightgbm": ("lightgbm.LGBMRegressor", {"n_estimators": 20}),
     "lightgbm of counts": ("lightgbm.LGBMRegressor", {"n_estimators": 20, "objective": "poisson"}),
     "histograms": ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 10}),
+    "linear trees": ("lightgbm.LGBMRegressor", {"n_estimators": 20, "linear_tree": True}),
 }
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "net": ("sklearn.neural_network.MLPClassifier", {"max_iter": 60, "hidden_layer_sizes": [8]}),
     "neighbours": ("sklearn.neighbors.KNeighborsClassifier", {"n_neighbors": 20}),
+    "linear trees": ("lightgbm.LGBMClassifier", {"n_estimators": 5, "linear_tree": True}),
 }
 FORMS = ["random_forest", "lightgbm", "histograms"]
 # The scale of each kind's reasons, of two classes.
@@ -528,13 +530,12 @@ def test_a_class_that_the_rows_of_a_member_lacked_adds_nothing(data: dict, serve
             "sklearn.ensemble.HistGradientBoostingClassifier",
             {"max_iter": 5},
             {"categories": "native"},
-            "HistGradientBoostingClassifier does not tell what each column adds; LightGBM of plain trees, and",
+            "HistGradientBoostingClassifier does not tell what each column adds; LightGBM, and",
         ),
         (*CLASSIFIERS["logistic_regression"], {"steps": ["sklearn.decomposition.PCA"]}, "of no single column"),
-        ("lightgbm.LGBMClassifier", {"n_estimators": 5, "linear_tree": True}, None, "LightGBM of plain trees"),
         ("lightgbm.LGBMClassifier", {"n_estimators": 5, "sigmoid": 2.0}, None, "does not sum to this model's answer"),
     ],
-    ids=["native", "steps", "linear trees", "other odds"],
+    ids=["native", "steps", "other odds"],
 )
 def test_a_model_without_reasons_says_so_in_one_line_and_answers_without_them(
     estimator: str, params: Any, how: Any, says: str, data: dict, served_of: Shelf
@@ -553,9 +554,11 @@ def test_a_blend_names_the_member_that_has_no_reasons(data: dict, served_of: She
     one = data[2]
     members = {
         0.5: served_of(one, *CLASSIFIERS["lightgbm"]),
-        0.4: served_of(one, "lightgbm.LGBMClassifier", {"n_estimators": 5, "linear_tree": True}),
+        0.4: served_of(
+            one, "sklearn.ensemble.HistGradientBoostingClassifier", {"max_iter": 5}, {"categories": "native"}
+        ),
     }
-    with pytest.raises(MlflowException, match=r"^explain: of its member member 1, Booster does not tell"):
+    with pytest.raises(MlflowException, match=r"^explain: of its member member 1, HistGradientBoostingClassifier does"):
         blend_of(one, tmp_path, members).predict(None, one.frame.head(2), {"explain": 5})
 
 
