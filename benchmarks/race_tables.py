@@ -71,6 +71,10 @@ DEVELOP: Mapping[str, Table] = {
     "diabetes": Table("sklearn:diabetes", "target", "regression"),
     "deliveries": Table("r:modeldata/deliveries", "time_to_delivery", "regression"),
     "wages": Table("r:sampleSelection/nlswork", "ln_wage", "regression", drop=("idcode",)),
+    "texas_houses": Table("r:ggplot2/txhousing", "median", "regression"),
+    "concrete": Table("r:modeldata/concrete", "compressive_strength", "regression"),
+    "storms": Table("r:dplyr/storms", "wind", "regression", drop=("category", "status", "name")),
+    "rides": Table("r:modeldata/Chicago", "ridership", "regression"),
 }
 REPORT: Mapping[str, Table] = {
     "churn": Table("r:modeldata/wa_churn", "churn"),

@@ -252,6 +252,14 @@ _MORE: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
             "wide": {"min_samples_leaf": 10, "max_features": 0.1},
         },
         "histograms": {"estimator": "sklearn.ensemble.HistGradientBoostingRegressor", "space": "default"},
+        # leaves that are linear models follow what is smooth (Y. Shi, J. Li and Z. Li, "Gradient Boosting with
+        # Piece-Wise Linear Regression Trees", IJCAI 2019); they are fitted on rows in memory, hence a sample of many
+        "linear_trees": {
+            "estimator": "lightgbm.LGBMRegressor",
+            "params": {"linear_tree": True, "linear_lambda": 1.0},
+            "space": "default",
+            "rows": 200_000,
+        },
         # a net learns a number of about 0 to 1; within the other it has no space by default
         "net": {
             "estimator": "sklearn.compose.TransformedTargetRegressor",
