@@ -15,14 +15,20 @@ MOST_VALUES = 20_000
 # Numbers and dates in the formats of other locales, which are read as texts.
 DECIMAL_COMMA = r"[+-]?(\d+|\d{1,3}([. ]\d{3})+),\d+|[+-]?\d+"
 THOUSANDS = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d{1,3}(\.\d+)?"
+# A comma that may be either; and one that no mark between thousands is, whatever the other texts look like.
+EITHER, NO_THOUSANDS = r"[+-]?\d{1,3},\d{3}", r"[+-]?0\d*,\d+"
 WITH_SIGN = r"[+-]?([$€£¥] ?[+-]?\d[\d,.]*|\d[\d,.]* ?[%$€£¥])"
 OTHER_DATE = r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)( .*)?|\d{4}([./])\d{1,2}\4\d{1,2}( .*)?"
 PLAIN_NUMBER = r"[+-]?(0|[1-9]\d*)(\.\d+)?"
 # A number with a unit: one that all of a column's texts have, since several are those of codes, such as 12A and 12B.
 WITH_UNIT = r"[+-]?\d[\d,.]* ?([A-Za-zµ°]{1,4}|[A-Za-z]{1,3}/[A-Za-z]{1,3})"
 FEWEST_WITH_UNIT = 5
+# A column of numbers in which some cells hold a word, such as a dash, has at most so many different words, and at least
+# so many different numbers: fewer may be codes.
+MOST_WORDS, FEWEST_NUMBERS = 3, 20
 # What to do with numbers with a decimal comma, which pandas reads if it is told so.
 DECIMAL_POINT = "write them with a decimal point (pandas: read_csv(…, sep=';', decimal=',').to_csv(…, index=False))"
+EITHER_WAY = "write them without the comma if it marks thousands, with a point in its place if it is the decimal mark"
 # Texts of a column with more different ones than these are not looked through for those that differ in case only.
 MOST_ALIKE = 1_000
 # Of how many values one is in a single row, at least, where a column has another value in nearly every row.
@@ -119,11 +125,17 @@ class ColumnCounts:
         matching = sum(re.fullmatch(pattern, value.strip()) is not None for value in self.values)
         return matching > 0.9 * len(self.values)
 
+    def _has(self, pattern: str) -> bool:
+        return any(re.fullmatch(pattern, value.strip()) for value in self.values)
+
     def number_in_disguise(self) -> tuple[str, str] | None:
         """A text that shows that the texts are numbers in a form that is not read, and how to write them instead."""
         example = next(iter(self.values), "")
         with_comma = next((value for value in self.values if "," in value), "")
-        if with_comma and self.looks_like(THOUSANDS):
+        if with_comma and self.looks_like(THOUSANDS) and not self._has(NO_THOUSANDS):
+            amounts = [value for value in self.values if re.fullmatch(THOUSANDS, value.strip())]
+            if all(re.fullmatch(EITHER, value.strip()) for value in amounts):
+                return with_comma, EITHER_WAY
             return with_comma, "write them without a mark between thousands"
         if with_comma and self.looks_like(DECIMAL_COMMA):
             return with_comma, DECIMAL_POINT
@@ -131,6 +143,15 @@ class ColumnCounts:
             return example, "write them without the sign"
         unit = self.unit()
         return (example, f"write them without the {unit}") if unit else None
+
+    def words_among_numbers(self) -> list[str]:
+        """The few texts without a digit, the commonest first, where all others are many different numbers."""
+        words = [text for text, _ in self.values.most_common() if not re.search(r"\d", text)]
+        numbers = len(self.values) - len(words)
+        if not words or len(words) > MOST_WORDS or numbers < FEWEST_NUMBERS:
+            return []
+        told = sum(re.fullmatch(PLAIN_NUMBER, text.strip()) is not None for text in self.values)
+        return words if told == numbers else []
 
     def unit(self) -> str:
         """The unit that all texts have behind a number; "" where there is no such one."""

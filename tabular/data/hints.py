@@ -147,16 +147,24 @@ def _of_unfit(looked: Looked) -> Iterator[Hint]:
     for name, note in looked.notes.items():
         if not note.unfit:
             continue
-        cells = f"{note.unfit:,} cell{'s' * (note.unfit > 1)} of {name!r} ({shown(note.examples, note.unfit)})"
         if note.left_out:
+            cells = _cells(name, note.unfit, note.examples)
             yield Hint(UNFIT, (name,), f"{cells} are no {note.meant}s and were read as missing, as data.types says")
         else:
-            way = as_yaml({name: {"type": note.meant, "errors": "missing"}})
-            text = (
-                f"{cells} are no {note.meant}s, all others are, so the column is one of texts: correct them, or "
-                f"say data.types: {way}, which reads them as missing"
-            )
-            yield Hint(UNFIT, (name,), text)
+            yield Hint(UNFIT, (name,), _of_texts(name, note.unfit, note.examples, note.meant))
+
+
+def _cells(name: str, cells: int, examples: Sequence[str]) -> str:
+    return f"{cells:,} cell{'s' * (cells > 1)} of {name!r} ({shown(examples, cells)})"
+
+
+def _of_texts(name: str, cells: int, examples: Sequence[str], meant: str) -> str:
+    """What to do where some cells alone make a column one of texts."""
+    way = as_yaml({name: {"type": meant, "errors": "missing"}})
+    return (
+        f"{_cells(name, cells, examples)} are no {meant}s, all others are, so the column is one of texts: correct "
+        f"them, or say data.types: {way}, which reads them as missing"
+    )
 
 
 def _of_words(looked: Looked) -> Iterator[Hint]:
@@ -216,7 +224,7 @@ def _of_column(column: ColumnCounts, looked: Looked) -> Iterator[Hint]:
         yield Hint(GROUP, (name,), _of_groups(name, seen, looked))
         return
     if seen.is_leak:
-        yield Hint(LEAK, (name,), _of_leak(name, seen, looked))
+        yield Hint(LEAK, (name,), _of_leak(column, seen, looked))
         return
     in_disguise = _disguised(column, seen) if not looked.note(name).unfit else None
     if in_disguise is not None:  # what does not fit is said already
@@ -230,12 +238,21 @@ def _of_column(column: ColumnCounts, looked: Looked) -> Iterator[Hint]:
         yield from _of_use(column, seen, is_split_by_time=looked.schema.split_by == "time")
 
 
-def _of_leak(name: str, seen: Evidence, looked: Looked) -> str:
-    target, measure = looked.schema.target, _measure(looked)
+def _of_leak(column: ColumnCounts, seen: Evidence, looked: Looked) -> str:
+    name, target = column.name, looked.schema.target
+    way = _drop_after([name])
+    if looked.schema.split_by != "time" and _numbers_on(column):
+        way = f"it grows with every row, and the rows are in the order of {target!r}: if it is an id, say data.drop: "
+        way += as_yaml({name: "an id"})
     return (
-        f"{name!r} alone tells {target!r} nearly without error ({measure} {seen.score:.3f}, out of fold, in "
-        f"{seen.rows:,} training rows): {_drop_after([name])}"
+        f"{name!r} alone tells {target!r} nearly without error ({_measure(looked)} {seen.score:.3f}, out of fold, in "
+        f"{seen.rows:,} training rows): {way}"
     )
+
+
+def _numbers_on(column: ColumnCounts) -> bool:
+    """Whether each row has a greater number than the one before it."""
+    return column.dtype == "double" and column.present > ROWS_OF_IDS and column.grows
 
 
 def _measure(looked: Looked) -> str:
@@ -262,6 +279,9 @@ def _of_groups(name: str, seen: Evidence, looked: Looked) -> str:
 def _disguised(column: ColumnCounts, seen: Evidence) -> Hint | None:
     """Texts that are numbers or dates in another form than those that are read."""
     name = column.name
+    words = [] if column.more_values else column.words_among_numbers()
+    if words:  # more cells than those that the scan takes for a few that do not fit
+        return Hint(UNFIT, (name,), _of_texts(name, sum(column.values[word] for word in words), words, "number"))
     example = next(iter(column.values), "")
     with_point = next((value for value in column.values if "." in value), "")
     found = column.number_in_disguise()
@@ -319,7 +339,7 @@ def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> 
         exact = f", or say data.types: {as_yaml({name: 'category'})}"  # of what may be a whole number
         way = f"say {drop}{exact if largest < 1e30 else ''}"
         yield Hint(ROUNDED, (name,), f"{name!r} has numbers of more than 15 digits, which are rounded: an id? {way}")
-    elif dtype == "double" and column.present > ROWS_OF_IDS and column.grows and not is_split_by_time:
+    elif _numbers_on(column) and not is_split_by_time:
         split = as_yaml({"by": "time", "column": name})
         yield Hint(
             ID,

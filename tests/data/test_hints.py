@@ -11,7 +11,7 @@ import yaml
 
 from tabular import problem
 from tabular.data import hints
-from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, NUMBER, ONE_VALUE, TEXT, TIME, Hint
+from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, NUMBER, ONE_VALUE, TEXT, TIME, UNFIT, Hint
 from tabular.data.sources import local
 from tests.prepared import Made
 
@@ -44,7 +44,7 @@ def only(found: Made, kind: str) -> str:
 
 def advice(text: str, key: str) -> Any:
     """What a hint says to write under a key of the problem."""
-    found = re.search(rf"say {re.escape(key)}: (\{{.*?\}})", text)
+    found = re.search(rf"say {re.escape(key)}: (\{{.*?\}}+)", text)
     assert found, text
     return yaml.safe_load(found[1])
 
@@ -112,6 +112,13 @@ def test_a_leak_is_found_in_training_rows_alone(tmp_path: Path) -> None:
     tells = np.where(np.arange(N) < N * 0.8, Y == "yes", Y == "no")  # in the holdout the other way round
     found = made(tmp_path, day=days, v=tells, split={"by": "time", "column": "day"})
     assert of_profile(found, "v", "tells_target") == 1.0
+
+
+@pytest.mark.parametrize("y", [np.sort(Y), np.repeat(list("abcd"), N // 4)], ids=["two classes", "four classes"])
+def test_a_row_number_that_tells_the_target_is_told_as_what_it_is(tmp_path: Path, y: Any) -> None:
+    text = only(made(tmp_path, row=np.arange(N) + 7, y=y), LEAK)
+    assert "it grows with every row, and the rows are in the order of 'y': if it is an id" in text
+    assert made(tmp_path, row=np.arange(N) + 7, y=y, data={"drop": advice(text, "data.drop")}).hints == ""
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -203,6 +210,36 @@ def test_numbers_with_a_mark_are_said(tmp_path: Path, form: str, says: str) -> N
     text = only(made(tmp_path, v=[form.format(value * 3_000 + 20_000) for value in NOISE]), NUMBER)
     assert "numbers? write them" in text
     assert says in text
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (
+            ["12,345", "1,250"],
+            "without the comma if it marks thousands, with a point in its place if it is the decimal mark",
+        ),
+        (["12,345", "0,250"], "write them with a decimal point"),
+        (["12,345", "1,234,567"], "write them without a mark between thousands"),
+        (["12,345", "950"], "write them without a mark between thousands"),
+    ],
+)
+def test_a_comma_that_may_be_either_is_not_taken_for_a_mark_between_thousands(
+    tmp_path: Path, values: list[str], says: str
+) -> None:
+    assert says in only(made(tmp_path, v=[values[row % 2] for row in range(N)]), NUMBER)
+
+
+@pytest.mark.parametrize("word", ["-", "."])
+def test_a_word_in_many_cells_of_a_column_of_numbers_is_said_with_a_way_out_that_works(
+    tmp_path: Path, word: str
+) -> None:
+    values = [word if row % 5 < 2 else str(20 + row % 40) for row in range(N)]
+    text = only(made(tmp_path, v=values), UNFIT)
+    assert text.startswith(f"160 cells of 'v' ({word!r}) are no numbers, all others are, so the column is one of texts")
+    mended = made(tmp_path, v=values, data={"types": advice(text, "data.types")})
+    assert mended.rows["v"].isna().sum() == 160
+    assert not of_kind(made(tmp_path, v=[word if row % 5 < 2 else str(row % 9) for row in range(N)]), UNFIT)
 
 
 def test_texts_of_a_typed_file_that_are_amounts_are_said_with_a_way_out_that_works(tmp_path: Path) -> None:
