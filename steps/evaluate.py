@@ -14,7 +14,7 @@ from mlflow.entities import Metric, Run
 
 from steps.evaluation import candidates, contributions, plots
 from steps.evaluation.candidates import Judged
-from steps.model import dataset, requirements
+from steps.model import dataset, flavor, requirements
 from steps.model import holdout as holdouts
 from steps.model.holdout import Holdout
 from steps.run import artifacts, lookup, run_problem
@@ -35,10 +35,10 @@ from steps.run.tags import (
     lasting,
 )
 from tabular import digests
-from tabular.errors import UserError
+from tabular.errors import UserError, listed
 from tabular.evaluation import slices
 from tabular.metrics import regression
-from tabular.metrics.classification import CALIBRATION_ERROR
+from tabular.metrics.classification import CALIBRATION_ERROR, ClassPredictions, never_predicted
 from tabular.metrics.lookup import scores
 from tabular.metrics.metric import rounded
 from tabular.metrics.regression import NumberPredictions
@@ -114,7 +114,8 @@ def _log(
     step.measure(_metrics(problem.search.metric, ranked))
     entries = [_entry(candidate) for candidate in ranked]
     notes = slices.notes([one.slice for one in best.slices])
-    notes += [*_undefined(best), *_lighter(ranked), *_unlocked(ranked)]
+    unlabelled = _unlabelled(best, holdout)
+    notes += [*_undefined(best), *unlabelled, *_lighter(ranked), *_unlocked(ranked)]
     notes += [f"{best.name}: what each column adds is not shown: {why_not}"] if why_not else []
     sampled = holdout.sampled(problem)
     told = {"candidates": entries, "left_out": left_out, "notes": notes, **({"sampled": sampled} if sampled else {})}
@@ -138,7 +139,7 @@ def _log(
     failing = [check.line() for check in best.checks if not check.passed]
     gate_line = "It passes the gate." if best.passes else f"No candidate passes the gate: {'; '.join(failing)}."
     # what has no value is no news beside the score
-    said = [*_in_words(left_out), *slices.notes([one.slice for one in best.slices])]
+    said = [*_in_words(left_out), *unlabelled, *slices.notes([one.slice for one in best.slices])]
     notes = [*_in_words(left_out), *notes]
     weighted = holdout.schema.weighted
     promised = f", cross-validated {rounded(best.run.data.metrics[f'cv_{metric}_mean'])}"
@@ -176,6 +177,21 @@ def _undefined(candidate: Judged) -> list[str]:
     if not isinstance(candidate.predictions, NumberPredictions):
         return []
     return [f"{name} has no value: {why}" for name, why in regression.undefined(candidate.predictions).items()]
+
+
+def _unlabelled(candidate: Judged, holdout: Holdout) -> list[str]:
+    """A line where some class is never the label, so that its recall is 0; of two classes, with a way out."""
+    predictions = candidate.predictions
+    if not isinstance(predictions, ClassPredictions):
+        return []
+    never = [holdout.schema.classes[code] for code in never_predicted(predictions)]
+    if not never:
+        return []
+    line = f"{candidate.name} gives no row of the holdout the label {listed(never)}"
+    if predictions.positive is None:
+        return [line]
+    at = f"at its threshold of {flavor.threshold(candidate.model):g}"
+    return [f"{line}, {at}: if labels are used, say search.threshold: f1_score, which finds a better one"]
 
 
 def _calibration_in_words(ranked: Sequence[Judged]) -> list[str]:

@@ -539,4 +539,6 @@ def _way_to_more_rows(classes: Sequence[Label], rows: Array, problem: Problem) -
         return f"; {number}"
     split, folds = problem.split, problem.search.folds
     ways = [rare.way_out(rows, rare.least_rows(split, folds)), rare.other_split(rows, split, folds)]
+    if len(classes) > 2 and rare.looks_like_a_number(classes, fractions=False):
+        ways.append("if it is a number to predict, such as a count, say task: regression (-P task=regression)")
     return f": {', or '.join(way for way in ways if way) or 'choose another target, or add rows of this class'}"

@@ -451,6 +451,12 @@ def scorer_names() -> list[str]:
     return [name for name in get_scorer_names() if name.startswith(families) and not name.endswith("_samples")]
 
 
+def never_predicted(predictions: ClassPredictions) -> list[int]:
+    """The codes of classes that some rows have and no row is predicted to have."""
+    found = counting(predictions)
+    return sorted({*found.present.tolist()} - {*found.predicted.tolist()})
+
+
 def is_of_labels(name: str) -> bool:
     """Whether a metric is computed from predicted labels alone, so that it depends on the decision threshold."""
     return name.startswith(_OF_LABELS)

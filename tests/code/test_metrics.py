@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tabular.errors import UserError
-from tabular.metrics.classification import METRICS, classification_metrics, metric, predicted_codes, scorer_names
+from tabular.metrics.classification import (
+    METRICS,
+    ClassPredictions,
+    classification_metrics,
+    metric,
+    never_predicted,
+    predicted_codes,
+    scorer_names,
+)
 
 RANKS = ("roc_auc", "average_precision")
 
@@ -214,3 +222,11 @@ def test_a_scorer_is_asked_about_the_positive_class_of_two(name):
 def test_what_is_no_scorer_of_classifiers_is_not_known(name):
     with pytest.raises(UserError, match="unknown metric"):
         metric(name)
+
+
+def test_a_class_that_only_rows_without_weight_have_or_are_predicted_to_have_does_not_count():
+    y, predicted = np.array([0, 1, 2, 0, 3]), np.array([0, 0, 0, 1, 0])
+    probabilities = np.full((5, 4), 0.25)
+    assert never_predicted(ClassPredictions(y, probabilities, predicted, None)) == [2, 3]
+    weights = np.array([1.0, 1, 1, 0, 0])
+    assert never_predicted(ClassPredictions(y, probabilities, predicted, None, weights)) == [1, 2]

@@ -518,6 +518,15 @@ def test_a_target_that_looks_like_a_number_is_told_with_a_way_that_leads_to_a_da
     assert set(Made(frame().assign(y=classes), tmp_path).schema.classes) == {"low", "middle", "high"}
 
 
+def test_counts_of_which_one_is_rare_are_told_as_classes_and_as_a_number(tmp_path: Path) -> None:
+    counts = frame().assign(y=[0] * 60 + [1] * 40 + [2] * 19 + [9])
+    message = refused(counts, tmp_path)
+    assert message.startswith("target: class 9 of 'y' has 1 row, and 2 are needed: say data.rare: {fewer_than: 10}")
+    assert message.endswith("if it is a number to predict, such as a count, say task: regression (-P task=regression)")
+    assert Made(counts, tmp_path, task="regression").schema.task == "regression"
+    assert "a number to predict" not in refused(frame().assign(y=[0] * 119 + [1]), tmp_path)
+
+
 def test_rows_that_suffice_before_the_holdout_is_cut_and_not_after_are_told(tmp_path: Path) -> None:
     message = refused(frame(12), tmp_path, split={"holdout": 0.5})
     assert message.startswith("target: class 0 of 'y' has 3 training rows for 5 folds, and 5 are needed")

@@ -86,9 +86,14 @@ def test_it_is_better_on_the_folds_than_one_half(store, tuned, tmp_path):
     assert tuned[0]["logistic"].run.data.metrics["cv_f1_score_mean"] > half["cv_f1_score_mean"]
 
 
-def test_a_number_is_the_threshold_itself(store, tmp_path):
-    ended = store.step("train", dataset=etl(store, tmp_path, 0.2).id, model="logistic")
-    assert ended.run.data.metrics["threshold"] == 0.2
+def test_a_number_is_the_threshold_itself_and_a_class_that_is_never_the_label_is_said(store, tmp_path):
+    data = etl(store, tmp_path, 0.99)
+    train = store.step("train", dataset=data.id, model="logistic")
+    assert train.run.data.metrics["threshold"] == 0.99
+    ended = store.step("evaluate", dataset=data.id, models=train.id)
+    assert ended.run.data.metrics["recall"] == 0
+    said = "logistic gives no row of the holdout the label 'yes', at its threshold of 0.99: if labels are used, say "
+    assert f"{said}search.threshold: f1_score" in ended.tags["tabular.summary"]  # which main prints
 
 
 def test_of_three_classes_it_is_refused_in_one_line(store, tmp_path):
