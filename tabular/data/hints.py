@@ -241,7 +241,7 @@ def _of_column(column: ColumnCounts, looked: Looked) -> Iterator[Hint]:
 def _of_leak(column: ColumnCounts, seen: Evidence, looked: Looked) -> str:
     name, target = column.name, looked.schema.target
     way = _drop_after([name])
-    if looked.schema.split_by != "time" and _numbers_on(column):
+    if looked.schema.split_by != "time" and numbers_on(column):
         way = f"it grows with every row, and the rows are in the order of {target!r}: if it is an id, say data.drop: "
         way += as_yaml({name: "an id"})
     return (
@@ -250,7 +250,7 @@ def _of_leak(column: ColumnCounts, seen: Evidence, looked: Looked) -> str:
     )
 
 
-def _numbers_on(column: ColumnCounts) -> bool:
+def numbers_on(column: ColumnCounts) -> bool:
     """Whether each row has a greater number than the one before it."""
     return column.dtype == "double" and column.present > ROWS_OF_IDS and column.grows
 
@@ -339,14 +339,14 @@ def _of_use(column: ColumnCounts, seen: Evidence, *, is_split_by_time: bool) -> 
         exact = f", or say data.types: {as_yaml({name: 'category'})}"  # of what may be a whole number
         way = f"say {drop}{exact if largest < 1e30 else ''}"
         yield Hint(ROUNDED, (name,), f"{name!r} has numbers of more than 15 digits, which are rounded: an id? {way}")
-    elif _numbers_on(column) and not is_split_by_time:
+    elif numbers_on(column) and not is_split_by_time:
         split = as_yaml({"by": "time", "column": name})
         yield Hint(
             ID,
             (name,),
             f"{name!r} grows with every row: if it is an id, say {drop}; if it is a time, say split: {split}",
         )
-    elif dtype == "double" and _numbers_rows(column, seen):
+    elif dtype == "double" and numbers_rows(column, is_whole=seen.is_whole, equal=seen.equal):
         yield Hint(ID, (name,), f"{name!r} is another number in nearly every row: if it is an id, say {drop}")
     elif column.has_one_value:
         yield Hint(ONE_VALUE, (name,), f"{name!r} has one value only: it says nothing")
@@ -362,9 +362,9 @@ def _is_of_words(column: ColumnCounts) -> bool:
     return sum(len(text.split()) for text in column.values) >= FEWEST_WORDS * len(column.values)
 
 
-def _numbers_rows(column: ColumnCounts, seen: Evidence) -> bool:
-    """Whether a whole number names the rows."""
-    if not seen.is_whole or column.present < ROWS_OF_NUMBERS or seen.equal > EQUAL:
+def numbers_rows(column: ColumnCounts, *, is_whole: bool, equal: float) -> bool:
+    """Whether a number names the rows: `equal` other rows have a row's value, on average."""
+    if not is_whole or column.present < ROWS_OF_NUMBERS or equal > EQUAL:
         return False
     fills = column.high - column.low + 1 < FILLED * column.present
     return bool(fills) or re.fullmatch(CALLED_ID, column.name) is not None

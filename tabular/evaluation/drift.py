@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tabular.data.counts import NEARLY_ALL
+from tabular.data.counts import NEARLY_ALL, ColumnCounts
 from tabular.data.datasets import Column
-from tabular.data.hints import ROWS_OF_IDS
+from tabular.data.hints import ROWS_OF_IDS, numbers_on, numbers_rows
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -118,6 +118,10 @@ class Bins(Protocol):
     """The bins into which the values of a column are counted."""
 
     @property
+    def names_rows(self) -> bool:
+        """Whether nearly every row of the reference has a value of its own, as an id has."""
+
+    @property
     def names(self) -> list[str]:
         """The names of the bins, in the order of the counts."""
 
@@ -138,9 +142,12 @@ class Numbers:
     high: float
     deciles: tuple[float, ...]  # ascending; the last one is the highest value
     are_dates: bool
+    names_rows: bool = False
 
     @classmethod
-    def of(cls, sample: Array, ends: tuple[float, float] | None, are_dates: bool) -> "Numbers":
+    def of(
+        cls, sample: Array, ends: tuple[float, float] | None, *, are_dates: bool, names_rows: bool = False
+    ) -> "Numbers":
         """Make the bins of a column.
 
         Parameters
@@ -151,12 +158,14 @@ class Numbers:
             The lowest and the highest of all values; None if the column has none.
         are_dates
             Whether the values are days since 1970.
+        names_rows
+            Whether the column is like an id.
         """
         if ends is None:
             return cls(np.nan, np.nan, (), are_dates)
         places = np.arange(1, PARTS) / PARTS
         found = np.quantile(sample, places, method="inverted_cdf") if len(sample) else np.zeros(0)
-        return cls(*ends, tuple(np.unique(np.append(found, ends[1])).tolist()), are_dates)
+        return cls(*ends, tuple(np.unique(np.append(found, ends[1])).tolist()), are_dates, names_rows)
 
     @property
     def names(self) -> list[str]:
@@ -196,7 +205,7 @@ class Categories:
     known: pa.Array  # categories, the commonest first
     named: int  # how many of them have a bin of their own
     is_whole: bool  # whether `known` holds all categories of the reference
-    names_rows: bool = False  # whether nearly every row of the reference has a value of its own, as an id has
+    names_rows: bool = False
 
     @classmethod
     def of(cls, found: Counter[Any], rows: int, type_: pa.DataType, *, is_whole: bool) -> "Categories":
@@ -274,7 +283,7 @@ def tally(batches: Callable[[], Iterable[pa.RecordBatch]], columns: Sequence[Col
 
 
 def _learn(batches: Iterable[pa.RecordBatch], columns: Sequence[Column], rows: int) -> dict[str, Bins]:
-    learners = {column.name: _OfCategories() if _is_category(column) else _OfNumbers() for column in columns}
+    learners = {column.name: _OfCategories() if _is_category(column) else _OfNumbers(column) for column in columns}
     wanted = min(MOST_SAMPLED, SAMPLED_CELLS // max(len(columns), 1))
     generator = np.random.default_rng(0)
     for batch in batches:
@@ -290,13 +299,15 @@ def _is_category(column: Column) -> bool:
 
 
 class _OfNumbers:
-    def __init__(self) -> None:
+    def __init__(self, column: Column) -> None:
         self.sample: list[Array] = []
         self.ends: tuple[float, float] | None = None
         self.are_dates = False
+        self.counts = ColumnCounts(column.name, column.dtype)
 
     def add(self, values: pa.Array, sampled: pa.Array) -> None:
         self.are_dates = pa.types.is_timestamp(values.type)
+        self.counts.add(values)
         self.sample.append(as_floats(values.filter(sampled).drop_null()))
         present = as_floats(values.drop_null())
         if len(present):
@@ -304,7 +315,16 @@ class _OfNumbers:
             self.ends = min(low, float(present.min())), max(high, float(present.max()))
 
     def bins(self, rows: int) -> Bins:
-        return Numbers.of(np.concatenate(self.sample or [np.zeros(0)]), self.ends, self.are_dates)
+        sample = np.concatenate(self.sample or [np.zeros(0)])
+        names_rows = not self.are_dates and (numbers_on(self.counts) or self._numbers_rows(sample))
+        return Numbers.of(sample, self.ends, are_dates=self.are_dates, names_rows=names_rows)
+
+    def _numbers_rows(self, sample: Array) -> bool:
+        """Whether the numbers are those of rows, by the rule of etl's hint."""
+        times = np.unique(sample, return_counts=True)[1].astype(float)
+        pairs = max(len(sample) * (len(sample) - 1.0), 1.0)
+        equal = (times * (times - 1)).sum() / pairs * (self.counts.present - 1)
+        return numbers_rows(self.counts, is_whole=bool(np.all(sample % 1 == 0)), equal=equal)
 
 
 class _OfCategories:
@@ -402,7 +422,7 @@ def shifts(before: Tally, now: Tally, columns: int) -> list[Shift]:
             tuple(own.names),
             before.counts[name],
             now.counts[name],
-            isinstance(own, Categories) and own.names_rows,
+            own.names_rows,
         )
         for name, own in before.bins.items()
     ]

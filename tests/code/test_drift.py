@@ -190,6 +190,27 @@ def test_a_column_with_a_value_of_its_own_in_each_row_is_said_to_be_like_an_id(i
     assert shift.said().startswith(f"PSI {shift.psi:.3f}, the limit is 0.25; ")
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "is_id"),
+    [
+        ("x", np.arange(1000.0), True),
+        ("x", np.random.default_rng(0).permutation(1000) + 7.0, True),
+        ("customer_id", np.random.default_rng(0).permutation(1000) * 1013.0, True),
+        ("x", np.random.default_rng(0).permutation(1000) * 1013.0, False),
+        ("x", np.random.default_rng(0).integers(0, 1000, 1000).astype(float), False),
+        ("x", np.random.default_rng(0).normal(size=1000), False),
+    ],
+    ids=["growing", "from 7 to 1006", "called an id", "amounts", "a number that comes again", "fractions"],
+)
+def test_numbers_that_name_the_rows_are_said_to_be_like_an_id(name, values, is_id):
+    found = tally(batches(values, 100, name), [Column(name, "double", "number")], 1000)
+    now = drift.Tally(found.bins)
+    now.add(pa.record_batch({name: values + 1e7}))
+    (shift,) = drift.shifts(found, now, 1)
+    assert shift.verdict == "much"
+    assert ("as an id has, which always moves" in shift.said()) == is_id
+
+
 def test_what_has_moved_much_is_told_with_what_is_like_an_id_last():
     ids = dataclasses.replace(one("id", [5000, 5000], [10, 9990]), names_rows=True)
     found = [ids, one("town", [5000, 5000], [1000, 9000]), one("amount", [5000, 5000], [3200, 6800])]
