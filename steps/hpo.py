@@ -118,14 +118,17 @@ class _Limits:
 
     chosen: int | None = None  # in a replay, the number of the trial that the search ended with, if not with the best
 
+    def _own(self) -> float:
+        """What is left of the search's own seconds."""
+        return self.seconds - (time.perf_counter() - self.begun)
+
     def left(self) -> float:
         """The seconds that are left; infinite where only the trials count."""
-        own = self.seconds - (time.perf_counter() - self.begun)
-        return max(0.0, min(own, thread_budget.seconds_left(self.share)))
+        return max(0.0, min(self._own(), thread_budget.seconds_left(self.share)))
 
     def slack(self, work: "_Work", trials: Sequence[Trial]) -> dict[int, float]:
         """{trial: the seconds left after its cross-validation, and its final fit where main gives the seconds}."""
-        own = self.seconds - (time.perf_counter() - self.begun)
+        own = self._own()
         whole = thread_budget.seconds_left(self.share)  # asked again: main gives more as other steps end
         if own == whole == math.inf:
             return {trial.number: math.inf for trial in trials}

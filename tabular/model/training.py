@@ -522,14 +522,24 @@ def fit_encoded(
 
 
 @contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """Libraries use so many threads within, also those that would use all cores, and linear algebra one.
+
+    BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits={"blas": 1, "openmp": threads}):
+        yield
+
+
+@contextmanager
 def refusing(candidate: Candidate, threads: int) -> Iterator[None]:
     """Fit a candidate within: what its estimator raises is a CandidateError, and no bit depends on the threads."""
     from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
 
-    # BLAS sums in an order that depends on the number of threads: one thread gives the same bits on every machine.
     # Processes would give back copies of what is fitted in parallel, which share less and are stored in other bytes.
-    with threadpool_limits(limits={"blas": 1, "openmp": threads}), parallel_config("threading"):
+    with limited(threads), parallel_config("threading"):
         try:
             yield
         except Exception as error:  # libraries raise their own classes of errors, such as LightGBMError
@@ -619,7 +629,9 @@ def on_fold(
     scored = (X.iloc[fold.score], y[fold.score], _of(weights, fold.score))
     about: dict[str, Any] = {"threads": threads, "validation": scored if curves else None}
     fitted = fit(candidate, X, y, rows=fold.fit, weights=weights, **about)
-    return OnFold(fold.score, scored[1], fitted.outputs(scored[0]), fitted.curves, scored[2])
+    with limited(threads):
+        outputs = fitted.outputs(scored[0])
+    return OnFold(fold.score, scored[1], outputs, fitted.curves, scored[2])
 
 
 def _of(weights: Array | None, rows: Array) -> Array | None:

@@ -356,7 +356,8 @@ class TrialRunner:
             return [boosting.final_score(estimator, rows.bins, score, iterations=iterations)]
         fitted = (rows.bins.X_encoded, rows.bins.y)
         training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights, threads=threads)
-        outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
+        with training.limited(threads):
+            outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
         return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
 
     @property

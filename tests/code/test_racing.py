@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
@@ -143,6 +145,25 @@ def test_more_threads_change_no_bit_of_a_trial(model: dict[str, Any]) -> None:
     made = course(model, n=5_000)[0]
     one, two = (made.run(Point({}), threads=threads) for threads in (1, 2))
     assert (one.score, one.parts, one.found) == (two.score, two.parts, two.found)
+
+
+def test_what_would_predict_with_all_cores_has_as_many_threads_as_its_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    predicts = HistGradientBoostingClassifier.predict_proba
+
+    def looks(self: Any, X: Any) -> Any:
+        asked.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp")
+        return predicts(self, X)
+
+    monkeypatch.setattr(HistGradientBoostingClassifier, "predict_proba", looks)
+    booster = {"estimator": "sklearn.ensemble.HistGradientBoostingClassifier", "params": {"max_iter": 2}}
+    with threadpool_limits(3):
+        made, X, y, folds = course(booster)
+        made.run(Point({}), threads=2)
+        trial = {*asked}
+        asked.clear()
+        cross_validate(candidate(booster), X, y, folds, threads=1)
+    assert (trial, {*asked}) == ({2}, {1})
 
 
 def test_a_trial_does_not_depend_on_those_before_it_in_its_process() -> None:
