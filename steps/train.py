@@ -80,7 +80,9 @@ def train(step: Step) -> None:
     seconds = time.perf_counter() - started
     told = rows.sampled(problem.seed)
     about = {"threshold": result.threshold, "weights": told.weights}
-    scores = training.score(candidate, told.y, result.calibrated(fitted.outputs(told.X)), names, **about)
+    with training.limited(rows.threads):
+        outputs = fitted.outputs(told.X)
+    scores = training.score(candidate, told.y, result.calibrated(outputs), names, **about)
     found = result.out_of_fold
     encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y)
     ends = rows.intervals(problem, encoded, found)
@@ -147,7 +149,9 @@ def _share(
         fits = sum(len(fold.fit) for fold in cuts) / n + 1.5
         seconds = thread_budget.seconds_left(rows.share)
         left = max(seconds - FINISH_SECONDS * thread_budget.slowness(rows.share), LEAST_SHARE * seconds)
-        share = budget.share_that_fits(measure, n, fits, left)
+        # of rows that lie in bins, the final fit cuts all of them anew
+        in_bins = isinstance(rows.X, training.RowsApart)
+        share = budget.share_that_fits(measure, n, fits, left, prepared_again=in_bins)
         if share == 0.0 and math.isinf(thread_budget.seconds_to_end(rows.share)):
             share = budget.least_share(n)  # main waits for this one, since there is no other model yet
     if share == 0.0:

@@ -27,7 +27,9 @@ POWERS = (1.0, 3.0)
 SHARES = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.04, 0.03, 0.02, 0.01)
 
 
-def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, seconds: float) -> float:
+def share_that_fits(
+    measure: Callable[[int], float], rows: int, fits: float, seconds: float, *, prepared_again: bool = False
+) -> float:
     """The share of the rows on which a model can be fitted in the seconds that there are.
 
     Parameters
@@ -40,6 +42,8 @@ def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, sec
         How many such fits there will be on the rows that are chosen.
     seconds
         The seconds for all fits, trial fits included; infinite where there is no limit.
+    prepared_again
+        Whether what the first fit does beside the fit, such as cutting all rows into bins, is done once more.
 
     Returns
     -------
@@ -52,13 +56,14 @@ def share_that_fits(measure: Callable[[int], float], rows: int, fits: float, sec
     """
     if not math.isfinite(seconds) or rows <= FEWEST_ROWS:
         return 1.0
-    begun = measure(FIRST_ROWS)  # not counted: the first fit of a process takes longer, since modules are imported
+    begun = measure(FIRST_ROWS)  # no fit to go by: the first one of a process takes longer, since modules are imported
     sizes = [FIRST_ROWS, FIRST_ROWS * GROWTH]
     took = [measure(size) for size in sizes]
     while (size := sizes[-1] * GROWTH) <= rows and _expected(sizes, took, size) <= SHARE_OF_TRIAL_FITS * seconds:
         sizes.append(size)
         took.append(measure(size))
-    left = CAUTION * (seconds - begun - sum(took))
+    again = max(0.0, begun - took[0]) if prepared_again else 0.0
+    left = CAUTION * (seconds - begun - sum(took)) - again
     return next((share for share in _shares(rows) if fits * _expected(sizes, took, share * rows) <= left), 0.0)
 
 

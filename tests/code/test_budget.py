@@ -227,6 +227,16 @@ def test_what_each_fit_takes_beside_its_rows_does_not_count_for_each_row() -> No
     assert share == 1.0
 
 
+@pytest.mark.parametrize(("prepared_again", "share"), [(False, 1.0), (True, 0.5)])
+def test_what_is_prepared_for_the_first_fit_and_the_last_counts_twice(prepared_again: bool, share: float) -> None:
+    machine = Machine(1e-5, 1.0)
+
+    def measure(rows: int) -> float:
+        return machine.measure(rows) + (5.0 if machine.tried == 1 else 0.0)
+
+    assert budget.share_that_fits(measure, 100_000, 6.5, 17.0, prepared_again=prepared_again) == share
+
+
 def test_a_model_that_fits_is_fitted_on_all_rows() -> None:
     assert budget.share_that_fits(Machine(1e-6, 1.0).measure, 100_000, 6.5, 60.0) == 1.0
 
