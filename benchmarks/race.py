@@ -49,6 +49,7 @@ from benchmarks.racers import CORES, PEERS
 from benchmarks.standings import Result
 from benchmarks.typed import Ended
 from steps.run import tags
+from tabular.errors import listed
 from tabular.metrics.lookup import scores
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Array
@@ -244,10 +245,11 @@ def peer(folder: Path, python: Path, system: str, race: Race) -> Entry:
     started = time.time()
     done = subprocess.run(words, cwd=folder, env=own, capture_output=True, text=True, check=False)
     seconds, printed = time.time() - started, done.stdout + done.stderr
-    if done.returncode:
-        return Entry(seconds, printed, failed=last_line(done.stderr))
     # its processes may print more while they end
-    said = json.loads(next(line for line in reversed(done.stdout.splitlines()) if line.startswith('{"promised"')))
+    told = next((line for line in reversed(done.stdout.splitlines()) if line.startswith('{"promised"')), None)
+    if done.returncode or told is None or not answers.exists():
+        return Entry(seconds, printed, failed=last_line(done.stderr))
+    said = json.loads(told)
     promised = {"validation": said["promised"]}
     return Entry(said["fitted"] - started, printed, pd.read_csv(answers), promised, said["model"], said["version"])
 
@@ -268,16 +270,22 @@ def judged(race: Race, system: str, entry: Entry) -> Result:
     failed = entry.failed
     outputs = task.baselines(seen, None, len(truth))[0]
     if entry.answers is not None:
-        answers = entry.answers[names].to_numpy(float)
-        if np.isfinite(answers).all():
-            outputs = answers
-        else:
-            failed = "it gives answers that are no finite numbers"
+        failed = wrong(entry.answers, names, len(truth))
+        outputs = outputs if failed else entry.answers[names].to_numpy(float)
     metrics = METRICS[race.table.task]
     values = scores(task.predictions(truth, outputs), metrics)
     of_unseen = {name: values[name] for name in metrics}
     about = {name: getattr(entry, name) for name in ("promised", "took", "model", "version")}
     return Result(race.name, race.seed, race.seconds, system, of_unseen, **about, failed=failed)
+
+
+def wrong(answers: pd.DataFrame, names: Sequence[str], rows: int) -> str:
+    """Why answers cannot be scored; "" where they can."""
+    if lacking := [name for name in names if name not in answers]:
+        return f"it gives no answers of {listed(lacking)}"
+    if len(answers) != rows:
+        return f"it gives {len(answers):,} answers for {rows:,} rows"
+    return "" if np.isfinite(answers[names].to_numpy(float)).all() else "it gives answers that are no finite numbers"
 
 
 def targets(table: Table, rows: Rows) -> tuple[Task, Array, Array, Sequence[str]]:

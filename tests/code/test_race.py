@@ -1,5 +1,6 @@
 """benchmarks/race.py: who came out where, and that no row and no table is on both sides."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -155,9 +156,29 @@ def test_answers_are_scored_by_the_names_of_their_columns(table_of_classes: None
     assert not found.failed
 
 
-def test_answers_without_a_class_are_refused(table_of_classes: None) -> None:
-    with pytest.raises(KeyError):
-        race.judged(CLASSES, OURS, Entry(1.0, "", pd.DataFrame({"1.0": [0.1] * 4, "0.0": [0.9] * 4})))
+@pytest.mark.parametrize(
+    ("answers", "why"),
+    [
+        ({"1.0": [0.1] * 4, "0.0": [0.9] * 4}, "it gives no answers of '0', '1'"),
+        ({"0": [0.1] * 4}, "it gives no answers of '1'"),
+        ({"0": [0.1] * 3, "1": [0.9] * 3}, "it gives 3 answers for 4 rows"),
+    ],
+)
+def test_answers_without_a_class_or_a_row_are_a_failure(
+    table_of_classes: None, answers: dict[str, list[float]], why: str
+) -> None:
+    found = race.judged(CLASSES, OURS, Entry(1.0, "", pd.DataFrame(answers)))
+    assert (found.failed, found.scores["roc_auc"]) == (why, 0.5)
+
+
+@pytest.mark.parametrize("said", ["", '{"promised": 1, "fitted": 1, "model": "m", "version": "1"}'])
+def test_a_peer_that_ends_well_without_a_model_or_answers_is_an_entry_with_its_reason(
+    table_of_classes: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    monkeypatch.setattr(race, "__file__", str(tmp_path / "race.py"))
+    (tmp_path / "racers.py").write_text(f"import sys\nprint({said!r})\nprint('no estimator is left', file=sys.stderr)")
+    found = race.peer(tmp_path, Path(sys.executable), "flaml", CLASSES)
+    assert (found.failed, found.answers) == ("no estimator is left", None)
 
 
 def test_a_failure_is_scored_as_the_shares_of_the_classes(table_of_classes: None) -> None:
