@@ -972,10 +972,11 @@ def _task(values: Mapping[str, Any]) -> Any:
     """
     if values.get("task") is not None:
         return values["task"] if values["task"] in (CLASSIFICATION, REGRESSION) else None
-    sections = {name: values[name] if isinstance(values.get(name), dict) else {} for name in ("data", "search", "gate")}
+    names = ("data", "search", "evaluation", "gate")
+    sections = {name: values[name] if isinstance(values.get(name), dict) else {} for name in names}
     if any(sections["data"].get(key) is not None for key in OF_CLASSES) or OF_LABELS & sections["search"].keys():
         return CLASSIFICATION
-    if sections["data"].get("target_transform", "none") != "none":
+    if sections["data"].get("target_transform", "none") != "none" or "coverage" in sections["evaluation"]:
         return REGRESSION
     rule = sections["gate"].get("beat_champion")
     required = sections["gate"].get("require")

@@ -648,6 +648,14 @@ def test_what_calibrates_implies_classes() -> None:
     assert problems.build({**with_("search.calibrate", "sigmoid"), **REGISTRY}, "p.yaml").task == "classification"
 
 
+def test_the_coverage_of_intervals_implies_a_number() -> None:
+    values = {"name": "p", "data": {"source": "t.csv", "target": "y"}, "evaluation": {"coverage": 0.8}}
+    assert build(values, "p.yaml").task == "regression"
+    assert build({**values, "evaluation": {"slices": ["x"]}}, "p.yaml").task is None
+    with pytest.raises(UserError, match=r"evaluation\.coverage: the task is classification"):
+        build({**values, "search": {"threshold": 0.3}}, "p.yaml")
+
+
 def test_what_monitor_asks_is_what_the_gate_requires_by_the_metric_of_the_search_where_it_does_not_say() -> None:
     gate = {"require": {"accuracy": {"min": 0.8}}}
     found = build({**SMALLEST, "search": {"metric": "log_loss"}, "gate": gate}, "mine.yaml").monitor
