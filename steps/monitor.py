@@ -182,8 +182,8 @@ def _tell(
     if drop is None or np.isnan(drop.lower):
         told = [f"{name} {rounded(now.metrics[name])} ({interval})"]
     else:
-        seen = f"of so many rows a drop of {rounded(drop.seen_from)} or more would be seen"
-        told = [f"{drop.said()} ({interval})", seen]
+        seen = f"in so many rows a model that is worse by {rounded(drop.seen_from)} or more would be seen"
+        told = [drop.said(interval), seen]
     lines = [*told, *rows.notes]
     reasons = [f"{one.verdict}: {one.why}" for one in findings]
     for line in [*lines, *reasons]:

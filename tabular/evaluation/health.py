@@ -74,14 +74,13 @@ class Drop:
         """The drop from which on so few rows would show one with this confidence."""
         return self.size - self.lower
 
-    def said(self) -> str:
-        """The drop in words."""
-        change = "a drop" if self.size > 0 else "no drop" if self.size == 0 else "a gain"
-        size = "" if self.size == 0 else f" of {rounded(abs(self.size))}"
-        limit = f"with {self.confidence:.0%} confidence a drop of at least {rounded(self.lower)}"
-        limit = limit if self.lower > 0 else "which may be chance" if self.size > 0 else ""
-        told = f"{self.metric} {rounded(self.found)}, on the holdout {rounded(self.promised)}: {change}{size}"
-        return f"{told}{f', {limit}' if limit else ''}"
+    def said(self, interval: str = "") -> str:
+        """The drop in words; `interval` is that of today's value."""
+        change = f"{'worse' if self.size > 0 else 'better'} by {rounded(abs(self.size))}" if self.size else "the same"
+        limit = f", with {self.confidence:.0%} confidence by at least {rounded(self.lower)}"
+        limit = limit if self.lower > 0 else ", which may be chance" if self.size > 0 else ""
+        now = f"{self.metric} {rounded(self.found)}{f' ({interval})' if interval else ''}"
+        return f"{now}, on the holdout {rounded(self.promised)}: {change}{limit}"
 
     def findings(self) -> list[Finding]:
         """What the drop comes to: at most one finding."""

@@ -179,10 +179,15 @@ def test_a_drop_of_a_loss_is_its_rise() -> None:
 
 def test_a_drop_is_told_with_what_is_sure_of_it() -> None:
     assert drop(0.05, 0.03).said() == (
-        "roc_auc 0.7500, on the holdout 0.8000: a drop of 0.0500, with 99% confidence a drop of at least 0.0300"
+        "roc_auc 0.7500, on the holdout 0.8000: worse by 0.0500, with 99% confidence by at least 0.0300"
     )
-    assert drop(0.05, -0.03).said().endswith("a drop of 0.0500, which may be chance")
-    assert drop(-0.05, -0.09).said().endswith("a gain of 0.0500")
+    assert drop(0.05, -0.03).said().endswith("worse by 0.0500, which may be chance")
+    assert drop(-0.05, -0.09).said().endswith("better by 0.0500")
+
+
+def test_a_loss_that_rises_is_said_to_be_worse_with_the_interval_beside_the_loss() -> None:
+    found = Drop("rmse", 14_009.9, 73_421.8, 54_051.3, 1_401.0, 0.99).said("95 %: 69,501.7 to 77,173.4")
+    assert found.startswith("rmse 73,421.8 (95 %: 69,501.7 to 77,173.4), on the holdout 14,009.9: worse by 59,411.9,")
 
 
 @pytest.mark.parametrize(
