@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tabular.data.columns import USUAL_MISSING, Note
+from tabular.data.columns import FLOAT, USUAL_MISSING, Note
 from tabular.data.counts import OTHER_DATE, PLAIN_NUMBER, ColumnCounts, alike
 from tabular.data.evidence import NONE, Drift, Evidence
+from tabular.data.kinds import PATTERNS
 from tabular.data.narrowing import shown
 from tabular.errors import as_yaml, listed
 
@@ -283,10 +284,12 @@ def _disguised(column: ColumnCounts, seen: Evidence) -> Hint | None:
     if words:  # more cells than those that the scan takes for a few that do not fit
         return Hint(UNFIT, (name,), _of_texts(name, sum(column.values[word] for word in words), words, "number"))
     example = next(iter(column.values), "")
-    with_point = next((value for value in column.values if "." in value), "")
+    with_point = next((value for value in column.values if re.search(r"\d\.\d", value)), "")
     found = column.number_in_disguise()
     if found is None and with_point and column.looks_like(PLAIN_NUMBER):
-        found = with_point, f"say data.types: {as_yaml({name: 'number'})}"
+        words = [value for value in column.values if not re.match(PATTERNS[FLOAT], value.strip())]
+        way = as_yaml({name: {"type": "number", "errors": "missing"} if words else "number"})
+        found = with_point, f"say data.types: {way}{f', which reads {listed(words, 3)} as missing' if words else ''}"
     if found is not None:
         return Hint(NUMBER, (name,), f"{name!r} has texts such as {found[0]!r}: numbers? {found[1]}")
     if example and column.looks_like(OTHER_DATE):

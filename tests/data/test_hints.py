@@ -249,6 +249,14 @@ def test_texts_of_a_typed_file_that_are_amounts_are_said_with_a_way_out_that_wor
     assert made(tmp_path, "t.parquet", v=[str(row % 90) for row in range(N)]).hints == ""
 
 
+def test_amounts_beside_a_common_word_are_said_with_a_way_out_that_works(tmp_path: Path) -> None:
+    values = ["some" if row % 3 else f"{row % 10}.5" for row in range(N)]
+    text = only(made(tmp_path, v=values), NUMBER)
+    assert text.endswith("which reads 'some' as missing")
+    mended = made(tmp_path, v=values, data={"types": advice(text, "data.types")})
+    assert mended.rows["v"].isna().sum() == values.count("some")
+
+
 # --- which come first, and how many -----------------------------------------------------------------------------------
 
 
