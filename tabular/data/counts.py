@@ -18,7 +18,17 @@ THOUSANDS = r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?|[+-]?\d{1,3}(\.\d+)?"
 # A comma that may be either; and one that no mark between thousands is, whatever the other texts look like.
 EITHER, NO_THOUSANDS = r"[+-]?\d{1,3},\d{3}", r"[+-]?0\d*,\d+"
 WITH_SIGN = r"[+-]?([$€£¥] ?[+-]?\d[\d,.]*|\d[\d,.]* ?[%$€£¥])"
-OTHER_DATE = r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)( .*)?|\d{4}([./])\d{1,2}\4\d{1,2}( .*)?"
+# A point, a blank or an apostrophe between thousands; one point alone is read as the decimal one.
+OTHER_THOUSANDS = r"[+-]?[1-9]\d{0,2}([. '\u2019\u00a0\u202f]\d{3})+"
+_MONTH = (
+    r"(?i:jan(uary)?|feb(ruary)?|mar(ch)?|apr(il)?|may|june?|july?|aug(ust)?|sept?(ember)?|oct(ober)?|nov(ember)?"
+    r"|dec(ember)?)\.?"
+)
+OTHER_DATE = (
+    r"\d{1,2}([./-])\d{1,2}\1(\d{4}|\d\d)( .*)?|\d{4}([./])\d{1,2}\4\d{1,2}( .*)?"
+    r"|(19|20)\d\d-(0?[1-9]|1[0-2])(-\d{1,2} .*)?"
+    rf"|{_MONTH}[ -](19|20)?\d\d|{_MONTH} \d{{1,2}},? \d{{4}}( .*)?|\d{{1,2}}[ -]{_MONTH}[ -]\d{{2,4}}( .*)?"
+)
 PLAIN_NUMBER = r"[+-]?(0|[1-9]\d*)(\.\d+)?"
 # A number with a unit: one that all of a column's texts have, since several are those of codes, such as 12A and 12B.
 WITH_UNIT = r"[+-]?\d[\d,.]* ?([A-Za-zµ°]{1,4}|[A-Za-z]{1,3}/[A-Za-z]{1,3})"
@@ -139,6 +149,9 @@ class ColumnCounts:
             return with_comma, "write them without a mark between thousands"
         if with_comma and self.looks_like(DECIMAL_COMMA):
             return with_comma, DECIMAL_POINT
+        marked = next((value for value in self.values if re.fullmatch(OTHER_THOUSANDS, value.strip())), "")
+        if marked and self.looks_like(rf"{OTHER_THOUSANDS}|[+-]?\d{{1,3}}"):
+            return marked, "write them without a mark between thousands"
         if example and self.looks_like(WITH_SIGN):
             return example, "write them without the sign"
         unit = self.unit()

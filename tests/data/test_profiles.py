@@ -75,13 +75,27 @@ def test_numbers_with_a_decimal_comma_are_hinted_at(texts: list[str]) -> None:
     assert hint(texts * 5) == f"'x' has texts such as {shown!r}: numbers? {counts.DECIMAL_POINT}"
 
 
-@pytest.mark.parametrize("text", ["31/12/2024", "1.2.24", "31-12-2024 10:30", "2024/12/31"])
+@pytest.mark.parametrize("texts", [["1.234.567", "950"], ["12 345", "1 200"], ["1'250", "30"]])
+def test_numbers_with_another_mark_between_thousands_are_hinted_at(texts: list[str]) -> None:
+    assert (
+        hint(texts * 5) == f"'x' has texts such as {texts[0]!r}: numbers? write them without a mark between thousands"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("31/12/2024", "1.2.24", "31-12-2024 10:30", "2024/12/31", "2024-12", "2024-12-31 3:05 PM"),
+        *("Mar-2018", "Mar 3, 2018", "3 March 2018", "03-MAR-18"),
+    ],
+)
 def test_dates_in_another_form_are_hinted_at(text: str) -> None:
     assert hint([text] * 5) == f"'x' has texts such as {text!r}: dates? write them as 2024-12-31"
 
 
 @pytest.mark.parametrize(
-    "texts", [["00123", "00124"], ["a,b", "c"], ["1,2,3", "4"], ["1.2.3", "1.2.4"], ["1/2", "3/4"]]
+    "texts",
+    [["00123", "00124"], ["a,b", "c"], ["1,2,3", "4"], ["1.2.3", "1.2.4"], ["1/2", "3/4"], ["2018-19", "Mark 12"]],
 )
 def test_codes_and_lists_are_taken_neither_for_numbers_nor_for_dates(texts: list[str]) -> None:
     assert hint(texts * 5) == ""
