@@ -133,7 +133,7 @@ def _of_target(looked: Looked) -> Iterator[Hint]:
     target = looked.schema.target
     lost = {word: cells for word, cells in looked.note(target).missing.items() if looked.doubtful(word)}
     for word, cells in lost.items():
-        text = f"{cells:,} rows whose {target!r} is {word!r} were left out: {_way_to_keep(target, word)}"
+        text = f"{cells:,} rows whose {target!r} is {word!r} were left out: {_way_to_keep([target], word)}"
         yield Hint(TARGET, (target,), text)
     labels = [label for label in looked.schema.classes if isinstance(label, str)]
     same = alike(labels)
@@ -177,7 +177,7 @@ def _of_words(looked: Looked) -> Iterator[Hint]:
                 columns.setdefault(word, []).append(column.name)
     for word, names in columns.items():
         cells = sum(looked.notes[name].missing[word] for name in names)
-        text = f"{cells:,} cells {word!r} of {listed(names, 3)} were read as missing: {_way_to_keep(names[0], word)}"
+        text = f"{cells:,} cells {word!r} of {listed(names, 3)} were read as missing: {_way_to_keep(names, word)}"
         yield Hint(WORD, tuple(names), text)
 
 
@@ -395,5 +395,6 @@ def _together(found: Sequence[Hint], looked: Looked) -> Iterator[Hint]:
             yield from alone
 
 
-def _way_to_keep(column: str, word: str) -> str:
-    return f"if that is a value, say data.missing: {as_yaml({'columns': {column: {'keep': [word]}}})}"
+def _way_to_keep(columns: Sequence[str], word: str) -> str:
+    keep = {name: {"keep": [word]} for name in columns[:MOST_LISTED]}
+    return f"if that is a value, say data.missing: {as_yaml({'columns': keep})}"
