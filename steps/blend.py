@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, flavor, requirements
+from steps.model import blends, dataset, flavor
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -101,7 +101,7 @@ def _log(
         },
     )
     signed = flavor.signature(rows.schema, found.result.threshold, problem.evaluation.coverage)
-    about = {"name": BLEND, "tags": {PROBLEM: problem.name}, "logged": problem.tracking.models == "all"}
+    about = {"name": BLEND, "tags": {PROBLEM: problem.name}, "tracking": problem.tracking}
     made = flavor.log_parts(step, *written, signed, rows.example(problem), **about)
     step.log(metrics=kept, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     return ends
@@ -129,6 +129,6 @@ def _finish(step: Step, problem: Problem, weights: Mapping[str, float], found: B
     )
     if ends is not None:
         note += f"\n\nIntervals of {problem.evaluation.coverage:.0%}: {ends.form}."
-    if unlocked := requirements.note(step.tags):
-        note += f"\n\nOf the model, {unlocked}: docs/serving.md says what follows."
-    step.finish("blend", "; ".join(filter(None, [score, parts, unlocked])), note)
+    if said := flavor.note(step.tags):
+        note += f"\n\nOf the model, {said}: {flavor.PAGES} say what follows."
+    step.finish("blend", "; ".join(filter(None, [score, parts, said])), note)

@@ -70,7 +70,7 @@ CONDUCT: dict[str, Kind] = {"share": "conduct"}
 # Where the fits of a step run, and those of main's steps (`steps.run.engine`).
 ENGINE: dict[str, Kind] = {"engine": "conduct", "engine_address": "conduct"}
 # The keys of the section tracking by which a model is logged otherwise.
-OF_MODELS = ("models", "input_example")
+OF_MODELS = ("models", "largest_model", "input_example")
 
 CHAIN = (
     StepSpec(
@@ -211,7 +211,7 @@ CHAIN = (
         },
         reads=("name", "task", "description", "seed", "search.metric", "refit", "gate", "registry", "tags"),
         pure=False,
-        tracking=("models", "pictures"),  # its report shows the pictures of evaluate
+        tracking=("models", "largest_model", "pictures"),  # its report shows the pictures of evaluate
         seconds=Seconds(2.0),
     ),
 )

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, fits, flavor, memory_budget, out_of_fold, registry, requirements
+from steps.model import blends, dataset, fits, flavor, memory_budget, out_of_fold, registry
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -75,6 +75,8 @@ def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], 
         return then.data.params.get(WHY_NOT, "")
     if winner["unmet"]:
         return "it does not pass the gate"
+    if too_large := registry.too_large(step.client, winner["run_id"]):
+        return too_large
     more = 1 + int(source.data.params["rows_holdout"]) / int(source.data.params["rows_train"])
     seconds = more * sum(run.data.metrics["fit_seconds"] for run in members.values())
     left = thread_budget.seconds_left(step.arguments["share"])
@@ -110,7 +112,7 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         tags={MODEL_DIGEST: learnt, CODE_DIGEST: code, digest_tag(REFIT): digests.of_values([learnt, code])},
     )
     signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
-    about = {"name": name, "tags": {PROBLEM: problem.name}, "logged": problem.tracking.models == "all"}
+    about = {"name": name, "tags": {PROBLEM: problem.name}, "tracking": problem.tracking}
     made = flavor.log_parts(step, *whole, signed, rows.example(problem), **about)
     step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
     note = (
@@ -119,7 +121,7 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         "seen the holdout."
     )
     said = f"{name} on all {len(every.y):,} rows, for the registry"
-    step.finish(f"refit {name}", "; ".join(filter(None, [said, lighter, requirements.note(step.tags)])), note)
+    step.finish(f"refit {name}", "; ".join(filter(None, [said, lighter, flavor.note(step.tags)])), note)
 
 
 def _rows(step: Step, problem: Problem, source: Run, model: str = "") -> tuple[DataSet, DataSet]:

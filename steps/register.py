@@ -97,11 +97,16 @@ def _decide(step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any
 def _judged(
     step: Step, problem: Problem, evaluation: Run, winner: dict[str, Any], champion: ModelVersion | None
 ) -> Verdict:
-    """The verdict, as `judge` has it; where the problem wants no models in MLflow, nothing is registered."""
+    """The verdict, as `judge` has it; where MLflow is to have no model, or none that large, nothing is registered."""
     verdict = judge(step, problem, evaluation, winner, champion)
-    if verdict.outcome != REGISTERED or problem.tracking.models != "none":
+    if verdict.outcome != REGISTERED:
         return verdict
-    why = "tracking.models is none: nothing is registered"
+    if problem.tracking.models == "none":
+        why = "tracking.models is none: nothing is registered"
+    elif too_large := registry.too_large(step.client, winner["served"]["run_id"]):
+        why = f"Nothing is registered, since {too_large}. Raise that key to register it"
+    else:
+        return verdict
     return replace(verdict, outcome=NOT_REGISTERED, reason=f"{verdict.reason}. {why}")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Metric, Run
 
-from steps.model import dataset, fits, flavor, memory_budget, out_of_fold, requirements
+from steps.model import dataset, fits, flavor, memory_budget, out_of_fold
 from steps.run import artifacts, environment, lookup, run_problem, terminal, thread_budget
 from steps.run.step import Step, describe
 from steps.run.tags import (
@@ -246,8 +246,8 @@ def _log_model(
 ) -> str | None:
     """Log the fitted model; return its id, None where it is an artifact alone."""
     about = {"name": name, "threshold": result.threshold, "tags": {PROBLEM: problem.name}}
-    about |= {"logged": problem.tracking.models == "all"}
-    about |= {"intervals": ends, "coverage": problem.evaluation.coverage, "calibration": result.calibration}
+    about |= {"tracking": problem.tracking, "calibration": result.calibration}
+    about |= {"intervals": ends, "coverage": problem.evaluation.coverage}
     made = flavor.log(step, fitted, rows.schema, rows.example(problem), **about)
     step.log(
         tags={
@@ -302,9 +302,9 @@ def _finish(
     if wide:
         summary += f"; {wide}"
         note += f"\n\nThe fit: {wide}."
-    if unlocked := requirements.note(step.tags):
-        summary += f"; {unlocked}"
-        note += f"\n\nOf the model, {unlocked}: docs/serving.md says what follows."
+    if said := flavor.note(step.tags):
+        summary += f"; {said}"
+        note += f"\n\nOf the model, {said}: {flavor.PAGES} say what follows."
     note = "\n\n".join([note, *notes])
     step.finish(f"train {name} {describe(params or problem.models[name].params)}".strip(), summary, note)
 

@@ -64,6 +64,20 @@ def _trials(value: Any) -> Any:
     return value
 
 
+# A thousand to the power of its place is the unit's bytes.
+_UNITS = ("", "kB", "MB", "GB", "TB")
+
+
+def _size(value: Any) -> Any:
+    """The bytes of a text such as `500 MB`; any other value is left to the validation."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,3})?) ?(|kB|MB|GB|TB)", value)
+    if found is None:
+        raise ValueError(f"{value!r} is no size: write bytes, or a number and one of kB, MB, GB, TB, such as 500 MB")
+    return round(float(found[1]) * 1000 ** _UNITS.index(found[2]))
+
+
 def _registry_uri(value: str) -> str:
     if addresses.written_secret(value):
         raise ValueError(
@@ -757,6 +771,11 @@ class Tracking(Section):
     models: Literal["all", "winner", "none"] = Field(
         default="all", description="which are logged models of MLflow; the others are artifacts of their runs"
     )
+    largest_model: Annotated[int, BeforeValidator(_size), Field(ge=1)] | None = Field(
+        default=None,
+        description="bytes, or a text such as 500 MB: of a model with more the store has no files, and it is not "
+        "registered; None: no limit",
+    )
     input_example: bool = Field(default=True, description="whether a logged model holds rows that it learnt from")
     pictures: bool = Field(default=True, description="whether evaluate, predict and monitor draw")
     trials: Annotated[str, BeforeValidator(_trials)] = Field(
@@ -902,9 +921,13 @@ class Problem(Section):
         """The problem with its defaults filled in, as YAML that `read` accepts.
 
         The section tracking is left out where it says nothing else than by default: a frozen problem, and its digest,
-        is the same as it was before there was this section.
+        is the same as it was before there was this section. So is its largest_model, which is younger than the section.
         """
-        usual = {"tracking"} if self.tracking == Tracking() else None
+        usual: dict[str, Any] = {}
+        if self.tracking == Tracking():
+            usual = {"tracking": True}
+        elif self.tracking.largest_model is None:
+            usual = {"tracking": {"largest_model"}}
         values = self.model_dump(mode="json", exclude=usual)
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 

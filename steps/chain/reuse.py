@@ -30,6 +30,7 @@ from steps.run.tags import (
     REPORTED,
     REUSED_FROM,
     SUMMARY,
+    TOO_LARGE,
     TRANSIENT,
 )
 from tabular.errors import UserError
@@ -77,7 +78,7 @@ class Earlier:
         for run in self._finished(f"tags.`{KEY}` = '{key.whole}'", MOST_CANDIDATES):
             if run.data.tags.get(OUTCOME) == registry.REGISTERED or TRANSIENT in run.data.tags:
                 continue  # a registration that was undone since is done again; what failed then may work today
-            wrong = artifacts.damage(self.client, run, self.main.folder)
+            wrong = run.data.tags.get(TOO_LARGE) or artifacts.damage(self.client, run, self.main.folder)
             if wrong is None:
                 self._show(task, run)
                 return run, f"reused {run.info.run_id}"

@@ -120,7 +120,9 @@ def _answer(problem: Problem, verdict: Verdict, version: str | None) -> str:
     if verdict.outcome == KEPT:
         return f"The champion stays: {name} version {version or verdict.champion}"
     if verdict.outcome == NOT_REGISTERED:
-        return f"Nothing is registered: the problem wants no models in MLflow, else {model} would be the new champion"
+        none = problem.tracking.models == "none"
+        why = "the problem wants no models in MLflow" if none else "its files are larger than tracking.largest_model"
+        return f"Nothing is registered: {why}, else {model} would be the new champion"
     return f"Nothing is registered: {model} does not pass"
 
 

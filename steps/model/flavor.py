@@ -22,12 +22,13 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking.context import registry as context_registry
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 from mlflow.types.schema import AnyType
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_IS_EXTERNAL
 from mlflow.utils.uri import is_local_uri
 
 from steps.model import reasons, requirements, served
 from steps.run import artifact_store, artifacts, inputs, kept
 from steps.run.step import Step
-from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, UNLOCKED
+from steps.run.tags import CODE_DIGEST, MODEL, MODEL_DIGEST, MODEL_URI, TOO_LARGE, UNLOCKED
 from tabular import digests
 from tabular.data import carried_code, datasets
 from tabular.errors import CandidateError, UserError, first_line
@@ -39,11 +40,18 @@ from tabular.model.formats import format_of, within
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification
 from tabular.model.training import Fitted
+from tabular.problem import Tracking
 
 # The folder within a model's folder in which MLflow puts the parts.
 PARTS = "artifacts/model"
 # The folder in which Python keeps compiled code. A model has one, since MLflow loads each model that it logs.
 BYTECODE = "__pycache__"
+
+
+# What the section tracking says by default.
+_AS_USUAL = Tracking()
+# Where `note` is explained.
+PAGES = "docs/serving.md and docs/problems.md"
 
 
 class Written(NamedTuple):
@@ -72,7 +80,7 @@ def log(
     intervals: Intervals | None = None,
     coverage: float = 0.0,
     calibration: Calibration | None = None,
-    logged: bool = True,
+    tracking: Tracking = _AS_USUAL,
 ) -> LoggedModel | AsArtifact:
     """Log a fitted candidate as a model of the step's run, with the parameters of that run.
 
@@ -102,12 +110,13 @@ def log(
         not say.
     calibration
         Of classes, what turns the estimator's probabilities into the model's.
-    logged
-        Whether it becomes a logged model of MLflow's; else it is an artifact of the run, in a folder of its name.
+    tracking
+        Whether it becomes a logged model of MLflow's, an artifact of the run in a folder of its name, or, where it is
+        too large, a folder that only describes it.
     """
     written = write(fitted, schema, step.folder, threshold, intervals, coverage, calibration)
     signed = signature(schema, threshold, coverage)
-    return log_parts(step, *written, signed, example, name=name, tags=tags, logged=logged)
+    return log_parts(step, *written, signed, example, name=name, tags=tags, tracking=tracking)
 
 
 def log_parts(
@@ -119,12 +128,12 @@ def log_parts(
     *,
     name: str,
     tags: dict,
-    logged: bool = True,
+    tracking: Tracking = _AS_USUAL,
 ) -> LoggedModel | AsArtifact:
     """Log the files of `write` or `write_blend` as a model; `needed` are the packages that serve it.
 
     Other parameters as for `log`. Where the lock does not hold what is installed here, the step's tag `UNLOCKED` says
-    why the model's requirements have no hashes.
+    why the model's requirements have no hashes; where the model is too large for the store, `TOO_LARGE` says so.
     """
     required = requirements.of(needed)
     if required.unlocked:
@@ -142,16 +151,50 @@ def log_parts(
         required.write(place)
         return place
 
-    if not logged:
-        save(step.artifacts / name, Model(artifact_path=name, run_id=step.run_id))
-        return AsArtifact(f"runs:/{step.run_id}/{name}")  # the URI by which MLflow finds a logged model too
-    place = step.folder / artifacts.MODEL
+    place, alone = step.folder / artifacts.MODEL, Model(artifact_path=name, run_id=step.run_id)
+    as_artifact = AsArtifact(f"runs:/{step.run_id}/{name}")  # the URI by which MLflow finds a logged model too
+    if _is_too_large(step, parts, tracking.largest_model):
+        kept.keep_model(step.run_id, save(place, alone))
+        _describe_alone(place, step.artifacts / name)
+        return as_artifact
+    if tracking.models != "all":
+        save(step.artifacts / name, alone)
+        return as_artifact
     made = _logged(
         step, name, step.run_id, tags, {"model_type": name, **step.params}, lambda described: save(place, described)
     )
     if not is_local_uri(made.artifact_location):
         kept.keep_model(made.model_id, place)
     return made
+
+
+def _is_too_large(step: Step, parts: Path, most: int | None) -> bool:
+    """Whether a model has learnt more bytes than the store is to have of one, which the step's run then says."""
+    size = sum(path.stat().st_size for path in parts.rglob("*") if path.is_file())
+    if most is None or size <= most:
+        return False
+    why = f"its files ({size:,} bytes) are more than tracking.largest_model ({most:,}) and not in the store"
+    step.log(tags={TOO_LARGE: why}, params={"model_bytes": size})
+    return True
+
+
+def _describe_alone(model: Path, place: Path) -> None:
+    """Write what describes a model, and none of its files, as MLflow has it of models that are kept elsewhere.
+
+    MLflow then says of an attempt to load it that its files are not there.
+    """
+    place.mkdir()
+    described = Model.load(model)
+    described.saved_input_example_info = None
+    described.metadata = {**(described.metadata or {}), MLFLOW_MODEL_IS_EXTERNAL: True}
+    described.save(str(place / "MLmodel"))
+    for name in ("requirements.txt", "python_env.yaml", "conda.yaml"):
+        shutil.copy(model / name, place)
+
+
+def note(tags: Mapping[str, str]) -> str:
+    """What people are told of the model of a run of train, blend or refit with these tags; mostly nothing."""
+    return "; ".join(filter(None, [requirements.note(tags), tags.get(TOO_LARGE)]))
 
 
 def log_again(step: Step, run: Run, tags: Mapping[str, str]) -> LoggedModel:
@@ -239,7 +282,8 @@ def load(uri: str, folder: Path, *, code: str, learnt: str) -> served.TabularMod
 
 def copied(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
     """As `fetch`, from what the chain has kept of the model where it has; parameters and errors are those of `load`."""
-    held = kept.model(uri.removeprefix("models:/"))
+    # one that is too large for the store was kept by its run
+    held = kept.model(uri.split("/")[1] if uri.startswith("runs:/") else uri.removeprefix("models:/"))
     return fetch(uri if held is None else str(held), folder, code=code, learnt=learnt)
 
 
@@ -270,6 +314,11 @@ def fetch(uri: str, folder: Path, *, code: str, learnt: str) -> Path:
     place = Path(tempfile.mkdtemp(dir=folder))
     try:
         local = artifact_store.fetch(uri, place)
+        if (Model.load(local).metadata or {}).get(MLFLOW_MODEL_IS_EXTERNAL):
+            raise UserError(
+                "its files are not in the store, since they are larger than the tracking.largest_model of its problem; "
+                "raise that and run the chain again"
+            )
         file = carried(local)
         found = {"code": digest_of_carried(local), "parts": digest_of_parts(local / PARTS)}
         if (local / BYTECODE).is_dir():

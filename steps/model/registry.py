@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.environment_variables import MLFLOW_REGISTRY_URI
 from mlflow.exceptions import MlflowException
 
-from steps.run import artifacts, tracking
+from steps.run import artifacts, lookup, tracking
 from steps.run.run_owner import tags as whose
 from steps.run.step import Step
 from steps.run.tags import (
@@ -34,6 +34,7 @@ from steps.run.tags import (
     OUTCOME,
     REFITTED_BY,
     REGISTER,
+    TOO_LARGE,
     TRAIN,
     USER,
     VERDICT,
@@ -113,6 +114,12 @@ def _held_by(best: dict[str, Any], trained: Sequence[Run]) -> dict[str, Any]:
                 raise UserError(f"models: run {run.info.run_id} holds another {best['model']} than was evaluated")
             return {**best, "run_id": run.info.run_id, "model_uri": tags[MODEL_URI]}
     raise UserError(f"models: none of the runs given is of the winner, {best['model']!r}")
+
+
+def too_large(client: MlflowClient, run_id: str) -> str:
+    """Why the store has no files of the model of a run; empty where it has them, and where the run is gone."""
+    made = lookup.shown(client, run_id)
+    return "" if made is None else made.data.tags.get(TOO_LARGE, "")
 
 
 def verdict_tags(

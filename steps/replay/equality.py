@@ -37,6 +37,7 @@ from steps.run.tags import (
     OUTCOME,
     PARENT,
     REASON,
+    TOO_LARGE,
     TRIAL,
     VERDICT,
     WINNER,
@@ -317,6 +318,8 @@ def _of_trials(client: MlflowClient, search: Run) -> Iterator[tuple[str, Any]]:
 def _model(pair: Pair) -> Compared:
     """Compare the digests of the model and of its code, as recorded and as computed from the logged model's files."""
     count, said = _both(pair, OF_MODEL)
+    if TOO_LARGE in pair.then.data.tags:
+        return count, said  # there are no files to look at
     claimed = {name.removeprefix(DIGEST): pair.then.data.tags.get(name) for name in OF_MODEL}
     found = _really(pair)
     said += [

@@ -13,7 +13,7 @@ from mlflow.utils.uri import is_local_uri
 
 from steps.run import artifact_store, kept
 from steps.run.step import Step
-from steps.run.tags import ARTIFACTS_DIGEST, KEY, MODEL_URI
+from steps.run.tags import ARTIFACTS_DIGEST, KEY, MODEL_URI, TOO_LARGE
 from tabular import digests
 from tabular.errors import UserError, first_line
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
@@ -48,7 +48,8 @@ REPORT = "report.html"
 # The folder in a step's own folder with the files of the model that it has logged.
 MODEL = "logged model"
 # The artifact manifest, which lists every artifact of a run but itself, and every file of its logged model:
-# {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256]}}; of models that were logged to a remote store by an
+# {"run": {path: [bytes, sha256]}, "model": {path: [bytes, sha256]}}, and those of a model that is too large for the
+# store, which holds none of them (steps.model.flavor); of models that were logged to a remote store by an
 # earlier version, null in the place of the sha256.
 RECORD = "artifacts.json"
 BYTECODE = "__pycache__/"
@@ -142,7 +143,7 @@ def model_id(uri: str) -> str:
 def record(step: Step) -> dict[str, str]:
     """Write the artifact manifest among the step's artifacts, before the upload; return the tag with its digest."""
     found: dict[str, Any] = {"run": dict(_recorded(step.artifacts))}
-    if model_id(step.tags.get(MODEL_URI, "")):
+    if model_id(step.tags.get(MODEL_URI, "")) or TOO_LARGE in step.tags:
         found["model"] = dict(_recorded(step.folder / MODEL))
     step.json(found, RECORD)
     return {ARTIFACTS_DIGEST: digests.of_file(step.artifacts / RECORD)}
@@ -163,9 +164,9 @@ def damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
 
 
 def model_damage(client: MlflowClient, run: Run, folder: Path) -> str | None:
-    """As `damage`, for the run's model only; None where the run has left no model."""
+    """As `damage`, for the run's model only; None where the run has left no files of one."""
     uri = run.data.tags.get(MODEL_URI)
-    if uri is None:
+    if uri is None or TOO_LARGE in run.data.tags:
         return None
     try:
         held, logged = model_files(run, folder), model_id(uri)
@@ -190,10 +191,10 @@ def model_bytes(run: Run, folder: Path) -> int:
 
 def model_files(run: Run, folder: Path) -> dict[str, list]:
     """What a run recorded of its model's files: of its logged model, or of the folder of artifacts that is one."""
-    whole, uri = read(run, folder), run.data.tags.get(MODEL_URI, "")
-    if model_id(uri) or not uri:
-        return whole.get("model", {})
-    place = _folder_of_model(uri)
+    whole = read(run, folder)
+    if "model" in whole:
+        return whole["model"]
+    place = _folder_of_model(run.data.tags.get(MODEL_URI, ""))
     return {name.removeprefix(place): held for name, held in whole["run"].items() if name.startswith(place)}
 
 
@@ -223,7 +224,12 @@ def verify(run: Run, name: str, path: Path, folder: Path) -> None:
 
 
 def disown(run: Run) -> None:
-    """Delete a damaged run's key, so that the next chain does its work again instead of reusing it."""
+    """Delete a damaged run's key, so that the next chain does its work again instead of reusing it.
+
+    A run whose model is too large for the store is not damaged, and is not reused in any case.
+    """
+    if TOO_LARGE in run.data.tags:
+        return
     client = MlflowClient()
     if KEY in client.get_run(run.info.run_id).data.tags:
         client.delete_tag(run.info.run_id, KEY)

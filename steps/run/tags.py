@@ -44,6 +44,8 @@ ROWS_LEARNT = "rows_learnt"
 SAMPLES = "samples"
 # on a run of train or blend whose model's requirements have no hashes: which packages are not the lock's
 UNLOCKED = "tabular.unlocked"
+# on a run of train, blend or refit whose model is larger than the problem allows: what became of its files, in words
+TOO_LARGE = "tabular.too_large"
 # on a run of train or refit whose model several processes have learnt together: how many
 RANKS = "tabular.ranks"
 FAILED_STEP = "step.failed"  # on a run of main: the step that failed

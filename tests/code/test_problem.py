@@ -165,6 +165,20 @@ def test_as_many_trials_become_runs_as_are_asked_for(trials: str, most: int | No
     assert build(with_("tracking.trials", trials), "here").tracking.most_trials == most
 
 
+@pytest.mark.parametrize(
+    ("written", "size"), [(500, 500), ("500", 500), ("1.5 kB", 1500), ("20MB", 20_000_000), ("2 GB", 2 * 10**9)]
+)
+def test_the_largest_model_is_said_in_bytes_or_with_a_unit(written: object, size: int) -> None:
+    assert build(with_("tracking.largest_model", written), "here").tracking.largest_model == size
+
+
+def test_a_problem_that_does_not_limit_its_models_has_the_yaml_that_it_had() -> None:
+    problem = build(with_("tracking.models", "winner"), "here")
+    assert "largest_model" not in problem.to_yaml()
+    limited = build(with_("tracking.largest_model", "1 MB"), "here")
+    assert parse(limited.to_yaml(), "again").tracking == Tracking(largest_model=1_000_000)
+
+
 def test_name_and_data_are_enough() -> None:
     problem = build(SMALLEST, "here")
     assert list(problem.models) == ["logistic_regression", "random_forest", "lightgbm"]
@@ -243,6 +257,8 @@ def test_an_unknown_key_is_named_with_the_nearest_one(path: str, near: str) -> N
         ("tracking.registry_uri", "registry", "'registry' is no address of a registry, such as https://"),
         ("tracking.registry_uri", "sqlite:///mine.db", "'sqlite:///mine.db' is relative"),
         ("tracking.registry_uri", "https://me:secret@host", "set MLFLOW_REGISTRY_URI"),
+        ("tracking.largest_model", "5 MiB", "'5 MiB' is no size: write bytes, or a number and one of kB, MB, GB, TB"),
+        ("tracking.largest_model", 0, "greater than or equal to 1, not 0"),
         ("tracking.trials", "few", "'few' is none of all, none, or best and a number, such as best 5"),
         ("tracking.trials", "best 0", "'best 0' is none of"),
         ("tracking.trials", 5, "5 is none of all, none, or best and a number, such as best 5"),

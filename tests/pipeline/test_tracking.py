@@ -6,11 +6,16 @@ from types import SimpleNamespace
 import mlflow
 import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 
+from steps.chain.reuse import Earlier
 from steps.clean import Policy, Tree, _kept
 from steps.model import registry as registries
+from steps.pipeline import plan
 from steps.register import _undo
-from steps.run import artifacts
+from steps.replay import equality
+from steps.run import artifacts, lookup
 from steps.run.step import Step
 from steps.run.tags import MODEL_URI
 from tests.chains import write_table
@@ -186,6 +191,91 @@ def test_without_models_in_mlflow_nothing_is_registered_and_it_is_said(store, un
 def test_what_is_asked_of_models_makes_no_other_step_run_again(store, unregistered):
     reused = {name for name, run in store.children(unregistered.id).items() if "tabular.reused_from" in run.data.tags}
     assert {name.removesuffix(" (reused)") for name in reused} == {"etl", "hpo tree", "evaluate"}
+
+
+@pytest.fixture(scope="module")
+def limited(store, folder, chain):
+    """A chain of the same work whose problem allows a model fewer bytes than the winner has; evaluate runs again."""
+    text = PROBLEM.replace("models: winner", "models: all\n  largest_model: 6.5 kB")
+    text += "evaluation: {ties: smaller}\nregistry: {name: limited}\n"
+    (folder / "limited.yaml").write_text(text)
+    ended = store.project(problem=str(folder / "limited.yaml"))
+    assert ended.status == 0, ended.stderr
+    return ended
+
+
+@pytest.fixture(scope="module")
+def too_large(store, limited):
+    """The run of train whose model is too large, and why."""
+    run = store.children(limited.id)["train logistic_regression"]
+    return run, run.data.tags["tabular.too_large"]
+
+
+def test_of_a_model_that_is_too_large_the_store_has_what_describes_it_and_no_files(store, limited, too_large, tmp_path):
+    run, why = too_large
+    size = int(run.data.params["model_bytes"])
+    assert why == f"its files ({size:,} bytes) are more than tracking.largest_model (6,500) and not in the store"
+    assert why in run.data.tags["tabular.summary"]
+    assert why in run.data.tags["mlflow.note.content"]
+    held = {name.rpartition("/")[2] for name in store.artifacts(run) if name.startswith("logistic_regression/")}
+    assert held == {"MLmodel", "requirements.txt", "python_env.yaml", "conda.yaml"}
+    described = Model.load(str(store.artifact(run, "logistic_regression/MLmodel")))
+    assert [one.name for one in described.signature.outputs] == ["label", "probability_no", "probability_yes"]
+    files = artifacts.model_files(run, tmp_path)
+    assert sum(held for name, (held, _) in files.items() if name.startswith("artifacts/")) == size
+    (other,) = logged(store, limited)
+    assert other.name == "tree"
+
+
+def test_a_winner_that_is_too_large_is_judged_and_not_registered_and_it_is_said(store, limited, too_large):
+    tasks = store.children(limited.id)
+    assert tasks["evaluate"].data.tags["tabular.winner"] == "logistic_regression"
+    assert tasks["refit"].data.params["why_not"] == too_large[1]
+    assert limited.tags["tabular.outcome"] == "not_registered"
+    why = f"Nothing is registered, since {too_large[1]}. Raise that key to register it"
+    assert limited.tags["tabular.verdict"].endswith(why)
+    assert why in limited.stdout
+    assert why in limited.tags["mlflow.note.content"]
+    assert why in store.artifact(tasks["register"], "report.html").read_text()
+    assert store.versions("limited") == []
+
+
+@pytest.mark.parametrize("step", ["predict", "evaluate"])
+def test_whoever_asks_for_a_model_that_was_too_large_is_told_so_in_one_line(
+    store, folder, tasks, too_large, tmp_path, step
+):
+    asks = {
+        "predict": {"model": too_large[0].info.run_id, "data": folder / "table.csv", "output": tmp_path / "out.csv"},
+        "evaluate": {"dataset": tasks["etl"].info.run_id, "models": too_large[0].info.run_id},
+    }
+    ended = store.step(step, **asks[step])
+    (line,) = ended.lines
+    assert "its files are not in the store, since they are larger than the tracking.largest_model" in line
+    assert ended.status != 0
+
+
+def test_mlflow_says_of_a_model_that_was_too_large_that_it_is_not_there(store, too_large, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+    with pytest.raises(MlflowException, match="not stored in the model directory"):
+        mlflow.pyfunc.load_model(too_large[0].data.tags["tabular.model_uri"], suppress_warnings=True)
+
+
+def test_a_model_that_was_too_large_is_trained_again_and_the_others_are_not(store, limited, too_large, tmp_path):
+    problem = lookup.problem(limited.run, tmp_path)
+    main = SimpleNamespace(experiment_id=store.experiment, folder=tmp_path, run_id=limited.id, tags={})
+    earlier, runs = Earlier(store.client, main, problem), store.children(limited.id)
+    runs = {name.removesuffix(" (reused)"): run for name, run in runs.items()}
+    ended = {name: lookup.shown(store.client, run.info.run_id) for name, run in runs.items()}
+    found = {task.model: earlier.find(task, ended) for task in plan(problem) if task.step.name == "train"}
+    assert found["tree"][0].info.run_id == ended["train tree"].info.run_id
+    assert found["logistic_regression"] == (None, f"{too_large[1]} (run {too_large[0].info.run_id})")
+
+
+def test_a_replay_compares_a_model_that_was_too_large_by_its_digests(store, too_large, tmp_path):
+    run, _ = too_large
+    told = equality.findings(equality.Pair(store.client, "train logistic_regression", run, run, tmp_path))
+    assert {one.subject: one.result for one in told}["model"] == "same"
+    assert {one.result for one in told} == {"same"}, told
 
 
 def test_a_version_without_an_input_example_is_promoted_once_it_has_answered(store, chain):
