@@ -21,8 +21,8 @@ def test_it_draws_the_loss_by_iteration(said):
     assert "<Figure size" in said
 
 
-def test_it_loads_the_champion_in_four_ways_and_asks_for_reasons(said):
-    assert "'alias': 'models:/small_classifier@champion'" in said and "'run': 'runs:/" in said
+def test_it_loads_the_champion_in_three_ways_and_asks_for_reasons(said):
+    assert "'alias': 'models:/small_classifier@champion'" in said and "'logged model': 'models:/m-" in said
     assert "reason_1" in said
 
 

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.server import get_app_client
 
 from steps.run.tags import lasting
-from tests import servers
+from tests import notebook, servers
 from tests.chains import write_table
 from tests.running import PROJECT, Ended, Store
 
@@ -213,6 +213,12 @@ def test_who_may_not_read_a_model_does_not_predict_with_it(of_ann, team, hidden,
 def test_who_may_read_an_experiment_compares_its_runs(of_ann, team):
     ended = team.step("bob", "compare", experiment="ann's")
     assert ended.status == 0, ended.stderr
+
+
+def test_who_may_read_an_experiment_and_a_model_looks_at_them_by_the_notebook(of_ann, team):
+    said = notebook.said(team.store("bob", "ann's").environment)
+    assert "etl team" in said
+    assert "'alias': 'models:/theirs_model@champion'" in said
 
 
 @pytest.fixture
