@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mlflow
 from mlflow.entities import Experiment, Run
+from mlflow.environment_variables import MLFLOW_REGISTRY_URI, MLFLOW_TRACKING_URI
 from mlflow.exceptions import MlflowException
-from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.file_utils import local_file_uri_to_path, path_to_local_sqlite_uri
 from mlflow.utils.uri import is_local_uri
 
 from steps.chain import budget, cleanup, launch, store_check
@@ -20,7 +22,7 @@ from steps.chain.orchestrator import Chain, Orders
 from steps.model import provenance, registry
 from steps.pipeline import ENGINE
 from steps.replay import options
-from steps.run import artifacts, engine, fetching, inputs, kept, run_problem, task, thread_budget, tracking
+from steps.run import artifacts, engine, fetching, inputs, kept, paths, run_problem, task, thread_budget, tracking
 from steps.run.step import Step, describe
 from steps.run.tags import (
     CHAMPION,
@@ -257,6 +259,21 @@ def _page(step: Step) -> str:
     return f"{tracking.address()}/#/experiments/{step.experiment_id}/runs/{step.run_id}"
 
 
+def _to_export() -> dict[str, str]:
+    """The variables without which what is typed next, where the chain was typed, would ask another store than its own.
+
+    None where MLflow takes this store there by itself, or was told of it by these variables.
+    """
+    theirs = paths.caller_environment()
+    usual = path_to_local_sqlite_uri(str(paths.caller_folder() / "mlflow.db"))
+    found = {}
+    if (theirs.get(MLFLOW_TRACKING_URI.name) or usual) != mlflow.get_tracking_uri():
+        found[MLFLOW_TRACKING_URI.name] = tracking.address()
+    if tracking.registry_is_elsewhere() and theirs.get(MLFLOW_REGISTRY_URI.name) != mlflow.get_registry_uri():
+        found[MLFLOW_REGISTRY_URI.name] = tracking.registry()
+    return found
+
+
 def _say_next(step: Step, problem: Problem, tags: dict[str, str], report: str | None, seconds: float) -> None:
     uri = tags.get(CHAMPION)
     replayed = registry.DRY if step.arguments["replays"] else ""
@@ -271,9 +288,8 @@ def _say_next(step: Step, problem: Problem, tags: dict[str, str], report: str | 
     look = _page(step) if tracking.is_server() else f"mlflow ui --backend-store-uri {store}"
     example = "serving_input_example.json"
     say()
-    say(f"  first     export MLFLOW_TRACKING_URI={store}")
-    if tracking.registry_is_elsewhere():
-        say(f"            export MLFLOW_REGISTRY_URI={tracking.registry()}")
+    for number, (name, value) in enumerate(_to_export().items()):
+        say(f"  {'' if number else 'first':10}export {name}={value}")
     say(f"  look      {look}")
     say(f"  serve     mlflow models serve -m {uri} --env-manager uv -p 5001")
     if not problem.tracking.input_example:

@@ -47,6 +47,22 @@ def caller_folder() -> Path:
         return Path.cwd()
 
 
+def caller_environment() -> Mapping[str, str]:
+    """The environment in which `mlflow run` was typed, to which it has added the store for this process.
+
+    Empty where the system does not tell.
+    """
+    import psutil
+
+    called_by = lifecycle.calling()
+    if called_by is None or not UNDER_MLFLOW:
+        return os.environ
+    try:
+        return called_by.environ()
+    except psutil.Error:
+        return {}
+
+
 def effective_problem(arguments: Mapping[str, str]) -> Problem:
     """The problem that a command line describes: a problem file of ours or the caller's, or defaults, with overrides.
 
