@@ -19,10 +19,11 @@ from steps.model import dataset, drift_reference, flavor, origin, provenance
 from steps.model.drift_reference import Reference
 from steps.model.origin import Origin
 from steps.model.served import TabularModel
-from steps.run import artifacts, fetching, inputs, lookup, paths
+from steps.run import artifacts, fetching, inputs, lookup, paths, terminal
 from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, DATASET, EVALUATION, MODEL_DIGEST, SCORED_BY, TRAIN, digest_tag
 from tabular.data import datasets, duplicates, narrowing, size, splits, tables, truths
+from tabular.data.columns import Reading
 from tabular.data.datasets import ARROW, SPLIT_KEY, Schema
 from tabular.data.sources import Source
 from tabular.data.tables import Table
@@ -211,6 +212,11 @@ def _fetched(step: Step, parameter: str, query: str = "") -> tuple[Source, fetch
     return source, fetching.fetch(step, source)
 
 
+def _say_found_out(parameter: str, table: Table, how: Reading) -> None:
+    for line in table.found_out(how):
+        terminal.say(f"  {parameter}: {line}")
+
+
 def _log(step: Step, asked: Subject, source: Source, digest: str, rows: int) -> None:
     name = asked.origin.problem or asked.origin.name
     inputs.log(step, name=name, digest=digest, source=fetching.place(source), context="monitoring", rows=rows)
@@ -232,6 +238,7 @@ def _with_truth(step: Step, asked: Subject) -> _Table:
     wanted = pa.schema([(column.name, ARROW[column.dtype]) for column in columns])
     how = datasets.reading_for(columns, datasets.reading(asked.problem))
     rows = tables.scan_for(fetched.place, wanted, how, progress=True)
+    _say_found_out("data", rows, how)
     target = asked.schema.target
     if target not in rows.schema.names:
         raise UserError(
@@ -253,10 +260,12 @@ def _with_truth_elsewhere(step: Step, asked: Subject) -> _Table:
     wanted = pa.schema([(name, pa.float64()) for name in asked.answer])
     header = truths.with_header(datasets.reading(asked.problem))
     rows = tables.scan_for(fetched.place, wanted, header, progress=True)
+    _say_found_out("data", rows, header)
     truths.check_columns(rows, keys, "keys")
     elsewhere, of_truth = _fetched(step, "truth")
     target = asked.schema.target
     held = truths.scan(of_truth.place, asked.problem, {target, *_beside(asked)} - {*keys})
+    _say_found_out("truth", held, header)
     truths.check_columns(held, [target], "truth")
     truths.check_columns(held, keys, "keys")
     place = truths.matched(rows, held, keys)

@@ -253,8 +253,11 @@ def scored(shop, tmp_path_factory):
 def test_predictions_of_before_are_as_the_rows_scored_today(shop, scored, tmp_path):
     month, predictions, truth = scored
     ended = shop.monitor(predictions, truth=truth, keys="id")
-    today = shop.monitor(write(month, tmp_path / "month.csv")).run.data.metrics
-    then = ended.run.data.metrics
+    month.to_csv(tmp_path / "month.csv", index=False, sep=";")
+    on_rows = shop.monitor(tmp_path / "month.csv")
+    today, then = on_rows.run.data.metrics, ended.run.data.metrics
+    assert "  data: read with ';' between the columns\n" in on_rows.stdout
+    assert "between the columns" not in ended.stdout
     assert then["rows"] == 300
     assert {name: then[name] for name in ("roc_auc", "log_loss", "accuracy", "psi_score_worst")} == pytest.approx(
         {name: today[name] for name in ("roc_auc", "log_loss", "accuracy", "psi_score_worst")}
@@ -266,8 +269,9 @@ def test_predictions_of_before_are_as_the_rows_scored_today(shop, scored, tmp_pa
 def test_predictions_whose_truth_is_not_there_yet_are_left_out(shop, scored, tmp_path):
     _, predictions, truth = scored
     some = pd.read_parquet(truth)
-    write(some[some["id"] < "000250"], tmp_path / "truth.csv")
+    some[some["id"] < "000250"].to_csv(tmp_path / "truth.csv", index=False, sep="|")
     ended = shop.monitor(predictions, truth=tmp_path / "truth.csv", keys="id")
+    assert "  truth: read with '|' between the columns\n" in ended.stdout
     assert ended.run.data.metrics["rows"] == 150
     assert "150 of 300 rows have no 'left' yet: they are left out" in ended.stdout
 
