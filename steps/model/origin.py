@@ -135,13 +135,22 @@ def _of_version(version: ModelVersion) -> Origin:
 
 def _of_logged(client: MlflowClient, given: str, model_id: str) -> Origin:
     try:
-        run_id = client.get_logged_model(model_id).source_run_id
+        logged = client.get_logged_model(model_id)
     except MlflowException as error:
         meant = _registered(client, given)
         raise UserError(f"model: {given} is not there ({first_line(error)}){meant or ';'} give {FORMS}") from None
-    found = _of_run(lookup.fitted(client, run_id or "", "model"))
-    if found.uri != given:
-        raise UserError(f"model: {given} is not the model that run {run_id} says it has logged: not loaded")
+    run_id = logged.source_run_id or ""
+    # a version knows more of it than its run does; and where the problem wants no other logged model, register has
+    # logged the model of that run again, which the run does not know
+    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+        if version.source in (logged.model_uri, logged.artifact_location) and MODEL_DIGEST in version.tags:
+            return _of_version(version)
+    found = _of_run(lookup.fitted(client, run_id, "model"))
+    if found.model_id != model_id:
+        raise UserError(
+            f"model: {given} is neither a registered version nor the model that run {run_id} says it has logged: not "
+            "loaded"
+        )
     return found
 
 

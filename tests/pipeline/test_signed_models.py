@@ -381,6 +381,13 @@ def test_a_model_that_is_not_registered_is_refused_and_taken_without_the_key(sce
     assert scene.predict(None, scene.train.id).status == 0
 
 
+def test_a_registered_model_that_is_named_by_its_own_id_is_verified_as_the_version_that_it_is(scene):
+    by_id = scene.version().source
+    ended = scene.predict({VERIFY: scene.public}, by_id)
+    assert ended.status == 0, ended.stderr
+    assert (by_id[:10], ended.tags["tabular.scored_by"]) == ("models:/m-", URI)
+
+
 def test_a_champion_that_the_key_does_not_verify_is_neither_loaded_nor_replaced(scene):
     table = scene.table.assign(z=scene.table["z"] + 1)
     table.to_csv(scene.folder / "moved.csv", index=False)

@@ -11,6 +11,7 @@ from mlflow.models import Model
 
 from steps.chain.reuse import Earlier
 from steps.clean import Policy, Tree, _kept
+from steps.model import origin
 from steps.model import registry as registries
 from steps.pipeline import plan
 from steps.register import _undo
@@ -18,6 +19,7 @@ from steps.replay import equality
 from steps.run import artifacts, lookup
 from steps.run.step import Step
 from steps.run.tags import MODEL_URI
+from tabular.errors import UserError
 from tests.chains import write_table
 from tests.running import Store
 
@@ -116,6 +118,24 @@ def test_the_other_models_are_artifacts_that_are_loaded_as_logged_models_are(sto
     for uri in (f"runs:/{tasks['train tree'].info.run_id}/tree", f"models:/{version.name}/{version.version}"):
         loaded = mlflow.pyfunc.load_model(uri, suppress_warnings=True)
         assert list(loaded.predict(rows)) == ["label", "probability_no", "probability_yes"]
+
+
+def test_the_model_that_register_has_logged_is_found_by_its_own_id_as_the_version_that_it_is(store, chain):
+    (version,) = store.versions("tracked_classifier")
+    by_id, by_name = (origin.find(store.client, uri) for uri in (version.source, "models:/tracked_classifier@champion"))
+    assert version.source.startswith("models:/m-")
+    assert by_id == by_name
+    assert by_id.name == "tracked_classifier version 1"
+
+
+def test_another_logged_model_of_that_run_is_refused(store, chain, tasks):
+    run_id = tasks["refit"].info.run_id
+    other = store.client.create_logged_model(store.experiment, "other", run_id)
+    try:
+        with pytest.raises(UserError, match="is neither a registered version nor the model that run"):
+            origin.find(store.client, other.model_uri)
+    finally:
+        store.client.delete_logged_model(other.model_id)
 
 
 def test_a_model_that_is_an_artifact_is_missed_where_it_is_altered(store, tasks, tmp_path):
