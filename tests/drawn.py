@@ -16,6 +16,18 @@ def text_of(figure):
     return "\n".join(found.get_text() for found in figure.findobj(Text))
 
 
+def marks_of(figure):
+    """How many marks a figure is made of: points of lines, points or cells of collections, and bars."""
+    from matplotlib.collections import Collection
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    lines = sum(len(line.get_xdata()) for line in figure.findobj(Line2D))
+    many = sum(max(len(one.get_offsets()), len(one.get_paths())) for one in figure.findobj(Collection))
+    bars = sum(len(patch.get_path().vertices) for patch in figure.findobj(Patch))
+    return lines + many + bars
+
+
 def saved(figure, folder):
     """The pixels of a saved figure, after a look at its size."""
     path = folder / "picture.png"

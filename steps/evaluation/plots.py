@@ -85,14 +85,20 @@ def draw(
 
 def _save(drawings: Mapping[str, Drawing], folder: Path, most: int) -> None:
     """Write each drawing as a PNG, in a process pool of `most` processes, since drawing holds Python's lock."""
-    paths = [folder / f"{name}.png" for name in drawings]
-    for path in paths:
+    _HELD[:] = [(drawing, folder / f"{name}.png") for name, drawing in drawings.items()]
+    for _, path in _HELD:
         path.parent.mkdir(parents=True, exist_ok=True)
     with pool.workers(most) as executor:
-        list(executor.map(_draw, drawings.values(), paths))
+        list(executor.map(_draw, range(len(_HELD))))
+    _HELD.clear()
 
 
-def _draw(drawing: Drawing, path: Path) -> None:
+# What the processes of the pool draw, and where to; they get it through the fork, since a drawing holds all rows.
+_HELD: list[tuple[Drawing, Path]] = []
+
+
+def _draw(number: int) -> None:
+    drawing, path = _HELD[number]
     style.save(drawing(), path)
 
 

@@ -6,7 +6,7 @@ raised: a plot must not end a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ MOST_BARS = 20
 MOST_CELLS_WITH_TEXT = 20
 MOST_POINTS = 1000  # of a curve: more than the figure's width in pixels
 MOST_CLASSES_IN_BALANCE = 30
+GRID = np.linspace(0, 1, 501)  # where the mean of several curves is taken
 
 
 # --- a classifier's predictions ---------------------------------------------------------------------------------------
@@ -142,16 +143,22 @@ def _threshold_curve(
             style.say(axes, "These rows hold one class only:\nthere is no curve to draw.")
             return figure
         codes = np.array([positive]) if two else np.flatnonzero(rows)
-        points = {int(code): curve.points(y == code, probabilities[:, code], weights) for code in codes}
-        drawn = sorted(sorted(points, key=lambda code: -rows[code])[: style.MOST_CURVES])
-        for code, color in zip(drawn, style.colors(), strict=False):
-            label = f"{style.text(classes[code])}, {curve.area} {curve.area_of(*points[code]):.3f}"
-            axes.plot(*_thinned(*points[code]), color=color, drawstyle=curve.between, label=label, clip_on=False)
+        drawn = sorted(codes, key=lambda code: -rows[code])[: style.MOST_CURVES]
+        colors = dict(zip(sorted(drawn), style.colors(), strict=False))
+        areas, heights = [], []
+        for code in codes:  # one at a time: a curve may have as many points as there are rows
+            x, height = curve.points(y == code, probabilities[:, code], weights)
+            areas.append(curve.area_of(x, height))
+            heights.append(np.r_[height[0], np.interp(GRID, x, height)])
+            if code in colors:
+                label = f"{style.text(classes[code])}, {curve.area} {areas[-1]:.3f}"
+                about: dict[str, Any] = {"color": colors[code], "drawstyle": curve.between, "label": label}
+                axes.plot(*_thinned(x, height), clip_on=False, **about)
         if not two:
-            mean = float(np.mean([curve.area_of(*xy) for xy in points.values()]))
-            label = f"mean of {style.count(len(points), 'class', 'classes')}, {curve.area} {mean:.3f}"
-            axes.plot(*_mean_curve(points.values()), color=style.INK, linewidth=2.4, label=label)
-            style.remark(axes, _which_classes(len(classes), len(points), len(drawn)))
+            label = f"mean of {style.count(len(codes), 'class', 'classes')}, {curve.area} {np.mean(areas):.3f}"
+            # it begins at the mean of the first points, since a curve may rise vertically at 0
+            axes.plot(np.r_[0, GRID], np.mean(heights, axis=0), color=style.INK, linewidth=2.4, label=label)
+            style.remark(axes, _which_classes(len(classes), len(codes), len(drawn)))
         _draw_baseline(axes, curve, rows[codes] / rows.sum())
         figure.legend(loc="outside lower left" if two else "outside right upper", fontsize=9)
         return figure
@@ -175,16 +182,6 @@ def _draw_baseline(axes: Axes, curve: _Curve, prevalences: Floats) -> None:
     word = "prevalence" if len(prevalences) == 1 else "mean prevalence"
     level = float(np.mean(prevalences))
     axes.axhline(level, color=style.FAINT, linestyle=":", label=f"{word}, AP {level:.3f}")
-
-
-def _mean_curve(curves: Iterable[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """The mean of curves over [0, 1].
-
-    It begins at the mean of their first points, since a curve may rise vertically at 0.
-    """
-    grid = np.linspace(0, 1, 501)
-    heights = [np.r_[y[0], np.interp(grid, x, y)] for x, y in curves]
-    return np.r_[0, grid], np.mean(heights, axis=0)
 
 
 def _thinned(x: Floats, y: Floats) -> tuple[Floats, Floats]:

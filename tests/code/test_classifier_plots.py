@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from tabular.metrics.classification import METRICS, classification_metrics
 from tabular.plots import classifier_plots, style
-from tests.drawn import HARD_NAMES, assert_drawn, text_of
+from tests.drawn import HARD_NAMES, assert_drawn, marks_of, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -137,6 +138,33 @@ def test_a_thinned_curve_keeps_its_ends_and_stays_close_to_the_full_one(draw):
     assert (line[[0, -1]] == full[[0, -1]]).all()
     settled = full[full[:, 0] > 0.05]  # precision jumps about over the first few rows
     assert np.abs(np.interp(settled[:, 0], *line.T) - settled[:, 1]).max() < 0.01
+
+
+@pytest.fixture(scope="module")
+def millions():
+    """Codes and probabilities of two million rows."""
+    y = np.tile([0, 1], 1_000_000)
+    score = np.random.default_rng(0).random(len(y)) * 0.7 + 0.3 * y
+    return y, np.c_[1 - score, score]
+
+
+@pytest.mark.parametrize("draw", OF_ANSWERS)
+def test_a_picture_of_millions_of_rows_is_made_of_few_marks(draw, millions, tmp_path):
+    y, p = millions
+    figure = draw(y, p, classes="ab", title="two million rows")
+    assert marks_of(figure) < 3 * classifier_plots.MOST_POINTS
+    assert_drawn(figure, tmp_path)
+
+
+@pytest.mark.parametrize("draw", OF_ANSWERS[:2])
+def test_of_the_curves_of_many_classes_one_at_a_time_is_held(draw):
+    y, p = answers(40, n=40_000)
+    draw(*answers(3), classes=range(3), title="")  # what is imported counts no more
+    tracemalloc.start()
+    draw(y, p, classes=range(40), title="")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 10 * p[:, 0].nbytes + 2_000_000, most
 
 
 def test_counts_in_the_cells_are_those_of_the_rows():

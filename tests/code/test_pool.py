@@ -3,11 +3,14 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from steps.evaluation import plots
 from steps.process import pool
+from tabular.plots import classifier_plots
 from tests.running import PROJECT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a step has no processes of its own")
@@ -74,3 +77,11 @@ def test_without_a_dev_shm_work_is_done_by_one_thread_and_it_is_said_once(
     finally:
         pool.forks.cache_clear()
     assert capsys.readouterr().out.count("/dev/shm cannot be used (No such file or directory)") == 1
+
+
+def test_pictures_are_drawn_by_processes_that_are_not_sent_the_rows(tmp_path: Path) -> None:
+    def draw():  # cannot be sent, and what it draws need not be
+        return classifier_plots.feature_importance({"x": 1.0}, kind="gain", title="x")
+
+    plots._save({"a/b": draw, "c": draw}, tmp_path, 2)
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == ["a/b.png", "c.png"]

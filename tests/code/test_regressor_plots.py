@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tabular.plots import regressor_plots, style
-from tests.drawn import HARD_NAMES, assert_drawn, text_of
+from tests.drawn import HARD_NAMES, assert_drawn, marks_of, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -140,6 +140,13 @@ def test_few_rows_are_points_and_many_are_hexagons(draw, n):
     y, predicted = answers(n)
     first = draw(y, predicted, target="y", title="").axes[0].collections[0]
     assert isinstance(first, PathCollection if n <= regressor_plots.MOST_POINTS else PolyCollection)
+
+
+@pytest.mark.parametrize("draw", OF_ANSWERS)
+def test_a_picture_of_millions_of_rows_is_made_of_few_marks(draw, tmp_path):
+    figure = draw(*answers(2_000_000), target="y", title="two million rows")
+    assert marks_of(figure) < 3 * regressor_plots.HEXAGONS**2
+    assert_drawn(figure, tmp_path)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
