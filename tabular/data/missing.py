@@ -43,6 +43,11 @@ class Tally:
             changed = pc.fill_null(pc.not_equal(plain, found), False)
             self.trimmed += int(cells[changed.to_numpy(zero_copy_only=False)].sum())
 
+    def add(self, other: "Tally") -> None:
+        """Add the cells of the part that comes next."""
+        self.missing.update(other.missing)
+        self.trimmed += other.trimmed
+
 
 def distinct(found: pa.Array) -> tuple[pa.Array, Array]:
     """The different values of a block, in the order in which they first come, and (values,) the cells that hold each.

@@ -1,8 +1,9 @@
 """The type of a column of texts, found block by block."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ from tabular.data.columns import (
     MOMENT,
     NO_VALUES,
     STRING,
+    UNNAMED,
     Expected,
     Note,
     Reading,
@@ -51,10 +53,10 @@ class _Unfit:
     examples: list[str] = field(default_factory=list)
     few: bool = True
 
-    def see(self, text: pa.Array, cells: Array, fits: pa.Array, before: int) -> None:
+    def see(self, text: pa.Array, cells: Array, fits: pa.Array, before: int | None) -> None:
         """Count the unfit cells of a block, as different texts with the cells of each.
 
-        `before` cells, all of which are counted, precede it.
+        `before` cells, all of which are counted, precede it; None: that is not known here.
         """
         import pyarrow.compute as pc
 
@@ -64,10 +66,21 @@ class _Unfit:
         if len(self.examples) < MOST_EXAMPLES:
             self.examples = list(dict.fromkeys([*self.examples, *pc.unique(unfit).slice(0, MOST_EXAMPLES).to_pylist()]))
             self.examples = self.examples[:MOST_EXAMPLES]
-        values = before + int(cells.sum())
-        codes = self.kind == FLOAT and pc.any(pc.match_substring_regex(unfit, CODE)).as_py()
-        if not self.asked and (codes or (values >= SURE and self.cells * 100 > FEW * values)):
+        if not self.asked and self.kind == FLOAT and pc.any(pc.match_substring_regex(unfit, CODE)).as_py():
             self.few = False
+        if before is not None:
+            self.give_up(self.cells, before + int(cells.sum()))
+
+    def give_up(self, cells: int, values: int) -> None:
+        """Follow the type no more where, at the end of a block, so many of the cells so far are not of it."""
+        if not self.asked and values >= SURE and cells * 100 > FEW * values:
+            self.few = False
+
+    def add(self, other: "_Unfit") -> None:
+        """Add the cells of the part that comes next."""
+        self.cells += other.cells
+        self.examples = list(dict.fromkeys([*self.examples, *other.examples]))[:MOST_EXAMPLES]
+        self.few &= other.few
 
 
 @dataclass
@@ -86,6 +99,10 @@ class Narrowing:
         The types that are still possible, the narrowest first; none: texts.
     known
         Texts that were seen since nothing but their number mattered, and how many of each are not counted yet.
+    ends
+        Of a part of a table that is looked at apart from those before it: at the end of each block, the values so far,
+        and of each type that is followed the cells that are not of it. By them `add` decides what depends on the cells
+        before. None where all cells come by in their order.
 
     """
 
@@ -100,6 +117,7 @@ class Narrowing:
     rounded: bool = False
     unfit: dict[pa.DataType, _Unfit] = field(default_factory=dict)
     known: dict[str | None, int] = field(default_factory=dict)
+    ends: list[tuple[int, tuple[int, ...]]] | None = None
 
     def __post_init__(self) -> None:
         asked = self.expected.type if self.expected is not None else None
@@ -121,12 +139,50 @@ class Narrowing:
                 return
         self._count_known()
         self._see(texts, cells)
+        if self.ends is not None:
+            self.ends.append((self.values, tuple(unfit.cells for unfit in self.unfit.values())))
+
+    def apart(self) -> "Narrowing":
+        """The column before the first block of a part: what has been ruled out so far stays ruled out in each part."""
+        begun = Narrowing(self.name, self.words, self.expected, ends=[])
+        begun.kinds = list(self.kinds)
+        for kind, unfit in begun.unfit.items():
+            unfit.few = self.unfit[kind].few
+        return begun
+
+    def close(self) -> None:
+        """Count what was only noted, and let go of it: what is left is small."""
+        self._count_known()
+        self.known = {}
+
+    def add(self, other: "Narrowing") -> None:
+        """Add what was found in the part that comes next, which was looked at `apart`: as if its blocks had been seen.
+
+        Numbers are looked at as the narrowest type that is left, which may be narrower in one part than in all. What
+        that changes is nothing: where whole numbers are all that there is, each part has found those that are too
+        large.
+        """
+        self.close()
+        other.close()
+        for values, cells in other.ends or ():
+            for unfit, more in zip(self.unfit.values(), cells, strict=True):
+                unfit.give_up(unfit.cells + more, self.values + values)
+        for kind, unfit in self.unfit.items():
+            unfit.add(other.unfit[kind])
+        self.kinds = [kind for kind in self.kinds if kind in other.kinds]
+        self.tally.add(other.tally)
+        self.values += other.values
+        self.infinite = other.infinite if self.infinite is None else self.infinite
+        self.whole &= other.whole
+        self.rounded |= other.rounded
 
     @property
     def _is_settled(self) -> bool:
         """Whether nothing is to be done for texts that were seen before but to count them."""
         lenient = self.expected is not None and self.expected.lenient
-        return not lenient and all(kind in self.kinds or not unfit.few for kind, unfit in self.unfit.items())
+        # an earlier part may have ruled out a type that this one has not
+        possible = self.kinds if self.ends is None else ()
+        return not lenient and all(kind in possible or not unfit.few for kind, unfit in self.unfit.items())
 
     def _still_fits(self, new: list[str | None]) -> bool:
         """Whether texts that were not seen before rule out no type."""
@@ -155,7 +211,7 @@ class Narrowing:
             return
         if self.expected is not None and self.expected.lenient:
             fits = kinds.fitting(text, ASKED[self.expected.type], truths=True)
-            self.unfit[ASKED[self.expected.type]].see(text, cells, fits, self.values)
+            self.unfit[ASKED[self.expected.type]].see(text, cells, fits, self._before)
             text, cells = text.filter(fits), cells[fits.to_numpy(zero_copy_only=False)]
         self._narrow(text)
         self._look_for_unfit(text, cells)
@@ -196,7 +252,11 @@ class Narrowing:
         lenient = self.expected is not None and self.expected.lenient
         for kind, unfit in self.unfit.items():
             if kind not in self.kinds and unfit.few and not lenient:
-                unfit.see(text, cells, kinds.fitting(text, kind, truths=self._is_truth), self.values)
+                unfit.see(text, cells, kinds.fitting(text, kind, truths=self._is_truth), self._before)
+
+    @property
+    def _before(self) -> int | None:
+        return self.values if self.ends is None else None
 
     def fault(self) -> str | None:
         """Why nothing can be learnt from the column: None where it is of use."""
@@ -252,6 +312,37 @@ class Narrowing:
 
     def _is_said(self, unfit: _Unfit) -> bool:
         return unfit.cells > 0 and (unfit.asked or (unfit.few and unfit.cells * 100 <= FEW * self.values))
+
+
+class State(Protocol):
+    """What is known of a column during a scan: `Narrowing`, or the state of one whose cells have a type."""
+
+    name: str
+
+    def see(self, found: pa.Array) -> None:
+        """Look at a block of the column."""
+
+    def apart(self) -> Any:
+        """The state before the first block of a part that is looked at apart from those before it."""
+
+    def close(self) -> None:
+        """Let go of what is not needed once the last block was seen."""
+
+    def add(self, other: Any) -> None:
+        """Add what was found in the part that comes next."""
+
+    def check_expected(self, path: Path) -> None:
+        """Raise an error where the problem says a type that some cells are not of."""
+
+    def fault(self) -> str | None:
+        """Why nothing can be learnt from the column: None where it is of use."""
+
+    def note(self) -> Note:
+        """The notes on its cells."""
+
+    @property
+    def type(self) -> pa.DataType:
+        """The type that the column is read as."""
 
 
 @dataclass
@@ -355,20 +446,99 @@ def _only_fitting(text: pa.Array, kind: pa.DataType) -> pa.Array:
 
 @dataclass
 class Counting:
-    """Whether the first column of a table counts its rows, from 0 as pandas' index does or from 1 as R's."""
+    """Whether the first column of a table counts its rows, from 0 as pandas' index does or from 1 as R's.
 
-    starts: set[int] = field(default_factory=lambda: {0, 1})
+    Attributes
+    ----------
+    start
+        The number from which it counts, where it counts so far; a part of a table counts on from any number.
+    rows
+        How many rows were seen.
 
-    def see(self, values: pa.Array, before: int) -> None:
-        """Look at a block of whole numbers, or of texts; `before` rows of the file precede it."""
-        import pyarrow.compute as pc
+    """
 
-        if self.starts and values.type == STRING:
+    start: int | None = None
+    rows: int = 0
+    counts: bool = True
+
+    def see(self, values: pa.Array) -> None:
+        """Look at a block of whole numbers, or of texts."""
+        before, self.rows = self.rows, self.rows + len(values)
+        if not self.counts or not len(values):
+            return
+        if values.type == STRING:
             values = kinds.parsed(values, INT)
         if values is None or values.type != INT or values.null_count:
-            self.starts = set()
-        rows = pa.array(range(before, before + len(values))) if self.starts else None
-        self.starts = {start for start in self.starts if pc.all(pc.equal(values, pc.add(rows, start))).as_py()}
+            self.counts = False
+            return
+        start = values[0].as_py() - before
+        found = values.to_numpy() - np.arange(before, self.rows)
+        self.counts = bool((found == start).all()) if self.start in (None, start) else False
+        self.start = start
+
+    def add(self, other: "Counting") -> None:
+        """Add the part that comes next."""
+        before, self.rows = self.rows, self.rows + other.rows
+        if other.start is None:
+            self.counts &= other.counts
+            return
+        start = other.start - before
+        self.counts &= other.counts and self.start in (None, start)
+        self.start = start
+
+    @property
+    def is_index(self) -> bool:
+        """Whether the column is nothing but the numbers of the rows."""
+        return self.counts and self.start in (None, 0, 1)
+
+
+@dataclass
+class Seen:
+    """The columns of a table after the blocks seen so far.
+
+    Attributes
+    ----------
+    columns
+        A state for each column that is looked at.
+    counting
+        Whether the first of them counts the rows; None where nobody asks.
+    rows
+        How many rows were seen.
+    faults
+        Column: why it cannot be read.
+
+    """
+
+    columns: Sequence["State"]
+    counting: Counting | None = None
+    rows: int = 0
+    faults: dict[str, str] = field(default_factory=dict)
+
+    def apart(self) -> "Seen":
+        """The state before the first block of a part that is looked at apart from those before it."""
+        return Seen([column.apart() for column in self.columns], None if self.counting is None else Counting())
+
+    def add(self, other: "Seen") -> None:
+        """Add what was found in the part that comes next."""
+        for column, more in zip(self.columns, other.columns, strict=True):
+            column.add(more)
+        if self.counting is not None and other.counting is not None:
+            self.counting.add(other.counting)
+        self.rows += other.rows
+        self.faults |= other.faults
+
+    def close(self) -> "Seen":
+        """Let go of what is not needed once the last block was seen."""
+        for column in self.columns:
+            column.close()
+        return self
+
+    def notes(self) -> dict[str, Note]:
+        """The notes on the cells of each column."""
+        found = {column.name: column.note() for column in self.columns}
+        if self.counting is not None and self.counting.is_index:
+            found[UNNAMED] = replace(found[UNNAMED], index="counts")
+        return found
 
 
 def unfit(notes: Mapping[str, Note]) -> list[str]:

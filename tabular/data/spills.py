@@ -13,16 +13,30 @@ import pyarrow as pa
 
 from tabular.data.columns import Reading
 
+# How the blocks of a file that stays here are compressed, and those of one that is sent.
+PACKED = {False: None, True: "zstd"}
 # Types of codes, and the most texts that each can tell apart.
 CODES = ((pa.int8(), 1 << 7), (pa.int16(), 1 << 15), (pa.int32(), 1 << 31))
 
 
 @dataclass(frozen=True)
 class Spill:
-    """Where the blocks of a table are kept, and whether with the columns that `scan` does not look at."""
+    """Where the blocks of a table are kept.
+
+    Attributes
+    ----------
+    folder : Path
+        Where.
+    whole : bool
+        Whether with the columns that `scan` does not look at.
+    alone : bool
+        Whether the rows are nowhere else on this machine: the table was read elsewhere.
+
+    """
 
     folder: Path
     whole: bool = False
+    alone: bool = False
 
     def path(self, place: int) -> Path:
         """The file for the blocks of the table's file at a place in their order."""
@@ -33,12 +47,23 @@ class Spill:
         return self.whole or reading.looks_at(name)
 
 
-def write(file: BinaryIO, block: pa.RecordBatch) -> None:
-    """Append a block, whose columns are dictionaries, to a file."""
-    columns = [_narrow(column) for column in block.columns]
+def write(file: BinaryIO, block: pa.RecordBatch, *, packed: bool = False) -> None:
+    """Append a block to a file; `packed`: compressed, since it is to be sent."""
+    columns = [_narrow(column) if pa.types.is_dictionary(column.type) else column for column in block.columns]
     small = pa.record_batch(columns, names=block.schema.names)
-    with pa.ipc.new_stream(file, small.schema) as stream:
+    with pa.ipc.new_stream(file, small.schema, options=pa.ipc.IpcWriteOptions(compression=PACKED[packed])) as stream:
         stream.write_batch(small)
+
+
+def kept(blocks: Iterator[pa.RecordBatch], path: Path | None, *, packed: bool = False) -> Iterator[pa.RecordBatch]:
+    """Stream blocks, and keep them in a file where one is given."""
+    if path is None:
+        yield from blocks
+        return
+    with path.open("wb") as file:
+        for block in blocks:
+            write(file, block, packed=packed)
+            yield block
 
 
 def _narrow(column: pa.DictionaryArray) -> pa.DictionaryArray:

@@ -15,6 +15,7 @@ from tabular.data.columns import AS_USUAL, FLOAT, INT, MEANT, STRING, Note, Read
 from tabular.data.files import content
 from tabular.data.narrowing import narrowest
 from tabular.data.parts import Parts, Place
+from tabular.data.readers import Readers
 from tabular.data.spills import Spill
 from tabular.errors import UserError, first_line, listed, nearest
 
@@ -39,7 +40,9 @@ class Table:
     of_paths : mapping of str to pa.Array
         The columns that stand in the paths of parts, with a value for each part; they come last.
     spill : Spill, optional
-        Where the blocks of a text table are kept, from which its rows are read then.
+        Where the blocks of the table are kept, from which its rows are read then.
+    form : str
+        What its files hold, as `files.content` names it.
 
     """
 
@@ -50,6 +53,7 @@ class Table:
     notes: Mapping[str, Note] = field(default_factory=dict)
     of_paths: Mapping[str, pa.Array] = field(default_factory=dict)
     spill: Spill | None = None
+    form: str = "text"
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Stream the rows, from the start at every call, in batches of at most `columns.BATCH_ROWS` rows.
@@ -95,15 +99,13 @@ class Table:
     def _of_file(self, place: int, file: Path, wanted: pa.Schema, *, coded: bool) -> Iterator[pa.RecordBatch]:
         """Stream the columns of a schema from one file, the columns of its path among them."""
         held = pa.schema([column for column in self.schema if column.name not in self.of_paths])
-        read = pa.schema([column for column in wanted if column.name not in self.of_paths]) or pa.schema(
-            [held.field(0)]
-        )
-        form = typed.FORMS.get(content(file))
+        read = pa.schema([column for column in wanted if column.name not in self.of_paths])
+        if not read.names:  # only how many rows there are is asked
+            read = pa.schema([next((one for one in held if self.reading.looks_at(one.name)), held.field(0))])
+        form, spilled = typed.FORMS.get(self.form), self._spilled(place, read.names)
         if form is not None:
-            blocks = typed.batches(form, file, read, self.reading)
+            blocks = typed.batches(form, file, read, self.reading, spilled)
         else:
-            is_kept = self.spill is not None and all(self.spill.holds(name, self.reading) for name in read.names)
-            spilled = self.spill.path(place) if self.spill is not None and is_kept else None
             blocks = text.batches(file, held.names, read, self.reading, spilled, coded=coded)
         if not self.of_paths:
             yield from blocks
@@ -114,6 +116,13 @@ class Table:
                 for name in wanted.names
             ]
             yield pa.record_batch(columns, names=wanted.names)
+
+    def _spilled(self, place: int, names: Sequence[str]) -> Path | None:
+        """The file with the blocks of the file at a place, where they have the columns of these names."""
+        spill = self.spill
+        if spill is None or not (spill.alone or all(spill.holds(name, self.reading) for name in names)):
+            return None
+        return spill.path(place)
 
     def _selected(self, columns: Sequence[str]) -> pa.Schema:
         known, asked = set(self.schema.names), set(columns)
@@ -131,6 +140,7 @@ def scan(
     progress: bool = False,
     block_bytes: int = text.BLOCK_BYTES,
     spill: Spill | None = None,
+    readers: Readers | None = None,
 ) -> Table:
     """Read a table once, in bounded memory, to find its columns, their types over all rows, and its length.
 
@@ -149,6 +159,8 @@ def scan(
         Bytes of text that are parsed at a time.
     spill : Spill, optional
         Where a text table is kept as it was parsed, for the passes over it to come. The caller removes the folder.
+    readers : Readers, optional
+        Who looks at the parts of the table elsewhere. They need a spill, `alone`, in which the rows are kept.
 
     Returns
     -------
@@ -164,13 +176,16 @@ def scan(
 
     """
     files, where = parts.files(path), parts.folder(path)
-    form = typed.FORMS.get(_common_form(files))
+    name = _common_form(files, readers)
+    form = typed.FORMS.get(name)
     if reading.sheet is not None and not (form is not None and form.takes_names):
         raise UserError(f"data.sheet: {where.name} is no workbook with sheets: leave it out")
     if form is not None:
-        table = Table(path, *typed.scan(form, where, reading, progress, files))
+        found = typed.scan(form, where, reading, progress, files, spill, readers)
     else:
-        table = Table(path, *text.scan(where, reading, progress, block_bytes, files, spill), spill=spill)
+        found = text.scan(where, reading, progress, block_bytes, files, spill, readers)
+    is_kept = form is None or readers is not None
+    table = Table(path, *found, spill=spill if is_kept else None, form=name)
     of_paths = {name: narrowest(texts, name, reading, where) for name, texts in _of_paths(table).items()}
     return _with_paths(table, of_paths)
 
@@ -210,13 +225,14 @@ def scan_for(
 
     """
     files = parts.files(path)
-    form = typed.FORMS.get(_common_form(files))
+    name = _common_form(files)
+    form = typed.FORMS.get(name)
     if form is None or not form.takes_names:  # a sheet is one of the table that the model has learnt from
         reading = replace(reading, sheet=None)
 
     def scanned(file: Path, wanted: pa.Schema, reading: Reading) -> Table:
         if form is not None:
-            return Table(file, *typed.scan_for(form, file, wanted, reading, progress))
+            return Table(file, *typed.scan_for(form, file, wanted, reading, progress), form=name)
         return Table(file, *text.scan_for(file, wanted, reading, progress, block_bytes))
 
     if not isinstance(path, Parts):
@@ -231,9 +247,9 @@ def scan_for(
     return _with_paths(table, {name: _as(path, name, texts, given[name]) for name, texts in in_paths.items()})
 
 
-def _common_form(files: Sequence[Path]) -> str:
+def _common_form(files: Sequence[Path], readers: Readers | None = None) -> str:
     """The form of all parts, as `files.content` names it; text and JSON lines may be compressed."""
-    found = [content(file) for file in files]
+    found = list((map if readers is None else readers.each)(content, files))
     if len(set(found)) > 1:
         other = next(place for place, name in enumerate(found) if name != found[0])
         raise UserError(

@@ -9,7 +9,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import chain
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from tabular.data.ahead import ahead
 from tabular.data.columns import STRING, UNNAMED, Reading, Scanned, check_present, check_usable
 from tabular.data.files import opened_text
 from tabular.data.layout import layout
-from tabular.data.narrowing import Check, Counting, Narrowing, as_typed, plain
+from tabular.data.narrowing import Check, Counting, Narrowing, Seen, as_typed, plain
 from tabular.data.parts import check_same_names
+from tabular.data.readers import Readers
 from tabular.data.spills import Spill
 from tabular.errors import UserError
 
@@ -35,17 +37,25 @@ class EscapesError(UserError):
 
 
 def scan(
-    path: Path, reading: Reading, progress: bool, block_bytes: int, files: Sequence[Path], spill: Spill | None
+    path: Path,
+    reading: Reading,
+    progress: bool,
+    block_bytes: int,
+    files: Sequence[Path],
+    spill: Spill | None,
+    readers: Readers | None,
 ) -> Scanned:
     """Scan the text files of a table that lies at `path`, as `tables.scan` does."""
-    reading, names = layout(files[0], reading)
-    for file in files[1:]:
-        check_same_names(files[0], names, file, layout(file, reading)[1], ordered=True)
+    each = map if readers is None else readers.each
+    ((reading, names),) = each(partial(layout, reading=reading), files[:1])
+    others = each(partial(layout, reading=reading), files[1:])
+    for file, (_, held) in zip(files[1:], others, strict=True):
+        check_same_names(files[0], names, file, held, ordered=True)
     how: dict[str, Any] = {"progress": progress, "block_bytes": block_bytes}
     try:
-        return _scan(path, reading, names, files, how, spill)
+        return _scan(path, reading, names, files, how, spill, readers)
     except EscapesError:
-        return _scan(path, replace(reading, escape="backslash"), names, files, how, spill)
+        return _scan(path, replace(reading, escape="backslash"), names, files, how, spill, readers)
 
 
 def _scan(
@@ -55,49 +65,55 @@ def _scan(
     files: Sequence[Path],
     how: Mapping[str, Any],
     spill: Spill | None,
+    readers: Readers | None,
 ) -> Scanned:
     looked_at = [place for place, name in enumerate(names) if reading.looks_at(name)] or [0]
     columns = [Narrowing(names[at], reading.words(names[at]), reading.types.get(names[at])) for at in looked_at]
-    counting = Counting() if columns[0].name == UNNAMED else None
-    rows = 0
+    seen = Seen(columns, Counting() if columns[0].name == UNNAMED else None)
     beside = [at for at in range(len(names)) if spill is not None and spill.whole and at not in {*looked_at}]
-    for block in _kept_blocks(files, reading, len(names), [*looked_at, *beside], how, spill):
-        for column, found in zip(columns, block.columns, strict=False):
-            column.see(found)
-            if counting is not None and column is columns[0]:
-                counting.see(as_typed(found, pa.field(column.name, STRING), reading), rows)
-        rows += len(block)
-    if rows == 0:
+    about: dict[str, Any] = {"reading": reading, "width": len(names), "positions": [*looked_at, *beside], **how}
+    if readers is not None and spill is not None:
+        (begun,) = readers.each(partial(_looked_at_apart, seen=seen, most=1, **about), files[:1])
+        for part in readers.kept(partial(_looked_at_apart, seen=begun, **about), files, spill):
+            seen.add(part)
+    else:
+        for place, file in enumerate(files):
+            _look_at(file, spill.path(place) if spill is not None else None, seen=seen, **about)
+    if seen.rows == 0:
         raise UserError(f"{path}: has a header and no rows")
     for column in columns:
         column.check_expected(path)
     check_usable(path, {column.name: fault for column in columns if (fault := column.fault()) is not None}, reading)
     types = {column.name: column.type for column in columns}
     schema = pa.schema([(name, types.get(name, STRING)) for name in names])
-    notes = {column.name: column.note() for column in columns}
-    if counting is not None and counting.starts:
-        notes[UNNAMED] = replace(notes[UNNAMED], index="counts")
-    return schema, rows, replace(reading, escape=reading.escape or "double"), notes
+    return schema, seen.rows, replace(reading, escape=reading.escape or "double"), seen.notes()
 
 
-def _kept_blocks(
-    files: Sequence[Path],
+def _look_at(
+    file: Path,
+    kept: Path | None,
+    *,
+    seen: Seen,
     reading: Reading,
-    width: int,
-    positions: Sequence[int],
-    how: Mapping[str, Any],
-    spill: Spill | None,
-) -> Iterator[pa.RecordBatch]:
-    """Stream the blocks of all files, and keep them where they are asked for."""
-    for place, file in enumerate(files):
-        blocks = ahead(_text_blocks(file, reading, width, positions, **how))
-        if spill is None:
-            yield from blocks
-            continue
-        with spill.path(place).open("wb") as kept:
-            for block in blocks:
-                spills.write(kept, block)
-                yield block
+    packed: bool = False,
+    most: int | None = None,
+    **about: Any,
+) -> None:
+    """Look at the blocks of a file, or at the first `most` of them, and keep them where they are asked for."""
+    blocks = islice(_text_blocks(file, reading, **about), most)
+    for block in spills.kept(ahead(blocks), kept, packed=packed):
+        for column, found in zip(seen.columns, block.columns, strict=False):
+            column.see(found)
+        if seen.counting is not None:
+            seen.counting.see(as_typed(block.columns[0], pa.field(UNNAMED, STRING), reading))
+        seen.rows += len(block)
+
+
+def _looked_at_apart(file: Path, kept: Path | None = None, *, seen: Seen, **about: Any) -> Seen:
+    """What is in a part of a table, whose parts are looked at apart from each other."""
+    found = seen.apart()
+    _look_at(file, kept, seen=found, packed=True, **about)
+    return found.close()
 
 
 def scan_for(path: Path, wanted: pa.Schema, reading: Reading, progress: bool, block_bytes: int) -> Scanned:

@@ -6,13 +6,15 @@ Texts in them follow the same rule as in a text file, so that one table is one d
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tabular.data import arrow_files, json_lines, kinds, missing, parquet, workbooks
+from tabular.data import arrow_files, json_lines, kinds, missing, parquet, spills, workbooks
 from tabular.data.columns import (
     BOOL,
     FLOAT,
@@ -34,8 +36,10 @@ from tabular.data.columns import (
     wrong_value,
 )
 from tabular.data.missing import Tally
-from tabular.data.narrowing import LARGEST_WHOLE, Check, Counting, Narrowing, as_typed
+from tabular.data.narrowing import LARGEST_WHOLE, Check, Counting, Narrowing, Seen, as_typed
 from tabular.data.parts import check_same_names
+from tabular.data.readers import Readers
+from tabular.data.spills import Spill
 from tabular.errors import UserError
 
 NO_TEXT = "holds bytes that are no UTF-8 text"
@@ -71,6 +75,10 @@ class Form:
     asked: Callable[[Path, pa.Schema, Reading], Reading] = lambda path, wanted, reading: replace(reading, columns=None)
     takes_names: bool = False
 
+    def __reduce__(self) -> tuple[Callable[[str], "Form"], tuple[str]]:
+        """Pickle it by its name."""
+        return _form, (self.name,)
+
 
 FORMS = {
     "parquet": Form(
@@ -90,6 +98,10 @@ FORMS = {
         takes_names=True,
     ),
 }
+
+
+def _form(name: str) -> Form:
+    return next(form for form in FORMS.values() if form.name == name)
 
 
 @dataclass
@@ -128,6 +140,23 @@ class _Values:
         self.truths &= pc.all(pc.is_in(present, value_set=pa.array([0, 1], self.kind))).as_py()
         self.whole &= not pa.types.is_floating(found.type)
 
+    def apart(self) -> "_Values":
+        """The state before the first block of a part that is looked at apart from those before it."""
+        return _Values(self.name, self.kind, self.words, self.expected)
+
+    def add(self, other: "_Values") -> None:
+        """Add what was found in the part that comes next."""
+        self.kind = FLOAT if FLOAT in (self.kind, other.kind) else self.kind
+        self.tally.add(other.tally)
+        self.values += other.values
+        self.infinite |= other.infinite
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.truths &= other.truths
+        self.whole &= other.whole
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def fault(self) -> str | None:
         """Why nothing can be learnt from the column: None where it is of use."""
         if not self.values:
@@ -152,13 +181,24 @@ class _Values:
         return Note(missing=dict(self.tally.missing))
 
 
-def scan(form: Form, path: Path, reading: Reading, progress: bool, files: Sequence[Path]) -> Scanned:
-    """Scan the files with types of a table that lies at `path`, as `tables.scan` does."""
+def scan(
+    form: Form,
+    path: Path,
+    reading: Reading,
+    progress: bool,
+    files: Sequence[Path],
+    spill: Spill | None,
+    readers: Readers | None,
+) -> Scanned:
+    """Scan the files with types of a table that lies at `path`, as `tables.scan` does.
+
+    Blocks are kept in the spill only where others have read them, since to read such a file again costs little.
+    """
     if reading.columns is not None and not form.takes_names:
         raise UserError(f"{path}: a {form.name} file names its columns itself; leave out data.columns")
     if len(files) == 1:
         reading = form.settled(files[0], reading)
-    schema, rows = _common(form, files, reading)
+    schema, rows = _common(form, files, reading, readers)
     fields = _own_columns(schema)
     check_names(path, [column.name for column in fields])
     if rows == 0:
@@ -167,44 +207,79 @@ def scan(form: Form, path: Path, reading: Reading, progress: bool, files: Sequen
     faults = {column.name: fault for column in needed if (fault := _fault_of_type(column.type)) is not None}
     looked_at = [column for column in needed if column.name not in faults]
     columns = [_begun(column, reading) for column in looked_at]
-    counting = Counting() if looked_at and looked_at[0].name == UNNAMED else None
-    before = 0
-    wanted = pa.schema(looked_at)
-    for block in chain.from_iterable(form.blocks(file, wanted, reading, progress) for file in files if looked_at):
-        for place, (column, found) in enumerate(zip(columns, block.columns, strict=True)):
-            values = stored(found)
-            if isinstance(column, Narrowing):
-                try:
-                    values = values.cast(STRING)
-                except pa.ArrowInvalid:
-                    faults[column.name] = NO_TEXT
-                    continue
-            column.see(values)
-            if counting is not None and place == 0:
-                counting.see(values, before)
-        before += len(block)
+    seen = Seen(columns, Counting() if looked_at and looked_at[0].name == UNNAMED else None)
+    if readers is not None and spill is not None:
+        beside = [pa.field(one.name, _kept_type(one)) for one in fields if spill.whole and one not in needed]
+        wanted = pa.schema([*looked_at, *beside] or fields[:1])
+        about: dict[str, Any] = {"form": form, "wanted": wanted, "reading": reading}
+        (begun,) = readers.each(partial(_looked_at_apart, seen=seen, most=1, **about), files[:1])
+        for part in readers.kept(partial(_looked_at_apart, seen=begun, **about), files, spill):
+            seen.add(part)
+    elif looked_at:
+        for file in files:
+            _look_at(seen, form.blocks(file, pa.schema(looked_at), reading, progress))
     for column in columns:
         column.check_expected(path)
+    faults |= seen.faults
     faults |= {one.name: why for one in columns if one.name not in faults and (why := one.fault()) is not None}
     check_usable(path, {column.name: faults[column.name] for column in fields if column.name in faults}, reading)
-    notes = {column.name: column.note() for column in columns}
-    if counting is not None and counting.starts:
-        notes[UNNAMED] = replace(notes[UNNAMED], index="counts")
+    notes = seen.notes()
     for name in _pandas_index(schema) & notes.keys():
         notes[name] = replace(notes[name], index="named")
     types = {column.name: column.type for column in columns}
     return pa.schema([(one.name, types.get(one.name) or _kept_type(one)) for one in fields]), rows, reading, notes
 
 
-def _common(form: Form, files: Sequence[Path], reading: Reading) -> tuple[pa.Schema, int]:
+def _look_at(seen: Seen, blocks: Iterator[pa.RecordBatch]) -> None:
+    """Look at the blocks of a file."""
+    for block in blocks:
+        for place, (column, found) in enumerate(zip(seen.columns, block.columns, strict=False)):
+            values = stored(found)
+            if isinstance(column, Narrowing):
+                try:
+                    values = values.cast(STRING)
+                except pa.ArrowInvalid:
+                    seen.faults[column.name] = NO_TEXT
+                    continue
+            column.see(values)
+            if seen.counting is not None and place == 0:
+                seen.counting.see(values)
+        seen.rows += len(block)
+
+
+def _looked_at_apart(
+    file: Path,
+    kept: Path | None = None,
+    *,
+    seen: Seen,
+    form: Form,
+    wanted: pa.Schema,
+    reading: Reading,
+    most: int | None = None,
+) -> Seen:
+    """What is in a part of a table, or its first `most` blocks, whose parts are looked at apart from each other."""
+    found = seen.apart()
+    blocks = islice(form.blocks(file, wanted, reading, False), most)
+    _look_at(found, spills.kept(blocks, kept, packed=True))
+    return found.close()
+
+
+def _described(path: Path, form: Form, reading: Reading) -> tuple[pa.Schema, int]:
+    return form.described(path, reading)
+
+
+def _common(
+    form: Form, files: Sequence[Path], reading: Reading, readers: Readers | None = None
+) -> tuple[pa.Schema, int]:
     """The columns of all files, in types that hold those of each, and the rows of all together."""
-    schema, rows = form.described(files[0], reading)
+    each = map if readers is None else readers.each
+    described = each(partial(_described, form=form, reading=reading), files)
+    schema, rows = next(described)
     if len(files) == 1:
         return schema, rows
     check_names(files[0], schema.names)
     held = {column.name: (files[0], column) for column in _own_columns(schema)}
-    for file in files[1:]:
-        other, more = form.described(file, reading)
+    for file, (other, more) in zip(files[1:], described, strict=True):
         rows += more
         columns = _own_columns(other)
         names = [column.name for column in columns]
@@ -319,9 +394,12 @@ def _check_fits(path: Path, column: pa.Field, wanted: pa.DataType) -> None:
         raise UserError(f"{path}: column {column.name!r} holds {what}; what is needed is {HELD[wanted]}")
 
 
-def batches(form: Form, path: Path, wanted: pa.Schema, reading: Reading) -> Iterator[pa.RecordBatch]:
-    """Stream the columns of a schema, in its types."""
-    for block in form.blocks(path, wanted, reading, False):
+def batches(
+    form: Form, path: Path, wanted: pa.Schema, reading: Reading, spilled: Path | None
+) -> Iterator[pa.RecordBatch]:
+    """Stream the columns of a schema, in its types; `spilled` is where the file's blocks were kept."""
+    blocks = form.blocks(path, wanted, reading, False) if spilled is None else spills.read(spilled, wanted.names)
+    for block in blocks:
         plain = [_plain(found, column, reading) for found, column in zip(block.columns, wanted, strict=True)]
         yield pa.record_batch(plain, schema=wanted)
 
@@ -329,8 +407,8 @@ def batches(form: Form, path: Path, wanted: pa.Schema, reading: Reading) -> Iter
 def _plain(found: pa.Array, column: pa.Field, reading: Reading) -> pa.Array:
     """A block of a column in the type that is wanted; what means missing becomes null."""
     values, words = stored(found), _words(reading, column.name)
-    if values.type == column.type and column.type not in kinds.PATTERNS and column.type != STRING:
-        return values  # a column that is only passed on
+    if column.type not in kinds.PATTERNS and column.type != STRING:
+        return values.cast(column.type)  # a column that is only passed on, which may be of another type in another part
     if column.type == STRING and column.name in reading.verbatim:
         return missing.texts(values.cast(STRING), words, trim=False)
     if column.type == STRING or _is_text(values.type):
