@@ -38,13 +38,14 @@ def etl(step: Step) -> None:
     problem = task.settled(step, run_problem.asked(step))
     run_problem.freeze(step, problem)
     source = fetching.source(problem.data)
-    fetched = fetching.fetch(step, source, problem.data.sha256)
-    _keep(step, source, fetched)
     target = step.artifacts / artifacts.DATASET
-    target.mkdir()
     with TemporaryDirectory(dir=step.folder) as room:
-        spill = Spill(Path(room), whole=problem.data.duplicates == "drop")
-        table = tables.scan(fetched.place, datasets.reading(problem), progress=True, spill=spill)
+        with fetching.opened(step, source, problem.data.sha256) as (fetched, readers):
+            _keep(step, source, fetched)
+            spill = Spill(Path(room), whole=problem.data.duplicates == "drop", alone=readers is not None)
+            how: dict[str, Any] = {"progress": True, "spill": spill, "readers": readers}
+            table = tables.scan(fetched.place, datasets.reading(problem), **how)
+        target.mkdir()
         prepared = datasets.prepare(table, problem, target)
     prepared = own_features.add(prepared, problem, target)
     step.table(prepared.profile.table(), artifacts.PROFILE)
@@ -66,7 +67,7 @@ def _keep(step: Step, source: Source, fetched: Fetched) -> None:
         target.parent.mkdir()
         shutil.copyfile(fetched.place, target)
     elif isinstance(fetched.place, Parts):
-        step.text(parts.listing(fetched.place), artifacts.LISTING)
+        step.text(fetched.listed or parts.listing(fetched.place), artifacts.LISTING)
 
 
 def _said(source: Source, fetched: Fetched, table: tables.Table, problem: Problem) -> list[str]:

@@ -67,7 +67,7 @@ class StepSpec:
 
 # The file by which main tells a step how many threads it may use, and when it may begin.
 CONDUCT: dict[str, Kind] = {"share": "conduct"}
-# Where the fits of a step run, and those of main's steps (`steps.run.engine`).
+# Where the work of a step is done, and that of main's steps (`steps.run.engine`).
 ENGINE: dict[str, Kind] = {"engine": "conduct", "engine_address": "conduct"}
 # The keys of the section tracking by which a model is logged otherwise.
 OF_MODELS = ("models", "largest_model", "input_example")
@@ -81,6 +81,7 @@ CHAIN = (
             "query": "reference",
             "target": "value",
             "task": "value",
+            **ENGINE,
             **CONDUCT,
         },
         inputs={},

@@ -86,6 +86,7 @@ STAND_INS: dict[str, dict[str, Any]] = {
         "model": lambda model_id: None,
         "keep_model": lambda model_id, held: None,
     },
+    "steps.run.part_readers": {"opened": lambda step, source, sha256: contextlib.nullcontext()},
     "steps.run.paths": {
         "as_own_yaml": lambda found: "",
         "cache": lambda: Path("nowhere"),

@@ -44,7 +44,7 @@ class _RanksError(Exception):
 
 @dataclass(eq=False)
 class Call:
-    """A call: at any worker, or at one alone, which then gets `sent` first."""
+    """A call: at any worker, or at one alone, which gets `sent` first where there is something to be sent."""
 
     work: bytes
     future: "Future[Any]"
@@ -418,7 +418,7 @@ class Cluster(Executor):
         send = self.client._scatter  # as `_run` in `ask`
         try:
             held = one.held
-            if call.worker:
+            if call.sent is not None:
                 held = self.client.sync(send, call.sent, **only, callback_timeout=SEND_SECONDS)
             elif held is None and self._held is not None:
                 held = one.held = self.client.sync(send, self._held, **only, callback_timeout=SEND_SECONDS)

@@ -1,10 +1,13 @@
 """The tables that runs read: fetched to this machine from where they lie, by their digests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from steps.run import artifact_store, inputs, paths, tracking
+from steps.run import artifact_store, inputs, part_readers, paths, tracking
 from steps.run.step import Step
 from tabular.data import parts, sources
+from tabular.data.readers import Readers
 from tabular.data.sources import Fetched, Source
 from tabular.errors import UserError
 from tabular.problem import Data
@@ -18,6 +21,13 @@ def source(data: Data) -> Source:
     return Source(data.source, data.query, data.headers)
 
 
+@contextmanager
+def opened(step: Step, where: Source, sha256: str | None = None) -> Iterator[tuple[Fetched, Readers | None]]:
+    """A table as `fetch` gives it; or by its digest and its readers, where its parts are read elsewhere."""
+    with part_readers.opened(step, where, sha256) as apart:
+        yield apart if apart is not None else (fetch(step, where, sha256), None)
+
+
 def fetch(step: Step, where: Source, sha256: str | None = None) -> Fetched:
     """Fetch a table to this machine; where a digest is given, it is that table or an error."""
     return sources.fetch(where, sha256=sha256, artifacts=_download, **_places(step))
@@ -25,6 +35,10 @@ def fetch(step: Step, where: Source, sha256: str | None = None) -> Fetched:
 
 def pin(step: Step, where: Source, sha256: str | None = None) -> str:
     """The digest of a table now, by which it is fetched again as it is now."""
+    with part_readers.opened(step, where, sha256) as apart:
+        if apart is not None:
+            sources.keep_listing(paths.cache(), apart[0])
+            return apart[0].digest
     return sources.pin(where, sha256=sha256, artifacts=_download, **_places(step))
 
 

@@ -18,8 +18,8 @@ def settled(step: Step, problem: Problem) -> Problem:
     if lookup.is_run_id(step.arguments["problem"]):  # frozen when there were but classes
         return problem.model_copy(update={"task": CLASSIFICATION})
     try:
-        fetched = fetching.fetch(step, fetching.source(problem.data), problem.data.sha256)
-        found = datasets.looks_like(fetched.place, problem)
+        with fetching.opened(step, fetching.source(problem.data), problem.data.sha256) as (fetched, readers):
+            found = datasets.looks_like(fetched.place, problem, readers)
     except UserError:  # etl says what is wrong with the table, which it reads whole
         return problem.model_copy(update={"task": CLASSIFICATION})
     print(f"  task: {found.why}: {WHAT[found.task]} ({found.task}); else say -P task={OTHER[found.task]}", flush=True)

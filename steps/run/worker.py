@@ -48,11 +48,13 @@ class Held:
         from distributed import get_worker
 
         if not any(one is self for one in _HOLDING):
+            while _HOLDING:  # of a step that has ended without a word
+                _HOLDING.pop().hold(None, "")
             worker = get_worker()
             share = Path(worker.local_directory) / "share"
             thread_budget.write(share, worker.state.nthreads, thread_budget.Time())
             self.hold(self.work, str(share))
-            _HOLDING[:] = [self]
+            _HOLDING.append(self)
 
 
 def about(step: str, estimators: Sequence[str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from tabular.data.ahead import ahead
 from tabular.data.columns import USUAL_MISSING, WEIGHT, Expected, Reading, Words
 from tabular.data.parts import Place
 from tabular.data.profiles import Profile
+from tabular.data.readers import Readers
 from tabular.data.spills import Spill
 from tabular.data.splits import Keys
 from tabular.data.summaries import Summary
@@ -281,12 +282,13 @@ def reading_for(columns: Sequence[Column], given: Reading) -> Reading:
     )
 
 
-def looks_like(place: Place, problem: Problem) -> targets.Looks:
+def looks_like(place: Place, problem: Problem, readers: Readers | None = None) -> targets.Looks:
     """Which task the target of a table looks like, which is read once for it; only the target is looked at."""
     target = problem.data.target
     how = replace(reading(problem), only={target}, needed=(target,))
     with TemporaryDirectory() as room:
-        table = tables.scan(place, how, spill=Spill(Path(room)))
+        spill = Spill(Path(room), alone=readers is not None)
+        table = tables.scan(place, how, spill=spill, readers=readers)
         _check_columns(table, "target", [target])
         return targets.looks_like((batch[target] for batch in table.batches([target])), target)
 

@@ -167,7 +167,12 @@ def digest(place: Place) -> str:
 
 def listing(parts: Parts) -> str:
     """The digest and the path of each part, sorted by path: a line for each, as `sha256sum` prints it."""
-    return "".join(f"{digests.of_file(parts.root / name)}  {name}\n" for name in sorted(parts.names))
+    return listing_of({name: digests.of_file(parts.root / name) for name in parts.names})
+
+
+def listing_of(found: Mapping[str, str]) -> str:
+    """The listing of parts, whose digests are {path: sha256}."""
+    return "".join(f"{found[name]}  {name}\n" for name in sorted(found))
 
 
 def digest_of_listing(text: str) -> str:

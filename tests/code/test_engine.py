@@ -22,7 +22,7 @@ from tabular.model.tasks import Regression
 from tabular.model.training import Candidate
 from tabular.problem import Model, build
 
-STEPS_WITH_ENGINES = ["hpo", "train", "refit"]
+STEPS_WITH_ENGINES = ["etl", "hpo", "train", "refit"]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_an_engine_that_can_be_meant_passes(address: str) -> None:
     engine.check({"engine": "dask", "engine_address": address})
 
 
-def test_main_hands_its_engine_to_the_steps_that_have_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_main_hands_its_engine_to_the_steps_that_have_one(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"name": "p", "data": {"source": "a.csv", "target": "y"}}
     problem, given = build(values, "made"), {}
 

@@ -14,10 +14,13 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from pyarrow import fs
 
-from steps.run import cluster
+from steps.run import cluster, part_readers
 from steps.search import trial_runs
+from tabular.data.sources import stores
 from tabular.errors import UserError
+from tests import servers
 from tests.certificates import authority
 from tests.running import MOST_SECONDS, PROJECT
 
@@ -329,3 +332,142 @@ def as_environment(files: dict[str, Path]) -> dict[str, str]:
     return {
         f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": text for name, text in as_config(files).items()
     }
+
+
+# --- the parts of a table ---------------------------------------------------------------------------------------------
+
+
+def in_parts(rows: int = 600) -> list[pd.DataFrame]:
+    """A table in parts: numbers, towns, dates, and cells that are not as they should be in a later part."""
+    random = np.random.default_rng(8)
+    table = pd.DataFrame({"Unnamed: 0": range(rows), "x": random.normal(size=rows).round(3)})
+    table["town"] = random.choice(["Lisboa", " Porto", "NA", "Faro"], rows)
+    table["since"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 400, rows), "D")
+    table["price"] = [str(number) for number in random.integers(0, 50, rows)]
+    table.loc[rows - 30 :, "price"] = ["< 5", "7", "unknown"] * 10
+    table["y"] = ((table["x"] + (table["town"] == "Faro")) > 0.3).astype(int)
+    return [table[:10], table[10:350], table[350:351], table[351:]]
+
+
+def write_parts(folder: Path, form: str) -> Path:
+    for place, part in enumerate(in_parts()):
+        path = folder / f"half={place // 2}" / f"part-{place}.{form}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.to_csv(path, index=False) if form == "csv" else part.to_parquet(path, index=False)
+    (folder / "_SUCCESS").touch()
+    return folder
+
+
+def left(store, ended) -> dict[str, object]:
+    """What etl leaves of a table: all digests, parameters, notes and tables."""
+    assert ended.status == 0, ended.stderr
+    tags = {name: value for name, value in ended.tags.items() if name.startswith("tabular.d")}
+    texts = {name: store.artifact(ended.run, name).read_text() for name in ("profile.json", "hints.json")}
+    note, params = ended.tags["mlflow.note.content"], ended.run.data.params
+    return {**tags, **texts, "note": note, "key": ended.tags["tabular.key"], **params}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """A folder of CSV parts."""
+    return write_parts(tmp_path_factory.mktemp("texts") / "parts", "csv")
+
+
+@pytest.fixture(scope="module")
+def here(store, parts):
+    """What etl leaves that reads them on this machine."""
+    return left(store, store.step("etl", data=str(parts), target="y"))
+
+
+def test_parts_are_the_same_data_set_where_workers_read_them(store, dask, parts, here):
+    assert left(store, store.step("etl", data=str(parts), target="y", **at(dask))) == here
+
+
+def test_parts_with_types_are_the_same_data_set_where_workers_read_them(store, dask, tmp_path):
+    asked = {"data": str(write_parts(tmp_path / "parts", "parquet")), "target": "y"}
+    there = left(store, store.step("etl", **asked, **at(dask)))
+    assert there == left(store, store.step("etl", **asked))
+
+
+def process(dask: Dask, address: str) -> int:
+    """The place among the workers of the one at an address."""
+    ports = [{c.laddr.port for c in psutil.Process(one.pid).net_connections()} for one in dask.workers]
+    return next(place for place, held in enumerate(ports) if int(address.rpartition(":")[2]) in held)
+
+
+def test_a_part_whose_worker_is_killed_is_read_again_at_another(store, dask, parts, here, monkeypatch):
+    bring, killed = part_readers.PartReaders._bring, []
+
+    def brought(self, answer, to):
+        if not killed and answer.kept and len(self._cluster.threads) == 2:
+            killed.append(answer.worker)
+            dask.kill(process(dask, answer.worker))
+        return bring(self, answer, to)
+
+    monkeypatch.setattr(part_readers, "PIECE_SECONDS", 1.0)
+    monkeypatch.setattr(part_readers.PartReaders, "_bring", brought)
+    found = left(store, store.step("etl", data=str(parts), target="y", task="classification", **at(dask)))
+    dask.begin(1)
+    assert len(killed) == 1
+    assert found == here
+
+
+def test_a_worker_that_does_not_see_the_folder_is_named_with_the_path(store, dask, parts, tmp_path, monkeypatch):
+    folder = shutil.copytree(parts, tmp_path / "parts")
+
+    def then_gone(self, file):
+        shutil.rmtree(folder, ignore_errors=True)
+        return (parts / file.relative_to(folder)).stat().st_size
+
+    monkeypatch.setattr(part_readers.PartReaders, "_size", then_gone)
+    ended = store.step("etl", data=str(folder), target="y", task="classification", **at(dask))
+    assert ended.status == 1
+    (line,) = ended.lines
+    assert f"cannot read {folder}/half=0/part-0.csv (No such file or directory): mount the folder there" in line
+    assert any(f"engine: the Dask worker {address} cannot" in line for address in addresses(dask))
+
+
+def addresses(dask: Dask) -> list[str]:
+    with cluster.connected(dask.address, "etl", []) as found:
+        return list(found.threads)
+
+
+def test_a_table_of_one_file_is_read_here_which_is_said(store, dask, etl):
+    problem = json.loads(etl.tags["tabular.arguments"])["problem"]
+    ended = store.step("etl", problem=problem, engine="dask")
+    assert "etl: the table is read on this machine, since it is no folder or glob of several files" in ended.stdout
+    assert ended.tags["tabular.key"] == etl.tags["tabular.key"]
+
+
+@pytest.fixture(scope="module")
+def bucket(store, parts, tmp_path_factory):
+    """The parts in an object store, of which steps and the workers of a cluster of their own know."""
+    folder, keys = tmp_path_factory.mktemp("bucket"), {"access_key": "ann", "secret_key": "hush"}
+    with servers.s3(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
+        system = fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True, region="us-east-1", **keys)
+        for name in ("whole", "uneven"):
+            system.create_dir(f"tables/{name}")
+            fs.copy_files(str(parts), f"tables/{name}", fs.LocalFileSystem(), system)
+        with system.open_output_stream("tables/uneven/half=1/part-2.csv") as file:
+            file.write((parts / "half=1" / "part-2.csv").read_bytes() + b"1,2\n")
+        told = {"ACCESS_KEY_ID": "ann", "SECRET_ACCESS_KEY": "hush", "REGION": "us-east-1", "ENDPOINT_URL": endpoint}
+        environment = {f"AWS_{name}": value for name, value in told.items()}
+        for name, value in environment.items():
+            patch.setitem(store.environment, name, value)
+        made = Dask(folder, **environment)
+        yield made
+        made.close()
+
+
+def test_parts_in_an_object_store_are_fetched_by_the_workers(store, bucket, monkeypatch):
+    asked = {"data": "s3://tables/whole/", "target": "y"}
+    expected = left(store, store.step("etl", **asked))
+    monkeypatch.setattr(stores, "copy", None)  # nothing is fetched to this machine
+    assert left(store, store.step("etl", **asked, **at(bucket))) == expected
+
+
+def test_an_error_in_a_part_that_a_worker_has_fetched_is_told_as_here(store, bucket):
+    asked = {"data": "s3://tables/uneven/half=*/*.csv", "target": "y", "task": "classification"}
+    (line,), (expected,) = (store.step("etl", **asked, **about).lines for about in (at(bucket), {}))
+    assert line.partition("/fetched/")[2] == expected.partition("/fetched/")[2] != ""
+    assert "half=1/part-2.csv: line 3 has 2 fields where 6 are expected" in line

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tabular import addresses
+from tabular import addresses, digests
 from tabular.addresses import shown
 from tabular.data import parts
 from tabular.data.parts import Parts, Place
+from tabular.data.readers import Readers
 from tabular.data.sources import cache as copies
 from tabular.data.sources import databases, local, stores, web
 from tabular.data.sources.cache import Fetched
@@ -124,25 +125,92 @@ def pin(
     """
     found = fetch(source, sha256=sha256, cache=cache, folder=folder, progress=progress, artifacts=artifacts)
     if source.kind == "path":
-        if isinstance(found.place, Parts):
-            copies.keep_listing(cache, parts.listing(found.place))
+        keep_listing(cache, found)
     elif sha256 is None:
         copies.keep(cache, found)
     return found.digest
 
 
+def keep_listing(cache: Path, found: Fetched) -> None:
+    """Keep which parts a digest was made of, where the table has several."""
+    if isinstance(found.place, Parts):
+        copies.keep_listing(cache, found.listed or parts.listing(found.place))
+
+
 def on_this_machine(source: Source, expected: str | None, cache: Path) -> tuple[Place, tuple[str, ...]]:
     """A table on this machine; of several parts, those that the digest was made of."""
     place, others = local.find(source.address)
+    if not isinstance(place, Parts):
+        return place, others
+    root = place.root
+    return _as_pinned(source, place, others, expected, cache, lambda name: (root / name).is_file())
+
+
+def _as_pinned(
+    source: Source,
+    place: Parts,
+    others: tuple[str, ...],
+    expected: str | None,
+    cache: Path,
+    is_there: Callable[[str], bool],
+) -> tuple[Parts, tuple[str, ...]]:
+    """The parts that a digest was made of; all where it is not known which these are."""
     listing = copies.listing(cache, expected) if expected else None
-    if listing is None or not isinstance(place, Parts):
+    if listing is None:
         return place, others
     pinned = parts.listed_parts(listing)
-    gone = next((name for name in pinned if not (place.root / name).is_file()), None)
+    gone = next((name for name in pinned if not is_there(name)), None)
     if gone is not None:
         raise UserError(f"{source}: the part {gone} is gone, of which data.sha256 was made: put it back")
     since = (name for name in place.names if name not in pinned)
     return Parts(place.root, tuple(sorted(pinned, key=parts.natural))), (*others, *since)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A table of several parts, none of which was fetched.
+
+    Attributes
+    ----------
+    source : Source
+    place : Parts
+        Where they lie; of a store, where copies of them would.
+    others : tuple of str
+        What lies beside the parts and is none of them.
+    store : stores.Listed, optional
+        Where they lie in a store.
+
+    """
+
+    source: Source
+    place: Parts
+    others: tuple[str, ...]
+    store: stores.Listed | None = None
+
+    def fetched(self, readers: Readers, sha256: str | None) -> Fetched:
+        """The table by its digest, which readers find part by part; it is checked where one is given."""
+        found = readers.each(digests.of_file, parts.files(self.place))
+        listed = parts.listing_of(dict(zip(self.place.names, found, strict=True)))
+        digest = parts.digest_of_listing(listed)
+        return _checked(self.source, Fetched(self.place, digest, self.others, listed), _checked_form(sha256))
+
+
+def apart(source: Source, *, sha256: str | None, cache: Path, folder: Path, timeout: float = 30.0) -> Apart | None:
+    """The parts of a table of several, which are not fetched; None of any other table.
+
+    Parameters and errors are those of `fetch`.
+    """
+    expected = _checked_form(sha256)
+    if source.kind == "path":
+        place, others = on_this_machine(source, expected, cache)
+        store = None
+    elif source.kind == "store" and (store := stores.listed(source.address, timeout)) is not None:
+        here = Parts(folder / stores.copy_name(source.address), store.found.names)
+        place, others = _as_pinned(source, here, store.found.others, expected, cache, here.names.__contains__)
+    else:
+        return None
+    is_several = isinstance(place, Parts) and len(place.names) > 1
+    return Apart(source, place, others, store) if is_several and isinstance(place, Parts) else None
 
 
 def _copied(

@@ -28,12 +28,15 @@ class Fetched:
         SHA-256 of its content: of the file, or of the listing of its parts.
     others : tuple of str
         What lies beside the parts and is none of them.
+    listed : str, optional
+        The listing of its parts, where it is known already.
 
     """
 
     place: Place
     digest: str
     others: tuple[str, ...] = ()
+    listed: str | None = None
 
 
 def find(cache: Path, digest: str, name: str) -> Fetched | None:

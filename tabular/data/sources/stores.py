@@ -6,14 +6,16 @@ The endpoint and the credentials come from the environment and the files that th
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from tabular.addresses import file_name, is_glob, shown, split_glob, with_secrets
 from tabular.data import parts
-from tabular.data.parts import Entry, Parts, Place
+from tabular.data.parts import Entry, Found, Parts, Place
 from tabular.errors import UserError, first_line
 
 CHUNK = 8 << 20
@@ -54,13 +56,42 @@ def copy(source: str, folder: Path, progress: bool, timeout: float) -> tuple[Pla
         Where nothing is there, it cannot be had, or the environment has no credentials.
 
     """
+    with _opened_for(source, folder, timeout) as (store, path):
+        return _copied(store, path, source, folder, progress)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The parts of a table in a store: its address, the folder there from which the parts are named, and the parts."""
+
+    source: str
+    base: str
+    found: Found
+
+
+def listed(source: str, timeout: float) -> Listed | None:
+    """The parts of a table, which are not copied; None where it is one file. Errors are those of `copy`."""
+    with _opened_for(source, None, timeout) as (store, path):
+        return _listed(store, path, source)
+
+
+def copy_part(of: Listed, name: str, target: Path, timeout: float) -> None:
+    """Copy a part of a table; where that breaks off, there is none. Errors are those of `copy`."""
+    with _opened_for(of.source, target.parent, timeout) as (store, _):
+        beside = target.with_name(f"{target.name}.part")
+        _copy_files(store, {f"{of.base}/{name}": beside}, shown(of.source), progress=False)
+        beside.replace(target)
+
+
+@contextmanager
+def _opened_for(source: str, folder: Path | None, timeout: float) -> Iterator[tuple[Any, str]]:
+    """The file system of an address, and the path in it; what it raises is told in our words."""
     given = source.partition("://")[0].lower()
     scheme = SAME.get(given, given)
     try:
-        store, path = _opened(with_secrets(source, shown(source)), scheme, timeout)
-        return _copied(store, path, source, folder, progress)
+        yield _opened(with_secrets(source, shown(source)), scheme, timeout)
     except OSError as error:  # the errors of all of pyarrow's file systems
-        if error.filename is not None and str(folder) in str(error.filename):
+        if folder is not None and error.filename is not None and str(folder) in str(error.filename):
             raise UserError(f"{shown(source)}: cannot be written to {folder}: {error.strerror}") from error
         raise UserError(f"{shown(source)}: {_cause(error, scheme)}") from None
 
@@ -108,14 +139,23 @@ def _azure(fs: Any, host: str) -> Any:
 
 
 def _copied(store: Any, path: str, source: str, folder: Path, progress: bool) -> tuple[Place, tuple[str, ...]]:
+    of = _listed(store, path, source)
+    root = folder / copy_name(source)
+    if of is None:
+        _copy_files(store, {path.rstrip("/"): root}, shown(source), progress)
+        return root, ()
+    shutil.rmtree(root, ignore_errors=True)
+    _copy_files(store, {f"{of.base}/{name}": root / name for name in of.found.names}, shown(source), progress)
+    return Parts(root, of.found.names), of.found.others
+
+
+def _listed(store: Any, path: str, source: str) -> Listed | None:
     from pyarrow import fs
 
     path = path.rstrip("/")
     kind = store.get_file_info(path).type
     if kind == fs.FileType.File:
-        target = folder / copy_name(source)
-        _copy_files(store, {path: target}, shown(source), progress)
-        return target, ()
+        return None
     base, pattern = (path, ()) if kind == fs.FileType.Directory or not is_glob(path) else split_glob(path)
     if store.get_file_info(base).type == fs.FileType.NotFound:
         bucket = base.partition("/")[0]
@@ -131,11 +171,7 @@ def _copied(store: Any, path: str, source: str, folder: Path, progress: bool) ->
             if one.base_name
         ]
 
-    found = parts.find(list_folder, pattern, shown(source))
-    root = folder / copy_name(source)
-    shutil.rmtree(root, ignore_errors=True)
-    _copy_files(store, {f"{base}/{name}": root / name for name in found.names}, shown(source), progress)
-    return Parts(root, found.names), found.others
+    return Listed(source, base, parts.find(list_folder, pattern, shown(source)))
 
 
 def copy_name(source: str) -> str:

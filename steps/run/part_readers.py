@@ -1,0 +1,274 @@
+"""The parts of a table, read at the workers of a Dask cluster: what is found in each, and its blocks, are sent here.
+
+A worker reads a part from where it lies: a folder that it sees too, or an object store, of which it keeps a copy of the
+part until the step has ended.
+"""
+
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+from steps.run import engine, paths, terminal
+from steps.run.cluster import MOST_LOST, SEND_SECONDS, Call, Cluster, WorkerLostError, connected
+from steps.run.step import Step
+from tabular.data import sources
+from tabular.data.sources import Fetched, Source, stores
+from tabular.data.spills import Spill
+from tabular.errors import EngineError, UserError
+
+Found = TypeVar("Found")
+
+# The blocks of a part are sent in pieces of so many bytes, whatever the part's size.
+PIECE = 8 << 20
+# After which a piece is asked for again, as long as its worker is there.
+PIECE_SECONDS = 15.0
+# Seconds that a store may stay silent.
+TIMEOUT = 30.0
+# So many parts for each worker are given out before the first of them is taken up.
+AHEAD = 2
+
+
+@contextmanager
+def opened(step: Step, source: Source, sha256: str | None) -> Iterator[tuple[Fetched, "PartReaders"] | None]:
+    """A table whose parts are read at workers, by its digest; None where it is to be fetched and read here.
+
+    That is where the step has no engine=dask, and where the table is no folder or glob of several files. Only etl reads
+    at a cluster of this machine alone: to begin one would take longer than what the others have to do.
+    """
+    arguments = {name: step.arguments.get(name, "") for name in ("engine", "engine_address")}
+    engine.check(arguments)
+    if arguments["engine"] != engine.DASK or not (arguments["engine_address"] or step.name == "etl"):
+        yield None
+        return
+    folder = step.folder / "fetched"
+    of = sources.apart(source, sha256=sha256, cache=paths.cache(), folder=folder, timeout=TIMEOUT)
+    if of is None:
+        if step.name == "etl":
+            terminal.say("  etl: the table is read on this machine, since it is no folder or glob of several files")
+        yield None
+        return
+    # main has no workers for anything else
+    address = arguments["engine_address"]
+    with engine.opened(step) if step.name == "etl" else connected(address, "etl", []) as place:
+        readers = PartReaders(place, of)
+        yield of.fetched(readers, sha256), readers
+
+
+class PartReaders:
+    """Workers of a cluster as `tabular.data.readers.Readers`."""
+
+    def __init__(self, cluster: Cluster, of: sources.Apart) -> None:
+        self._cluster, self._of = cluster, of
+        self._homes: dict[Path, str] = {}  # the worker that has a copy of a part
+        cluster.give(_hold, _Work(of.place.root, of.store))
+
+    def each(self, look: Callable[[Path], Found], files: Sequence[Path]) -> Iterator[Found]:
+        """As `Readers` has it."""
+        for answer in self._answers(partial(_looked, look), files):
+            yield answer.found
+
+    def kept(self, look: Callable[[Path, Path], Found], files: Sequence[Path], spill: Spill) -> Iterator[Found]:
+        """As `Readers` has it."""
+        from tqdm import tqdm
+
+        work = partial(_kept, look)
+        title = f"reading {self._of.place.name} at {len(self._cluster.threads)} workers"
+        with tqdm(total=len(files), desc=title, leave=False, delay=0.5, unit="parts") as bar:
+            for place, answer in enumerate(self._answers(work, files)):
+                yield self._brought(work, files[place], answer, spill.path(place)).found
+                bar.update()
+
+    def _answers(self, work: Callable[..., "_Answer"], files: Sequence[Path]) -> Iterator["_Answer"]:
+        """What workers answer to work on each file, in the order of the files."""
+        todo = iter(files)
+        with self._cluster.workers(sys.maxsize):
+            most = AHEAD * max(1, len(self._cluster.threads))
+            pending = [(file, self._begun(work, file)) for file in islice(todo, most)]
+            while pending:
+                file, future = pending.pop(0)
+                yield self._answer(work, file, future)
+                pending += [(more, self._begun(work, more)) for more in islice(todo, 1)]
+
+    def _begun(self, work: Callable[..., "_Answer"], file: Path) -> "Future[_Answer]":
+        call = Call(pickle.dumps((work, (file, self._size(file)))), Future(), worker=self._homes.get(file, ""))
+        return self._cluster.put(call)
+
+    def _size(self, file: Path) -> int | None:
+        """The size of a part that is on this machine too, by which a worker tells that it sees the same one."""
+        return None if self._of.store is not None else file.stat().st_size
+
+    def _answer(self, work: Callable[..., "_Answer"], file: Path, future: "Future[_Answer]") -> "_Answer":
+        try:
+            answer = future.result()
+        except WorkerLostError:  # the one that had a copy: another one fetches it again
+            self._homes.pop(file, None)
+            return self._answer(work, file, self._begun(work, file))
+        if answer.error is not None:
+            raise answer.error
+        if self._of.store is not None:
+            self._homes[file] = answer.worker
+        return answer
+
+    def _brought(self, work: Callable[..., "_Answer"], file: Path, answer: "_Answer", to: Path) -> "_Answer":
+        """The answer whose blocks are here; where its worker is gone since, another one reads the part again."""
+        for _ in range(MOST_LOST):
+            if self._bring(answer, to):
+                return answer
+            self._homes.pop(file, None)
+            answer = self._answer(work, file, self._begun(work, file))
+        raise EngineError(f"engine: {MOST_LOST} workers have died before they had sent what they had read of {file}")
+
+    def _bring(self, answer: "_Answer", to: Path) -> bool:
+        """Whether the blocks that a worker has kept could be had."""
+        with to.open("wb") as file:
+            while file.tell() < answer.kept:
+                piece = self._asked(_piece, answer.name, file.tell(), worker=answer.worker)
+                if not isinstance(piece, bytes) or not piece:
+                    return False
+                file.write(piece)
+        self._asked(_drop, answer.name, worker=answer.worker)
+        return True
+
+    def _asked(self, function: Callable[..., Any], *arguments: Any, worker: str) -> Any:
+        """What a function returns at a worker, beside the call that is under way there; None where the worker is gone.
+
+        A worker that has died while it was asked is known to be gone before the question to it is over.
+        """
+        until = time.monotonic() + SEND_SECONDS
+        while worker in self._cluster.threads and time.monotonic() < until:
+            with suppress(OSError, TimeoutError):
+                told = self._cluster.ask(function, *arguments, workers=[worker], seconds=PIECE_SECONDS)
+                if not isinstance(told.get(worker), (OSError, TimeoutError)):
+                    return told.get(worker)
+        return None
+
+
+# --- at a worker ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a worker is told of the table: the folder by which its parts are named, and where they lie in a store."""
+
+    root: Path
+    store: stores.Listed | None
+
+
+@dataclass
+class _There:
+    """What a worker holds of the table: copies of parts, and blocks that are still to be sent."""
+
+    work: _Work
+    folder: TemporaryDirectory[str]
+    names: int = 0
+
+    def copy(self, file: Path, size: int | None, worker: str) -> Path:
+        """The part where this worker has it."""
+        if self.work.store is None:
+            _check_seen(file, size, worker)
+            return file
+        path = self._copies / file.relative_to(self.work.root)
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            name = file.relative_to(self.work.root).as_posix()
+            try:
+                stores.copy_part(self.work.store, name, path, TIMEOUT)
+            except UserError as error:
+                raise UserError(f"engine: the Dask worker {worker}: {error}") from None
+        return path
+
+    @property
+    def _copies(self) -> Path:
+        return Path(self.folder.name) / "copies"
+
+    def as_there(self, said: str) -> str:
+        """A message with the path that a part has for the step."""
+        return said.replace(str(self._copies), str(self.work.root))
+
+
+@dataclass
+class _Answer:
+    """What a worker answers: what it has found or why it could not; and how many bytes it has kept under a name."""
+
+    worker: str
+    found: Any = None
+    error: UserError | None = None
+    name: str = ""
+    kept: int = 0
+
+
+# What this worker holds: of one table at a time.
+_HELD: list[_There] = []
+
+
+def _hold(work: _Work | None, share: str) -> None:
+    """Keep what is to be known of a table; None: let go of it, and of all that was kept for it."""
+    while _HELD:
+        _HELD.pop().folder.cleanup()
+    if work is not None:
+        _HELD.append(_There(work, TemporaryDirectory(dir=Path(share).parent, prefix="parts-")))
+
+
+def _looked(look: Callable[[Path], Any], file: Path, size: int | None) -> _Answer:
+    """Look at a part."""
+    return _answered(look, file, size, "")
+
+
+def _kept(look: Callable[[Path, Path], Any], file: Path, size: int | None) -> _Answer:
+    """Look at a part, and keep what is written of it until it is sent."""
+    (there,) = _HELD
+    there.names += 1
+    name = str(Path(there.folder.name) / f"blocks-{there.names}")
+    return _answered(partial(_with_kept, look, Path(name)), file, size, name)
+
+
+def _with_kept(look: Callable[[Path, Path], Any], kept: Path, file: Path) -> Any:
+    return look(file, kept)
+
+
+def _answered(look: Callable[[Path], Any], file: Path, size: int | None, name: str) -> _Answer:
+    from distributed import get_worker
+
+    (there,), worker = _HELD, get_worker().address
+    try:
+        found = look(there.copy(file, size, worker))
+    except UserError as error:
+        return _Answer(worker, error=type(error)(there.as_there(str(error))))
+    return _Answer(worker, found, name=name, kept=Path(name).stat().st_size if name else 0)
+
+
+def _piece(name: str, offset: int) -> bytes:
+    """A piece of what was kept."""
+    with Path(name).open("rb") as file:
+        file.seek(offset)
+        return file.read(PIECE)
+
+
+def _drop(name: str) -> None:
+    """Let go of what was kept and is sent."""
+    Path(name).unlink(missing_ok=True)
+
+
+def _check_seen(file: Path, size: int | None, worker: str) -> None:
+    """Raise an error where a worker does not see the file that the step sees."""
+    way_out = "mount the folder there under the same path, put the table into an object store, or leave engine out"
+    try:
+        found = file.stat().st_size
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise UserError(f"engine: the Dask worker {worker} cannot read {file} ({error.strerror}): {way_out}") from None
+    if found != size:
+        raise UserError(
+            f"engine: the Dask worker {worker} sees another file as {file}, of {found:,} bytes and not {size or 0:,}: "
+            f"{way_out}"
+        )
