@@ -205,7 +205,7 @@ class Cluster(Executor):
             chosen = self._several(len(parts))
             # the ranks of two steps would wait for each other's workers
             while not self._acquired(lock):
-                self._check()
+                self.check()
             try:
                 return self._learnt(parts, chosen)
             except _RanksError as error:
@@ -228,7 +228,7 @@ class Cluster(Executor):
         """So many workers; waits for them for a while."""
         until = time.monotonic() + LOST_SECONDS
         while len(self.threads) < most:
-            self._check()
+            self.check()
             if time.monotonic() > until:
                 raise EngineError(
                     f"engine_ranks: {most} ranks need as many workers, and the cluster at {self.address} has "
@@ -237,7 +237,8 @@ class Cluster(Executor):
             time.sleep(LOOK_SECONDS / 2)
         return list(self.threads)[:most]
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise the error by which the cluster has ended, if it has."""
         if self._error is not None:
             raise self._error
 
@@ -296,7 +297,7 @@ class Cluster(Executor):
                 raise _RanksError(f"none of them did anything for {STALLED_SECONDS:.0f} s")
 
     def _raise_lost(self, calls: Sequence[Call]) -> None:
-        self._check()
+        self.check()
         for call in calls:
             if not call.future.done():
                 continue

@@ -7,10 +7,10 @@ part until the step has ended.
 import pickle
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,11 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from steps.run import engine, paths, terminal
-from steps.run.cluster import MOST_LOST, SEND_SECONDS, Call, Cluster, WorkerLostError, connected
+from steps.run.cluster import LOOK_SECONDS, MOST_LOST, SEND_SECONDS, Call, Cluster, WorkerLostError, connected
 from steps.run.step import Step
+from tabular import digests
 from tabular.data import sources
+from tabular.data.parts import listed_parts
 from tabular.data.sources import Fetched, Source, stores
 from tabular.data.spills import Spill
 from tabular.errors import EngineError, UserError
@@ -41,8 +43,8 @@ AHEAD = 2
 def opened(step: Step, source: Source, sha256: str | None) -> Iterator[tuple[Fetched, "PartReaders"] | None]:
     """A table whose parts are read at workers, by its digest; None where it is to be fetched and read here.
 
-    That is where the step has no engine=dask, and where the table is no folder or glob of several files. Only etl reads
-    at a cluster of this machine alone: to begin one would take longer than what the others have to do.
+    That is where the step has no engine=dask, and where the table is not several files or objects. Only etl reads at a
+    cluster of this machine alone: to begin one would take longer than what the others have to do.
     """
     arguments = {name: step.arguments.get(name, "") for name in ("engine", "engine_address")}
     engine.check(arguments)
@@ -53,14 +55,19 @@ def opened(step: Step, source: Source, sha256: str | None) -> Iterator[tuple[Fet
     of = sources.apart(source, sha256=sha256, cache=paths.cache(), folder=folder, timeout=TIMEOUT)
     if of is None:
         if step.name == "etl":
-            terminal.say("  etl: the table is read on this machine, since it is no folder or glob of several files")
+            terminal.say("  etl: the table is read on this machine: it is not several files on a path or in a store")
         yield None
         return
     # main has no workers for anything else
     address = arguments["engine_address"]
     with engine.opened(step) if step.name == "etl" else connected(address, "etl", []) as place:
         readers = PartReaders(place, of)
-        yield of.fetched(readers, sha256), readers
+        if step.name == "etl":
+            many = len(place.threads)
+            terminal.say(f"  etl: {len(of.place.names)} parts are read at {many} worker{'s' * (many > 1)}")
+        fetched = of.fetched(readers, sha256)
+        readers.expected = listed_parts(str(fetched.listed))
+        yield fetched, readers
 
 
 class PartReaders:
@@ -68,6 +75,7 @@ class PartReaders:
 
     def __init__(self, cluster: Cluster, of: sources.Apart) -> None:
         self._cluster, self._of = cluster, of
+        self.expected: Mapping[str, str] = {}  # the digest that each part has, by its name
         self._homes: dict[Path, str] = {}  # the worker that has a copy of a part
         cluster.give(_hold, _Work(of.place.root, of.store))
 
@@ -84,7 +92,10 @@ class PartReaders:
         title = f"reading {self._of.place.name} at {len(self._cluster.threads)} workers"
         with tqdm(total=len(files), desc=title, leave=False, delay=0.5, unit="parts") as bar:
             for place, answer in enumerate(self._answers(work, files)):
-                yield self._brought(work, files[place], answer, spill.path(place)).found
+                brought = self._brought(work, files[place], answer, spill.path(place))
+                if brought.digest != self.expected[files[place].relative_to(self._of.place.root).as_posix()]:
+                    raise UserError(f"{files[place]}: changed while it was being read; start again")
+                yield brought.found
                 bar.update()
 
     def _answers(self, work: Callable[..., "_Answer"], files: Sequence[Path]) -> Iterator["_Answer"]:
@@ -145,10 +156,12 @@ class PartReaders:
         """
         until = time.monotonic() + SEND_SECONDS
         while worker in self._cluster.threads and time.monotonic() < until:
+            self._cluster.check()
             with suppress(OSError, TimeoutError):
                 told = self._cluster.ask(function, *arguments, workers=[worker], seconds=PIECE_SECONDS)
                 if not isinstance(told.get(worker), (OSError, TimeoutError)):
                     return told.get(worker)
+            time.sleep(LOOK_SECONDS)
         return None
 
 
@@ -197,13 +210,17 @@ class _There:
 
 @dataclass
 class _Answer:
-    """What a worker answers: what it has found or why it could not; and how many bytes it has kept under a name."""
+    """What a worker answers: what it has found or why it could not; and how many bytes it has kept under a name.
+
+    With what is kept comes the digest of the part that it was read from.
+    """
 
     worker: str
     found: Any = None
     error: UserError | None = None
     name: str = ""
     kept: int = 0
+    digest: str = ""
 
 
 # What this worker holds: of one table at a time.
@@ -220,30 +237,30 @@ def _hold(work: _Work | None, share: str) -> None:
 
 def _looked(look: Callable[[Path], Any], file: Path, size: int | None) -> _Answer:
     """Look at a part."""
-    return _answered(look, file, size, "")
+    return _answered(lambda path: _Answer("", look(path)), file, size)
 
 
 def _kept(look: Callable[[Path, Path], Any], file: Path, size: int | None) -> _Answer:
     """Look at a part, and keep what is written of it until it is sent."""
     (there,) = _HELD
     there.names += 1
-    name = str(Path(there.folder.name) / f"blocks-{there.names}")
-    return _answered(partial(_with_kept, look, Path(name)), file, size, name)
+    kept = Path(there.folder.name) / f"blocks-{there.names}"
+
+    def looked(path: Path) -> _Answer:
+        found = look(path, kept)
+        return _Answer("", found, name=str(kept), kept=kept.stat().st_size, digest=digests.of_file(path))
+
+    return _answered(looked, file, size)
 
 
-def _with_kept(look: Callable[[Path, Path], Any], kept: Path, file: Path) -> Any:
-    return look(file, kept)
-
-
-def _answered(look: Callable[[Path], Any], file: Path, size: int | None, name: str) -> _Answer:
+def _answered(work: Callable[[Path], _Answer], file: Path, size: int | None) -> _Answer:
     from distributed import get_worker
 
     (there,), worker = _HELD, get_worker().address
     try:
-        found = look(there.copy(file, size, worker))
+        return replace(work(there.copy(file, size, worker)), worker=worker)
     except UserError as error:
         return _Answer(worker, error=type(error)(there.as_there(str(error))))
-    return _Answer(worker, found, name=name, kept=Path(name).stat().st_size if name else 0)
 
 
 def _piece(name: str, offset: int) -> bytes:

@@ -102,7 +102,8 @@ class Narrowing:
     ends
         Of a part of a table that is looked at apart from those before it: at the end of each block, the values so far,
         and of each type that is followed the cells that are not of it. By them `add` decides what depends on the cells
-        before. None where all cells come by in their order.
+        before. Blocks that are only noted have no such cells, and rule out nothing. None where all cells come by in
+        their order.
 
     """
 
@@ -180,9 +181,7 @@ class Narrowing:
     def _is_settled(self) -> bool:
         """Whether nothing is to be done for texts that were seen before but to count them."""
         lenient = self.expected is not None and self.expected.lenient
-        # an earlier part may have ruled out a type that this one has not
-        possible = self.kinds if self.ends is None else ()
-        return not lenient and all(kind in possible or not unfit.few for kind, unfit in self.unfit.items())
+        return not lenient and all(kind in self.kinds or not unfit.few for kind, unfit in self.unfit.items())
 
     def _still_fits(self, new: list[str | None]) -> bool:
         """Whether texts that were not seen before rule out no type."""

@@ -10,9 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pyarrow import feather
 
 from tabular.data import narrowing
 from tabular.data.columns import Expected, Reading, Words
@@ -104,7 +103,21 @@ def _few_are_enough(monkeypatch):
     monkeypatch.setattr(narrowing, "MOST_KNOWN", 6)
 
 
+def rows(*cells: str) -> list[tuple[str, str, str]]:
+    return [("1", cell, cell) for cell in cells]
+
+
+NAMED = {"a": Expected("category"), "b": Expected("category")}
+SMALL, LARGE = {"whole": False, "block_bytes": 7}, {"whole": False, "block_bytes": 1 << 20}
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+# what is ruled out at the end of a block of a later part, by cells of an earlier one
+@example(parts=[rows("1", "2", "town", "tower"), rows(*["3"] * 20)], reading=Reading(), how=SMALL)
+@example(parts=[rows("1.5"), rows("inf")], reading=Reading(), how=LARGE)
+# names that a float would mix up, and numbers that are none
+@example(parts=[rows("9007199254740993"), rows("18446744073709551616")], reading=Reading(types=NAMED), how=LARGE)
+@example(parts=[rows("18446744073709551616"), rows("1.5")], reading=Reading(types=NAMED), how=LARGE)
 @given(parts=parts_of_texts(), reading=readings(("Unnamed: 0", "a", "b")), how=how)
 def test_parts_of_texts_are_found_apart_to_be_what_one_scan_finds(tmp_path_factory, parts, reading, how):
     folder = tmp_path_factory.mktemp("parts")
@@ -168,11 +181,17 @@ def as_json(table: pa.Table, path: Path) -> None:
     path.write_text("".join(f"{json.dumps(row, default=str)}\n" for row in rows))
 
 
-FORMS = {"parquet": as_parquet, "feather": feather.write_feather, "json": as_json}
+FORMS = {"parquet": as_parquet, "json": as_json}
+
+
+def large(number: int) -> pa.Table:
+    return pa.table({"large": pa.array([number], pa.uint64())})
 
 
 @pytest.mark.parametrize("form", FORMS)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(tables=[large(1), large(2**63)], reading=Reading(), whole=False)
+@example(tables=[large(1), large(2**60)], reading=Reading(types={"large": Expected("category")}), whole=False)
 @given(tables=parts_with_types(), reading=readings(("number", "text", "large")), whole=st.booleans())
 def test_parts_with_types_are_found_apart_to_be_what_one_scan_finds(tmp_path_factory, form, tables, reading, whole):
     folder = tmp_path_factory.mktemp("parts")

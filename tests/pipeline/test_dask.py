@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,9 @@ import psutil
 import pytest
 from pyarrow import fs
 
-from steps.run import cluster, part_readers
+from steps.run import cluster, fetching, part_readers, paths
 from steps.search import trial_runs
-from tabular.data.sources import stores
+from tabular.data.sources import Source, stores
 from tabular.errors import UserError
 from tests import servers
 from tests.certificates import authority
@@ -427,6 +428,19 @@ def test_a_worker_that_does_not_see_the_folder_is_named_with_the_path(store, das
     assert any(f"engine: the Dask worker {address} cannot" in line for address in addresses(dask))
 
 
+def test_a_part_that_changes_while_workers_read_it_is_told(store, dask, parts, tmp_path, monkeypatch):
+    folder = shutil.copytree(parts, tmp_path / "parts")
+    changed, kept = folder / "half=1" / "part-3.csv", part_readers.PartReaders.kept
+
+    def then_changed(self, look, files, spill):
+        changed.write_text(changed.read_text().replace("unknown", "unheard"))
+        return kept(self, look, files, spill)
+
+    monkeypatch.setattr(part_readers.PartReaders, "kept", then_changed)
+    ended = store.step("etl", data=str(folder), target="y", task="classification", **at(dask))
+    assert (ended.status, ended.lines) == (1, [f"tabular: {changed}: changed while it was being read; start again"])
+
+
 def addresses(dask: Dask) -> list[str]:
     with cluster.connected(dask.address, "etl", []) as found:
         return list(found.threads)
@@ -435,7 +449,7 @@ def addresses(dask: Dask) -> list[str]:
 def test_a_table_of_one_file_is_read_here_which_is_said(store, dask, etl):
     problem = json.loads(etl.tags["tabular.arguments"])["problem"]
     ended = store.step("etl", problem=problem, engine="dask")
-    assert "etl: the table is read on this machine, since it is no folder or glob of several files" in ended.stdout
+    assert "etl: the table is read on this machine: it is not several files on a path or in a store" in ended.stdout
     assert ended.tags["tabular.key"] == etl.tags["tabular.key"]
 
 
@@ -445,7 +459,7 @@ def bucket(store, parts, tmp_path_factory):
     folder, keys = tmp_path_factory.mktemp("bucket"), {"access_key": "ann", "secret_key": "hush"}
     with servers.s3(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
         system = fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True, region="us-east-1", **keys)
-        for name in ("whole", "uneven"):
+        for name in ("whole", "uneven", "pinned"):
             system.create_dir(f"tables/{name}")
             fs.copy_files(str(parts), f"tables/{name}", fs.LocalFileSystem(), system)
         with system.open_output_stream("tables/uneven/half=1/part-2.csv") as file:
@@ -455,6 +469,7 @@ def bucket(store, parts, tmp_path_factory):
         for name, value in environment.items():
             patch.setitem(store.environment, name, value)
         made = Dask(folder, **environment)
+        made.objects = system
         yield made
         made.close()
 
@@ -464,6 +479,24 @@ def test_parts_in_an_object_store_are_fetched_by_the_workers(store, bucket, monk
     expected = left(store, store.step("etl", **asked))
     monkeypatch.setattr(stores, "copy", None)  # nothing is fetched to this machine
     assert left(store, store.step("etl", **asked, **at(bucket))) == expected
+
+
+def test_workers_find_the_digest_of_a_store_for_main_and_its_parts_stay_those_of_then(
+    store, bucket, tmp_path, monkeypatch
+):
+    for name in [name for name in store.environment if name.startswith("AWS_")]:
+        monkeypatch.setenv(name, store.environment[name])
+    main = SimpleNamespace(name="main", arguments=at(bucket), folder=tmp_path)
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+    where = Source("s3://tables/pinned/")
+    expected = fetching.fetch(SimpleNamespace(name="main", arguments={}, folder=tmp_path / "here"), where).digest
+    monkeypatch.setattr(stores, "copy", None)
+    assert fetching.pin(main, where) == expected
+    with bucket.objects.open_output_stream("tables/pinned/half=1/part-8.csv") as file:
+        file.write(b"x")
+    with fetching.opened(main, where, expected) as (found, _):
+        assert (found.digest, len(found.place.names)) == (expected, 4)
+        assert found.others == ("_SUCCESS", "half=1/part-8.csv")
 
 
 def test_an_error_in_a_part_that_a_worker_has_fetched_is_told_as_here(store, bucket):
