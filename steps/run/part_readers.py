@@ -65,7 +65,7 @@ def opened(step: Step, source: Source, sha256: str | None) -> Iterator[tuple[Fet
         if step.name == "etl":
             many = len(place.threads)
             terminal.say(f"  etl: {len(of.place.names)} parts are read at {many} worker{'s' * (many > 1)}")
-        fetched = of.fetched(readers, sha256)
+        fetched = of.fetched(readers, sha256)  # each part is hashed at the worker that is to read it
         readers.expected = listed_parts(str(fetched.listed))
         yield fetched, readers
 
@@ -76,7 +76,8 @@ class PartReaders:
     def __init__(self, cluster: Cluster, of: sources.Apart) -> None:
         self._cluster, self._of = cluster, of
         self.expected: Mapping[str, str] = {}  # the digest that each part has, by its name
-        self._homes: dict[Path, str] = {}  # the worker that has a copy of a part
+        # the worker that has read a part, and has a copy of it, or may have it in memory
+        self._homes: dict[Path, str] = {}
         cluster.give(_hold, _Work(of.place.root, of.store))
 
     def each(self, look: Callable[[Path], Found], files: Sequence[Path]) -> Iterator[Found]:
@@ -120,13 +121,12 @@ class PartReaders:
     def _answer(self, work: Callable[..., "_Answer"], file: Path, future: "Future[_Answer]") -> "_Answer":
         try:
             answer = future.result()
-        except WorkerLostError:  # the one that had a copy: another one fetches it again
+        except WorkerLostError:  # another one reads it again
             self._homes.pop(file, None)
             return self._answer(work, file, self._begun(work, file))
         if answer.error is not None:
             raise answer.error
-        if self._of.store is not None:
-            self._homes[file] = answer.worker
+        self._homes[file] = answer.worker
         return answer
 
     def _brought(self, work: Callable[..., "_Answer"], file: Path, answer: "_Answer", to: Path) -> "_Answer":

@@ -279,62 +279,6 @@ def test_what_a_rank_refuses_is_told_as_the_candidates_fault(store, etl, dask, t
     assert "models.lightgbm: lightgbm.LGBMClassifier refuses to fit" in ended.lines[0]
 
 
-def test_a_search_whose_workers_are_all_gone_ends_with_one_line(store, etl, dask, monkeypatch):
-    monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
-    when_trials_have_ended(monkeypatch, 2, lambda: [dask.kill(), dask.kill()])
-    ended = store.step("hpo", dataset=etl.id, **far(dask))
-    assert ended.status == 1
-    assert len(ended.lines) == 1
-    assert f"the cluster at {dask.address} has lost all of its workers: start them again" in ended.lines[0]
-
-
-@pytest.mark.long
-def test_a_search_whose_scheduler_is_gone_ends_with_one_line(store, etl, dask, monkeypatch):
-    monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1.0)
-    dask.begin(2)
-    when_trials_have_ended(monkeypatch, 2, lambda: (dask.scheduler.kill(), dask.scheduler.wait()))
-    ended = store.step("hpo", dataset=etl.id, **far(dask))
-    assert ended.status == 1
-    (line,) = ended.lines
-    assert f"the Dask scheduler at {dask.address} does not answer any more: start it again" in line
-
-
-def test_a_cluster_that_speaks_tls_takes_who_has_a_certificate_and_no_one_else(tmp_path, monkeypatch):
-    import dask as library
-
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 5.0)
-    ours, others = authority(tmp_path / "ours"), authority(tmp_path / "others")
-    made = Dask(tmp_path, scheme="tls", workers=1, **as_environment(ours))
-    try:
-        assert made.address.startswith("tls://")
-        with library.config.set(as_config(ours)), cluster.connected(made.address, "etl", []) as found:
-            assert found.submit(operator.add, 20, 22).result(MOST_SECONDS) == 42
-        refused = f"no Dask scheduler answers at {made.address}"
-        with library.config.set(as_config(others)), pytest.raises(UserError, match=refused):
-            cluster.connected(made.address, "etl", []).__enter__()
-        with pytest.raises(UserError, match="TLS"):
-            cluster.connected(made.address, "etl", []).__enter__()
-    finally:
-        made.close()
-
-
-ROLES = ("scheduler", "worker", "client")
-
-
-def as_config(files: dict[str, Path]) -> dict[str, str]:
-    """Dask's configuration of certificates, as docs/scale.md has it."""
-    own = {f"{role}.{what}": str(files[what]) for role in ROLES for what in ("cert", "key")}
-    return {f"distributed.comm.tls.{name}": value for name, value in {"ca-file": str(files["ca"]), **own}.items()}
-
-
-def as_environment(files: dict[str, Path]) -> dict[str, str]:
-    """The same as variables of the environment."""
-    return {
-        f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": text for name, text in as_config(files).items()
-    }
-
-
 # --- the parts of a table ---------------------------------------------------------------------------------------------
 
 
@@ -504,3 +448,62 @@ def test_an_error_in_a_part_that_a_worker_has_fetched_is_told_as_here(store, buc
     (line,), (expected,) = (store.step("etl", **asked, **about).lines for about in (at(bucket), {}))
     assert line.partition("/fetched/")[2] == expected.partition("/fetched/")[2] != ""
     assert "half=1/part-2.csv: line 3 has 2 fields where 6 are expected" in line
+
+
+# --- the end of the cluster, after which it has no workers -----------------------------------------------------------
+
+
+def test_a_search_whose_workers_are_all_gone_ends_with_one_line(store, etl, dask, monkeypatch):
+    monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
+    when_trials_have_ended(monkeypatch, 2, lambda: [dask.kill(), dask.kill()])
+    ended = store.step("hpo", dataset=etl.id, **far(dask))
+    assert ended.status == 1
+    assert len(ended.lines) == 1
+    assert f"the cluster at {dask.address} has lost all of its workers: start them again" in ended.lines[0]
+
+
+@pytest.mark.long
+def test_a_search_whose_scheduler_is_gone_ends_with_one_line(store, etl, dask, monkeypatch):
+    monkeypatch.setattr(cluster, "LOST_SECONDS", 1.0)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1.0)
+    dask.begin(2)
+    when_trials_have_ended(monkeypatch, 2, lambda: (dask.scheduler.kill(), dask.scheduler.wait()))
+    ended = store.step("hpo", dataset=etl.id, **far(dask))
+    assert ended.status == 1
+    (line,) = ended.lines
+    assert f"the Dask scheduler at {dask.address} does not answer any more: start it again" in line
+
+
+def test_a_cluster_that_speaks_tls_takes_who_has_a_certificate_and_no_one_else(tmp_path, monkeypatch):
+    import dask as library
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 5.0)
+    ours, others = authority(tmp_path / "ours"), authority(tmp_path / "others")
+    made = Dask(tmp_path, scheme="tls", workers=1, **as_environment(ours))
+    try:
+        assert made.address.startswith("tls://")
+        with library.config.set(as_config(ours)), cluster.connected(made.address, "etl", []) as found:
+            assert found.submit(operator.add, 20, 22).result(MOST_SECONDS) == 42
+        refused = f"no Dask scheduler answers at {made.address}"
+        with library.config.set(as_config(others)), pytest.raises(UserError, match=refused):
+            cluster.connected(made.address, "etl", []).__enter__()
+        with pytest.raises(UserError, match="TLS"):
+            cluster.connected(made.address, "etl", []).__enter__()
+    finally:
+        made.close()
+
+
+ROLES = ("scheduler", "worker", "client")
+
+
+def as_config(files: dict[str, Path]) -> dict[str, str]:
+    """Dask's configuration of certificates, as docs/scale.md has it."""
+    own = {f"{role}.{what}": str(files[what]) for role in ROLES for what in ("cert", "key")}
+    return {f"distributed.comm.tls.{name}": value for name, value in {"ca-file": str(files["ca"]), **own}.items()}
+
+
+def as_environment(files: dict[str, Path]) -> dict[str, str]:
+    """The same as variables of the environment."""
+    return {
+        f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": text for name, text in as_config(files).items()
+    }
