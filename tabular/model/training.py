@@ -347,7 +347,9 @@ def fit(
 
 def _is_of_trees(candidate: Candidate) -> bool:
     path = candidate.model.estimator
-    return path.startswith(_OF_TREES) and not has_linear_trees(path, {**candidate.model.params, **candidate.of_estimator})
+    return path.startswith(_OF_TREES) and not has_linear_trees(
+        path, {**candidate.model.params, **candidate.of_estimator}
+    )
 
 
 def _means(X_encoded: Any, weights: Array | None) -> Array:
