@@ -1,5 +1,6 @@
 """What is counted of a column of a data set, batch by batch, and what its texts look like."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -39,6 +40,10 @@ MOST_WORDS, FEWEST_NUMBERS = 3, 20
 # What to do with numbers with a decimal comma, which pandas reads if it is told so.
 DECIMAL_POINT = "write them with a decimal point (pandas: read_csv(…, sep=';', decimal=',').to_csv(…, index=False))"
 EITHER_WAY = "write them without the comma if it marks thousands, with a point in its place if it is the decimal mark"
+# Numbers that often stand for a missing one. A column has one where so many rows hold it, and this share of them, and
+# where all its other numbers are so many times smaller, or none is below 0 and this one is.
+MARKS = (-99_999, -9_999, -999, -99, 999, 9_999, 99_999, 999_999)
+FEWEST_MARKED, SHARE_MARKED, TIMES_OTHERS = 5, 0.01, 2
 # Texts of a column with more different ones than these are not looked through for those that differ in case only.
 MOST_ALIKE = 1_000
 # Of how many values one is in a single row, at least, where a column has another value in nearly every row.
@@ -65,6 +70,10 @@ class ColumnCounts:
         Whether a text is in more than one row.
     grows : bool
         Whether each number is whole and above the one before it.
+    marked : Counter
+        The rows of each of `MARKS` that is the least or the greatest number of a batch.
+    least, most : float
+        The ends of the other numbers.
 
     """
 
@@ -80,6 +89,9 @@ class ColumnCounts:
     repeated: bool = False
     grows: bool = True
     last: float | None = None
+    marked: Counter[float] = field(default_factory=Counter)
+    least: float = math.inf
+    most: float = -math.inf
 
     def add(self, array: pa.Array) -> None:
         """Count the rows of a batch."""
@@ -97,8 +109,30 @@ class ColumnCounts:
         self.high = ends["max"] if self.high is None else max(self.high, ends["max"])
         if not pa.types.is_temporal(array.type):
             self.total += pc.sum(array).as_py()
-        if self.dtype == "double" and self.grows:
-            self._see_order(array)
+        if self.dtype == "double":
+            self._see_marks(array, ends)
+            if self.grows:
+                self._see_order(array)
+
+    def _see_marks(self, array: pa.Array, ends: dict[str, Any]) -> None:
+        """Count numbers that may mean missing; `ends` are those of the batch."""
+        for mark in {ends["min"], ends["max"]}.intersection(MARKS):
+            others = array.filter(pc.not_equal(array, mark))
+            self.marked[mark] += len(array) - array.null_count - len(others)
+            array = others
+            ends = pc.min_max(array).as_py()
+        if ends["min"] is not None:
+            self.least, self.most = min(self.least, ends["min"]), max(self.most, ends["max"])
+
+    def mark(self) -> tuple[float, int] | None:
+        """A number that may mean missing, as it is far from all others, and its rows."""
+        for mark, rows in self.marked.items():
+            if max(FEWEST_MARKED, SHARE_MARKED * self.present) <= rows < self.present:
+                sign = 1 if mark > 0 else -1
+                others = max(sign * self.most, sign * self.least)
+                if others <= 0 or abs(mark) > TIMES_OTHERS * others:
+                    return mark, rows
+        return None
 
     def _see_order(self, array: pa.Array) -> None:
         steps = pc.pairwise_diff(array)

@@ -16,7 +16,7 @@ from tabular.errors import as_yaml, listed
 
 # The kinds of hints, the gravest first: what makes a score promise too much, then what is lost, then what is of no use.
 LEAK, TARGET, GROUP, TIME, UNFIT = "leak", "target", "group", "order of time", "cells that do not fit"
-LARGE = "number too large"
+LARGE, MARK = "number too large", "number that may mean missing"
 NUMBER, DATE, ROUNDED, WORD = "number in disguise", "date in disguise", "rounded number", "word read as missing"
 INDEX, ID, CASE, ONE_VALUE, WEIGHTS, TEXT = "index", "id", "case", "one value", "weights", "text"
 KINDS = (
@@ -27,6 +27,7 @@ KINDS = (
     WEIGHTS,
     UNFIT,
     LARGE,
+    MARK,
     NUMBER,
     DATE,
     ROUNDED,
@@ -115,6 +116,7 @@ def find(looked: Looked) -> tuple[Hint, ...]:
         *_of_words(looked),
         *_of_indices(looked),
         *_of_large(looked),
+        *_of_marks(looked),
         *_together(of_columns, looked),
     ]
     return tuple(sorted(found, key=lambda hint: KINDS.index(hint.kind)))
@@ -208,6 +210,19 @@ def _of_large(looked: Looked) -> Iterator[Hint]:
             f"the chain goes on without them; correct it, or if it means missing, say data.missing: {missing}"
         )
         yield Hint(LARGE, (name,), text)
+
+
+def _of_marks(looked: Looked) -> Iterator[Hint]:
+    for column in looked.columns:
+        if (found := column.mark()) is not None:
+            (mark, rows), name = found, column.name
+            missing = as_yaml({"columns": {name: {"add": [f"{mark:g}"]}}})
+            far = f"far from all others ({column.least:g} to {column.most:g})"
+            yield Hint(
+                MARK,
+                (name,),
+                f"{rows:,} cells of {name!r} are {mark:g}, {far}: if missing is meant, say data.missing: {missing}",
+            )
 
 
 def _largest(column: ColumnCounts) -> float:

@@ -11,7 +11,7 @@ import yaml
 
 from tabular import problem
 from tabular.data import hints
-from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, NUMBER, ONE_VALUE, TEXT, TIME, UNFIT, Hint
+from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, MARK, NUMBER, ONE_VALUE, TEXT, TIME, UNFIT, Hint
 from tabular.data.sources import local
 from tests.prepared import Made
 
@@ -304,6 +304,15 @@ def test_a_number_too_large_for_32_bits_is_said_with_a_way_out_that_works(
     mended = made(tmp_path, name, v=values, data={"missing": yaml.safe_load(text.partition("say data.missing: ")[2])})
     assert mended.hints == ""
     assert mended.rows["v"].isna().sum() == 1
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_number_that_may_mean_missing_is_said_with_a_way_out_that_works(tmp_path: Path, name: str) -> None:
+    values = np.where(np.arange(N) % 5 == 0, -999, DRAWN.integers(20, 60, N))
+    text = only(made(tmp_path, name, v=values), MARK)
+    mended = made(tmp_path, name, v=values, data={"missing": yaml.safe_load(text.partition("say data.missing: ")[2])})
+    assert mended.hints == ""
+    assert mended.rows["v"].isna().sum() == N / 5
 
 
 def test_the_largest_number_of_32_bits_is_not_too_large(tmp_path: Path) -> None:

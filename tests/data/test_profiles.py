@@ -106,6 +106,23 @@ def test_a_column_of_one_value_is_hinted_at(value: Any) -> None:
     assert hint([value] * 5, [value] * 30) == "'x' has one value only: it says nothing"
 
 
+MARKED = {
+    "below 0 alone": ([-999.0, 20.0, 59.0], "'x' are -999, far from all others (20 to 59)"),
+    "far above": ([9999.0, 1.0, 365.0], "'x' are 9999, far from all others (1 to 365)"),
+    "far below": ([-99.0, -30.5, 40.0], "'x' are -99, far from all others (-30.5 to 40)"),
+    "near others": ([999.0, 980.0, 15.0], ""),
+    "near others below 0": ([-99.0, -80.0, 15.0], ""),
+    "an ordinary number": ([-998.0, 20.0, 59.0], ""),
+}
+
+
+@pytest.mark.parametrize(("values", "says"), MARKED.values(), ids=MARKED)
+def test_a_number_far_from_others_that_often_means_missing_is_hinted_at(values: list[float], says: str) -> None:
+    told = hint(values[1:] * 9, [*values, None] * 9)
+    assert (told.startswith(f"9 cells of {says}: if missing is meant, say data.missing: ")) if says else told == ""
+    assert hint(values[1:] * 9, values, values[1:] * 900) == ""  # in one row
+
+
 def test_numbers_that_are_rounded_are_hinted_at() -> None:
     assert "more than 15 digits" in hint([1.0, 2.0**60])
 
