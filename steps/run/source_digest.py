@@ -36,7 +36,7 @@ MACHINERY = {
     "steps.run.handed": "hands steps what main has found of modules and packages, which stand in a key by themselves",
     "steps.run.kept": "keeps what the store holds, for a chain; who reads it checks its digest",
     "steps.run.memory_room": "how much memory there is",
-    "steps.run.part_readers": "where the parts of a table are read; what is made of them is the same (tabular.data)",
+    "steps.run.part_readers": "where the parts of a table are read; what is made of them is the same",
     "steps.run.paths": "finds the problem and the data; both stand in a key by what they hold",
     "steps.run.retries": "asks a server again whose answer broke off",
     "steps.run.run_owner": "whose a run is",
