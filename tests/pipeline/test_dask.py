@@ -19,6 +19,7 @@ from pyarrow import fs
 
 from steps.run import cluster, fetching, part_readers, paths
 from steps.search import trial_runs
+from tabular.data import sources
 from tabular.data.sources import Source, stores
 from tabular.errors import UserError
 from tests import servers
@@ -403,7 +404,7 @@ def bucket(store, parts, tmp_path_factory):
     folder, keys = tmp_path_factory.mktemp("bucket"), {"access_key": "ann", "secret_key": "hush"}
     with servers.s3(folder) as endpoint, pytest.MonkeyPatch.context() as patch:
         system = fs.S3FileSystem(endpoint_override=endpoint, allow_bucket_creation=True, region="us-east-1", **keys)
-        for name in ("whole", "uneven", "pinned"):
+        for name in ("whole", "uneven", "pinned", "gone"):
             system.create_dir(f"tables/{name}")
             fs.copy_files(str(parts), f"tables/{name}", fs.LocalFileSystem(), system)
         with system.open_output_stream("tables/uneven/half=1/part-2.csv") as file:
@@ -448,6 +449,23 @@ def test_an_error_in_a_part_that_a_worker_has_fetched_is_told_as_here(store, buc
     (line,), (expected,) = (store.step("etl", **asked, **about).lines for about in (at(bucket), {}))
     assert line.partition("/fetched/")[2] == expected.partition("/fetched/")[2] != ""
     assert "half=1/part-2.csv: line 3 has 2 fields where 6 are expected" in line
+
+
+def test_a_worker_that_cannot_have_a_part_from_the_store_is_named(store, bucket, monkeypatch):
+    apart = sources.apart
+
+    def then_deleted(source, **about):
+        found = apart(source, **about)
+        bucket.objects.delete_file("tables/gone/half=0/part-1.csv")
+        return found
+
+    monkeypatch.setattr(sources, "apart", then_deleted)
+    ended = store.step("etl", data="s3://tables/gone/", target="y", task="classification", **at(bucket))
+    (line,) = ended.lines
+    said = [
+        f"engine: the Dask worker {address}: s3://tables/gone/: nothing lies there" for address in addresses(bucket)
+    ]
+    assert sum(one in line for one in said) == 1
 
 
 # --- the end of the cluster, after which it has no workers -----------------------------------------------------------
