@@ -12,17 +12,16 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from steps.run import engine, paths, terminal
 from steps.run.cluster import LOOK_SECONDS, MOST_LOST, SEND_SECONDS, Call, Cluster, WorkerLostError, connected
 from steps.run.step import Step
 from tabular import digests
-from tabular.data import sources
-from tabular.data.parts import listed_parts
+from tabular.data import parts, sources
 from tabular.data.sources import Fetched, Source, stores
 from tabular.data.spills import Spill
 from tabular.errors import EngineError, UserError
@@ -35,8 +34,10 @@ PIECE = 8 << 20
 PIECE_SECONDS = 15.0
 # Seconds that a store may stay silent.
 TIMEOUT = 30.0
-# So many parts for each worker are given out before the first of them is taken up.
+# So many calls for each worker are given out before the first of them is taken up.
 AHEAD = 2
+# Of many parts at most so many are one call, and there are at least so many calls for each worker.
+MOST_OF_CALL, CALLS_OF_WORKER = 32, 4
 
 
 @contextmanager
@@ -66,87 +67,105 @@ def opened(step: Step, source: Source, sha256: str | None) -> Iterator[tuple[Fet
             many = len(place.threads)
             terminal.say(f"  etl: {len(of.place.names)} parts are read at {many} worker{'s' * (many > 1)}")
         fetched = of.fetched(readers, sha256)  # each part is hashed at the worker that is to read it
-        readers.expected = listed_parts(str(fetched.listed))
+        readers.expected = parts.listed_parts(str(fetched.listed))
         yield fetched, readers
 
 
 class PartReaders:
-    """Workers of a cluster as `tabular.data.readers.Readers`."""
+    """Workers of a cluster as `tabular.data.readers.Readers`.
+
+    Of many parts, several that follow each other are one call, which always is of the same ones.
+    """
 
     def __init__(self, cluster: Cluster, of: sources.Apart) -> None:
         self._cluster, self._of = cluster, of
         self.expected: Mapping[str, str] = {}  # the digest that each part has, by its name
         # the worker that has read a part, and has a copy of it, or may have it in memory
         self._homes: dict[Path, str] = {}
+        files = parts.files(of.place)
+        size = max(1, min(MOST_OF_CALL, len(files) // (CALLS_OF_WORKER * max(1, len(cluster.threads)))))
+        self._calls = {file: at // size for at, file in enumerate(files)}
         cluster.give(_hold, _Work(of.place.root, of.store))
 
     def each(self, look: Callable[[Path], Found], files: Sequence[Path]) -> Iterator[Found]:
         """As `Readers` has it."""
-        for answer in self._answers(partial(_looked, look), files):
-            yield answer.found
+        for _, answers in self._answers(partial(_looked, look), files):
+            for answer in answers:
+                yield answer.value()
 
     def kept(self, look: Callable[[Path, Path], Found], files: Sequence[Path], spill: Spill) -> Iterator[Found]:
         """As `Readers` has it."""
         from tqdm import tqdm
 
-        work = partial(_kept, look)
+        work, paths = partial(_kept, look), {file: spill.path(place) for place, file in enumerate(files)}
         title = f"reading {self._of.place.name} at {len(self._cluster.threads)} workers"
         with tqdm(total=len(files), desc=title, leave=False, delay=0.5, unit="parts") as bar:
-            for place, answer in enumerate(self._answers(work, files)):
-                brought = self._brought(work, files[place], answer, spill.path(place))
-                if brought.digest != self.expected[files[place].relative_to(self._of.place.root).as_posix()]:
-                    raise UserError(f"{files[place]}: changed while it was being read; start again")
-                yield brought.found
-                bar.update()
+            for group, answers in self._answers(work, files):
+                brought = self._brought(work, group, answers, [paths[file] for file in group])
+                for file, answer in zip(group, brought, strict=False):  # after an error there are no more
+                    found = answer.value()
+                    if answer.digest != self.expected[file.relative_to(self._of.place.root).as_posix()]:
+                        raise UserError(f"{file}: changed while it was being read; start again")
+                    yield found
+                    bar.update()
 
-    def _answers(self, work: Callable[..., "_Answer"], files: Sequence[Path]) -> Iterator["_Answer"]:
-        """What workers answer to work on each file, in the order of the files."""
-        todo = iter(files)
+    def _answers(
+        self, work: Callable[..., "_Answers"], files: Sequence[Path]
+    ) -> Iterator[tuple[Sequence[Path], "_Answers"]]:
+        """Files that are one call, in their order, and what a worker answers to work on them."""
+        todo = (list(group) for _, group in groupby(files, self._calls.__getitem__))
         with self._cluster.workers(sys.maxsize):
             most = AHEAD * max(1, len(self._cluster.threads))
-            pending = [(file, self._begun(work, file)) for file in islice(todo, most)]
+            pending = [(group, self._begun(work, group)) for group in islice(todo, most)]
             while pending:
-                file, future = pending.pop(0)
-                yield self._answer(work, file, future)
+                group, future = pending.pop(0)
+                yield group, self._answer(work, group, future)
                 pending += [(more, self._begun(work, more)) for more in islice(todo, 1)]
 
-    def _begun(self, work: Callable[..., "_Answer"], file: Path) -> "Future[_Answer]":
-        call = Call(pickle.dumps((work, (file, self._size(file)))), Future(), worker=self._homes.get(file, ""))
-        return self._cluster.put(call)
+    def _begun(self, work: Callable[..., "_Answers"], group: Sequence[Path]) -> "Future[_Answers]":
+        told = [(file, self._size(file)) for file in group]
+        return self._cluster.put(Call(pickle.dumps((work, (told,))), Future(), worker=self._homes.get(group[0], "")))
 
     def _size(self, file: Path) -> int | None:
         """The size of a part that is on this machine too, by which a worker tells that it sees the same one."""
         return None if self._of.store is not None else file.stat().st_size
 
-    def _answer(self, work: Callable[..., "_Answer"], file: Path, future: "Future[_Answer]") -> "_Answer":
+    def _answer(self, work: Callable[..., "_Answers"], group: Sequence[Path], future: "Future[_Answers]") -> "_Answers":
         try:
-            answer = future.result()
-        except WorkerLostError:  # another one reads it again
-            self._homes.pop(file, None)
-            return self._answer(work, file, self._begun(work, file))
-        if answer.error is not None:
-            raise answer.error
-        self._homes[file] = answer.worker
-        return answer
+            answers = future.result()
+        except WorkerLostError:  # another one reads them again
+            return self._again(work, group)
+        self._homes |= dict.fromkeys(group, answers[0].worker)
+        return answers
 
-    def _brought(self, work: Callable[..., "_Answer"], file: Path, answer: "_Answer", to: Path) -> "_Answer":
-        """The answer whose blocks are here; where its worker is gone since, another one reads the part again."""
+    def _again(self, work: Callable[..., "_Answers"], group: Sequence[Path]) -> "_Answers":
+        self._homes.pop(group[0], None)
+        return self._answer(work, group, self._begun(work, group))
+
+    def _brought(
+        self, work: Callable[..., "_Answers"], group: Sequence[Path], answers: "_Answers", to: Sequence[Path]
+    ) -> "_Answers":
+        """The answers whose blocks are here; where their worker is gone since, another one reads the parts again."""
         for _ in range(MOST_LOST):
-            if self._bring(answer, to):
-                return answer
-            self._homes.pop(file, None)
-            answer = self._answer(work, file, self._begun(work, file))
-        raise EngineError(f"engine: {MOST_LOST} workers have died before they had sent what they had read of {file}")
+            if self._bring(answers, to):
+                return answers
+            answers = self._again(work, group)
+        raise EngineError(f"engine: {MOST_LOST} workers have died before they sent what they had read of {group[0]}")
 
-    def _bring(self, answer: "_Answer", to: Path) -> bool:
+    def _bring(self, answers: "_Answers", to: Sequence[Path]) -> bool:
         """Whether the blocks that a worker has kept could be had."""
-        with to.open("wb") as file:
-            while file.tell() < answer.kept:
-                piece = self._asked(_piece, answer.name, file.tell(), worker=answer.worker)
-                if not isinstance(piece, bytes) or not piece:
-                    return False
-                file.write(piece)
-        self._asked(_drop, answer.name, worker=answer.worker)
+        worker = answers[0].worker
+        for path in to:
+            path.write_bytes(b"")
+        for pieces in _pieces([answer.kept for answer in answers]):
+            told = [(answers[at].name, start, size) for at, start, size in pieces]
+            found = self._asked(_read, told, worker=worker)
+            if not isinstance(found, list):
+                return False
+            for (at, _, _), piece in zip(pieces, found, strict=True):
+                with to[at].open("ab") as file:
+                    file.write(piece)
+        self._asked(_drop, [answer.name for answer in answers if answer.name], worker=worker)
         return True
 
     def _asked(self, function: Callable[..., Any], *arguments: Any, worker: str) -> Any:
@@ -163,6 +182,22 @@ class PartReaders:
                     return told.get(worker)
             time.sleep(LOOK_SECONDS)
         return None
+
+
+def _pieces(sizes: Sequence[int]) -> Iterator[list[tuple[int, int, int]]]:
+    """Pieces of files of these sizes, each by its file's place, its start and its size; of `PIECE` bytes together."""
+    asked, room = [], PIECE
+    for at, whole in enumerate(sizes):
+        start = 0
+        while start < whole:
+            size = min(whole - start, room)
+            asked.append((at, start, size))
+            start, room = start + size, room - size
+            if not room:
+                yield asked
+                asked, room = [], PIECE
+    if asked:
+        yield asked
 
 
 # --- at a worker ------------------------------------------------------------------------------------------------------
@@ -222,6 +257,16 @@ class _Answer:
     kept: int = 0
     digest: str = ""
 
+    def value(self) -> Any:
+        """What it has found."""
+        if self.error is not None:
+            raise self.error
+        return self.found
+
+
+# Of several parts, up to the first one with an error.
+_Answers: TypeAlias = list[_Answer]
+
 
 # What this worker holds: of one table at a time.
 _HELD: list[_There] = []
@@ -235,44 +280,51 @@ def _hold(work: _Work | None, share: str) -> None:
         _HELD.append(_There(work, TemporaryDirectory(dir=Path(share).parent, prefix="parts-")))
 
 
-def _looked(look: Callable[[Path], Any], file: Path, size: int | None) -> _Answer:
-    """Look at a part."""
-    return _answered(lambda path: _Answer("", look(path)), file, size)
+def _looked(look: Callable[[Path], Any], told: Sequence[tuple[Path, int | None]]) -> _Answers:
+    """Look at parts, each with its size where the step knows it."""
+    return _answered(lambda path: _Answer("", look(path)), told)
 
 
-def _kept(look: Callable[[Path, Path], Any], file: Path, size: int | None) -> _Answer:
-    """Look at a part, and keep what is written of it until it is sent."""
+def _kept(look: Callable[[Path, Path], Any], told: Sequence[tuple[Path, int | None]]) -> _Answers:
+    """Look at parts, and keep what is written of each until it is sent."""
     (there,) = _HELD
-    there.names += 1
-    kept = Path(there.folder.name) / f"blocks-{there.names}"
 
     def looked(path: Path) -> _Answer:
+        there.names += 1
+        kept = Path(there.folder.name) / f"blocks-{there.names}"
         found = look(path, kept)
         return _Answer("", found, name=str(kept), kept=kept.stat().st_size, digest=digests.of_file(path))
 
-    return _answered(looked, file, size)
+    return _answered(looked, told)
 
 
-def _answered(work: Callable[[Path], _Answer], file: Path, size: int | None) -> _Answer:
+def _answered(work: Callable[[Path], _Answer], told: Sequence[tuple[Path, int | None]]) -> _Answers:
     from distributed import get_worker
 
-    (there,), worker = _HELD, get_worker().address
-    try:
-        return replace(work(there.copy(file, size, worker)), worker=worker)
-    except UserError as error:
-        return _Answer(worker, error=type(error)(there.as_there(str(error))))
+    (there,), worker, answers = _HELD, get_worker().address, []
+    for file, size in told:
+        try:
+            answers.append(replace(work(there.copy(file, size, worker)), worker=worker))
+        except UserError as error:
+            return [*answers, _Answer(worker, error=type(error)(there.as_there(str(error))))]
+    return answers
 
 
-def _piece(name: str, offset: int) -> bytes:
-    """A piece of what was kept."""
+def _read(told: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Pieces of what was kept, each by its name, start and size."""
+    return [_piece(*one) for one in told]
+
+
+def _piece(name: str, start: int, size: int) -> bytes:
     with Path(name).open("rb") as file:
-        file.seek(offset)
-        return file.read(PIECE)
+        file.seek(start)
+        return file.read(size)
 
 
-def _drop(name: str) -> None:
+def _drop(names: Sequence[str]) -> None:
     """Let go of what was kept and is sent."""
-    Path(name).unlink(missing_ok=True)
+    for name in names:
+        Path(name).unlink(missing_ok=True)
 
 
 def _check_seen(file: Path, size: int | None, worker: str) -> None:

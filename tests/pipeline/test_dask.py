@@ -344,12 +344,14 @@ def process(dask: Dask, address: str) -> int:
 def test_a_part_whose_worker_is_killed_is_read_again_at_another(store, dask, parts, here, monkeypatch):
     bring, killed = part_readers.PartReaders._bring, []
 
-    def brought(self, answer, to):
-        if not killed and answer.kept and len(self._cluster.threads) == 2:
-            killed.append(answer.worker)
-            dask.kill(process(dask, answer.worker))
-        return bring(self, answer, to)
+    def brought(self, answers, to):
+        if not killed and len(answers) == 2 and len(self._cluster.threads) == 2:
+            killed.append(answers[0].worker)
+            dask.kill(process(dask, answers[0].worker))
+        return bring(self, answers, to)
 
+    monkeypatch.setattr(part_readers, "CALLS_OF_WORKER", 1)  # so that a call is of two parts
+    monkeypatch.setattr(part_readers, "PIECE", 1_000)
     monkeypatch.setattr(part_readers, "PIECE_SECONDS", 1.0)
     monkeypatch.setattr(part_readers.PartReaders, "_bring", brought)
     found = left(store, store.step("etl", data=str(parts), target="y", task="classification", **at(dask)))
@@ -444,7 +446,8 @@ def test_workers_find_the_digest_of_a_store_for_main_and_its_parts_stay_those_of
         assert found.others == ("_SUCCESS", "half=1/part-8.csv")
 
 
-def test_an_error_in_a_part_that_a_worker_has_fetched_is_told_as_here(store, bucket):
+def test_an_error_in_a_part_that_a_worker_has_fetched_is_told_as_here(store, bucket, monkeypatch):
+    monkeypatch.setattr(part_readers, "CALLS_OF_WORKER", 1)  # so that a call is of two parts
     asked = {"data": "s3://tables/uneven/half=*/*.csv", "target": "y", "task": "classification"}
     (line,), (expected,) = (store.step("etl", **asked, **about).lines for about in (at(bucket), {}))
     assert line.partition("/fetched/")[2] == expected.partition("/fetched/")[2] != ""
