@@ -21,11 +21,21 @@ registry: {name: unlocked}
 SAID = "its requirements have no hashes (scipy 1.0.0 is not the lock's)"
 
 
-def test_train_blend_the_evaluation_and_the_card_say_that_a_model_has_no_hashes(store, monkeypatch):
+@pytest.fixture
+def other_scipy(monkeypatch):
+    """An environment with a package that is not the lock's, in this test alone."""
+    here = environment.installed()
+    with monkeypatch.context() as patch:
+        patch.setattr(environment, "installed", lambda: {**here, "scipy": "1.0.0"})
+        environment.beside_the_lock.cache_clear()
+        yield
+    environment.beside_the_lock.cache_clear()
+
+
+@pytest.mark.usefixtures("other_scipy")
+def test_train_blend_the_evaluation_and_the_card_say_that_a_model_has_no_hashes(store):
     (store.folder / PROBLEM).write_text(YAML)
     customers(300, seed=1).to_csv(store.folder / TABLE, index=False)
-    here = environment.installed()
-    monkeypatch.setattr(environment, "installed", lambda: {**here, "scipy": "1.0.0"})
     dataset = store.step("etl", problem=PROBLEM).id
     trained = [store.step("train", dataset=dataset, model=name) for name in yaml.safe_load(YAML)["models"]]
     models = ",".join(one.id for one in trained)
