@@ -617,7 +617,8 @@ def _write(table: Table, schema: Schema, slice_only: list[pa.Field], sides: _Sid
             train.write_batch(to_learn_from)
             holdout.write_batch(held_out)
     looked_at = pa.Table.from_batches(sample, pa.schema(list(arrow)[: len(features)]))
-    profile.look_at(looked_at, sides.target.parts[sampled])
+    numbers = sides.target.values[sampled] if isinstance(sides.target, targets.Numbers) else None
+    profile.look_at(looked_at, sides.target.parts[sampled], numbers)
     return profile
 
 

@@ -6,7 +6,7 @@ columns is sorted once.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -28,6 +28,10 @@ LEAK = 0.99
 # The rows that a score needs. Ten rows of a class among fifty are told apart by a column of noise, up to the mark
 # above, once in 400 million columns.
 ROWS_TO_SCORE, ROWS_OF_CLASS = 50, 10
+# A number is scored where its variance is made up by so many rows, like those of a class: a few numbers far from all
+# others are hit by chance. An exact line needs fewer: of so many rows by so many, noise has such a correlation once in
+# 300,000 columns at most, and of a normal number once in 10^30.
+ROWS_OF_LINE, ROWS_OF_LINE_THAT_VARY, EXACT = 20, 5, 0.9998
 # A number is cut into parts of so many rows each, and at most into so many; with fewer values each is also a part.
 ROWS_OF_BIN, MOST_BINS = 10, 128
 # The most numbers that are held at once to score a column: categories, folds and classes multiplied.
@@ -83,8 +87,8 @@ class Evidence:
     rows : int
         The rows of the sample.
     score : float, optional
-        How well the column alone tells the class of rows that it was not learnt from: the ROC AUC of two classes, the
-        balanced accuracy of more. None where there are too few rows to say.
+        How well the column alone tells the target of rows that it was not learnt from: the ROC AUC of two classes, the
+        balanced accuracy of more, the R² of a number or of its tenths. None where there are too few rows to say.
     is_whole : bool
         Whether it holds whole numbers.
     equal : float
@@ -155,7 +159,9 @@ def _thinned(codes: Array, train: Array) -> Array:
     return found
 
 
-def look(columns: Sequence[Described], rows: pa.Table, codes: Array, table_rows: int) -> dict[str, Evidence]:
+def look(
+    columns: Sequence[Described], rows: pa.Table, codes: Array, table_rows: int, numbers: Array | None = None
+) -> dict[str, Evidence]:
     """Look at each column of the sample.
 
     Parameters
@@ -165,9 +171,11 @@ def look(columns: Sequence[Described], rows: pa.Table, codes: Array, table_rows:
     rows
         The sample, in the order of the table.
     codes
-        (n,) positions of the classes of its rows.
+        (n,) positions of the classes of its rows; of a number to predict, of its parts in their order.
     table_rows
         The rows of the data set that the sample stands for.
+    numbers
+        (n,) the numbers to predict; None of classes.
 
     Returns
     -------
@@ -180,6 +188,8 @@ def look(columns: Sequence[Described], rows: pa.Table, codes: Array, table_rows:
     counts = np.bincount(y) if len(y) else np.zeros(1)
     is_enough = len(present) > 1 and len(y) >= ROWS_TO_SCORE and counts.min() >= ROWS_OF_CLASS
     target = _Target(y, len(present), present, draw.integers(0, FOLDS, len(y)), draw.permutation(len(y)))
+    if numbers is not None and len(y):
+        target = replace(target, scales=(_centred(numbers), _centred(y)), is_series=_is_series(numbers))
     return {
         column.name: _look(column, rows[column.name].combine_chunks(), target, table_rows, is_enough=is_enough)
         for column in columns
@@ -188,13 +198,19 @@ def look(columns: Sequence[Described], rows: pa.Table, codes: Array, table_rows:
 
 @dataclass(frozen=True)
 class _Target:
-    """(n,) classes of the sample's rows, their number and names, the fold of each row, and the rows in any order."""
+    """(n,) classes of the sample's rows, their number and names, the fold of each row, and the rows in any order.
+
+    Of a number to predict `scales` are (n,) the numbers and their parts, about 0, and `is_series` whether it hardly
+    changes from row to row.
+    """
 
     y: Array
     classes: int
     present: Array
     folds: Array
     mixed: Array
+    scales: tuple[Array, ...] = ()
+    is_series: bool = False
 
 
 def _look(column: Described, array: Any, target: _Target, table_rows: int, *, is_enough: bool) -> Evidence:
@@ -210,9 +226,15 @@ def _look(column: Described, array: Any, target: _Target, table_rows: int, *, is
     all_pairs = len(codes) * (len(codes) - 1.0)
     names = is_text or column.kind == "category" or is_whole
     moments = _moments(column, array, values, is_whole=is_whole)
+    is_name = is_text or column.kind == "category"
+    score: float | None = None
+    if target.scales:
+        score = _score_of_number(codes, counts, None if is_name else values, target)
+    elif is_enough:
+        score = _score(codes, counts, target, is_name=is_name)
     return Evidence(
         rows=len(codes),
-        score=_score(codes, counts, target, is_name=is_text or column.kind == "category") if is_enough else None,
+        score=score,
         is_whole=is_whole,
         equal=pairs / all_pairs * (table_rows - 1) if all_pairs else 0.0,
         groups=_groups(codes, len(counts), target, is_ordered=not is_text and column.kind == "number") if names else 0,
@@ -258,15 +280,20 @@ def _score(codes: Array, counts: Array, target: _Target, *, is_name: bool) -> fl
     """The score of a column's values; of an ordered one the best of several ways to learn from it."""
     if is_name:
         return _by_share(codes, _common(counts, MOST_COUNTS // (FOLDS * target.classes) - 2), target)
-    scores = [_by_neighbours(codes, target)]
-    parts = min(MOST_BINS, max(2, len(codes) // ROWS_OF_BIN))
-    if len(counts) <= MOST_BINS:
-        scores.append(_by_share(codes, np.arange(len(counts)), target))
-    if len(counts) > parts:
-        scores.append(_by_share(codes, (np.cumsum(counts) - counts) * parts // counts.sum(), target))
+    scores = [_by_neighbours(codes, target), *(_by_share(codes, bins, target) for bins in _bins(codes, counts))]
     if target.classes == 2:
         scores.append(_by_order(codes, len(counts), target.y))
     return max(scores)
+
+
+def _bins(codes: Array, counts: Array) -> list[Array]:
+    """(values,) the bin of each value of an ordered column, in the ways that are tried."""
+    parts, found = min(MOST_BINS, max(2, len(codes) // ROWS_OF_BIN)), []
+    if len(counts) <= MOST_BINS:
+        found.append(np.arange(len(counts)))
+    if len(counts) > parts:
+        found.append((np.cumsum(counts) - counts) * parts // counts.sum())
+    return found
 
 
 def _common(counts: Array, most: int) -> Array:
@@ -335,6 +362,96 @@ def _auc(counts: Array) -> float:
     return float(true @ (below - untrue / 2) / (below[-1] * true.sum()))
 
 
+# --- how well a column alone tells a number ---------------------------------------------------------------------------
+
+
+def _score_of_number(codes: Array, counts: Array, values: Array | None, target: _Target) -> float | None:
+    """The R² of a column, of the number or of its tenths, whichever is higher; None where too few rows tell.
+
+    The tenths tell where a few large numbers make up the variance, and where the column holds a bent copy. Of a series
+    only a straight line counts: any column that hardly changes from row to row either, such as its date, has neighbours
+    with nearly the same number. `values` are those of an ordered column.
+    """
+    found: list[float] = []
+    for y in target.scales:
+        total, rows_that_vary = float((y**2).sum()), _rows_that_vary(y)
+        if len(y) >= ROWS_TO_SCORE and rows_that_vary >= ROWS_OF_CLASS:
+            found.extend(max(1 - error / total, 0.0) for error in _errors(codes, counts, values, y, target))
+        elif values is not None and len(y) >= ROWS_OF_LINE and rows_that_vary >= ROWS_OF_LINE_THAT_VARY:
+            error = _off_a_line(values, y)
+            found.extend([1 - error / total] if error <= (1 - EXACT) * total else [])
+    return max(found, default=None)
+
+
+def _errors(codes: Array, counts: Array, values: Array | None, y: Array, target: _Target) -> list[float]:
+    """The squared errors of several ways to learn numbers about 0 from a column."""
+    line = [] if values is None else [_off_a_line(values, y)]
+    if target.is_series:
+        return line
+    if values is None:
+        return [_off_bins(codes, _common(counts, MOST_COUNTS // FOLDS - 2), y, target)]
+    bins = [_off_bins(codes, bins, y, target) for bins in _bins(codes, counts)]
+    return [*line, *bins, _off_neighbours(codes, y, target)]
+
+
+def _centred(values: Array) -> Array:
+    """(n,) numbers about 0, of at most about 1, so that no square of them is infinite."""
+    scaled = values / (np.abs(values).max(initial=0) or 1)
+    return np.asarray(scaled - scaled.mean())
+
+
+def _rows_that_vary(y: Array) -> float:
+    """How many rows make up the variance of numbers about 0: of two equal classes all, of one far number that one."""
+    squares = y**2
+    return float(squares.sum() ** 2 / (squares**2).sum()) if squares.any() else 0.0
+
+
+def _off_a_line(values: Array, y: Array) -> float:
+    """The squared error of the straight line through all other rows; of the mean, where a row lacks the value."""
+    held, errors = ~np.isnan(values), y.copy()
+    x = _centred(values[held])
+    spread = (x**2).sum()
+    if spread:
+        of_held = y[held] - y[held].mean()
+        leverage = 1 / len(x) + x**2 / spread
+        off = of_held - x * (x @ of_held / spread)
+        # a row that alone makes up the spread of x is not told by any other
+        errors[held] = np.where(leverage < 1 - 1e-9, off / np.maximum(1 - leverage, 1e-9), y[held])
+    return float((errors**2).sum())
+
+
+def _off_bins(codes: Array, bin_of_code: Array, y: Array, target: _Target) -> float:
+    """The squared error of the mean of the rows of the same bin in the other folds; 0 where there are none."""
+    size = int(bin_of_code.max()) + 2
+    bins = np.where(codes < 0, size - 1, bin_of_code[codes])
+    cells = bins * FOLDS + target.folds
+    rows = np.bincount(cells, minlength=size * FOLDS).reshape(size, FOLDS)
+    sums = np.bincount(cells, weights=y, minlength=size * FOLDS).reshape(size, FOLDS)
+    others = rows.sum(axis=1, keepdims=True) - rows
+    means = (sums.sum(axis=1, keepdims=True) - sums) / np.maximum(others, 1)
+    return float(((y - means.ravel()[cells]) ** 2).sum())
+
+
+def _off_neighbours(codes: Array, y: Array, target: _Target) -> float:
+    """The squared error of the mean of the rows next to each in the order of the values; equal ones in any order."""
+    return _off_next(y[target.mixed[np.argsort(codes[target.mixed], kind="stable")]])
+
+
+def _off_next(y: Array) -> float:
+    """The squared error of the mean of the numbers before and after each."""
+    near = np.convolve(y, (0.5, 0, 0.5), mode="same")
+    near[0], near[-1] = y[1], y[-2]
+    return float(((y - near) ** 2).sum())
+
+
+def _is_series(numbers: Array) -> bool:
+    """Whether the rows next to each row have nearly its number, and the rows are not sorted by it."""
+    if len(numbers) < ROWS_TO_SCORE or is_ordered(numbers):
+        return False
+    y = _centred(numbers)
+    return _off_next(y) <= (1 - LEAK) * float((y**2).sum())
+
+
 # --- groups -----------------------------------------------------------------------------------------------------------
 
 
@@ -352,7 +469,7 @@ def _groups(codes: Array, size: int, target: _Target, *, is_ordered: bool) -> in
     if len(several) < FEWEST_GROUPS or several.sum() * 2 < len(codes):
         return 0
     pure = several[np.count_nonzero(several, axis=1) == 1]
-    if is_ordered and len(pure) and _runs(pure.argmax(axis=1)):
+    if is_ordered and len(pure) > 1 and _runs(pure.argmax(axis=1)):
         return 0
     rows, alone = several.sum(axis=0), pure.sum(axis=0)
     judged = rows >= ROWS_IN_GROUPS

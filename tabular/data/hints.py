@@ -55,7 +55,7 @@ MOST_OF_A_KIND = 3
 AFTER = "it is known only after the answer"
 # The largest number of 32 bits, in which forests and other trees hold what they are given.
 LARGEST = float(np.finfo(np.float32).max)
-MEASURES = {0: "balanced accuracy for its tenths", 2: "ROC AUC"}  # by the number of classes
+MEASURES = {0: "R² of its values or of their tenths", 2: "ROC AUC"}  # by the number of classes
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Profile:
 
     Where `more_values` is true, `values` is a lower bound, and `commonest` is the commonest of the counted values.
     `read_as_missing`, `trimmed` and `unfit` count cells of all rows of the file. `looks_like` are the kinds of the
-    hints at a column, and `tells_target` is how well it alone tells the class, in a sample of the training rows.
+    hints at a column, and `tells_target` is how well it alone tells the target, in a sample of the training rows.
     The column of the rows' weights is the last, of the type `weight`.
 
     Parameters
@@ -76,7 +76,7 @@ class Profile:
         if self._weight is not None:
             self._weight.add(batch[WEIGHT])
 
-    def look_at(self, sample: pa.Table, codes: Array) -> None:
+    def look_at(self, sample: pa.Table, codes: Array, numbers: Array | None = None) -> None:
         """Look at a sample of the training rows, as `evidence.sampled` draws it, once all rows are added.
 
         Parameters
@@ -85,10 +85,12 @@ class Profile:
             The rows, with the columns of the schema by name.
         codes
             (n,) positions of their classes, or of the parts of their numbers.
+        numbers
+            (n,) their numbers, where these are to be predicted.
 
         """
         rows = self._columns[0].rows if self._columns else 0
-        self._evidence = evidence.look(self._schema.columns, sample, codes, rows)
+        self._evidence = evidence.look(self._schema.columns, sample, codes, rows, numbers)
 
     def table(self) -> dict[str, list[Any]]:
         """The profile as a table with one row for each column of the data: name of `HEADER`: values."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tabular.data import evidence
 from tabular.data.datasets import Column
 from tabular.data.evidence import LEAK, Evidence, look, sampled
+from tabular.data.targets import strata
 
 N = 1_000
 DRAWN = np.random.default_rng(0)
@@ -22,14 +23,22 @@ MANY = DRAWN.integers(0, 12, N)
 DAY = 86_400_000_000
 
 
-def seen(values: Any, codes: Sequence[int] | np.ndarray, *, kind: str = "", name: str = "v", rows: int = 0) -> Evidence:
+def seen(
+    values: Any,
+    codes: Sequence[int] | np.ndarray,
+    *,
+    kind: str = "",
+    name: str = "v",
+    rows: int = 0,
+    numbers: np.ndarray | None = None,
+) -> Evidence:
     """The evidence of one column."""
     array = values if isinstance(values, pa.Array) else pa.array(values)
     if pa.types.is_integer(array.type):
         array = array.cast(pa.float64())
     dtype = {pa.string(): "string", pa.bool_(): "boolean", pa.timestamp("us"): "datetime"}.get(array.type, "double")
     column = Column(name, dtype, kind or ("category" if dtype == "string" else "number"))  # type: ignore[arg-type]
-    return look([column], pa.table({name: array}), np.asarray(codes), rows or len(array))[name]
+    return look([column], pa.table({name: array}), np.asarray(codes), rows or len(array), numbers)[name]
 
 
 def score(values: Any, codes: Any, **how: Any) -> float:
@@ -127,6 +136,89 @@ def test_the_score_of_a_number_is_scikit_learns_where_its_order_tells_most() -> 
 
     values = NOISE + 3 * TWO
     assert score(values, TWO) == pytest.approx(roc_auc_score(TWO, values), abs=1e-12)
+
+
+# --- leaks of a number ------------------------------------------------------------------------------------------------
+
+STEPS = np.argsort(DRAWN.permutation(32))[DRAWN.integers(0, 32, N)]  # codes, out of order, of 32 levels of a rate
+
+
+def of_number(values: Any, y: Any) -> float | None:
+    numbers = np.asarray(y, dtype=float)
+    return seen(values, strata(numbers, 5)[0], numbers=numbers).score
+
+
+def few(rows: int) -> np.ndarray:
+    return np.random.default_rng(rows).uniform(2, 20, rows).round(1)
+
+
+TELL_A_NUMBER = {
+    "a grade that a rate follows": (np.char.add("g", STEPS.astype(str)), STEPS + 0.2 * NOISE),
+    "a code that a rate follows": (STEPS, (STEPS * 7 % 32) + 0.2 * NOISE),
+    "a copy": (NOISE, NOISE * 2 + 1),
+    "a copy with some errors": (NOISE, NOISE + 0.08 * DRAWN.normal(size=N)),
+    "a bent copy": (np.exp(3 * NOISE), NOISE),
+    "a copy of a number of which a few are very large": (NOISE, np.exp(5 * NOISE)),
+    "its tenths": (strata(NOISE, 5)[0], NOISE),
+    "what is left of 24 hours, of 66 rows": (24 - few(66), few(66)),
+    "an exact line, of 20 rows": (3 - 2 * few(20), few(20)),
+    "a copy of very large numbers": (NOISE * 1e300, NOISE * 1e300),
+    "a copy of a sorted number": (np.sort(NOISE) * 2, np.sort(NOISE)),
+}
+ONE_FAR = np.where(np.arange(N) == 7, 1e6, 0)
+WALK = np.random.default_rng(3).normal(size=N).cumsum()
+DO_NOT = {
+    "noise": (DRAWN.normal(size=N), NOISE),
+    "an id": (np.arange(N).astype(str), NOISE),
+    "a good column": (NOISE, NOISE + 0.3 * DRAWN.normal(size=N)),
+    "a number that is as far in the same row": (DRAWN.normal(size=N) + ONE_FAR, NOISE + ONE_FAR),
+    "one value": (np.ones(N), NOISE),
+    "whether there was anything": ((STEPS > 24).astype(int), np.where(STEPS > 24, np.exp(NOISE), 0)),
+    "the date of a series": (pa.array(np.arange(N) * DAY, pa.timestamp("us")), WALK),
+    "the month of a series": (np.char.add("m", (np.arange(N) // 4).astype(str)), WALK),
+}
+
+
+@pytest.mark.parametrize(("values", "y"), TELL_A_NUMBER.values(), ids=TELL_A_NUMBER)
+def test_a_column_that_tells_a_number_is_a_leak(values: Any, y: np.ndarray) -> None:
+    found = of_number(values, y)
+    assert found is not None
+    assert found >= LEAK
+
+
+@pytest.mark.parametrize(("values", "y"), DO_NOT.values(), ids=DO_NOT)
+def test_a_column_that_does_not_tell_a_number_is_none(values: Any, y: np.ndarray) -> None:
+    assert (of_number(values, y) or 0) < 0.98
+
+
+@pytest.mark.parametrize("rows", [20, 50])
+def test_of_few_numbers_no_column_of_noise_is_taken_for_a_leak(rows: int) -> None:
+    draw = np.random.default_rng(rows)
+    columns = [*draw.normal(size=(150, rows)), *draw.integers(0, 8, (150, rows)).astype(str)]
+    far = np.where(np.arange(rows) < 10, 1e4, 0.0)  # as few as may be scored
+    scores = [
+        of_number(column, y) or 0 for column in columns for y in (draw.normal(size=rows), far + draw.random(rows))
+    ]
+    assert max(scores) < LEAK
+
+
+@pytest.mark.parametrize(("rows", "errors"), [(19, 0), (49, 0.2)])
+def test_of_fewer_than_fifty_numbers_only_an_exact_line_through_twenty_is_told(rows: int, errors: float) -> None:
+    y = few(rows)
+    assert of_number(24 - y + errors * (np.arange(rows) % 4), y) is None
+
+
+def test_the_score_of_a_line_is_what_the_other_rows_tell() -> None:
+    from sklearn.linear_model import LinearRegression
+    from sklearn.metrics import r2_score
+    from sklearn.model_selection import LeaveOneOut, cross_val_predict
+
+    y = np.sin(np.arange(60) / 9)  # of a series the line alone counts
+    x = y + NOISE[:60]
+    told = cross_val_predict(LinearRegression(), x[:, None], y, cv=LeaveOneOut())
+    tenths = strata(y, 5)[0]
+    of_tenths = cross_val_predict(LinearRegression(), x[:, None], tenths, cv=LeaveOneOut())
+    assert of_number(x, y) == pytest.approx(max(r2_score(y, told), r2_score(tenths, of_tenths)), abs=1e-9)
 
 
 # --- ids and groups ---------------------------------------------------------------------------------------------------

@@ -392,7 +392,9 @@ def test_a_schema_and_a_problem_of_before_are_of_classes(tmp_path: Path) -> None
 def test_a_hint_of_a_column_that_tells_a_number_names_it(tmp_path: Path) -> None:
     y, noise = np.random.default_rng(0).normal(size=(2, 4000))
     made = Made(written(y, tmp_path, leak=y * 2 + 1, noise=noise), **NUMBERS)
-    assert re.search(r"'leak' alone tells 'y' nearly without error \(balanced accuracy for its tenths", made.hints)
+    assert re.search(
+        r"'leak' alone tells 'y' nearly without error \(R² of its values or of their tenths 1\.000", made.hints
+    )
     assert "'noise'" not in made.hints
 
 
