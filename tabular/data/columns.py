@@ -131,6 +131,8 @@ class Note:
         "number", "date" or "boolean" where there are unfit cells.
     left_out : bool
         Whether unfit cells are missing; else they have made the column one of texts.
+    thousands : str
+        A cell whose point, which was read as a decimal one, may mark thousands, as those of all cells may; else "".
     index : str
         "counts" where the column counts the rows, as an index that pandas or R has written; "named" where a file says
         that the column was the index of a pandas frame.
@@ -143,6 +145,7 @@ class Note:
     examples: tuple[str, ...] = ()
     meant: str = ""
     left_out: bool = False
+    thousands: str = ""
     index: Literal["", "counts", "named"] = ""
 
 

@@ -113,6 +113,7 @@ def find(looked: Looked) -> tuple[Hint, ...]:
     found = [
         *_of_target(looked),
         *_of_unfit(looked),
+        *_of_points(looked),
         *_of_words(looked),
         *_of_indices(looked),
         *_of_large(looked),
@@ -168,6 +169,15 @@ def _of_texts(name: str, cells: int, examples: Sequence[str], meant: str) -> str
         f"{_cells(name, cells, examples)} are no {meant}s, all others are, so the column is one of texts: correct "
         f"them, or say data.types: {way}, which reads them as missing"
     )
+
+
+def _of_points(looked: Looked) -> Iterator[Hint]:
+    for name, note in looked.notes.items():
+        if note.thousands:
+            kind = TARGET if name == looked.schema.target else NUMBER
+            read = f"{name!r} has {note.thousands!r} and the like, read as {float(note.thousands):g}, beside numbers "
+            way = "if the point marks thousands, write them without a mark between thousands"
+            yield Hint(kind, (name,), f"{read}below 1000 without a point: {way}")
 
 
 def _of_words(looked: Looked) -> Iterator[Hint]:

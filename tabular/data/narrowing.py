@@ -37,6 +37,9 @@ SURE = 1_000
 # Texts that were seen before need not be looked at again: of blocks of at most so many, and so many in all.
 FEW_TEXTS, MOST_KNOWN = 2_000, 20_000
 CODE = r"^0[0-9]+$"  # a code such as 007, which is no number with a flaw
+# Numbers whose point may mark thousands have three digits behind it, or no point and at most three digits. As decimals
+# they would not end in 0 beside numbers that are written without a point.
+POINT_OF_THOUSANDS, ENDS_IN_0 = r"^[+-]?([1-9]\d{0,2}\.\d{3}|\d{1,3})$", r"\.\d\d0$"
 # A float holds every whole number up to this one.
 LARGEST_WHOLE = 2**53
 MEANINGS = {FLOAT: "number", MOMENT: "date", BOOL: "boolean"}
@@ -99,6 +102,12 @@ class Narrowing:
         The types that are still possible, the narrowest first; none: texts.
     known
         Texts that were seen since nothing but their number mattered, and how many of each are not counted yet.
+    thousands
+        Whether the point of all numbers so far may mark thousands.
+    pointed
+        The first number with a point that ends in 0, as long as `thousands` holds.
+    pointless
+        Whether a number was seen that has no point.
     ends
         Of a part of a table that is looked at apart from those before it: at the end of each block, the values so far,
         and of each type that is followed the cells that are not of it. By them `add` decides what depends on the cells
@@ -116,6 +125,9 @@ class Narrowing:
     infinite: str | None = None
     whole: bool = True  # all texts are whole numbers, however long
     rounded: bool = False
+    thousands: bool = True
+    pointed: str | None = None
+    pointless: bool = False
     unfit: dict[pa.DataType, _Unfit] = field(default_factory=dict)
     known: dict[str | None, int] = field(default_factory=dict)
     ends: list[tuple[int, tuple[int, ...]]] | None = None
@@ -146,7 +158,7 @@ class Narrowing:
     def apart(self) -> "Narrowing":
         """The column before the first block of a part: what has been ruled out so far stays ruled out in each part."""
         begun = Narrowing(self.name, self.words, self.expected, ends=[])
-        begun.kinds = list(self.kinds)
+        begun.kinds, begun.thousands = list(self.kinds), self.thousands
         for kind, unfit in begun.unfit.items():
             unfit.few = self.unfit[kind].few
         return begun
@@ -176,6 +188,9 @@ class Narrowing:
         self.infinite = other.infinite if self.infinite is None else self.infinite
         self.whole &= other.whole
         self.rounded |= other.rounded
+        self.thousands &= other.thousands
+        self.pointed = other.pointed if self.pointed is None else self.pointed
+        self.pointless |= other.pointless
 
     @property
     def _is_settled(self) -> bool:
@@ -238,13 +253,29 @@ class Narrowing:
         found = missing.values(kinds.converted(text, kind), self.words)
         if kind == INT:
             ends = pc.min_max(found).as_py()
-            self.rounded |= max(-(ends["min"] or 0), ends["max"] or 0) > LARGEST_WHOLE
+            largest = max(-(ends["min"] or 0), ends["max"] or 0)
+            self.rounded |= largest > LARGEST_WHOLE
+            self.thousands &= largest < 1_000
+            self.pointless |= ends["min"] is not None
             return
+        if self.thousands:
+            self._look_at_points(text if not found.null_count else text.filter(found.is_valid()))
         self.whole = self.whole and pc.all(pc.match_substring_regex(text, kinds.PATTERNS[INT])).as_py()
         self.rounded |= self.whole
         if self.infinite is None:
             infinite = text.filter(pc.fill_null(pc.is_inf(found), False))
             self.infinite = infinite[0].as_py() if len(infinite) else None
+
+    def _look_at_points(self, text: pa.Array) -> None:
+        import pyarrow.compute as pc
+
+        self.thousands = pc.all(pc.match_substring_regex(text, POINT_OF_THOUSANDS), min_count=0).as_py()
+        if self.thousands and self.pointed is None:
+            found = text.filter(pc.match_substring_regex(text, ENDS_IN_0))
+            self.pointed = found[0].as_py() if len(found) else None
+        if self.thousands and not self.pointless:
+            shortest = pc.min(pc.binary_length(text)).as_py()
+            self.pointless = shortest is not None and shortest < len("1.000")
 
     def _look_for_unfit(self, text: pa.Array, cells: Array) -> None:
         """Count the cells that do not fit, once a type is ruled out for their sake alone."""
@@ -307,6 +338,7 @@ class Narrowing:
             examples=tuple(unfit.examples) if unfit else (),
             meant=MEANINGS[unfit.kind] if unfit else "",
             left_out=bool(unfit) and kind != STRING,
+            thousands=self.pointed or "" if kind == FLOAT and self.thousands and self.pointless else "",
         )
 
     def _is_said(self, unfit: _Unfit) -> bool:

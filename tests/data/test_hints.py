@@ -11,7 +11,7 @@ import yaml
 
 from tabular import problem
 from tabular.data import hints
-from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, MARK, NUMBER, ONE_VALUE, TEXT, TIME, UNFIT, Hint
+from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, MARK, NUMBER, ONE_VALUE, TARGET, TEXT, TIME, UNFIT, Hint
 from tabular.data.sources import local
 from tests.prepared import Made
 
@@ -228,6 +228,54 @@ def test_a_comma_that_may_be_either_is_not_taken_for_a_mark_between_thousands(
     tmp_path: Path, values: list[str], says: str
 ) -> None:
     assert says in only(made(tmp_path, v=[values[row % 2] for row in range(N)]), NUMBER)
+
+
+POINTED = (
+    "has '1.010' and the like, read as 1.01, beside numbers below 1000 without a point: if the point marks thousands"
+)
+
+
+def pointed(folder: Path, values: list[str], **how: Any) -> str:
+    return made(folder, v=[values[row % len(values)] for row in range(N)], **how).hints
+
+
+def test_a_point_that_may_mark_thousands_is_said_and_read_as_a_decimal_one(tmp_path: Path) -> None:
+    values = ["950", "12.345", "1.010", "-2.500", "7", ""]
+    found = made(tmp_path, v=[values[row % 6] for row in range(N)])
+    assert only(found, NUMBER) == f"'v' {POINTED}, write them without a mark between thousands"
+    assert sorted(found.rows["v"].dropna().unique()) == [-2.5, 1.01, 7, 12.345, 950]
+    assert pointed(tmp_path, [value.replace(".", "") for value in values]) == ""
+
+
+def test_a_target_whose_point_may_mark_thousands_is_said(tmp_path: Path) -> None:
+    y = [str(row) if row % 2 else f"{1 + row}.010" for row in range(N)]
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"x": NOISE.round(3), "y": y}).to_csv(path, index=False)
+    found = Made(path, task="regression")
+    (text,) = [hint.text for hint in of_kind(found, TARGET)]
+    assert f"'y' {POINTED}" in text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["1.250", "12.340", "950.000"],  # all with three decimals
+        ["950", "1.255", "12.345"],  # decimals that have lost their zeros
+        ["950", "0.250", "1.250"],
+        ["950", "01.250", "1.25"],
+        ["1950", "1.250", "12.340"],
+        ["950", "1.250", "1.25e1"],
+        ["950", "1.250", "1234.500"],
+    ],
+)
+def test_other_points_are_decimal_ones(tmp_path: Path, values: list[str]) -> None:
+    assert "thousands" not in pointed(tmp_path, values)
+
+
+def test_a_last_cell_tells_that_a_point_is_a_decimal_one(tmp_path: Path) -> None:
+    cells = ["950", "1.250"] * (N // 2)
+    assert "thousands" in pointed(tmp_path, cells)
+    assert "thousands" not in pointed(tmp_path, [*cells[:-1], "1.5"])
 
 
 @pytest.mark.parametrize("word", ["-", "."])

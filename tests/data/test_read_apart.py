@@ -38,9 +38,12 @@ def sent(thing: Any) -> Any:
 
 NUMBERS = ("1", "0", "12", "-999", "1.5", " 2 ", "1e3", "9007199254740993", "18446744073709551616", "inf", "1e999")
 OTHERS = ("", "NA", "none", "-", "007", "< 5", "town", "Évora ", "true", "false", "2024-01-02", "2024-02-30", "x" * 20)
+THOUSANDS = ("950", "1.250", "12.345", "-1.000", "+7", "")
 cells = st.sampled_from(NUMBERS) | st.sampled_from(OTHERS) | st.integers(0, 400).map(str)
 # mostly of one kind, as columns are; of another one in some parts
-columns = st.sampled_from([NUMBERS, ("1", "2", "3"), ("town", "tower", ""), ("2024-01-02", "NA"), ("true", "false")])
+columns = st.sampled_from(
+    [NUMBERS, ("1", "2", "3"), ("town", "tower", ""), ("2024-01-02", "NA"), ("true", "false"), THOUSANDS]
+)
 expected = st.sampled_from([None, Expected("category")]) | st.builds(
     Expected, st.sampled_from(["number", "date", "boolean"]), lenient=st.booleans()
 )
@@ -118,6 +121,10 @@ SMALL, LARGE = {"whole": False, "block_bytes": 7}, {"whole": False, "block_bytes
 # names that a float would mix up, and numbers that are none
 @example(parts=[rows("9007199254740993"), rows("18446744073709551616")], reading=Reading(types=NAMED), how=LARGE)
 @example(parts=[rows("18446744073709551616"), rows("1.5")], reading=Reading(types=NAMED), how=LARGE)
+# a point that may mark thousands, by what another part has beside it
+@example(parts=[rows("950"), rows("1.250")], reading=Reading(), how=LARGE)
+@example(parts=[rows("1.250"), rows("950")], reading=Reading(), how=LARGE)
+@example(parts=[rows("950", "1.250"), rows("1.5")], reading=Reading(), how=LARGE)
 @given(parts=parts_of_texts(), reading=readings(("Unnamed: 0", "a", "b")), how=how)
 def test_parts_of_texts_are_found_apart_to_be_what_one_scan_finds(tmp_path_factory, parts, reading, how):
     folder = tmp_path_factory.mktemp("parts")
