@@ -218,10 +218,9 @@ def shifted(
     limits
         The indices from which on a shift is told.
     passing
-        Columns that move as time does, such as dates: they do not count.
+        Columns that move as time does, such as dates: they do not count, nor do those that are like an id.
     """
-    counting = [one for one in inputs if one.column not in {*passing, *limits.expected}]
-    counting.sort(key=lambda one: one.names_rows)  # what is like an id comes last
+    counting = [one for one in inputs if not one.names_rows and one.column not in {*passing, *limits.expected}]
     asked = [(one, limits.inputs, "column", EXPECTED) for one in counting if limits.inputs is not None]
     asked += [(one, limits.scores, "score", "") for one in scores if limits.scores is not None]
     return [
