@@ -310,24 +310,37 @@ class Found:
         return found
 
 
-def batch(values: pa.Array, problem: Problem) -> Array:
-    """(n,) the target of a batch of rows: floats of a number to predict, else labels as objects; None where missing."""
+def batch(values: pa.Array, problem: Problem, truth: str = "") -> Array:
+    """(n,) the target of a batch of rows: floats of a number to predict, else labels as objects; None where missing.
+
+    Parameters
+    ----------
+    values
+        (n,) as they were read.
+    problem
+        The problem, with its task.
+    truth
+        The table that holds them, where a model has learnt by the problem already, so that it cannot be changed.
+
+    """
     data = problem.data
-    _check_not_dates(values, problem)
+    _check_not_dates(values, problem, truth)
     if problem.task == REGRESSION:
-        return _numbers(values, data)
+        return _numbers(values, data, truth)
     labels = np.empty(len(values), dtype=object)
     labels[:] = values.to_pylist()
     return labels
 
 
-def _check_not_dates(values: pa.Array, problem: Problem) -> None:
+def _check_not_dates(values: pa.Array, problem: Problem, truth: str = "") -> None:
     if pa.types.is_timestamp(values.type):
-        what = "numbers" if problem.task == REGRESSION else "classes"
-        raise UserError(f"target: column {problem.data.target!r} holds dates, which are no {what}")
+        what, name = "numbers" if problem.task == REGRESSION else "classes", problem.data.target
+        if truth:
+            raise UserError(f"data: {name!r} of {truth}, the truth, holds dates, which are no {what}: mend the column")
+        raise UserError(f"target: column {name!r} holds dates, which are no {what}")
 
 
-def _numbers(values: pa.Array, data: Data) -> Array:
+def _numbers(values: pa.Array, data: Data, truth: str = "") -> Array:
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
         found = values.drop_null()
         texts = pc.unique(found).to_pylist()
@@ -335,6 +348,12 @@ def _numbers(values: pa.Array, data: Data) -> Array:
         example = f", such as {wrong[0]!r}" if wrong else ""
         lenient = as_yaml({data.target: {"type": "number", "errors": "missing"}})
         disguised = _counted(texts, None, data).number_in_disguise() if pa.types.is_string(values.type) else None
+        if truth:
+            way = "write numbers" if disguised is None else disguised[1]
+            raise UserError(
+                f"data: {data.target!r} of {truth}, the truth, was read as {values.type}{example}, and the model "
+                f"predicts numbers: {way}; leave a cell empty where the truth is not known"
+            )
         way = "say "
         if disguised is not None:
             example, way = f", such as {disguised[0]!r}", f"{disguised[1]}, or say "

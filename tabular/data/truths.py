@@ -88,7 +88,7 @@ def targets_of(table: Table, problem: Problem, classes: Sequence[Label]) -> tupl
         values that are no class of the model.
     """
     name = problem.data.target
-    found = np.concatenate([targets.batch(batch[name], problem) for batch in table.batches([name])])
+    found = np.concatenate([targets.batch(batch[name], problem, table.path.name) for batch in table.batches([name])])
     if not classes:
         return found, []
     codes = targets.known_codes(found, classes, problem.data)

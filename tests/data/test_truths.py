@@ -61,6 +61,36 @@ def test_numbers_are_read_as_numbers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, [1, np.nan, 2.5])
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+@pytest.mark.parametrize(
+    ("values", "said", "mended"),
+    [
+        (
+            ["1", "2.5", "many"],
+            "was read as string, such as 'many', and the model predicts numbers: write numbers; leave a cell empty "
+            "where the truth is not known",
+            ["1", "2.5", None],
+        ),
+        (["1,5", "3", "2,5"], "such as '1,5', and the model predicts numbers: write them with a decimal point", None),
+        (["2024-01-02"] * 3, "holds dates, which are no numbers: mend the column", None),
+    ],
+)
+def test_a_truth_that_is_no_number_is_told_with_what_can_be_done_once_a_model_is_there(
+    tmp_path: Path, name: str, values: list[str], said: str, mended: list[str | None] | None
+) -> None:
+    asked = problem().model_copy(update={"task": "regression"})
+    path = write(pd.DataFrame({"y": values}), tmp_path / name)
+    with pytest.raises(UserError) as error:
+        truths.targets_of(truths.scan(path, asked, ["y"]), asked, ())
+    assert str(error.value).startswith(f"data: 'y' of {name}, the truth, ")
+    assert said in str(error.value)
+    assert "task:" not in str(error.value)
+    if mended is not None:
+        write(pd.DataFrame({"y": pd.array(mended).astype("float")}), path)
+        found, _ = truths.targets_of(truths.scan(path, asked, ["y"]), asked, ())
+        np.testing.assert_array_equal(found, [1, 2.5, np.nan])
+
+
 @pytest.mark.parametrize("name", ["held.csv", "held.parquet"])
 @pytest.mark.parametrize(
     ("asked", "held"),
