@@ -76,6 +76,10 @@ class Reading:
         Columns whose texts keep the blanks at their ends, and of which, in a file with types of its own, only the words
         of `missing` are missing: keys that are passed on, and what a model reads that was made before the rule for
         texts.
+    sheet : str, optional
+        The sheet of a workbook that is read.
+    nameless : tuple of str
+        Columns of a text file that have no name in its header, and no value in its first rows; found out.
 
     """
 
@@ -92,6 +96,7 @@ class Reading:
     escape: Literal["backslash", "double"] | None = None
     verbatim: Collection[str] = ()
     sheet: str | None = None
+    nameless: tuple[str, ...] = ()
 
     def looks_at(self, name: str) -> bool:
         """Whether `scan` looks at the values of a column."""
@@ -135,7 +140,7 @@ class Note:
         A cell whose point, which was read as a decimal one, may mark thousands, as those of all cells may; else "".
     index : str
         "counts" where the column counts the rows, as an index that pandas or R has written; "named" where a file says
-        that the column was the index of a pandas frame.
+        that the column was the index of a pandas frame; "empty" where it has neither a name nor a value.
 
     """
 
@@ -146,7 +151,7 @@ class Note:
     meant: str = ""
     left_out: bool = False
     thousands: str = ""
-    index: Literal["", "counts", "named"] = ""
+    index: Literal["", "counts", "named", "empty"] = ""
 
 
 def joined(notes: Sequence[Note]) -> Note:

@@ -428,16 +428,17 @@ def _features(table: Table, data: Data, split: Split) -> tuple[Column, ...]:
     _check_columns(table, "split.column", splits.columns(split))
     # rows to predict belong to groups that the model has not seen, so the group's name tells the model nothing
     hidden = {data.target, data.weight, *data.drop, *(splits.columns(split) if split.by == "group" else [])}
-    hidden |= set(counting_rows(table, data)) - set(splits.columns(split))
+    hidden |= set(_left_out(table, data)) - set(splits.columns(split))
     columns = [_column(field.name, field.type, table, data) for field in table.schema if field.name not in hidden]
     if not columns:
         raise UserError(f"data.drop: no column is left beside the target {data.target!r}")
     return tuple(columns)
 
 
-def counting_rows(table: Table, data: Data) -> list[str]:
-    """The columns that count the rows and are left out for it, unless the problem says what they are."""
-    return [name for name, note in table.notes.items() if note.index == "counts" and name not in data.types]
+def _left_out(table: Table, data: Data) -> list[str]:
+    """The columns that count the rows, unless the problem says what they are, and those without name and value."""
+    found = {name: note.index for name, note in table.notes.items()}
+    return [name for name, index in found.items() if index == "empty" or (index == "counts" and name not in data.types)]
 
 
 def _slice_only_columns(table: Table, columns: tuple[Column, ...], problem: Problem) -> list[pa.Field]:

@@ -195,6 +195,10 @@ def _of_words(looked: Looked) -> Iterator[Hint]:
 
 def _of_indices(looked: Looked) -> Iterator[Hint]:
     used = {column.name for column in looked.columns}
+    empty = [name for name, note in looked.notes.items() if note.index == "empty"]
+    if empty:
+        what = "no name in line 1 and no value in any row, as where each line ends with a separator"
+        yield Hint(INDEX, tuple(empty), f"left out, with {what}: {listed(empty, 3)}")
     for name, note in looked.notes.items():
         if note.index == "counts" and name not in used:
             keep = f"to keep it, say data.types: {as_yaml({name: 'number'})}"

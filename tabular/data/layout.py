@@ -27,13 +27,13 @@ def layout(path: Path, reading: Reading, *, unnamed: bool = False) -> tuple[Read
     reading
         The options for reading; a separator and column names given there are kept.
     unnamed
-        Whether columns may lack a name. The first one always may: pandas and R write an index so. Each is called as
-        pandas calls it, `Unnamed: 0`.
+        Whether columns may lack a name. The first one always may: pandas and R write an index so; and those may that
+        have no value either, as where each line ends with a separator. Each is called as pandas calls it, `Unnamed: 0`.
 
     Returns
     -------
     tuple
-        The options with the separator filled in, and the column names in the file's order.
+        The options with the separator and `nameless` filled in, and the column names in the file's order.
 
     Raises
     ------
@@ -61,16 +61,32 @@ def layout(path: Path, reading: Reading, *, unnamed: bool = False) -> tuple[Read
     first = rows[0] if marks is None else [marks.meant(name) for name in rows[0]]
     if len(first) == 1 and not unnamed and reading.separator is None:
         _check_marks(path, rows)
+    nameless: tuple[str, ...] = ()
     if reading.columns is None:
         may_lack = len(first) if unnamed else int(len(first) > 1)
-        names = [name.strip() or (f"Unnamed: {at}" if at < may_lack else "") for at, name in enumerate(first)]
+        empty = [] if unnamed else _empty(path, rows, separator)
+        names = [
+            name.strip() or (f"Unnamed: {at}" if at < may_lack or at in empty else "") for at, name in enumerate(first)
+        ]
         check_names(path, names, "; if line 1 is not a header, name the columns in data.columns")
+        nameless = tuple(names[at] for at in empty)
     else:
         names = list(reading.columns)
         if len(names) != len(first):
             raise UserError(f"{path}: line 1 has {len(first)} fields, data.columns names {len(names)}")
         check_names(path, names, " in data.columns")
-    return replace(reading, separator=separator, escape=escape), names
+    return replace(reading, separator=separator, escape=escape, nameless=nameless), names
+
+
+def _empty(path: Path, rows: list[list[str]], separator: str) -> list[int]:
+    """The places after the first where the first rows have neither a name nor a value."""
+    first, others = rows[0], rows[1:]
+    if others and not first[-1].strip() and all(len(row) == len(first) - 1 for row in others):
+        raise UserError(
+            f"{path}: line 1 ends with {separator!r}, and the lines below do not: take that mark away from line 1"
+        )
+    lacking = [at for at, name in enumerate(first) if at and not name.strip()]
+    return [at for at in lacking if not any(row[at].strip() for row in others if at < len(row))]
 
 
 def _check_marks(path: Path, rows: list[list[str]]) -> None:

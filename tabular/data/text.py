@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from tabular.data import escapes, spills
 from tabular.data.ahead import ahead
-from tabular.data.columns import STRING, UNNAMED, Reading, Scanned, check_present, check_usable
+from tabular.data.columns import NO_VALUES, STRING, UNNAMED, Reading, Scanned, check_present, check_usable
 from tabular.data.files import opened_text
 from tabular.data.layout import layout
 from tabular.data.narrowing import Check, Counting, Narrowing, Seen, as_typed, plain
@@ -83,10 +83,16 @@ def _scan(
         raise UserError(f"{path}: has a header and no rows")
     for column in columns:
         column.check_expected(path)
-    check_usable(path, {column.name: fault for column in columns if (fault := column.fault()) is not None}, reading)
+    faults = {column.name: fault for column in columns if (fault := column.fault()) is not None}
+    notes = seen.notes()
+    for name in reading.nameless:
+        if name in notes and faults.pop(name, None) != NO_VALUES:
+            raise UserError(f"{path}: column {names.index(name) + 1} of {len(names)} has no name; give it one")
+        notes |= {name: replace(notes[name], index="empty")} if name in notes else {}
+    check_usable(path, faults, reading)
     types = {column.name: column.type for column in columns}
     schema = pa.schema([(name, types.get(name, STRING)) for name in names])
-    return schema, seen.rows, replace(reading, escape=reading.escape or "double"), seen.notes()
+    return schema, seen.rows, replace(reading, escape=reading.escape or "double"), notes
 
 
 def _look_at(

@@ -479,6 +479,22 @@ def test_a_named_index_of_pandas_in_parquet_is_a_column_and_said(tmp_path: Path)
     assert "customer" not in Made(tmp_path / "t.parquet", data={"drop": advice(hint, "drop")}).dtypes
 
 
+@pytest.mark.parametrize("form", ["{},", "{},,", '{},,""', "{}, "])
+def test_columns_with_neither_a_name_nor_a_value_are_left_out_and_said(write, form: str) -> None:
+    text = frame().to_csv(index=False)
+    path = write("".join(f"{form.format(line)}\n" for line in text.splitlines()))
+    made = Made(path)
+    assert "left out, with no name in line 1 and no value in any row, as where each line ends" in made.hints
+    assert made.digests == Made(write(text, "plain.csv")).digests
+
+
+def test_a_column_without_a_name_whose_first_value_comes_late_is_told(write) -> None:
+    path = write("x,,y\n" + "1,,no\n2,,yes\n" * 200 + "3,3,no\n")
+    with pytest.raises(UserError, match=r"column 2 of 3 has no name; give it one$"):
+        scan(path)
+    assert [*Made(path, data={"drop": {"Unnamed: 1": "spare"}}).dtypes] == ["x"]
+
+
 def test_columns_without_a_name_that_a_model_does_not_read_are_no_matter(write) -> None:
     (batch,) = scan_for(write("x,,\n1,2,3\n"), pa.schema([("x", pa.float64())])).batches()
     assert batch.to_pydict() == {"x": [1.0], "Unnamed: 1": ["2"], "Unnamed: 2": ["3"]}
