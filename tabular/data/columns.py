@@ -78,6 +78,8 @@ class Reading:
         texts.
     sheet : str, optional
         The sheet of a workbook that is read.
+    learnt : bool
+        Whether a model has learnt by the problem, so that nothing can be said there any more.
     nameless : tuple of str
         Columns of a text file that have no name in its header, and no value in its first rows; found out.
 
@@ -96,6 +98,7 @@ class Reading:
     escape: Literal["backslash", "double"] | None = None
     verbatim: Collection[str] = ()
     sheet: str | None = None
+    learnt: bool = False
     nameless: tuple[str, ...] = ()
 
     def looks_at(self, name: str) -> bool:
@@ -225,8 +228,8 @@ def check_usable(path: Path, faults: Mapping[str, str], reading: Reading) -> Non
         return
     for name in reading.needed:
         if name in faults:
-            keys = "target, data.weight, split or evaluation.slices"
-            what = f"the problem needs it: mend the file, or name another column in {keys}"
+            other = ", or name another column in target, data.weight, split or evaluation.slices"
+            what = f"the problem needs it: mend the file{'' if reading.learnt else other}"
             raise UserError(f"{path}: column {name!r} {faults[name]}, and {what}")
     drop = f"data: {{drop: {as_yaml(dict(faults))}}}"
     if len(faults) == 1:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tabular.data import datasets, tables, targets
-from tabular.data.columns import Reading
+from tabular.data.columns import Expected, Reading
 from tabular.data.parts import Place
 from tabular.data.tables import Table
 from tabular.errors import UserError, listed, nearest
@@ -34,8 +34,12 @@ def scan(place: Place, problem: Problem, looked_at: Iterable[str], like: Reading
     """
     wanted = {*looked_at}
     layout = like or with_header(datasets.reading(problem))
+    own = datasets.reading(problem)
+    strict = Expected("number")  # what is none is told where the truth is looked at
     how = replace(
-        datasets.reading(problem),
+        own,
+        types={name: one for name, one in own.types.items() if (name, one) != (problem.data.target, strict)},
+        learnt=True,
         only=wanted,
         needed=tuple(wanted),
         columns=layout.columns,

@@ -78,7 +78,7 @@ def test_numbers_are_read_as_numbers(tmp_path: Path) -> None:
 def test_a_truth_that_is_no_number_is_told_with_what_can_be_done_once_a_model_is_there(
     tmp_path: Path, name: str, values: list[str], said: str, mended: list[str | None] | None
 ) -> None:
-    asked = problem().model_copy(update={"task": "regression"})
+    asked = problem(types={"y": "number"}).model_copy(update={"task": "regression"})
     path = write(pd.DataFrame({"y": values}), tmp_path / name)
     with pytest.raises(UserError) as error:
         truths.targets_of(truths.scan(path, asked, ["y"]), asked, ())
@@ -89,6 +89,12 @@ def test_a_truth_that_is_no_number_is_told_with_what_can_be_done_once_a_model_is
         write(pd.DataFrame({"y": pd.array(mended).astype("float")}), path)
         found, _ = truths.targets_of(truths.scan(path, asked, ["y"]), asked, ())
         np.testing.assert_array_equal(found, [1, 2.5, np.nan])
+
+
+def test_a_truth_without_any_value_is_told_with_a_way_that_is_there_once_a_model_is(tmp_path: Path) -> None:
+    path = write(pd.DataFrame({"y": [None, None], "k": [1, 2]}), tmp_path / "t.csv")
+    with pytest.raises(UserError, match=r"'y' has no values, and the problem needs it: mend the file$"):
+        truths.scan(path, problem(), ["y"])
 
 
 @pytest.mark.parametrize("name", ["held.csv", "held.parquet"])
