@@ -13,6 +13,7 @@ import pytest
 
 from steps.chain import launch
 from steps.chain.orchestrator import Chain, Orders
+from steps.model import fits
 from steps.pipeline import plan
 from steps.run import cluster, engine, worker
 from tabular.data.datasets import Column
@@ -88,6 +89,14 @@ def test_a_worker_whose_modules_have_changed_since_it_began_differs(monkeypatch:
     ours = worker.about("etl", [])
     monkeypatch.setitem(worker._FIRST, "steps/etl.py", "as it was")
     assert worker.differences(worker.about("etl", []), ours) == ["steps/etl.py"]
+
+
+def test_a_model_with_linear_leaves_is_learnt_by_one_process_whatever_the_ranks() -> None:
+    path = "lightgbm.LGBMRegressor"
+    models = {"plain": {"estimator": path}, "linear": {"estimator": path, "params": {"linear_tree": True}}}
+    data = {"source": "a.csv", "target": "y"}
+    made = build({"name": "p", "task": "regression", "data": data, "models": models, "ranks": 2}, "here")
+    assert [fits.ranks_of(made, name) for name in models] == [2, 1]
 
 
 @pytest.mark.parametrize(("rows", "count"), [(7, 2), (9, 3), (4, 4)])
