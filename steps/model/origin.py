@@ -141,8 +141,10 @@ def _of_logged(client: MlflowClient, given: str, model_id: str) -> Origin:
         raise UserError(f"model: {given} is not there ({first_line(error)}){meant or ';'} give {FORMS}") from None
     run_id = logged.source_run_id or ""
     # a version knows more of it than its run does; and where the problem wants no other logged model, register has
-    # logged the model of that run again, which the run does not know
-    for version in client.search_model_versions(f"run_id = '{run_id}'"):
+    # logged the model of that run again, which the run does not know; of several the one that was registered first,
+    # since anybody who may write can register it again by another name
+    versions = client.search_model_versions(f"run_id = '{run_id}'")
+    for version in sorted(versions, key=lambda one: one.creation_timestamp):
         if version.source in (logged.model_uri, logged.artifact_location) and MODEL_DIGEST in version.tags:
             return _of_version(version)
     found = _of_run(lookup.fitted(client, run_id, "model"))
