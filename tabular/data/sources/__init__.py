@@ -209,8 +209,9 @@ def apart(source: Source, *, sha256: str | None, cache: Path, folder: Path, time
         place, others = _as_pinned(source, here, store.found.others, expected, cache, here.names.__contains__)
     else:
         return None
-    is_several = isinstance(place, Parts) and len(place.names) > 1
-    return Apart(source, place, others, store) if is_several and isinstance(place, Parts) else None
+    if not isinstance(place, Parts) or len(place.names) < 2:
+        return None
+    return Apart(source, place, others, store)
 
 
 def _copied(
