@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from steps.chain import keys
-from steps.model import dataset, memory_budget, out_of_fold
+from steps.model import dataset, fits, memory_budget, out_of_fold
 from steps.model.dataset import DataSet
 from steps.run import artifacts, engine, lookup, run_problem, source_digest, terminal, thread_budget
 from steps.run.engine import Engine
 from steps.run.step import Step, describe
-from steps.run.tags import SEARCH_KEY, digest_tag
+from steps.run.tags import SEARCH_KEY, SEEDS, digest_tag
 from steps.search import trial_runs
 from tabular import digests
 from tabular.data.folds import Fold
@@ -27,6 +27,7 @@ from tabular.metrics.lookup import sign, with_named
 from tabular.metrics.metric import rounded
 from tabular.model import estimators, training, wide_tables
 from tabular.model.binned import BinnedRows
+from tabular.model.seeds import can_differ
 from tabular.model.training import CrossValidation
 from tabular.problem import Problem, hyperparameters
 from tabular.search.forecast import USUAL_ITERATIONS, Forecast, in_words, limited
@@ -37,6 +38,9 @@ from tabular.search.search import Evaluation, Point, Trial, best, killed, search
 MORE_WORK = 1.3
 # What train takes beside its fit: a process, the training scores, the model logged.
 TRAIN_SECONDS = 3.0
+# With a limit for the chain, the last model is the mean of as many fits as its cross-validation and final fit can be of
+# in this share of the search's seconds. More than four gain little (benchmarks/seeds.py).
+SEVERAL, SHARE_OF_SEVERAL = (4, 3, 2), 0.25
 # The parameters of a run whose fits were planned by the chain's seconds, and that did not end with its best trial.
 PLANNED, CHOSEN = "planned_seconds", "chosen_trial"
 
@@ -92,7 +96,10 @@ def _searched(step: Step, work: "_Work", limits: "_Limits", saved: Path | None, 
     winner = choice.of(trials)
     if winner.number != best(trials).number:
         step.log(params={CHOSEN: winner.number})
-    result = _cross_validated(work, winner, place)
+    seeds = work.seeds(winner) if limits.seeds is None else limits.seeds
+    if seeds > 1:
+        step.log(params={SEEDS: seeds})
+    result = _cross_validated(work, winner, seeds, place)
     baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
     trial_runs.log_baseline(step, problem, name, baseline, work.rows.task(problem).prior)
     since = time.time() - time.perf_counter() + limits.begun
@@ -103,7 +110,7 @@ def _searched(step: Step, work: "_Work", limits: "_Limits", saved: Path | None, 
         "suggest_seconds": sum(trial.suggest_seconds for trial in trials),
         "search_seconds": time.perf_counter() - limits.begun,
     }
-    _log(step, work, _table(work, trials, ended), trials, winner, result, baseline, seconds)
+    _log(step, work, _table(work, trials, ended), trials, winner, seeds, result, baseline, seconds)
 
 
 @dataclass(frozen=True)
@@ -115,8 +122,10 @@ class _Limits:
     begun: float  # a value of `time.perf_counter`
     planned: float | None = None  # by which fits are planned: the seconds there were when it began
     share: str = ""  # the file with the seconds that main gives, the final fit included; "" without a limit
+    of_chain: float | None = None  # what main gives, as it is planned by; None where that is no limit
 
     chosen: int | None = None  # in a replay, the number of the trial that the search ended with, if not with the best
+    seeds: int | None = None  # in a replay, how many fits the model is the mean of
 
     def _own(self) -> float:
         """What is left of the search's own seconds."""
@@ -191,7 +200,8 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
         if of_chain < own:
             step.log(params={PLANNED: of_chain})
         planned = min(own, of_chain) if min(own, of_chain) < math.inf else None
-        return _Limits(problem.search.trials, own, begun, planned, step.arguments["share"])
+        by_chain = planned if of_chain < math.inf else None
+        return _Limits(problem.search.trials, own, begun, planned, step.arguments["share"], by_chain)
     run = lookup.repeated(step, model)
     then = lookup.problem(run, step.folder)
     if (then.search, then.timeout, then.models.get(model)) != (problem.search, problem.timeout, problem.models[model]):
@@ -201,7 +211,8 @@ def _limits(step: Step, problem: Problem, model: str) -> _Limits:
         step.log(params={PLANNED: told[PLANNED]})
     planned = float(told[PLANNED]) if PLANNED in told else problem.search.timeout
     chosen = int(told[CHOSEN]) if CHOSEN in told else None
-    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun, planned, chosen=chosen)
+    seeds = int(told.get(SEEDS, 1))
+    return _Limits(int(run.data.metrics["trials_ended"]), math.inf, begun, planned, chosen=chosen, seeds=seeds)
 
 
 def _seconds_given(step: Step) -> float:
@@ -238,10 +249,11 @@ class _Work:
     course: TrialRunner
     at_most: int  # the most worker processes
     folds_at_most: int  # that evaluate folds of the best trial
+    seconds: float | None  # the seconds of the chain that are this search's, as it was planned; None without a limit
 
-    def candidate(self, params: Mapping[str, Any]) -> training.Candidate:
-        """The model with these hyperparameters."""
-        return self.rows.candidate(self.problem, self.model, params)
+    def candidate(self, params: Mapping[str, Any], seeds: int = 1) -> training.Candidate:
+        """The model with these hyperparameters, as the mean of so many fits."""
+        return self.rows.candidate(self.problem, self.model, params, seeds)
 
     @property
     def names(self) -> list[str]:
@@ -261,20 +273,38 @@ class _Work:
         """
         return threads if threads < self.at_most else self.problem.search.max_pending
 
+    def seeds(self, trial: Trial) -> int:
+        """How many fits the model is the mean of: as the problem says, or in a chain with a limit as many as fit in."""
+        model = self.rows.model(self.problem, self.model)
+        if model.seeds is not None:
+            return model.seeds
+        is_one = isinstance(self.rows.X, BinnedRows) or fits.ranks_of(self.problem, self.model) > 1
+        if self.seconds is None or is_one or not can_differ(model.estimator, {**model.params, **trial.params}):
+            return 1
+        one = self._seconds_of_folds(trial) + self._seconds_of_all(trial)
+        return next((seeds for seeds in SEVERAL if seeds * one <= SHARE_OF_SEVERAL * self.seconds), 1)
+
     def seconds_to_cross_validate(self, trial: Trial) -> float:
         """An estimate of the seconds that cross-validation takes, from the seconds of a trial."""
+        return (MORE_WORK - 1 + self.seeds(trial)) * self._seconds_of_folds(trial)
+
+    def seconds_to_train(self, trials: Sequence[Trial]) -> list[float]:
+        """Estimates of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
+        beside = TRAIN_SECONDS * thread_budget.slowness(self.rows.share)
+        return [beside + (MORE_WORK - 1 + self.seeds(trial)) * self._seconds_of_all(trial) for trial in trials]
+
+    def _seconds_of_folds(self, trial: Trial) -> float:
+        """The seconds of a fit on each fold, several at a time."""
         to_fit = sum(len(fold.fit) for fold in self.cuts)
         # the last folds may have the machine to themselves
         beside = self.folds_at_most
         rounds = math.ceil(len(self.cuts) / beside) * beside / len(self.cuts)
-        return MORE_WORK * trial.seconds * to_fit / self._fitted(trial) * rounds / beside
+        return trial.seconds * to_fit / self._fitted(trial) * rounds / beside
 
-    def seconds_to_train(self, trials: Sequence[Trial]) -> list[float]:
-        """Estimates of the seconds that train takes: a fit on all rows, its predictions, and its model logged."""
-        beside, threads = TRAIN_SECONDS * thread_budget.slowness(self.rows.share), max(1, self.rows.threads)
+    def _seconds_of_all(self, trial: Trial) -> float:
+        """The seconds of a fit on all rows."""
         final = len(self.rows.y) if self.rows.most is None else min(self.rows.most, len(self.rows.y))
-        work = [MORE_WORK * trial.seconds * final / self._fitted(trial) for trial in trials]
-        return [beside + seconds / threads for seconds in work]
+        return trial.seconds * final / self._fitted(trial) / max(1, self.rows.threads)
 
     def _fitted(self, trial: Trial) -> int:
         """The number of rows that a trial was fitted on, of all its parts together; at least 1."""
@@ -317,7 +347,7 @@ def _prepared(rows: DataSet, problem: Problem, model: str, limits: _Limits, plac
         limits.planned,
         rows.weights,
     )
-    work = _Work(rows, problem, model, cuts, course, fitting.trials, fitting.folds)
+    work = _Work(rows, problem, model, cuts, course, fitting.trials, fitting.folds, limits.of_chain)
     place.give(_hold, work)
     return work
 
@@ -372,7 +402,7 @@ def _evaluate(point: Point) -> Evaluation:
     return work.course.run(point, threads=work.threads)
 
 
-def _cross_validated(work: _Work, winner: Trial, place: Engine) -> CrossValidation:
+def _cross_validated(work: _Work, winner: Trial, seeds: int, place: Engine) -> CrossValidation:
     """Cross-validate the winner on all folds with all metrics, several folds at a time."""
     started = time.perf_counter()
     params, folds = {**winner.params, **winner.found}, len(work.cuts)
@@ -380,7 +410,7 @@ def _cross_validated(work: _Work, winner: Trial, place: Engine) -> CrossValidati
     if work.rows.is_wide:  # each would hold a copy of the rows: one after the other, with all threads
         most = 1
     with place.workers(most) as executor:
-        made = [executor.submit(_on_fold, params, number, most) for number in range(folds)]
+        made = [executor.submit(_on_fold, params, seeds, number, most) for number in range(folds)]
         try:
             found = [future.result() for future in made]
         except BrokenExecutor as error:
@@ -388,7 +418,7 @@ def _cross_validated(work: _Work, winner: Trial, place: Engine) -> CrossValidati
     return training.joined(work.candidate(params), found, time.perf_counter() - started, work.names)
 
 
-def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFold:
+def _on_fold(params: Mapping[str, Any], seeds: int, number: int, most: int) -> training.OnFold:
     (work,) = _HELD
     folds, most = len(work.cuts), min(most, work.at_most)
     # folds run side by side, `most` at a time; the folds of an incomplete last round share all threads
@@ -396,7 +426,7 @@ def _on_fold(params: Mapping[str, Any], number: int, most: int) -> training.OnFo
     threads = max(1, work.rows.threads // beside)
     fold = work.cuts[number]
     about = {"threads": threads, "curves": True, "weights": work.rows.weights}
-    return training.on_fold(work.candidate(params), work.rows.X, work.rows.y, fold, **about)
+    return training.on_fold(work.candidate(params, seeds), work.rows.X, work.rows.y, fold, **about)
 
 
 def _log(
@@ -405,6 +435,7 @@ def _log(
     columns: Mapping[str, list[Any]],
     trials: Sequence[Trial],
     winner: Trial,
+    seeds: int,
     result: CrossValidation,
     baseline: Mapping[str, float],
     seconds: Mapping[str, float],
@@ -413,7 +444,7 @@ def _log(
     metric = problem.search.metric
     found = {**winner.params, **winner.found}
     score = result.summary()[f"cv_{metric}_mean"]
-    step.json({"params": found, "trial": winner.number, metric: score}, artifacts.BEST_PARAMS)
+    step.json({"params": found, SEEDS: seeds, "trial": winner.number, metric: score}, artifacts.BEST_PARAMS)
     step.json(result.as_dict(), artifacts.CROSS_VALIDATION)
     step.table(columns, artifacts.TRIALS)
     kept = {name: values for name, values in columns.items() if not name.endswith("_seconds")}
@@ -452,6 +483,9 @@ def _log(
         note += f" Trial {failed[0].number} failed: {failed[0].reason}"
     prior = f"of {work.rows.task(problem).prior} alone: {rounded(baseline[f'cv_{metric}_mean'])}"
     said = f"Cross-validated {metric}: {rounded(score)}; {prior}."
+    if told := fits.mean_of(seeds):
+        summary += f"; {told}"
+        said += f"\n\nWhat was cross-validated at last is {told}; trials are one fit each."
     for lighter in filter(None, [work.rows.told_of_wide(problem, model), work.rows.told_of_sample(problem)]):
         summary += f"; {lighter}"
         said += f"\n\nThe search: {lighter}."

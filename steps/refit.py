@@ -89,16 +89,16 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     """Fit one of the candidates, or all members of their blend, and log what they make."""
     started = time.perf_counter()
     rows, every = _rows(step, problem, source)
-    fits = {}
+    fitted = {}
     for name in weights:
         if rows.is_large:
             of_model = _rows(step, problem, source, name)
         else:
             of_model = tuple(dataset.for_model(one, problem, name) for one in (rows, every))
-        fits[name] = _fitted(step, problem, *of_model, name, trained[name])
-    ((name, (whole, threshold)), *others) = fits.items()
+        fitted[name] = _fitted(step, problem, *of_model, name, trained[name])
+    ((name, (whole, threshold)), *others) = fitted.items()
     if others:
-        members = {name: Member(weights[name], trained[name], one) for name, (one, _) in fits.items()}
+        members = {name: Member(weights[name], trained[name], one) for name, (one, _) in fitted.items()}
         found = blends.learn(step, problem, rows, trained.values())
         name, threshold = BLEND, found.result.threshold
         whole, _ = blends.write(problem, rows, members, found, step.folder)
@@ -150,7 +150,7 @@ def joined(rows: DataSet, holdout: DataSet) -> DataSet:
 def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> tuple[Written, float]:
     """Fit a model on all rows as the run of train fitted it on the training rows; its files, and its threshold."""
     # as it is treated on the training rows, which may be too few for a wide table
-    candidate = rows.candidate(problem, name, _params(step, name, run))
+    candidate = rows.candidate(problem, name, *_found(step, problem, name, run))
     share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
     candidate = budget.on_share(candidate, share)
     chosen = budget.sample(candidate, share, every.y, every.learnt(problem))
@@ -171,12 +171,11 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     return written, result.threshold
 
 
-def _params(step: Step, name: str, run: Run) -> dict[str, Any]:
-    """The hyperparameters that the search of a model has found; none where there was no search."""
+def _found(step: Step, problem: Problem, name: str, run: Run) -> tuple[dict[str, Any], int]:
+    """The hyperparameters and seeds that the search of a model has found; the problem's where there was no search."""
     search_id = run.data.tags.get(SEARCH, "")
     if not search_id:
-        return {}
+        return {}, problem.models[name].seeds or 1
     given = [one for one in lookup.given(step, "searches", "hpo") if one.data.tags.get(MODEL) == name]
     search = given[0] if given else lookup.run(step.client, search_id, "searches", "hpo")
-    params: dict[str, Any] = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"]
-    return params
+    return fits.found(step, search)

@@ -52,8 +52,8 @@ def train(step: Step) -> None:
         terminal.say(f"  train {name}: {large}")
     then = lookup.repeated(step, name) if step.arguments["replays"] else None
     search = _search(step, name)
-    params = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)["params"] if search else {}
-    candidate = rows.candidate(problem, name, params)
+    params, seeds = fits.found(step, search) if search else ({}, problem.models[name].seeds or 1)
+    candidate = rows.candidate(problem, name, params, seeds)
     names = with_named(rows.schema.task, problem.search.metric)
     share, cuts = 1.0, [] if search else rows.folds(problem)
     if not search:
@@ -110,7 +110,7 @@ def train(step: Step) -> None:
     notes = [f"A {large}."] if large else []
     if len(told.y) < len(rows.y):
         notes.append(f"Scores on rows that it learnt from are of {len(told.y):,} of them, drawn at random.")
-    lighter = _lighter(problem, name, rows, share)
+    lighter = _lighter(problem, candidate, rows, share)
     _finish(step, problem, name, params, metrics, ends, result.calibration, lighter, notes)
 
 
@@ -161,12 +161,13 @@ def _share(
     return share
 
 
-def _lighter(problem: Problem, name: str, rows: dataset.DataSet, share: float) -> str:
-    """What is said of a model that does less: on a wide table, of a sample, in its seconds, by ranks."""
+def _lighter(problem: Problem, candidate: training.Candidate, rows: dataset.DataSet, share: float) -> str:
+    """What is said of a fit that is not the usual one: on a wide table, of a sample, in its seconds, one of several."""
     sample = rows.told_of_sample(problem)
     which = "these" if sample else "the"
     of_seconds = f"on {share:.0%} of {which} rows, to fit into the chain's seconds" if share < 1.0 else ""
-    return "; ".join(filter(None, [rows.told_of_wide(problem, name), sample, of_seconds, fits.told(problem, name)]))
+    wide = rows.told_of_wide(problem, candidate.name)
+    return "; ".join(filter(None, [wide, sample, of_seconds, fits.told(problem, candidate)]))
 
 
 def _check_metric(

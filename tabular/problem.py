@@ -523,6 +523,13 @@ class Model(Section):
     rows: int | None = Field(
         default=None, ge=100, description="the most rows that a fit learns from, a sample of them; None: all"
     )
+    seeds: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="of LightGBM: how many fits with different seeds the model is the mean of; left out: one, and of "
+        "what is searched in a chain with a timeout as many as there is time for",
+    )
     required: bool = Field(default=False, description="whether the chain fails where this candidate does")
 
     def paths(self) -> list[str]:
@@ -548,6 +555,12 @@ class Model(Section):
     @model_validator(mode="after")
     def _mappings_have_a_meaning(self) -> Self:
         _check_mappings(self)
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_are_of_trees(self) -> Self:
+        if self.seeds is not None and self.seeds > 1 and not is_shared(self.estimator):
+            raise ValueError("seeds: only LightGBM's models are the mean of several fits: leave it out")
         return self
 
     @model_validator(mode="before")

@@ -31,9 +31,9 @@ from tabular.model import thresholds, training
 from tabular.problem import Problem
 
 # Number of holdout rows for permutation importances: enough for two digits. Of wide tables fewer, down to the least,
-# that have about as many cells.
+# that have about as many cells; and of models of many trees fewer, which answer about as soon.
 IMPORTANCE_ROWS, LEAST_IMPORTANCE_ROWS = 1000, 200
-IMPORTANCE_CELLS = 500_000
+IMPORTANCE_CELLS, IMPORTANCE_TREES = 500_000, 1_000_000
 
 
 # The metrics of slices, by task, beside the search's and those that the gate requires.
@@ -275,13 +275,22 @@ def _rows_to_shuffle(problem: Problem, holdout: Holdout) -> np.ndarray:
 def _importances(work: _Work, candidate: Judged) -> dict[str, float]:
     problem, name = work.problem, work.problem.search.metric
     threshold = flavor.threshold(candidate.model)
+    most = max(LEAST_IMPORTANCE_ROWS, IMPORTANCE_TREES // max(1, _trees(candidate.model)))
+    rows = work.rows[:most]
 
     def measure(outputs: np.ndarray) -> float:
-        return sign(name) * metric(name).score(work.holdout.predictions(outputs, threshold=threshold, rows=work.rows))
+        return sign(name) * metric(name).score(work.holdout.predictions(outputs, threshold=threshold, rows=rows))
 
-    asked = _to_shuffle(candidate.model, work.X)
+    asked = _to_shuffle(candidate.model, work.X[:most])
     drops = training.permutation_importances(*asked, measure, seed=problem.seed)
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
+
+
+def _trees(model: TabularModel) -> int:
+    """The number of LightGBM's trees that a model asks for a row."""
+    if model.members:
+        return sum(_trees(one) for _, one in model.members.values())
+    return int(model.estimator.num_trees()) if hasattr(model.estimator, "num_trees") else 0
 
 
 def _to_shuffle(

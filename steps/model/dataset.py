@@ -133,7 +133,7 @@ class DataSet:
         key, weights = (None if one is None else one[rows] for one in (self.key, self.weights))
         return replace(self, X=self.features_at(rows), y=self.y[rows], key=key, weights=weights)
 
-    def candidate(self, problem: Problem, model: str, params: Mapping[str, Any]) -> Candidate:
+    def candidate(self, problem: Problem, model: str, params: Mapping[str, Any], seeds: int = 1) -> Candidate:
         """A candidate of the problem for these rows, not yet fitted.
 
         Parameters
@@ -144,6 +144,8 @@ class DataSet:
             Name of one of the problem's models.
         params
             Hyperparameters that replace the model's own.
+        seeds
+            How many fits it is the mean of.
 
         Raises
         ------
@@ -175,6 +177,7 @@ class DataSet:
             seed=problem.seed,
             threshold=threshold,
             calibrate=problem.search.calibrate,
+            seeds=seeds,
         )
 
     def task(self, problem: Problem) -> Task:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from mlflow.entities import Run
+
 from steps.model.dataset import DataSet
-from steps.run import engine
+from steps.run import artifacts, engine
 from steps.run.step import Step
-from steps.run.tags import RANKS
+from steps.run.tags import RANKS, SEEDS
 from tabular.model import ranks, training
 from tabular.model.boosting import has_linear_trees
 from tabular.model.training import Candidate, Fitted
@@ -23,13 +25,25 @@ def fit(step: Step, problem: Problem, candidate: Candidate, rows: DataSet, chose
         return ranks.fit(candidate, rows.X, rows.y, ranks=count, together=place.together, **about)
 
 
+def found(step: Step, search: Run) -> tuple[dict[str, Any], int]:
+    """What a run of hpo has found: the hyperparameters, and how many fits the model is the mean of."""
+    told = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)
+    return told["params"], told.get(SEEDS, 1)  # an earlier version of the project made one fit
+
+
 def ranks_of(problem: Problem, model: str) -> int:
-    """How many processes learn the final model together; 1 of what LightGBM cannot learn so."""
+    """How many processes learn the final model together; 1 of the mean of several fits, and of what cannot be so."""
     one = problem.models[model]
-    return problem.ranks if is_shared(one.estimator) and not has_linear_trees(one.estimator, one.params) else 1
+    by_one = not is_shared(one.estimator) or has_linear_trees(one.estimator, one.params) or (one.seeds or 1) > 1
+    return 1 if by_one else problem.ranks
 
 
-def told(problem: Problem, model: str) -> str:
-    """What is said of a model that several processes have learnt; empty where one has."""
-    count = ranks_of(problem, model)
-    return f"learnt by {count} ranks" if count > 1 else ""
+def told(problem: Problem, candidate: Candidate) -> str:
+    """What is said of a model that several processes have learnt, or that is the mean of several fits; else empty."""
+    count = ranks_of(problem, candidate.name)
+    return f"learnt by {count} ranks" if count > 1 else mean_of(candidate.seeds)
+
+
+def mean_of(seeds: int) -> str:
+    """What is said of a model that is the mean of several fits; empty of one."""
+    return f"the mean of {seeds} fits with different seeds" if seeds > 1 else ""

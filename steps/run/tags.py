@@ -38,6 +38,8 @@ OUT_OF_TIME = "tabular.out_of_time"
 OUT_OF_MEMORY = "tabular.out_of_memory"
 # the parameter, no tag, of a run of train whose model was fitted on fewer rows
 SHARE_OF_ROWS = "share_of_rows"
+# the parameter, no tag, of a run of hpo or train whose model is the mean of several fits: how many
+SEEDS = "seeds"
 # the parameter, no tag, of a run of train whose model learns from a sample that the problem asks for
 ROWS_LEARNT = "rows_learnt"
 # the parameter, no tag, of a run of refit: which models learn from a sample, in words

@@ -53,10 +53,10 @@ class Stored(Protocol):
 
 def in_the_way(model: Model) -> str:
     """Why a model of the problem does not learn from bins that are built batch by batch, as a key; empty if it does."""
-    if model.estimator not in ESTIMATORS:
-        return "estimator"
-    if model.rows is not None:
-        return "rows"
+    other = {"estimator": model.estimator not in ESTIMATORS, "rows": model.rows is not None}
+    other["seeds"] = (model.seeds or 1) > 1
+    if any(other.values()):
+        return next(key for key, is_asked in other.items() if is_asked)
     if {*model.params} & boosting.aliases("num_iterations", "boosting", "linear_tree") - {"n_estimators"}:
         return "params"
     if not boosting.fits_on_bins({*hyperparameters(model.space), *(name for point in model.start for name in point)}):

@@ -19,7 +19,7 @@ from tabular.errors import CandidateError, first_line, listed
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import METRICS, scores, sign
 from tabular.metrics.metric import Predictions
-from tabular.model import calibration, dates, nets, wide_tables
+from tabular.model import calibration, dates, nets, seeds, wide_tables
 from tabular.model.boosting import has_linear_trees
 from tabular.model.calibration import Calibration
 from tabular.model.codes import as_taken
@@ -124,6 +124,8 @@ class Candidate:
     calibrate
         How the probabilities of classes are calibrated on the folds: a method of `tabular.model.calibration`, or
         `auto`.
+    seeds
+        How many fits the model is the mean of (`tabular.model.seeds`): with `seed`, the one after it, and so on.
     """
 
     name: str
@@ -134,6 +136,7 @@ class Candidate:
     seed: int
     threshold: float | str = DEFAULT_THRESHOLD  # a number, or the metric to tune it for
     calibrate: str = "none"
+    seeds: int = 1
 
     @property
     def treated(self) -> Model:
@@ -516,11 +519,25 @@ def fit_encoded(
     if weighted:
         _draw_by_rows(estimator, len(y))
     with refusing(candidate, threads):
+        others = _others(candidate, estimator)
         curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
+        for other in others:
+            _fit(candidate, other, X_encoded, y, (), weighted)
+        if others:
+            estimator._Booster = seeds.mean([one.booster_ for one in (estimator, *others)])
     settle(estimator)
     if weighted:
         _forget_weights(estimator)
     return curves
+
+
+def _others(candidate: Candidate, estimator: Any) -> list[Any]:
+    """The unfitted estimators whose fits belong to the mean; none where all fits would be the same."""
+    from sklearn.base import clone
+
+    if candidate.seeds == 1 or not seeds.draws(estimator.get_params()):
+        return []
+    return [clone(estimator).set_params(random_state=candidate.seed + more) for more in range(1, candidate.seeds)]
 
 
 @contextmanager
@@ -754,6 +771,7 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
     how |= {} if any(column.dtype == "datetime" for column in candidate.columns) else {"dates": None}
     how = {name: value for name, value in how.items() if value not in ([], {}, None)}
+    values |= {"seeds": candidate.seeds} if candidate.seeds > 1 else {}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
 

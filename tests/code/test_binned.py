@@ -153,6 +153,7 @@ def test_a_fold_without_a_class_gives_it_no_probability(params: dict[str, Any]) 
         ({"estimator": "lightgbm.LGBMRanker"}, "estimator"),
         ({"params": {"boosting_type": "dart"}}, "params"),
         ({"params": {"num_trees": 100}}, "params"),
+        ({"seeds": 2}, "seeds"),
         ({"space": {"max_bin": {"type": "int", "low": 15, "high": 255}}}, "space"),
         ({"preprocessing": {"categories": "target"}}, "preprocessing.categories"),
         ({"preprocessing": {"numbers": "standardize"}}, "preprocessing.numbers"),
