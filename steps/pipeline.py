@@ -162,7 +162,7 @@ CHAIN = (
             *("gate.beat_prior", "models.*.required"),
         ),
         tracking=("pictures",),
-        seconds=Seconds(2.0, model=0.7, model_rows=2.4, model_cells=0.15),
+        seconds=Seconds(2.0, model=1.0, model_rows=2.4, model_cells=0.15),
     ),
     StepSpec(
         name="refit",

@@ -22,7 +22,7 @@ from tabular.model import shares
 from tabular.problem import REFIT, Problem
 
 # The start of `mlflow run` and main on two cores; what main does when the last step has ended, and the end of both.
-START_SECONDS, END_SECONDS = 6.0, 3.0
+START_SECONDS, END_SECONDS = 6.0, 2.0
 # Models get as much at least, whatever the steps before them have taken.
 LEAST_SECONDS = 3.0
 # The start of `mlflow run` counts, but not an environment that it builds, nor a notebook that calls it: longer ones.
@@ -31,7 +31,7 @@ LONGEST_START, LONGEST_LOCAL_START = 15.0, 60.0
 SLOWEST, FASTEST = 3.0, 0.8
 # Of the seconds that the models would have, what is kept to fit the winner on all rows: about a quarter of what a model
 # without a search takes, and less of one with it.
-SHARE_OF_REFIT = 0.1
+SHARE_OF_REFIT = 0.12
 # A model is ended when it has taken so many times its seconds, or is late for what comes after, and a grace.
 TIMES, GRACE_SECONDS = 2.0, 3.0
 

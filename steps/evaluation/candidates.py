@@ -33,7 +33,7 @@ from tabular.problem import Problem
 # Number of holdout rows for permutation importances: enough for two digits. Of wide tables fewer, down to the least,
 # that have about as many cells; and of models of many trees fewer, which answer about as soon.
 IMPORTANCE_ROWS, LEAST_IMPORTANCE_ROWS = 1000, 200
-IMPORTANCE_CELLS, IMPORTANCE_TREES = 500_000, 1_000_000
+IMPORTANCE_CELLS, IMPORTANCE_TREES = 25_000, 1_000_000
 
 
 # The metrics of slices, by task, beside the search's and those that the gate requires.
