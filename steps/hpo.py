@@ -278,8 +278,8 @@ class _Work:
         model = self.rows.model(self.problem, self.model)
         if model.seeds is not None:
             return model.seeds
-        is_one = isinstance(self.rows.X, BinnedRows) or fits.ranks_of(self.problem, self.model) > 1
-        if self.seconds is None or is_one or not can_differ(model.estimator, {**model.params, **trial.params}):
+        can_be_more = can_differ(model.estimator, {**model.params, **trial.params})
+        if self.seconds is None or isinstance(self.rows.X, BinnedRows) or not can_be_more:
             return 1
         one = self._seconds_of_folds(trial) + self._seconds_of_all(trial)
         return next((seeds for seeds in SEVERAL if seeds * one <= SHARE_OF_SEVERAL * self.seconds), 1)

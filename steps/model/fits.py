@@ -32,16 +32,15 @@ def found(step: Step, search: Run) -> tuple[dict[str, Any], int]:
 
 
 def ranks_of(problem: Problem, model: str) -> int:
-    """How many processes learn the final model together; 1 of the mean of several fits, and of what cannot be so."""
+    """How many processes learn the final model together; 1 of what LightGBM cannot learn so."""
     one = problem.models[model]
-    by_one = not is_shared(one.estimator) or has_linear_trees(one.estimator, one.params) or (one.seeds or 1) > 1
-    return 1 if by_one else problem.ranks
+    return problem.ranks if is_shared(one.estimator) and not has_linear_trees(one.estimator, one.params) else 1
 
 
 def told(problem: Problem, candidate: Candidate) -> str:
     """What is said of a model that several processes have learnt, or that is the mean of several fits; else empty."""
     count = ranks_of(problem, candidate.name)
-    return f"learnt by {count} ranks" if count > 1 else mean_of(candidate.seeds)
+    return ", ".join(filter(None, [mean_of(candidate.seeds), f"learnt by {count} ranks" if count > 1 else ""]))
 
 
 def mean_of(seeds: int) -> str:

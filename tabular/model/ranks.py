@@ -8,14 +8,14 @@ ranks.
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tabular.errors import CandidateError, first_line
-from tabular.model import boosting, rank, training
+from tabular.model import boosting, rank, seeds, training
 from tabular.model.estimators import takes_sparse
 from tabular.model.formats import settle
 from tabular.model.training import Candidate, Fitted
@@ -128,22 +128,27 @@ def fit(
         raise CandidateError(f"models.{candidate.name}: {len(y)} rows are too few for {ranks} ranks")
     features, X_encoded = training.encode(candidate, X, y, sparse=takes_sparse(estimator))
     X_encoded = X_encoded.tocsr() if hasattr(X_encoded, "tocsr") else X_encoded
-    params, of_rows = boosting.to_train(estimator, y, candidate.task, weights)
-    labels, iterations = candidate.task.without_gaps(y), int(estimator.get_params()["n_estimators"])
-    parts = [
-        Part(X_encoded[at], labels[at], None if of_rows is None else of_rows[at], params, iterations)
-        for at in (positions(len(y), number, ranks) for number in range(ranks))
-    ]
-    try:
-        text = together(parts)
-    except ValueError as error:
-        message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
-        raise CandidateError(f"models.{candidate.name}: {message}") from error
+    labels = candidate.task.without_gaps(y)
+
+    def learnt(one: Any) -> Any:
+        params, of_rows = boosting.to_train(one, y, candidate.task, weights)
+        iterations = int(one.get_params()["n_estimators"])
+        parts = [
+            Part(X_encoded[at], labels[at], None if of_rows is None else of_rows[at], params, iterations)
+            for at in (positions(len(y), number, ranks) for number in range(ranks))
+        ]
+        try:
+            return lightgbm.Booster(model_str=together(parts))
+        except ValueError as error:
+            message = f"{candidate.model.estimator} refuses to fit: {first_line(error)}"
+            raise CandidateError(f"models.{candidate.name}: {message}") from error
+
+    boosters = [learnt(one) for one in (estimator, *training.others_of(candidate, estimator))]
     # a fit on a row of each class, or of the least and the greatest number (the first ones may all be 0, which some
     # objectives refuse), makes the estimator a fitted one, whose trees are then those of the ranks
     ends = np.array([np.argmin(labels), np.argmax(labels)])
     few = np.unique(labels, return_index=True)[1] if candidate.task.seen(y).size else ends
-    training.fit_encoded(candidate, estimator, X_encoded[few], y[few])
-    estimator._Booster = lightgbm.Booster(model_str=text)
+    training.fit_encoded(replace(candidate, seeds=1), estimator, X_encoded[few], y[few])
+    estimator._Booster = boosters[0] if len(boosters) == 1 else seeds.mean(boosters)
     settle(estimator)
     return Fitted(features, estimator, candidate.task, candidate.task.seen(y), {}, candidate.model.preprocessing.dates)

@@ -519,7 +519,7 @@ def fit_encoded(
     if weighted:
         _draw_by_rows(estimator, len(y))
     with refusing(candidate, threads):
-        others = _others(candidate, estimator)
+        others = others_of(candidate, estimator)
         curves = _fit(candidate, estimator, X_encoded, y, followed, weighted)
         for other in others:
             _fit(candidate, other, X_encoded, y, (), weighted)
@@ -531,7 +531,7 @@ def fit_encoded(
     return curves
 
 
-def _others(candidate: Candidate, estimator: Any) -> list[Any]:
+def others_of(candidate: Candidate, estimator: Any) -> list[Any]:
     """The unfitted estimators whose fits belong to the mean; none where all fits would be the same."""
     from sklearn.base import clone
 

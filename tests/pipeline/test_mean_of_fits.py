@@ -116,6 +116,14 @@ def test_the_problem_can_say_how_many_fits(store, step):
     assert trees(store, step("train", "plain")) == 2 * 9
 
 
+def test_each_of_the_fits_is_learnt_by_all_ranks(store, step):
+    pytest.importorskip("distributed")
+    one, again = (step("train", "plain", engine_ranks=2) for _ in range(2))
+    assert one.tags["tabular.summary"].endswith("the mean of 2 fits with different seeds, learnt by 2 ranks")
+    assert trees(store, one) == 2 * 9
+    assert one.tags["tabular.digest.model"] == again.tags["tabular.digest.model"]
+
+
 def test_a_chain_cross_validates_evaluates_and_registers_the_mean(store):
     ended = store.project(problem="mean.yaml", reuse="false")
     assert ended.status == 0, ended.stdout + ended.stderr
