@@ -122,19 +122,18 @@ def load(problem: Problem, data: Path | None, most: int, folder: Path) -> Rows:
     return Rows(schema, task, X, train.y[some], key, X_held, held.y[few])
 
 
-def for_model(rows: Rows, one: training.Candidate) -> Rows:
-    """The rows as a model learns from them: with the columns that it wants of dates."""
-    dates = one.model.preprocessing.dates
-    made = (own_features.with_dates(X, rows.schema, dates) for X in (rows.X, rows.X_held))
-    return replace(rows, **dict(zip(("X", "X_held"), made, strict=True)))
+def candidate(problem: Problem, name: str, rows: Rows) -> tuple[training.Candidate, Rows]:
+    """A model of the problem, and the rows as it learns from them: with the columns that it wants of dates."""
+    given = (f"models.{name}", rows.schema.columns, rows.schema.classes, rows.schema.positive)
+    model = estimators.in_terms_of_data(problem.models[name], *given)
+    X, X_held = (own_features.with_dates(of, rows.schema, model.preprocessing.dates) for of in (rows.X, rows.X_held))
+    one = training.Candidate(name, model, {}, rows.schema.features, rows.task, problem.seed)
+    return one, replace(rows, X=X, X_held=X_held)
 
 
 def measured(problem: Problem, name: str, rows: Rows, cuts: Sequence[folds.Fold], threads: int) -> Measured:
     """Cross-validate a model, fit it on all rows, ask it for those held out, and store it."""
-    given = (f"models.{name}", rows.schema.columns, rows.schema.classes, rows.schema.positive)
-    model = estimators.in_terms_of_data(problem.models[name], *given)
-    one = training.Candidate(name, model, {}, rows.schema.features, rows.task, problem.seed)
-    rows = for_model(rows, one)
+    one, rows = candidate(problem, name, rows)
     one = replace(one, params=chosen(problem, one, rows, threads))
     started = time.perf_counter()
     found = training.cross_validate(one, rows.X, rows.y, cuts, threads=threads).out_of_fold

@@ -105,9 +105,7 @@ class Entry:
 def main() -> None:
     """Run the races that have not been run, and print the standings."""
     options = arguments()
-    for name in [name for name in options.tables if not race_tables.is_there(TABLES[name], options.data)]:
-        print(f"{name} is left out: {TABLES[name].source} is not in {options.data} (give --data)")
-        options.tables.remove(name)
+    options.tables = race_tables.chosen(options.tables, options.data)
     path = options.folder / "results.jsonl"
     results = [Result(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
     if not options.show:
@@ -121,7 +119,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line; `tables` become names."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=lambda path: Path(path).resolve())
     parser.add_argument("--tables", nargs="+", choices=[*LISTS, *TABLES], default=["develop"])
@@ -133,9 +131,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--as", dest="name", default=CHAIN, help="what the chain is called in the results")
     parser.add_argument("--beside", nargs="+", default=[], help="other chains of the results to show in the standings")
     parser.add_argument("--show", action="store_true", help="run nothing")
-    options = parser.parse_args()
-    options.tables = [*dict.fromkeys(name for given in options.tables for name in LISTS.get(given, [given]))]
-    return options
+    return parser.parse_args()
 
 
 def keep_to_cores() -> None:

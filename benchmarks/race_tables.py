@@ -4,7 +4,7 @@ The lists were fixed before the first race. A table is on one of them only: what
 chosen flatters it later. Tables on which earlier benchmarks and documents reported are to develop on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +99,15 @@ def is_there(table: Table, data: Path) -> bool:
     """Whether the file of a table is in the folder of data, if it has one."""
     kind, _, name = table.source.partition(":")
     return kind != "shared" or (data / name).exists()
+
+
+def chosen(asked: Sequence[str], data: Path) -> list[str]:
+    """The tables of these names and lists, each once; says which are left out, since their file is not there."""
+    names = [*dict.fromkeys(name for given in asked for name in LISTS.get(given, [given]))]
+    for name in names:
+        if not is_there(TABLES[name], data):
+            print(f"{name} is left out: {TABLES[name].source} is not in {data} (give --data)")
+    return [name for name in names if is_there(TABLES[name], data)]
 
 
 def cut(name: str, seed: int, data: Path, folder: Path) -> Rows:

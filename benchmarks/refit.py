@@ -37,12 +37,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=typed.PROJECT.parent / "shared" / "data")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    names = dict.fromkeys(name for given in options.tables for name in LISTS.get(given, [given]))
     gains: dict[str, list[float]] = {}
-    for name, seed in product(names, options.seeds):
-        if not race_tables.is_there(TABLES[name], options.data):
-            print(f"{name} is left out: {TABLES[name].source} is not in {options.data} (give --data)")
-            continue
+    for name, seed in product(race_tables.chosen(options.tables, options.data), options.seeds):
         race = Race(name, race_tables.cut(name, seed, options.data, options.folder / "tables"), 0.0, seed)
         with tempfile.TemporaryDirectory(dir=options.folder) as made:
             scored = both(Path(made), race, options.trials)

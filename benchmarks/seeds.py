@@ -30,7 +30,7 @@ from benchmarks import candidates, race_tables
 from benchmarks.race_tables import LISTS, TABLES
 from tabular.data import folds
 from tabular.metrics.lookup import CLASSIFICATION, sign
-from tabular.model import estimators, seeds, training
+from tabular.model import seeds, training
 from tabular.problem import Problem, build
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point
@@ -50,10 +50,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     options = parser.parse_args()
     gains: dict[str, list[Mapping[int, float]]] = {}
-    for name in dict.fromkeys(name for given in options.tables for name in LISTS.get(given, [given])):
-        if not race_tables.is_there(TABLES[name], options.data):
-            print(f"{name} is left out: {TABLES[name].source} is not in {options.data} (give --data)")
-            continue
+    for name in race_tables.chosen(options.tables, options.data):
         for metric, (one, gained) in measured(name, options).items():
             gains.setdefault(metric, []).append(gained)
             print(f"{name:<16} {metric:<8} {one:>12,.5g}  {shown(metric, gained)}", flush=True)
@@ -70,13 +67,10 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, tuple[float, M
         data = race_tables.cut(name, 0, options.data, folder).folder / "train.csv"
         problem = asked(name, data)
         rows = candidates.load(problem, data, options.rows, folder)
-    given = ("models.it", rows.schema.columns, rows.schema.classes, rows.schema.positive)
-    model = estimators.in_terms_of_data(problem.models["it"], *given)
-    one = training.Candidate("it", model, {}, rows.schema.features, rows.task, 0)
-    rows = candidates.for_model(rows, one)
+    one, rows = candidates.candidate(problem, "it", rows)
     cuts = folds.cut(rows.y, rows.key, by=rows.schema.split_by, folds=FOLDS, seed=0)
     runner = TrialRunner(one, rows.X, rows.y, parts(cuts, latest_first=False, seed=0), problem.search.metric)
-    draw, space = np.random.default_rng(0), to_hyperopt(model.space)
+    draw, space = np.random.default_rng(0), to_hyperopt(one.model.space)
     points = [flat(stochastic.sample(space, draw)) for _ in range(options.points)]
     tried = [(point, runner.run(Point(point, is_given=True), threads=options.threads)) for point in points]
     best, evaluated = max(tried, key=lambda pair: pair[1].score)
