@@ -150,7 +150,7 @@ def joined(rows: DataSet, holdout: DataSet) -> DataSet:
 def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> tuple[Written, float]:
     """Fit a model on all rows as the run of train fitted it on the training rows; its files, and its threshold."""
     # as it is treated on the training rows, which may be too few for a wide table
-    candidate = rows.candidate(problem, name, *_found(step, problem, name, run))
+    candidate = rows.candidate(problem, name, *fits.found(step, problem, name, _search(step, name, run)))
     share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
     candidate = budget.on_share(candidate, share)
     chosen = budget.sample(candidate, share, every.y, every.learnt(problem))
@@ -171,11 +171,10 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     return written, result.threshold
 
 
-def _found(step: Step, problem: Problem, name: str, run: Run) -> tuple[dict[str, Any], int]:
-    """The hyperparameters and seeds that the search of a model has found; the problem's where there was no search."""
+def _search(step: Step, name: str, run: Run) -> Run | None:
+    """The run of hpo whose result a run of train has fitted; None where there was no search."""
     search_id = run.data.tags.get(SEARCH, "")
     if not search_id:
-        return {}, problem.models[name].seeds or 1
+        return None
     given = [one for one in lookup.given(step, "searches", "hpo") if one.data.tags.get(MODEL) == name]
-    search = given[0] if given else lookup.run(step.client, search_id, "searches", "hpo")
-    return fits.found(step, search)
+    return given[0] if given else lookup.run(step.client, search_id, "searches", "hpo")

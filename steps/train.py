@@ -52,7 +52,7 @@ def train(step: Step) -> None:
         terminal.say(f"  train {name}: {large}")
     then = lookup.repeated(step, name) if step.arguments["replays"] else None
     search = _search(step, name)
-    params, seeds = fits.found(step, search) if search else ({}, problem.models[name].seeds or 1)
+    params, seeds = fits.found(step, problem, name, search)
     candidate = rows.candidate(problem, name, params, seeds)
     names = with_named(rows.schema.task, problem.search.metric)
     share, cuts = 1.0, [] if search else rows.folds(problem)

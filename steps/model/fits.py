@@ -25,8 +25,13 @@ def fit(step: Step, problem: Problem, candidate: Candidate, rows: DataSet, chose
         return ranks.fit(candidate, rows.X, rows.y, ranks=count, together=place.together, **about)
 
 
-def found(step: Step, search: Run) -> tuple[dict[str, Any], int]:
-    """What a run of hpo has found: the hyperparameters, and how many fits the model is the mean of."""
+def found(step: Step, problem: Problem, model: str, search: Run | None) -> tuple[dict[str, Any], int]:
+    """The hyperparameters that a run of hpo has found, and how many fits the model is the mean of.
+
+    Without a search no hyperparameters, and as many fits as the problem says.
+    """
+    if search is None:
+        return {}, problem.models[model].seeds or 1
     told = artifacts.content(search, artifacts.BEST_PARAMS, step.folder)
     return told["params"], told.get(SEEDS, 1)  # an earlier version of the project made one fit
 
