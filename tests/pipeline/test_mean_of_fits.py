@@ -124,8 +124,21 @@ def test_each_of_the_fits_is_learnt_by_all_ranks(store, step):
     assert one.tags["tabular.digest.model"] == again.tags["tabular.digest.model"]
 
 
-def test_a_chain_cross_validates_evaluates_and_registers_the_mean(store):
-    ended = store.project(problem="mean.yaml", reuse="false")
+@pytest.fixture(scope="module")
+def chain(store):
+    """A chain of the one model that the problem asks to be the mean of three fits."""
+    problem = {**PROBLEM, "models": {"asked": PROBLEM["models"]["asked"]}}
+    (store.folder / "one.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
+    ended = store.project(problem="one.yaml")
     assert ended.status == 0, ended.stdout + ended.stderr
-    assert ended.tags["tabular.outcome"] == "registered"
-    assert "the mean of 3 fits with different seeds" in ended.stdout
+    return ended
+
+
+def test_a_chain_cross_validates_evaluates_and_registers_the_mean(chain):
+    assert chain.tags["tabular.outcome"] == "registered"
+    assert "the mean of 3 fits with different seeds" in chain.stdout
+
+
+def test_the_report_says_that_the_winner_is_the_mean_of_several_fits(store, chain):
+    page = store.artifact(store.children(chain.id)["register"], "report.html").read_text()
+    assert "<dt>fitted as</dt><dd>the mean of 3 fits with different seeds</dd>" in page
