@@ -156,8 +156,10 @@ class ColumnCounts:
 
     @property
     def has_one_value(self) -> bool:
-        """Whether all rows with a value have the same one."""
-        return self.present > 0 and (len(self.values) == 1 or (self.low is not None and self.low == self.high))
+        """Whether all rows have the same value; missing ones tell rows apart as another value does."""
+        if self.missing or not self.rows:
+            return False
+        return len(self.values) == 1 or (self.low is not None and self.low == self.high)
 
     @property
     def is_nearly_unique(self) -> bool:

@@ -106,6 +106,11 @@ def test_a_column_of_one_value_is_hinted_at(value: Any) -> None:
     assert hint([value] * 5, [value] * 30) == "'x' has one value only: it says nothing"
 
 
+@pytest.mark.parametrize("value", ["belted", 3.0])
+def test_a_column_of_one_value_that_some_rows_lack_says_something(value: Any) -> None:
+    assert hint([value] * 5, [value, None] * 15) == ""
+
+
 MARKED = {
     "below 0 alone": ([-999.0, 20.0, 59.0], "'x' are -999, far from all others (20 to 59)"),
     "far above": ([9999.0, 1.0, 365.0], "'x' are 9999, far from all others (1 to 365)"),
