@@ -26,7 +26,7 @@ from tabular.data import datasets, folds, tables
 from tabular.evaluation import bootstrap
 from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import scores
-from tabular.model import calibration, training
+from tabular.model import calibration, cross_validation, training
 from tabular.model.estimators import in_terms_of_data
 from tabular.model.tasks import Classification
 from tabular.problem import Problem, read
@@ -62,7 +62,7 @@ def measure(problem: Problem, schema: datasets.Schema, name: str, train: Any, ho
     model = in_terms_of_data(problem.models[name], *given)
     one = training.Candidate(name, model, {}, schema.features, task, problem.seed, calibrate="auto")
     cuts = folds.cut(train.y, train.key, by=schema.split_by, folds=problem.search.folds, seed=problem.seed)
-    result = training.cross_validate(one, X, train.y, cuts, threads=threads)
+    result = cross_validation.cross_validate(one, X, train.y, cuts, threads=threads)
     found, chosen = result.out_of_fold, result.calibration
     raw = training.fit(one, X, train.y, threads=threads).outputs(X_held)
     print(f"{name}, {len(found.rows):,} rows out of fold: {show(task, train.y[found.rows], found.outputs)}")

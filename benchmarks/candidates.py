@@ -35,7 +35,7 @@ from tabular.data import datasets, folds, tables
 from tabular.data.sources import local
 from tabular.defaults import PRESETS
 from tabular.metrics.lookup import CLASSIFICATION, sign
-from tabular.model import blending, estimators, intervals, training
+from tabular.model import blending, cross_validation, estimators, intervals, training
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.problem import Problem, build
 from tabular.search.racing import TrialRunner, parts
@@ -136,7 +136,7 @@ def measured(problem: Problem, name: str, rows: Rows, cuts: Sequence[folds.Fold]
     one, rows = candidate(problem, name, rows)
     one = replace(one, params=chosen(problem, one, rows, threads))
     started = time.perf_counter()
-    found = training.cross_validate(one, rows.X, rows.y, cuts, threads=threads).out_of_fold
+    found = cross_validation.cross_validate(one, rows.X, rows.y, cuts, threads=threads).out_of_fold
     cross_validated = time.perf_counter()
     fitted = training.fit(one, rows.X, rows.y, threads=threads)
     seconds = time.perf_counter() - cross_validated
@@ -179,7 +179,7 @@ def score(problem: Problem, task: Task, y: np.ndarray, outputs: np.ndarray) -> f
     """The problem's metric."""
     metric = problem.search.metric
     one = training.Candidate("", next(iter(problem.models.values())), {}, (), task, 0)
-    return training.score(one, y, outputs, [metric])[metric]
+    return cross_validation.score(one, y, outputs, [metric])[metric]
 
 
 def blend(problem: Problem, task: Task, y: np.ndarray, answers: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -4,7 +4,7 @@
 
 Tables of ten columns are made: of pure noise, where no model is worth more than a ROC AUC of 0.5, and of a weak signal.
 A fifth of the rows is held out, and a dozen candidates are cross-validated on the others, as a chain does it
-(tabular/data/folds.py, tabular/model/training.py). Then, of each table:
+(tabular/data/folds.py, tabular/model/cross_validation.py). Then, of each table:
 
 - the best on the holdout wins, and its score there is reported: the rule until 2026-11-27;
 - the best on the folds wins, and its score on the holdout is reported, which has chosen nothing: the rule since then
@@ -30,7 +30,7 @@ import pandas as pd
 
 from tabular.data import folds
 from tabular.data.datasets import Column
-from tabular.model import training
+from tabular.model import cross_validation, training
 from tabular.model.tasks import Classification
 from tabular.problem import Model
 
@@ -106,7 +106,7 @@ def simulated(kind: str, rows: int, seed: int) -> list[Report]:
     cuts = folds.cut(y_train, None, by="random", folds=FOLDS, seed=seed)
     on_folds, on_holdout, fitted = [], [], []
     for one in candidates(seed):
-        found = training.cross_validate(one, X_train, y_train, cuts, threads=1, names=[METRIC])
+        found = cross_validation.cross_validate(one, X_train, y_train, cuts, threads=1, names=[METRIC])
         on_folds.append(found.summary()[f"cv_{METRIC}_mean"])
         fitted.append(training.fit(one, X_train, y_train, threads=1))
         on_holdout.append(scored(one, fitted[-1], X.iloc[split.score], y[split.score]))
@@ -130,7 +130,7 @@ def candidates(seed: int) -> list[training.Candidate]:
 
 def scored(candidate: training.Candidate, fitted: training.Fitted, X: pd.DataFrame, y: np.ndarray) -> float:
     """What a fitted candidate scores."""
-    return training.score(candidate, y, fitted.outputs(X), [METRIC])[METRIC]
+    return cross_validation.score(candidate, y, fitted.outputs(X), [METRIC])[METRIC]
 
 
 def made(kind: str, rows: int, generator: np.random.Generator) -> tuple[pd.DataFrame, np.ndarray]:

@@ -30,7 +30,7 @@ from benchmarks import candidates, race_tables
 from benchmarks.race_tables import LISTS, TABLES
 from tabular.data import folds
 from tabular.metrics.lookup import CLASSIFICATION, sign
-from tabular.model import seeds, training
+from tabular.model import cross_validation, seeds, training
 from tabular.problem import Problem, build
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point
@@ -98,7 +98,7 @@ def scored(one: training.Candidate, rows: candidates.Rows, threads: int) -> dict
     found: dict[str, dict[int, float]] = {metric: {} for metric in names}
     for many in (1, *MEANS):
         groups = [fitted[at : at + many] for at in range(0, FITS, many)]
-        values = [training.score(one, rows.y_held, mean(group).outputs(rows.X_held), names) for group in groups]
+        values = [cross_validation.score(one, rows.y_held, mean(group).outputs(rows.X_held), names) for group in groups]
         for metric in names:
             found[metric][many] = statistics.mean(value[metric] for value in values)
     return found

@@ -23,8 +23,9 @@ from steps.search.result import Result, log_result
 from steps.search.work import Work, cross_validated, evaluate, iteration, prepared
 from tabular.errors import CandidateError, UserError
 from tabular.metrics.lookup import sign
-from tabular.model import estimators, training, wide_tables
+from tabular.model import estimators, wide_tables
 from tabular.model.binned import BinnedRows
+from tabular.model.cross_validation import prior
 from tabular.search.forecast import USUAL_ITERATIONS, Forecast, in_words, limited
 from tabular.search.search import Trial, best, killed, search
 
@@ -101,7 +102,7 @@ def _concluded(step: Step, work: Work, choice: Choice, ended: _Ended, place: Eng
     if seeds > 1:
         step.log(params={SEEDS: seeds})
     result = cross_validated(work, winner, seeds, place)
-    baseline = training.prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
+    baseline = prior(work.candidate({}), work.rows.y, work.cuts, work.names, work.rows.weights).summary()
     trial_runs.log_baseline(step, problem, name, baseline, work.rows.task(problem).prior)
     since = time.time() - time.perf_counter() + limits.begun
     of_best = trial_runs.log_best(step, problem, name, trials, winner, [since + at for at in ended.at])

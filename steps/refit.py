@@ -37,7 +37,7 @@ from steps.run.tags import (
 )
 from tabular import digests
 from tabular.errors import CandidateError
-from tabular.model import budget, training
+from tabular.model import budget, cross_validation, training
 from tabular.model.binned import BinnedRows
 from tabular.problem import BLEND, REFIT, Problem
 
@@ -157,7 +157,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
     memory_budget.check_fit(candidate, every, len(every.y) if chosen is None else len(chosen))
     fitted = fits.fit(step, problem, candidate, every, chosen)
     found = out_of_fold.read(run, step.folder)
-    result = training.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)
+    result = cross_validation.of_predictions(candidate, found, rows.y, [problem.search.metric], rows.weights)
     encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y)
     written = flavor.write(
         fitted,

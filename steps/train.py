@@ -32,7 +32,7 @@ from tabular.errors import CandidateError, OutOfTimeError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.lookup import with_named
 from tabular.metrics.metric import rounded
-from tabular.model import budget, training
+from tabular.model import budget, cross_validation, loss_curves, training
 from tabular.model.calibration import Calibration
 from tabular.model.intervals import Intervals
 from tabular.problem import WEIGHTS, Problem
@@ -64,7 +64,7 @@ def train(step: Step) -> None:
     if search:  # hpo has cross-validated the best trial on the same folds
         result = _found_by(search, step)
     else:
-        result = training.cross_validate(
+        result = cross_validation.cross_validate(
             candidate,
             rows.X,
             rows.y,
@@ -82,7 +82,7 @@ def train(step: Step) -> None:
     about = {"threshold": result.threshold, "weights": told.weights}
     with training.limited(rows.threads):
         outputs = fitted.outputs(told.X)
-    scores = training.score(candidate, told.y, result.calibrated(outputs), names, **about)
+    scores = cross_validation.score(candidate, told.y, result.calibrated(outputs), names, **about)
     found = result.out_of_fold
     encoded = partial(training.encoded_to_learn, candidate, fitted, rows.X, rows.y)
     ends = rows.intervals(problem, encoded, found)
@@ -171,7 +171,7 @@ def _lighter(problem: Problem, candidate: training.Candidate, rows: dataset.Data
 
 
 def _check_metric(
-    metric: str, candidate: training.Candidate, rows: dataset.DataSet, result: training.CrossValidation
+    metric: str, candidate: training.Candidate, rows: dataset.DataSet, result: cross_validation.CrossValidation
 ) -> None:
     """Check that the metric by which candidates are ranked has a value on each fold."""
     found = result.out_of_fold
@@ -179,10 +179,10 @@ def _check_metric(
         raise candidate.task.no_value(metric, rows.y[found.rows], found.outputs)
 
 
-def _found_by(search: Run, step: Step) -> training.CrossValidation:
+def _found_by(search: Run, step: Step) -> cross_validation.CrossValidation:
     """The cross-validation of the best trial of a search."""
     found = artifacts.content(search, artifacts.CROSS_VALIDATION, step.folder)
-    return training.CrossValidation.from_dict(found, out_of_fold.read(search, step.folder))
+    return cross_validation.CrossValidation.from_dict(found, out_of_fold.read(search, step.folder))
 
 
 def _search(step: Step, name: str) -> Run | None:
@@ -222,7 +222,7 @@ def _log_params(step: Step, problem: Problem, rows: dataset.DataSet, candidate: 
     )
 
 
-def _log_curves(step: Step, curves: training.Curves) -> None:
+def _log_curves(step: Step, curves: loss_curves.Curves) -> None:
     """Log the mean loss of the folds by iteration, as metrics with steps."""
     if not curves:
         return
@@ -242,7 +242,7 @@ def _log_model(
     name: str,
     rows: dataset.DataSet,
     fitted: training.Fitted,
-    result: training.CrossValidation,
+    result: cross_validation.CrossValidation,
     ends: Intervals | None,
 ) -> str | None:
     """Log the fitted model; return its id, None where it is an artifact alone."""

@@ -27,7 +27,7 @@ from tabular.evaluation.slices import Scored, Slice
 from tabular.metrics.classification import CALIBRATION_ERROR, ClassPredictions
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION, metric, scores, sign, with_named
 from tabular.metrics.metric import Predictions
-from tabular.model import thresholds, training
+from tabular.model import importances, thresholds
 from tabular.problem import Problem
 
 # Number of holdout rows for permutation importances: enough for two digits. Of wide tables fewer, down to the least,
@@ -229,12 +229,12 @@ def _looked_at(number: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     of_slices = dict.fromkeys([problem.search.metric, *problem.gate.require, *IN_SLICES[work.holdout.schema.task]])
     # one thread: the other processes work at the same time, and OpenMP's threads do not survive a fork
     with threadpool_limits(1):
-        importances = _importances(work, one)
+        drops = _importances(work, one)
     in_slice = slices.ROWS_OF_LARGE if is_large else None
     looks = {
         "intervals": found,
         "slices": slices.score(work.slices, one.predictions, list(of_slices), **about, most_rows=in_slice),
-        "importances": importances,
+        "importances": drops,
     }
     return looks, {name: values[name] for name in (problem.search.metric, gate.metric_of_floor(problem.search.metric))}
 
@@ -282,7 +282,7 @@ def _importances(work: _Work, candidate: Judged) -> dict[str, float]:
         return sign(name) * metric(name).score(work.holdout.predictions(outputs, threshold=threshold, rows=rows))
 
     asked = _to_shuffle(candidate.model, work.X[:most])
-    drops = training.permutation_importances(*asked, measure, seed=problem.seed)
+    drops = importances.permutation_importances(*asked, measure, seed=problem.seed)
     return dict(sorted(drops.items(), key=lambda item: -item[1]))
 
 
@@ -308,7 +308,7 @@ def _to_shuffle(
     places = model.encoder.places() if says else None
     features = {name: X[name].to_numpy() for name in X}
     prepared = model.encoder.prepare(model.dates.added(features) if of_dates else features) if places else None
-    if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > training.SHUFFLED_CELLS:
+    if places is None or prepared is None or prepared.shape[0] * prepared.shape[1] > importances.SHUFFLED_CELLS:
 
         def ask(values: np.ndarray) -> np.ndarray:
             return flavor.ask(model, pd.DataFrame(values, columns=X.columns, dtype=object).astype(X.dtypes))

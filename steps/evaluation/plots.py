@@ -17,7 +17,7 @@ from steps.run import artifacts, thread_budget
 from steps.run.step import Step
 from tabular.metrics.lookup import sign
 from tabular.metrics.regression import NumberPredictions
-from tabular.model import intervals, training
+from tabular.model import importances, intervals
 from tabular.plots import classifier_plots, contribution_plots, regressor_plots, search_plots, style, verdict_plots
 from tabular.problem import Problem
 
@@ -194,9 +194,9 @@ def _slices(metric: str, candidate: Judged, weighted: str) -> dict[str, Drawing]
 def _importances(step: Step, metric: str, candidate: Judged) -> dict[str, Drawing]:
     """The plots of importances: the estimator's own, where it has one, and by permutation."""
     lost = f"permutation, loss of {metric}", candidate.importances
-    columns, alone = len(candidate.model.description["columns"]), training.MOST_SHUFFLED
+    columns, alone = len(candidate.model.description["columns"]), importances.MOST_SHUFFLED
     few = f", {alone} of {columns:,} columns one by one" if columns > alone else ""
-    model, own_of = candidate.model, training.importances
+    model, own_of = candidate.model, importances.importances
     # a blend has none of its own
     kind, own = (None if getattr(model, "members", {}) else own_of(model.preprocessor, model.estimator)) or lost
     own = dict(sorted(own.items(), key=lambda item: -item[1]))

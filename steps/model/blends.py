@@ -15,7 +15,7 @@ from steps.run.step import Step
 from steps.run.tags import CODE_DIGEST, MODEL, TRAINED_ON
 from tabular.errors import UserError
 from tabular.metrics.lookup import with_named
-from tabular.model import blending, training
+from tabular.model import blending, cross_validation
 from tabular.model.blending import Blend, Blended
 from tabular.model.intervals import Intervals
 from tabular.problem import Problem
@@ -93,7 +93,7 @@ def training_scores(problem: Problem, rows: DataSet, found: Blended, parts: Path
     outputs = flavor.ask(flavor.of_parts(parts), rows.raw)[:, : len(rows.schema.classes) or 1]
     names = with_named(rows.schema.task, problem.search.metric)
     about = {"threshold": found.result.threshold, "weights": rows.weights}
-    scores = training.score(_how(problem, rows), rows.y, outputs, names, **about)
+    scores = cross_validation.score(_how(problem, rows), rows.y, outputs, names, **about)
     return {f"training_{name}": value for name, value in scores.items()}
 
 

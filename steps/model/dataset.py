@@ -21,9 +21,10 @@ from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
 from tabular.model import binned, estimators, intervals, large_tables, wide_tables
 from tabular.model.binned import BinnedRows
+from tabular.model.cross_validation import OutOfFold
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification, Regression, Task
-from tabular.model.training import Candidate, OutOfFold
+from tabular.model.training import Candidate
 from tabular.problem import Model, Problem
 
 CONTEXT = {"train": "training", "holdout": "evaluation"}

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 
 from steps.run import artifacts
 from steps.run.step import Step
-from tabular.model.training import OutOfFold
+from tabular.model.cross_validation import OutOfFold
 
 
 def write(step: Step, found: OutOfFold) -> str:

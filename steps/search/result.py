@@ -12,7 +12,7 @@ from steps.search.work import Work
 from tabular import digests
 from tabular.metrics.lookup import sign
 from tabular.metrics.metric import rounded
-from tabular.model.training import CrossValidation
+from tabular.model.cross_validation import CrossValidation
 from tabular.problem import Problem, hyperparameters
 from tabular.search.search import Trial, best
 

@@ -14,10 +14,10 @@ from steps.run.engine import Engine
 from steps.search.limits import Limits
 from tabular.data.folds import Fold
 from tabular.metrics.lookup import with_named
-from tabular.model import training
+from tabular.model import cross_validation, training
 from tabular.model.binned import BinnedRows
+from tabular.model.cross_validation import CrossValidation
 from tabular.model.seeds import can_differ
-from tabular.model.training import CrossValidation
 from tabular.problem import Problem
 from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, MOST_SCORED, TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, killed
@@ -170,7 +170,7 @@ def cross_validated(work: Work, winner: Trial, seeds: int, place: Engine) -> Cro
             found = [future.result() for future in made]
         except BrokenExecutor as error:
             raise killed("a process that evaluated a fold") from error
-    return training.joined(work.candidate(params), found, time.perf_counter() - started, work.names)
+    return cross_validation.joined(work.candidate(params), found, time.perf_counter() - started, work.names)
 
 
 def _on_fold(params: Mapping[str, Any], seeds: int, number: int, most: int) -> training.OnFold:

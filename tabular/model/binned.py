@@ -11,10 +11,11 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from tabular.data.folds import Fold, some
-from tabular.model import boosting, dates, training
+from tabular.model import boosting, dates, loss_curves, training
 from tabular.model.boosting import Bins
 from tabular.model.estimators import resolve, takes_sparse, with_weights
-from tabular.model.training import Candidate, Curves, Fitted, OnFold, RowsApart
+from tabular.model.loss_curves import Curves
+from tabular.model.training import Candidate, Fitted, OnFold, RowsApart
 from tabular.problem import Model, hyperparameters
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -151,7 +152,7 @@ class BinnedRows(RowsApart):
             params = boosting.parameters(estimator, bins)
             whole = self._whole(candidate, params)
             followed = {name: _part(whole, rows, params) for name, rows in known.items()}
-            points = training.curve_points(estimator.get_params()["n_estimators"]) if known else set()
+            points = loss_curves.curve_points(estimator.get_params()["n_estimators"]) if known else set()
             raw = boosting.followed_fit(estimator, bins, followed, points, take)
         # the rows to score lie in their order among the bins
         outputs = task.whole(raw, seen)[np.argsort(np.argsort(fold.score, kind="stable"), kind="stable")]

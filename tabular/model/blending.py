@@ -15,8 +15,9 @@ import numpy as np
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels
 from tabular.metrics.lookup import metric, sign
+from tabular.model.cross_validation import CrossValidation, OutOfFold, joined
 from tabular.model.tasks import Task
-from tabular.model.training import CrossValidation, OnFold, OutOfFold, joined
+from tabular.model.training import OnFold
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # How many candidates are added, one that was added before included.
@@ -27,7 +28,7 @@ MOST_ROWS = 20_000
 
 @dataclass(frozen=True)
 class Blend:
-    """How a blend is scored; as much of a candidate as `tabular.model.training.joined` asks for.
+    """How a blend is scored; as much of a candidate as `tabular.model.cross_validation.joined` asks for.
 
     Attributes
     ----------

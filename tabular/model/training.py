@@ -1,14 +1,11 @@
-"""Fitting of candidates: on folds, to estimate their metrics, and on all training rows, for the final model."""
+"""Fitting of candidates: on the rows of a fold, whose others they answer, and on all rows, for the final model."""
 
-import itertools
 import json
-import math
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,12 +13,9 @@ from tabular.data.datasets import Column
 from tabular.data.folds import Fold
 from tabular.data.size import is_large
 from tabular.errors import CandidateError, first_line, listed
-from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
-from tabular.metrics.lookup import METRICS, scores, sign
-from tabular.metrics.metric import Predictions
-from tabular.model import calibration, dates, nets, seeds, wide_tables
+from tabular.metrics.classification import DEFAULT_THRESHOLD
+from tabular.model import dates, nets, seeds, wide_tables
 from tabular.model.boosting import has_linear_trees
-from tabular.model.calibration import Calibration
 from tabular.model.codes import as_taken
 from tabular.model.estimators import (
     build,
@@ -34,18 +28,11 @@ from tabular.model.estimators import (
     with_weights,
 )
 from tabular.model.formats import format_of, settle, within
-from tabular.model.tasks import Classification, Task
-from tabular.model.thresholds import Tuned, tune
+from tabular.model.loss_curves import Curves, IterationLosses, Weighed, curve_points, staged
+from tabular.model.tasks import Task
 from tabular.problem import Model, Preprocessing, of_estimator
 
 Array: TypeAlias = np.ndarray[Any, Any]
-# The task's loss by iteration. "iteration": the iterations after which it is taken; "training", "validation": the
-# losses. Empty if the estimator has no iterations.
-Curves: TypeAlias = dict[str, list[Any]]
-# Rows, their class codes or numbers, and how much each counts; None where all count alike.
-Weighed: TypeAlias = tuple[Any, Array, Array | None]
-# About how many points a curve has: each costs as much time as an iteration.
-CURVE_POINTS = 100
 # Estimators whose reasons (`steps.model.reasons.Reasons`) need no means of the rows of training.
 _OF_TREES = (
     *("lightgbm.", "xgboost.", "catboost.", "sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees"),
@@ -53,16 +40,8 @@ _OF_TREES = (
 )
 # Parameters that change nothing of what is learnt.
 _EXECUTION = ("n_jobs", "thread_count", "verbose", "verbosity", "allow_writing_files")
-# What the libraries' own importances of columns measure, by package, where it is not the impurity of trees.
-_MEASURES = {"xgboost": "gain", "catboost": "change of the prediction"}
-# For permutation importances: how often each column is shuffled, and the most shuffled rows and cells of one call.
-SHUFFLES = 3
-SHUFFLED_ROWS = 20_000
-SHUFFLED_CELLS = 10_000_000
 # How many rows of a large table are encoded and predicted at once.
 ROWS_AT_ONCE = 100_000
-# Of more columns than these, as many are shuffled by themselves, and the others together.
-MOST_SHUFFLED = 100
 
 
 class RowsApart(ABC):
@@ -83,22 +62,6 @@ class RowsApart(ABC):
     @abstractmethod
     def at(self, rows: Array) -> Any:
         """(m, columns) a frame of the rows at some positions."""
-
-
-class Answering(Protocol):
-    """How outputs become answers and are scored: what a `Candidate` has in common with a blend of several."""
-
-    @property
-    def task(self) -> Task:
-        """What is predicted."""
-
-    @property
-    def threshold(self) -> float | str:
-        """The decision threshold of two classes, or the name of the metric of labels for which it is tuned."""
-
-    @property
-    def calibrate(self) -> str:
-        """How the probabilities of classes are calibrated on the folds."""
 
 
 @dataclass(frozen=True)
@@ -210,93 +173,6 @@ class OnFold:
     weights: Array | None = None
 
 
-@dataclass(frozen=True)
-class OutOfFold:
-    """What the models of all folds predicted for rows that they had not learnt from.
-
-    Attributes
-    ----------
-    rows
-        (m,) the rows' positions, in the order of the folds.
-    fold
-        (m,) the number of the fold in which each was scored.
-    outputs
-        (m, classes) probabilities, not calibrated, or (m, 1) numbers.
-    """
-
-    rows: Array
-    fold: Array
-    outputs: Array
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """The result of a cross-validation.
-
-    Attributes
-    ----------
-    scores
-        Each fold's metrics. If probabilities are calibrated, they are of those that are calibrated by the other folds;
-        if the threshold is tuned, they are at the threshold that is best on the other folds.
-    curves
-        The mean over the folds of the loss by iteration.
-    seconds
-        How long it took.
-    threshold
-        The decision threshold; if it is tuned, the one that is best on all folds.
-    calibration
-        What calibrates the probabilities of classes, learnt on all folds; None of numbers, and in the cross-validation
-        of an earlier run.
-    out_of_fold
-        What the models of the folds predicted.
-    """
-
-    scores: tuple[Mapping[str, float], ...]
-    curves: Curves
-    seconds: float
-    threshold: float
-    calibration: Calibration | None
-    out_of_fold: OutOfFold
-
-    def as_dict(self) -> dict[str, Any]:
-        """The results as plain values, without the predictions."""
-        names = ("scores", "curves", "seconds", "threshold")
-        told = {} if self.calibration is None else {"calibration": self.calibration.as_dict()}
-        return {**{name: getattr(self, name) for name in names}, **told}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], out_of_fold: OutOfFold) -> "CrossValidation":
-        """The cross-validation that `as_dict` made these values of, with what the models of the folds predicted."""
-        told = values.get("calibration")
-        found = None if told is None else Calibration.from_dict(told)
-        return cls(**{**values, "calibration": found}, out_of_fold=out_of_fold)
-
-    def calibrated(self, outputs: Array) -> Array:
-        """What the final model answers where its estimator gives these (n, classes) probabilities or (n, 1) numbers."""
-        return outputs if self.calibration is None else self.calibration.apply(outputs)
-
-    def summary(self) -> dict[str, float]:
-        """`cv_<metric>_mean` and `cv_<metric>_std`: mean and standard deviation (not standard error) over the folds."""
-        summary = {}
-        for name in self.scores[0]:
-            values = [score[name] for score in self.scores]
-            summary[f"cv_{name}_mean"] = float(np.mean(values))
-            summary[f"cv_{name}_std"] = float(np.std(values))
-        return summary
-
-    def of_calibration(self) -> dict[str, float]:
-        """What calibration does to all rows out of fold: their calibration error and log loss, after and before."""
-        found = self.calibration
-        if found is None:
-            return {}
-        return {
-            f"cv_{CALIBRATION_ERROR}": found.errors["after"],
-            f"cv_{CALIBRATION_ERROR}_uncalibrated": found.errors["before"],
-            "cv_log_loss_calibrated": found.losses[found.method],
-            "cv_log_loss_uncalibrated": found.losses["none"],
-        }
-
-
 def fit(
     candidate: Candidate,
     X: Any,
@@ -337,7 +213,7 @@ def fit(
     if isinstance(X, RowsApart):
         return X.fit(candidate, y, threads=threads, rows=rows, weights=weights)
     estimator = unfitted(candidate, threads=threads)
-    y, weights = (y, weights) if rows is None else (y[rows], _of(weights, rows))
+    y, weights = (y, weights) if rows is None else (y[rows], of_rows(weights, rows))
     features, X_encoded = encode(candidate, X if rows is None else X.iloc[rows], y, sparse=takes_sparse(estimator))
     followed: list[Weighed] = []
     if validation is not None:
@@ -589,49 +465,6 @@ def _forget_weights(estimator: Any) -> None:
             one._sample_weight = None
 
 
-def cross_validate(
-    candidate: Candidate,
-    X: Any,
-    y: Array,
-    folds: Sequence[Fold],
-    *,
-    threads: int,
-    names: Sequence[str] | None = None,
-    curves: bool = False,
-    weights: Array | None = None,
-) -> CrossValidation:
-    """Cross-validate a candidate: for each fold, fit on its training rows and score its other rows.
-
-    Parameters
-    ----------
-    candidate
-        What to fit.
-    X
-        (n, columns) features, from `steps.model.served.as_features`.
-    y
-        (n,) class codes or numbers.
-    folds
-        Positions of the rows to fit on and of the rows to score.
-    threads
-        How many threads the estimator may use.
-    names
-        The metrics, by default all.
-    curves
-        Whether to record the loss by iteration, which takes time.
-    weights
-        (n,) how much each row counts, above 0, in fits and scores; None where all count alike.
-
-    Raises
-    ------
-    CandidateError
-        As `fit`; or the estimator refuses rows that it is asked about, or gives no numbers for them.
-    """
-    started = time.perf_counter()
-    about: dict[str, Any] = {"threads": threads, "curves": curves, "weights": weights}
-    found = [on_fold(candidate, X, y, fold, **about) for fold in folds]
-    return joined(candidate, found, time.perf_counter() - started, names)
-
-
 def on_fold(
     candidate: Candidate,
     X: Any,
@@ -642,10 +475,10 @@ def on_fold(
     curves: bool = False,
     weights: Array | None = None,
 ) -> OnFold:
-    """Fit and predict one fold, with the parameters of `cross_validate`; `joined` puts the folds together."""
+    """Fit and predict one fold, with parameters as of `tabular.model.cross_validation.cross_validate`."""
     if isinstance(X, RowsApart):
         return X.on_fold(candidate, y, fold, threads=threads, curves=curves, weights=weights)
-    scored = (X.iloc[fold.score], y[fold.score], _of(weights, fold.score))
+    scored = (X.iloc[fold.score], y[fold.score], of_rows(weights, fold.score))
     about: dict[str, Any] = {"threads": threads, "validation": scored if curves else None}
     fitted = fit(candidate, X, y, rows=fold.fit, weights=weights, **about)
     with limited(threads):
@@ -653,113 +486,9 @@ def on_fold(
     return OnFold(fold.score, scored[1], outputs, fitted.curves, scored[2])
 
 
-def _of(weights: Array | None, rows: Array) -> Array | None:
+def of_rows(weights: Array | None, rows: Array) -> Array | None:
+    """The weights of the rows at some positions; None where all rows count alike."""
     return None if weights is None else weights[rows]
-
-
-def joined(
-    candidate: Answering, folds: Sequence[OnFold], seconds: float, names: Sequence[str] | None = None
-) -> CrossValidation:
-    """Put the results of folds, in the order of the folds, together to a cross-validation.
-
-    Parameters
-    ----------
-    candidate
-        The candidate that was fitted, or the blend. Its probabilities are calibrated here, and then its threshold is
-        tuned if it names a metric.
-    folds
-        The result of each fold, from `on_fold`.
-    seconds
-        How long the fits took.
-    names
-        The metrics, by default all.
-    """
-    found = OutOfFold(
-        np.concatenate([fold.rows for fold in folds]),
-        np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds]),
-        np.concatenate([fold.outputs for fold in folds]),
-    )
-    learnt = _calibrated(candidate, folds, found)
-    if learnt is not None:
-        ends = np.cumsum([len(fold.rows) for fold in folds])[:-1]
-        parts = np.split(learnt.cross_fitted, ends)
-        folds = [replace(fold, outputs=part) for fold, part in zip(folds, parts, strict=True)]
-    wanted = candidate.threshold
-    if isinstance(wanted, str) and isinstance(candidate.task, Classification):
-        answers = [(fold.y, fold.outputs) for fold in folds]
-        tuned = tune(answers, wanted, positive=candidate.task.positive, weights=[fold.weights for fold in folds])
-    else:
-        threshold = float(wanted)
-        tuned = Tuned(threshold, (threshold,) * len(folds))
-    scores = tuple(
-        score(candidate, fold.y, fold.outputs, names, threshold=threshold, weights=fold.weights)
-        for fold, threshold in zip(folds, tuned.without, strict=True)
-    )
-    curves, calibrated = _mean_curves([fold.curves for fold in folds]), None if learnt is None else learnt.calibration
-    return CrossValidation(scores, curves, seconds, tuned.whole, calibrated, found)
-
-
-def of_predictions(
-    candidate: Answering, found: OutOfFold, y: Array, names: Sequence[str], weights: Array | None = None
-) -> CrossValidation:
-    """The cross-validation that left these predictions, without its curves; y and weights are of all training rows."""
-    number = np.arange(found.fold.max() + 1)
-    places = [np.flatnonzero(found.fold == one) for one in number]
-    rows = [found.rows[at] for at in places]
-    folds = [OnFold(of, y[of], found.outputs[at], {}, _of(weights, of)) for at, of in zip(places, rows, strict=True)]
-    return joined(candidate, folds, 0.0, names)
-
-
-def _calibrated(candidate: Answering, folds: Sequence[OnFold], found: OutOfFold) -> calibration.Learnt | None:
-    """The calibration of what the models of the folds answered; None of numbers."""
-    if not isinstance(candidate.task, Classification):
-        return None
-    y = np.concatenate([fold.y for fold in folds])
-    given = [fold.weights for fold in folds if fold.weights is not None]
-    about: dict[str, Any] = {"how": candidate.calibrate, "positive": candidate.task.positive}
-    return calibration.learn(found.outputs, y, found.fold, weights=np.concatenate(given) if given else None, **about)
-
-
-def prior(
-    candidate: Candidate,
-    y: Array,
-    folds: Sequence[Fold],
-    names: Sequence[str] | None = None,
-    weights: Array | None = None,
-) -> CrossValidation:
-    """Cross-validate the baselines that use no column (`Task.baselines`); of each metric the best of them counts."""
-    candidate = replace(candidate, calibrate="none")  # shares are what they are
-    each: list[list[OnFold]] = []
-    for fold in folds:
-        constants = candidate.task.baselines(y[fold.fit], _of(weights, fold.fit), len(fold.score))
-        each.append([OnFold(fold.score, y[fold.score], one, {}, _of(weights, fold.score)) for one in constants])
-    every = [joined(candidate, found, 0.0, names) for found in zip(*each, strict=True)]
-    of_folds = zip(*(one.scores for one in every), strict=True)
-    best = tuple({name: _best(name, [one[name] for one in scores]) for name in scores[0]} for scores in of_folds)
-    return replace(every[0], scores=best)
-
-
-def _best(name: str, values: Sequence[float]) -> float:
-    """The best of a metric's values; NaN where it has none."""
-    known = [value for value in values if not math.isnan(value)]
-    return max(known, key=lambda value: sign(name) * value, default=math.nan)
-
-
-def score(
-    candidate: Answering,
-    y: Array,
-    outputs: Array,
-    names: Sequence[str] | None = None,
-    *,
-    threshold: float = DEFAULT_THRESHOLD,
-    weights: Array | None = None,
-) -> Mapping[str, float]:
-    """Compute the metrics of a candidate's (n, classes) probabilities, or (n, 1) numbers; by default all of its task's.
-
-    Other parameters as for `Classification.predictions`.
-    """
-    predictions: Predictions = candidate.task.predictions(y, outputs, threshold=threshold, weights=weights)
-    return scores(predictions, METRICS[candidate.task.name] if names is None else names)
 
 
 def hyperparameters(candidate: Candidate) -> dict[str, Any]:
@@ -773,143 +502,6 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     how = {name: value for name, value in how.items() if value not in ([], {}, None)}
     values |= {"seeds": candidate.seeds} if candidate.seeds > 1 else {}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
-
-
-def importances(features: Any, estimator: Any) -> tuple[str, dict[str, float]] | None:
-    """The estimator's own importances of the encoded columns.
-
-    Parameters
-    ----------
-    features
-        The fitted preprocessor.
-    estimator
-        The fitted estimator, or the Booster of a LightGBM model.
-
-    Returns
-    -------
-    tuple or None
-        The measure's name and the importance of each encoded column, by its name; None if the estimator has none.
-    """
-    names: Iterable[str] = _feature_names(features) or map("encoded column {}".format, itertools.count(1))
-    if hasattr(estimator, "feature_importance"):
-        gains = estimator.feature_importance(importance_type="gain")
-        return "gain", dict(zip(names, map(float, gains), strict=isinstance(names, list)))
-    # CatBoost's attribute is None in an estimator that was read from a file, and its function finds them anew
-    find = getattr(estimator, "get_feature_importance", None)
-    shares = getattr(estimator, "feature_importances_", None) if find is None else find()
-    if shares is not None:
-        measure = _MEASURES.get(type(estimator).__module__.partition(".")[0], "mean decrease in impurity")
-        return measure, dict(zip(names, map(float, shares), strict=isinstance(names, list)))
-    return None
-
-
-def _feature_names(features: Any) -> list[str]:
-    """The encoded columns' names, without the prefixes `numbers__` and `categories__` if they are unique without."""
-    try:
-        names = [str(name) for name in features.get_feature_names_out()]
-    except (AttributeError, ValueError):  # a step of the problem's may not say
-        return []
-    short = [name.partition("__")[2] or name for name in names]
-    return short if len(set(short)) == len(short) else names
-
-
-def permutation_importances(
-    ask: Callable[[Array], Array],
-    X: Array,
-    places: Mapping[str, slice | Array],
-    measure: Callable[[Array], float],
-    *,
-    seed: int,
-) -> dict[str, float]:
-    """The permutation importance of each column: how much worse a score gets when the column is shuffled.
-
-    Parameters
-    ----------
-    ask
-        Function of rows like those of `X` that returns (n, any) what the model predicts.
-    X
-        (n, encoded columns) encoded rows; a sample of a thousand is enough. To shuffle what a column has become is to
-        shuffle the column, since rows are encoded one by one, and takes no encoding of each shuffle.
-    places
-        Column: where it lies in `X`, as a slice or as positions.
-    measure
-        Function of what the model predicts for the rows of `X` that returns a score; greater is better.
-    seed
-        Seed of the shuffles; each column is shuffled three times and the mean is taken.
-
-    Returns
-    -------
-    dict
-        The mean drop of the score, by column. Of more than `MOST_SHUFFLED` columns only those that matter most are
-        shuffled by themselves; one more entry says how many the others are, and what they are worth together.
-
-    Notes
-    -----
-    L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
-    """
-    generator = np.random.default_rng(seed)
-    whole = measure(ask(X))
-    every = np.arange(X.shape[1])
-    encoded = [every[place] for place in places.values()]
-
-    def drops(blocks: Sequence[Array], times: int) -> Array:
-        """(blocks,) the mean drop of the score when the columns of a block are shuffled together, a number of times."""
-        shuffles = [
-            (np.concatenate([encoded[number] for number in block]), generator.permutation(len(X)))
-            for block in blocks
-            for _ in range(times)
-        ]
-        found = _scores_when_shuffled(ask, X, measure, shuffles)
-        return np.asarray(whole - np.mean(np.reshape(found, (-1, times)), axis=1))
-
-    numbers = np.arange(len(encoded))
-    chosen = numbers if len(numbers) <= MOST_SHUFFLED else _most_important(numbers, drops)
-    names = list(places)
-    found = dict(
-        zip((names[number] for number in chosen), drops(list(chosen[:, None]), SHUFFLES).tolist(), strict=True)
-    )
-    others = np.setdiff1d(numbers, chosen)
-    if len(others):
-        found[f"the other {len(others):,} columns together"] = float(drops([others], SHUFFLES)[0])
-    return found
-
-
-def _most_important(numbers: Array, drops: Callable[[Sequence[Array], int], Array]) -> Array:
-    """Of columns, by number, the `MOST_SHUFFLED` that matter most, ascending.
-
-    To shuffle each by itself would take time by the square of the number of columns, since each prediction reads them
-    all. Blocks of neighbours are shuffled instead, those that matter least are put aside, and the others are halved,
-    until a block is a column.
-    """
-    blocks = [block for block in np.array_split(numbers, 2 * MOST_SHUFFLED) if len(block)]
-    while True:
-        first = np.argsort(-drops(blocks, 1), kind="stable")[:MOST_SHUFFLED]
-        best = [blocks[place] for place in first]
-        if all(len(block) == 1 for block in best):
-            return np.sort(np.concatenate(best))
-        blocks = [half for block in best for half in np.array_split(block, 2) if len(half)]
-
-
-def _scores_when_shuffled(
-    ask: Callable[[Array], Array],
-    X: Array,
-    measure: Callable[[Array], float],
-    shuffles: Sequence[tuple[Array, Array]],
-) -> list[float]:
-    """The score after each shuffle: positions of encoded columns, and the order that their rows are brought in.
-
-    Several shuffled copies of the rows are predicted in one call, which has a cost of its own, above that of a hundred
-    rows; but no more than `SHUFFLED_CELLS`.
-    """
-    at_once = max(1, min(SHUFFLED_ROWS // len(X), SHUFFLED_CELLS // max(1, X.size)))
-    found: list[float] = []
-    for start in range(0, len(shuffles), at_once):
-        part = shuffles[start : start + at_once]
-        copies = np.tile(X, (len(part), 1))
-        for number, (columns, order) in enumerate(part):
-            copies[number * len(X) : (number + 1) * len(X), columns] = X[np.ix_(order, columns)]
-        found += [measure(one) for one in np.split(ask(copies), len(part))]
-    return found
 
 
 def _fit(
@@ -935,7 +527,7 @@ def _fit(
         # LightGBM cannot score a class that the fitted rows lack
         seen = task.seen(y)
         known = {name: rows for name, rows in zip(names, followed, strict=True) if task.can_score(rows[1], seen)}
-        losses = _IterationLosses(task, known, seen, curve_points(estimator.get_params()["n_estimators"]))
+        losses = IterationLosses(task, known, seen, curve_points(estimator.get_params()["n_estimators"]))
         # without this LightGBM computes its own metrics after each iteration
         estimator.set_params(metric="None").fit(X_encoded, task.learnt(y), callbacks=[losses], **weighted)
         return losses.curves
@@ -944,7 +536,7 @@ def _fit(
     estimator.fit(as_taken(estimator, X_encoded), learnt, **weighted)
     if not (followed and hasattr(estimator, task.staged)) or format_of(estimator) is not None:
         return {}
-    found = [_staged(task, estimator, one, task.seen(y)) for one in followed]
+    found = [staged(task, estimator, one, task.seen(y)) for one in followed]
     return {"iteration": list(found[0]), **{name: list(f.values()) for name, f in zip(names, found, strict=True)}}
 
 
@@ -965,60 +557,6 @@ def _fit_net(task: Task, net: Any, X_encoded: Any, y: Array, followed: Mapping[s
     return curves if known else {}
 
 
-def curve_points(iterations: int) -> set[int]:
-    """The iterations after which the loss is computed; the last one is always among them."""
-    stride = max(1, iterations // CURVE_POINTS)
-    return {*range(stride, iterations + 1, stride), iterations}
-
-
-class _IterationLosses:
-    """A callback of LightGBM that computes the loss after some of the iterations.
-
-    LightGBM's `eval_set` is not used: its metrics are computed after every iteration, which takes as long as the
-    iterations themselves, and they are sums over threads, whose bits depend on the number of threads.
-    """
-
-    def __init__(self, task: Task, followed: Mapping[str, Weighed], seen: Array, points: set[int]) -> None:
-        self._task, self._followed, self._seen, self._points = task, followed, seen, points
-        self.curves: Curves = {"iteration": [], **{name: [] for name in followed}}
-
-    def __call__(self, env: Any) -> None:
-        """Compute the losses if an iteration has ended after which they are wanted."""
-        from lightgbm import Dataset
-
-        booster = env.model
-        if env.iteration == env.begin_iteration and "validation" in self._followed:
-            X_encoded = self._followed["validation"][0]
-            booster.add_valid(Dataset(X_encoded, reference=booster.train_set, params=booster.params), "validation")
-        if env.iteration + 1 not in self._points:
-            return
-        self.curves["iteration"].append(env.iteration + 1)
-        asked = {"training": booster.eval_train, "validation": booster.eval_valid}
-        for name, (_, y, weights) in self._followed.items():
-            asked[name](lambda found, _, name=name, y=y, weights=weights: self._take(name, y, weights, found))
-
-    def _take(self, name: str, y: Array, weights: Array | None, found: Array) -> tuple[str, float, bool]:
-        loss = self._task.mean_loss(y, self._task.whole(found, self._seen), weights)
-        self.curves[name].append(loss)
-        return self._task.loss, loss, False
-
-
-def _staged(task: Task, estimator: Any, rows: Weighed, seen: Array) -> dict[int, float]:
-    X_encoded, y, weights = rows
-    losses, points = {}, curve_points(_iterations(estimator))
-    for iteration, stage in enumerate(getattr(estimator, task.staged)(X_encoded), start=1):
-        if iteration in points:
-            losses[iteration] = task.mean_loss(y, task.whole(stage, seen), weights)
-    return losses
-
-
-def _iterations(estimator: Any) -> int:
-    """The number of iterations of a fitted estimator that can be asked after each."""
-    if hasattr(estimator, "n_iter_"):
-        return int(estimator.n_iter_)
-    return len(estimator.estimators_)
-
-
 def _is_xgboost(estimator: Any) -> bool:
     own = format_of(estimator)
     return own is not None and own.kind.startswith("xgboost.")
@@ -1035,16 +573,3 @@ def _outputs(fitted: Fitted, X_encoded: Any) -> Array:
         rows = f"{wrong:,} of {len(found):,} rows"
         raise CandidateError(f"{kind} gives {fitted.task.what} that are no finite numbers (NaN, infinity) for {rows}")
     return found
-
-
-def _mean_curves(curves: Sequence[Curves]) -> Curves:
-    """The mean of the folds' curves, up to the length of the shortest; a curve that a fold lacks is left out."""
-    shared = set(curves[0]).intersection(*curves)
-    if not shared:
-        return {}
-    length = min(len(curve["iteration"]) for curve in curves)
-    mean: Curves = {"iteration": curves[0]["iteration"][:length]}
-    for name in ("training", "validation"):
-        if name in shared:
-            mean[name] = [float(value) for value in np.mean([curve[name][:length] for curve in curves], axis=0)]
-    return mean

@@ -17,7 +17,7 @@ import numpy as np
 from tabular.data.datasets import give_back
 from tabular.data.folds import Fold, some
 from tabular.metrics.lookup import sign
-from tabular.model import boosting, training, wide_tables
+from tabular.model import boosting, cross_validation, training, wide_tables
 from tabular.model.binned import BinnedRows
 from tabular.model.estimators import takes_sparse, treatment
 from tabular.model.training import Candidate
@@ -368,7 +368,7 @@ class TrialRunner:
     def _scores(self, y: Array, outputs: Array, weights: Array | None) -> tuple[float, float]:
         task = self._encoded.candidate.task
         followed = self._followed
-        found = training.score(self._encoded.candidate, y, outputs, [followed, self._metric], weights=weights)
+        found = cross_validation.score(self._encoded.candidate, y, outputs, [followed, self._metric], weights=weights)
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):
             raise task.no_value(self._metric, y, outputs)

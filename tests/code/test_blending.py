@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tabular.errors import UserError
 from tabular.metrics.regression import as_predictions
 from tabular.model.blending import MOST_ROWS, Blend, learn, mean, measured_by, select
+from tabular.model.cross_validation import OutOfFold
 from tabular.model.tasks import Classification, Regression
-from tabular.model.training import OutOfFold
 
 Array = np.ndarray
 FOLDS = 4

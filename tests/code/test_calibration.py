@@ -11,9 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from tabular.evaluation import bootstrap
 from tabular.metrics.classification import CALIBRATION_ERROR, as_predictions, log_losses, metric
 from tabular.model.calibration import FEWEST_OF_A_CLASS, FEWEST_ROWS, METHODS, Calibration, Learnt, learn
+from tabular.model.cross_validation import CrossValidation, joined
 from tabular.model.tasks import Classification
 from tabular.model.thresholds import tune
-from tabular.model.training import Candidate, CrossValidation, OnFold, joined
+from tabular.model.training import Candidate, OnFold
 from tabular.problem import Model
 
 Array = np.ndarray

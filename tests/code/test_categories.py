@@ -13,7 +13,7 @@ from tabular import problem
 from tabular.data.datasets import Column
 from tabular.data.folds import cut
 from tabular.errors import CandidateError, UserError
-from tabular.model import training
+from tabular.model import cross_validation, training
 from tabular.model.estimators import check, defaults, in_terms_of_data
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
@@ -67,7 +67,7 @@ def test_categories_that_tell_nothing_do_not_fool_a_model() -> None:
     folds = cut(y, None, by="random", folds=3, seed=0)
     alike = np.repeat(y[::2], 2)  # the truth of a fold is the town's in the others
     told, blind = (
-        training.cross_validate(candidate(LOGISTIC), X, truth, folds, threads=1, names=["roc_auc"]).summary()
+        cross_validation.cross_validate(candidate(LOGISTIC), X, truth, folds, threads=1, names=["roc_auc"]).summary()
         for truth in (alike, y)
     )
     assert told["cv_roc_auc_mean"] > 0.75
@@ -147,7 +147,7 @@ def test_a_trial_scores_what_its_cross_validation_does(estimator: str, categorie
     runner.prepare()
     found = runner.run(Point({}, is_given=True))
     of_found = replace(one, params=found.found)
-    whole = training.cross_validate(of_found, X, y, folds, threads=1, names=["roc_auc"])
+    whole = cross_validation.cross_validate(of_found, X, y, folds, threads=1, names=["roc_auc"])
     assert found.parts == pytest.approx([one["roc_auc"] for one in whole.scores], abs=1e-9)
 
 
@@ -281,7 +281,7 @@ def test_lightgbm_says_nothing_of_native_categories(recwarn: pytest.WarningsReco
     X, y = of_even_towns()
     folds = cut(y, None, by="random", folds=2, seed=0)
     one = candidate(LIGHTGBM, categories="native")
-    training.cross_validate(one, X, y, folds, threads=1, curves=True)
+    cross_validation.cross_validate(one, X, y, folds, threads=1, curves=True)
     TrialRunner(one, X, y, parts(folds, latest_first=False, seed=0), "roc_auc").run(Point({}, is_given=True))
     assert not recwarn.list
     assert not "".join(capfd.readouterr())

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS
 from tabular.errors import UserError
-from tabular.model import training
+from tabular.model import importances
 from tabular.model.estimators import build, check, defaults, in_terms_of_data, load_class, preprocessor, resolve
 from tabular.problem import Choice, Model, Preprocessing, Range
 
@@ -547,5 +547,5 @@ def test_columns_of_numbers_that_are_encoded_a_few_at_a_time_are_the_same(number
     whole, parts = (preprocessor(columns, how, at_once=at_once, rows=90).fit(X) for at_once in (None, 3))
     assert whole.transform(X).tobytes() == parts.transform(X).tobytes()
     assert len(parts.transformers_) == 4
-    names = [training._feature_names(one) for one in (whole, parts)]
+    names = [importances._feature_names(one) for one in (whole, parts)]
     assert names[0] == names[1]

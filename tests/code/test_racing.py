@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
 from tabular.errors import CandidateError, UserError
+from tabular.model.cross_validation import cross_validate
 from tabular.model.tasks import Classification
-from tabular.model.training import Candidate, cross_validate
+from tabular.model.training import Candidate
 from tabular.problem import Model
 from tabular.search import racing
 from tabular.search.racing import Part, TrialRunner, goes_on, parts

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from tabular.model import seeds
+from tabular.model.cross_validation import score
 from tabular.model.formats import booster_text
 from tabular.model.tasks import Classification, Regression
-from tabular.model.training import Candidate, fit, hyperparameters, score
+from tabular.model.training import Candidate, fit, hyperparameters
 from tabular.problem import Model
 from tests.code.test_training import COLUMNS, rows
 

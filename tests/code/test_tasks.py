@@ -19,10 +19,12 @@ from tabular.data.datasets import Column
 from tabular.data.folds import Fold, cut
 from tabular.errors import CandidateError, UserError
 from tabular.metrics.regression import METRICS, as_predictions, metric
+from tabular.model.cross_validation import cross_validate, prior, score
 from tabular.model.estimators import check, defaults, in_terms_of_data, is_regressor
 from tabular.model.formats import booster_text
+from tabular.model.importances import importances
 from tabular.model.tasks import SCALES, Regression, Transform
-from tabular.model.training import Candidate, cross_validate, fit, hyperparameters, importances, on_fold, prior, score
+from tabular.model.training import Candidate, fit, hyperparameters, on_fold
 from tabular.problem import Model, build
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point, best, search

@@ -24,10 +24,11 @@ from tabular.metrics.classification import (
     metric,
 )
 from tabular.model import boosting, training
+from tabular.model.cross_validation import cross_validate, prior
 from tabular.model.estimators import build, check, is_regressor, weight_argument
 from tabular.model.tasks import Classification, Regression
 from tabular.model.thresholds import effect, tune
-from tabular.model.training import Candidate, cross_validate, fit, prior
+from tabular.model.training import Candidate, fit
 from tabular.problem import Model
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point

@@ -16,7 +16,7 @@ from steps.model.served import as_features
 from steps.run.step import Step
 from tabular import problem
 from tabular.data import datasets, folds, tables
-from tabular.model import intervals, tasks, training
+from tabular.model import cross_validation, intervals, tasks, training
 
 ESTIMATORS = {
     "logistic_regression": ("sklearn.linear_model.LogisticRegression", {"max_iter": 500}),
@@ -129,7 +129,7 @@ def intervals_of(fitted: training.Fitted, data: Data, coverage: float) -> interv
     """Intervals of a regressor, learnt from how far a simple model of folds is off; their widths are scaled."""
     simple = _ridge(data)
     cuts = folds.cut(data.y, None, by="random", folds=3, seed=0)
-    found = training.cross_validate(simple, data.X, data.y, cuts, threads=1).out_of_fold
+    found = cross_validation.cross_validate(simple, data.X, data.y, cuts, threads=1).out_of_fold
     assert found is not None
     X_encoded = fitted.preprocessor.transform(data.X.iloc[found.rows])
     about: dict[str, Any] = {"level": coverage, "seed": 0, "threads": 1}

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from tabular.data import folds, targets
-from tabular.model import training
+from tabular.model import cross_validation, training
 
 KINDS = list(made.ESTIMATORS)
 
@@ -66,7 +66,7 @@ def cross_validated(kind: str, bunch: Any, folder: Path) -> dict[str, float]:
     section = {"source": "table.csv", "target": "answer"}
     data = made.prepare(frame, folder, data=section)
     cuts = folds.cut(data.y, None, by="random", folds=3, seed=0)
-    return training.cross_validate(made.candidate(data, kind), data.X, data.y, cuts, threads=1).summary()
+    return cross_validation.cross_validate(made.candidate(data, kind), data.X, data.y, cuts, threads=1).summary()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_target_of_chance_is_not_learnt(kind: str, data: dict) -> None:
     whole = data[2]
     y = np.random.default_rng(0).permutation(whole.y)
     cuts = folds.cut(y, None, by="random", folds=3, seed=0)
-    result = training.cross_validate(made.candidate(whole, kind), whole.X, y, cuts, threads=1)
+    result = cross_validation.cross_validate(made.candidate(whole, kind), whole.X, y, cuts, threads=1)
     assert 0.35 < result.summary()["cv_roc_auc_mean"] < 0.65
 
 

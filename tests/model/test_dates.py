@@ -20,7 +20,7 @@ from steps.model import flavor, own_features, served
 from tabular import problem
 from tabular.data.datasets import Column
 from tabular.errors import UserError
-from tabular.model import dates, training
+from tabular.model import dates, importances, training
 from tabular.model.estimators import in_terms_of_data
 
 PARTS = ["days", "year", "month", "day", "weekday", "hour", "differences"]
@@ -139,10 +139,10 @@ def test_requests_are_looked_up_beside_parts_of_dates(asked: Asked) -> None:
 def test_a_date_is_shuffled_whole_for_its_importance(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     def drops() -> dict[str, float]:
         shuffled = candidates._to_shuffle(asked.model, asked.data.X.head(40))
-        return training.permutation_importances(*shuffled, lambda found: float(found[:20, 0].mean()), seed=0)
+        return importances.permutation_importances(*shuffled, lambda found: float(found[:20, 0].mean()), seed=0)
 
     found = drops()
-    monkeypatch.setattr(training, "SHUFFLED_CELLS", 1)  # by features, which are one column a date
+    monkeypatch.setattr(importances, "SHUFFLED_CELLS", 1)  # by features, which are one column a date
     assert list(found) == list(asked.data.X)
     assert found == pytest.approx(drops())
 

@@ -24,7 +24,7 @@ from steps.evaluation import candidates
 from steps.model import flavor, served
 from tabular import problem
 from tabular.errors import CandidateError
-from tabular.model import training
+from tabular.model import importances, training
 from tabular.model.estimators import preprocessor
 from tabular.model.tasks import Classification
 
@@ -267,11 +267,11 @@ def dense(prepared: Any) -> np.ndarray:
 def test_importances_are_the_same_by_prepared_rows_and_by_features(one: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
     def drops() -> dict[str, float]:
         shuffled = candidates._to_shuffle(one.model, one.data.X.head(40))
-        return training.permutation_importances(*shuffled, lambda found: float(found[:20, 0].mean()), seed=0)
+        return importances.permutation_importances(*shuffled, lambda found: float(found[:20, 0].mean()), seed=0)
 
     by_prepared_rows = drops()
     with monkeypatch.context() as patch:
-        patch.setattr(training, "SHUFFLED_CELLS", 1)  # as for a table of thousands of categories
+        patch.setattr(importances, "SHUFFLED_CELLS", 1)  # as for a table of thousands of categories
         of_many_cells = drops()
     monkeypatch.delattr(served.Encoder, "places")  # as in the file of an earlier model
     by_features = drops()

@@ -17,7 +17,7 @@ from steps.model import flavor, served
 from tabular import problem
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, UserError
-from tabular.model import nets, training
+from tabular.model import cross_validation, nets, training
 from tabular.model.estimators import build, defaults
 from tabular.search import racing
 
@@ -152,7 +152,7 @@ def test_to_follow_the_loss_changes_nothing_of_the_fit(data: dict, tmp_path: Pat
     losses = followed.curves["training"]
     assert losses == followed.curves["validation"]
     assert losses[2] < losses[0]
-    scored = training.score(candidate(rows), rows.y, followed.outputs(rows.X), ["log_loss"])["log_loss"]
+    scored = cross_validation.score(candidate(rows), rows.y, followed.outputs(rows.X), ["log_loss"])["log_loss"]
     assert losses[2] == pytest.approx(scored)
 
 

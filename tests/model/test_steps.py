@@ -12,7 +12,7 @@ from mlflow.models import get_model_info
 from steps.model import flavor, own_features
 from tabular.data import datasets, own_code
 from tabular.errors import CandidateError, UserError
-from tabular.model import training
+from tabular.model import importances, training
 from tabular.problem import Model
 
 STEPS = [
@@ -45,7 +45,7 @@ def test_steps_are_stored_with_the_model_and_answer_the_same(
     np.testing.assert_array_equal(answer, fitted.outputs(data.X)[:, 1])
     again = training.fit(candidate(data, kind, STEPS), data.X, data.y, threads=2)
     assert made.digest(again, data, tmp_path / "again") == made.digest(fitted, data, tmp_path / "once")
-    names = training.importances(fitted.preprocessor, fitted.estimator)
+    names = importances.importances(fitted.preprocessor, fitted.estimator)
     assert names is None or list(names[1]) == ["pca0", "pca1", "pca2"]
 
 
