@@ -6,7 +6,7 @@ the result.
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ from tabular.problem import BLEND, REFIT, Problem
 
 # The tag for the kind of an experiment; MLflow's UI guesses the kind where the tag is missing.
 EXPERIMENT_KIND = "mlflow.experimentKind"
+# From this share of a chain's seconds on, it is said why they are left.
+SPARE = 0.5
 # The metrics of a candidate that the terminal shows beside the one that ranks.
 BESIDE = {CLASSIFICATION: ("accuracy", "f1_score", "log_loss"), REGRESSION: ("mae", "r2", "interval_coverage")}
 
@@ -178,14 +180,14 @@ def _conclude(step: Step, problem: Problem, runs: dict[str, Run], whole: budget.
     refitted = [run for name, run in runs.items() if name == REFIT and MODEL_URI in run.data.tags]
     _log_ends(step, runs["etl"], *refitted or [_holding(rows[0]["model"], runs)])
     _say_next(step, problem, tags, _keep_report(step, runs["register"]), seconds)
-    took = _tell_budget(step, whole)
+    took = _tell_budget(step, problem, runs, whole)
     step.finish(_title(problem), outcome, _note(rows, problem, tags, left_out, seconds) + took)
     if step.arguments["require"] == "registered" and outcome != "registered":
         step.upload_artifacts()  # the chain has done its work, and its run should show it
         raise UserError(f"require: nothing was registered ({outcome}): {tags[VERDICT]}")
 
 
-def _tell_budget(step: Step, whole: budget.Budget) -> str:
+def _tell_budget(step: Step, problem: Problem, runs: Mapping[str, Run], whole: budget.Budget) -> str:
     """Print and log what became of the chain's seconds, where they were limited; return it for the note."""
     rows = whole.told()
     if not rows:
@@ -193,7 +195,20 @@ def _tell_budget(step: Step, whole: budget.Budget) -> str:
     say()
     say(table(rows))
     step.table(artifacts.by_column(rows), artifacts.BUDGET)
-    return f"\n\n{markdown(rows)}"
+    searches = [runs[name] for name in (row["step"] for row in rows) if name.startswith("hpo ") and name in runs]
+    spare = _spare(problem, searches, whole.left())
+    if spare:
+        say(f"  {spare}")
+    return "\n\n".join(["", markdown(rows), *([spare] if spare else [])])
+
+
+def _spare(problem: Problem, searches: Sequence[Run], left: float) -> str:
+    """Why most of the chain's seconds are left after these searches, with the way to use them; else empty."""
+    trials, whole = problem.search.trials, problem.timeout or 0.0
+    if left < SPARE * whole or all(run.data.metrics.get("trials_ended", 0) < trials for run in searches):
+        return ""
+    why = f"since a search ends after {trials} trials: -P trials={5 * trials} tries more"
+    return f"{left:.0f} of {whole:g} s are left, {why}"
 
 
 def leaderboard(evaluation: Run, folder: Path) -> list[dict[str, Any]]:

@@ -201,6 +201,10 @@ class Budget:
                 found.append(task)
         return found
 
+    def left(self) -> float:
+        """The seconds of the limit that are left."""
+        return (self.begun or 0.0) + (self.problem.timeout or 0.0) - time.time()
+
     def told(self) -> list[dict[str, str]]:
         """What was planned and used, a row for each step that ran; none where there is no limit."""
         if not self.is_limited:

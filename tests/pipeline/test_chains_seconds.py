@@ -153,6 +153,18 @@ def test_the_chain_says_what_it_planned_and_what_became_of_it(timed, chain):
     assert steps == [*tasks, "chain"]
 
 
+def test_a_chain_says_why_most_of_its_seconds_are_left_and_how_to_use_them(timed):
+    few = {**PROBLEM, "models": {"lightgbm": PROBLEM["models"]["lightgbm"]}}
+    (timed.folder / "few.yaml").write_text(yaml.safe_dump(few, sort_keys=False))
+    ended = timed.project(problem="few.yaml", timeout=1_000)
+    assert ended.status == 0, ended.stdout + ended.stderr
+    said = " of 1000 s are left, since a search ends after 3 trials: -P trials=15 tries more"
+    assert said in ended.stdout
+    assert said in ended.tags["mlflow.note.content"]
+    again = timed.project(problem="few.yaml", timeout=1_000)  # all of it is reused, which takes no seconds
+    assert " s are left" not in again.stdout
+
+
 def test_its_replay_has_the_same_bits(timed, chain):
     if not (PROJECT / ".git").exists():
         pytest.skip("the project is not a git clone")
