@@ -72,6 +72,7 @@ class Budget:
     _used: dict[str, float] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)  # models
     _kept: float = 0.0  # seconds, for what comes after the models
+    _of_refit: float = 0.0  # of these, for the fit on all rows, which a chain can do without
     _has_model: bool = False  # whether a model has ended well
     _size: tuple[int, int] = (0, 0)  # rows and columns of the table
     _slowness: float = 1.0  # of this machine today, over what the table of the chain says
@@ -110,15 +111,21 @@ class Budget:
         if len({*self._ends, *self._ended}) == len(self.problem.models):
             self._ends[task.model] = self._models_end
         end, begun = self._ends[task.model], self._begun[task.model]
+        last = min(self._models_end, begun + TIMES * (end - begun))
         if task.step.name == "train" and not self._is_unsearched(task.model):
-            end = self._models_end  # what a search found is fitted even if the search took longer than it should have
-        last = min(self._models_end, begun + TIMES * (end - begun)) + GRACE_SECONDS
-        return Time(end, math.inf if task.model == self._sure and not self._has_model else last, self._slowness)
+            # what a search found is fitted even if that takes longer than it should, and the fit on all rows its place
+            end, last = self._models_end, max(self._models_end, self._end() - self._kept + self._of_refit)
+        sure = task.model == self._sure and not self._has_model
+        return Time(end, math.inf if sure else last + GRACE_SECONDS, self._slowness)
+
+    def _end(self) -> float:
+        """When the chain is to end."""
+        return (self.begun or 0.0) + (self.problem.timeout or math.inf)
 
     def _last_moment(self) -> float:
         """When the last fit is to have ended, so that what comes after it fits in."""
         after = sum(self._expected(task) for task in self.tasks if not task.step.pure)
-        return (self.begun or 0.0) + (self.problem.timeout or math.inf) - after - self._slowness * END_SECONDS
+        return self._end() - after - self._slowness * END_SECONDS
 
     @property
     def _sure(self) -> str:
@@ -158,7 +165,7 @@ class Budget:
         """Give the other models what was kept for the evaluation of one that is left out."""
         sizes = [task.step.seconds for task in self._after()]
         self._kept -= self._slowness * sum(one.of(1, *self._size) - one.of(0, *self._size) for one in sizes)
-        self._models_end = max(self._models_end, (self.begun or 0.0) + (self.problem.timeout or 0.0) - self._kept)
+        self._models_end = max(self._models_end, self._end() - self._kept)
 
     def _divide(self, ended: Mapping[str, Run]) -> None:
         """Settle until when the models may take, and say it."""
@@ -171,9 +178,11 @@ class Budget:
         expected = START_SECONDS + sum(self._planned.values())
         self._slowness = min(SLOWEST, max(FASTEST, (now - begun) / expected))
         after = sum(self._expected(task) for task in self._after()) + self._slowness * END_SECONDS
-        end = begun + total
-        if any(task.step.name == REFIT for task in self._after()):
-            after += SHARE_OF_REFIT * max(0.0, end - after - now)
+        end, refits = self._end(), [task for task in self._after() if task.step.name == REFIT]
+        if refits:
+            share = SHARE_OF_REFIT * max(0.0, end - after - now)
+            after += share
+            self._of_refit = share + sum(map(self._expected, refits))
         self._kept = after
         self._models_end = max(end - after, now + LEAST_SECONDS)
         names = ", ".join(task.step.name for task in self._after())
@@ -203,7 +212,7 @@ class Budget:
 
     def left(self) -> float:
         """The seconds of the limit that are left."""
-        return (self.begun or 0.0) + (self.problem.timeout or 0.0) - time.time()
+        return self._end() - time.time()
 
     def told(self) -> list[dict[str, str]]:
         """What was planned and used, a row for each step that ran; none where there is no limit."""

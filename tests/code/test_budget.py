@@ -117,6 +117,15 @@ def test_a_model_may_take_longer_than_its_seconds_but_not_those_of_what_comes_af
     assert last <= clock.budget._models_end + chains.GRACE_SECONDS
 
 
+def test_what_a_search_found_may_take_the_seconds_of_the_fit_on_all_rows_and_no_others(clock) -> None:
+    clock.begin("hpo lightgbm")
+    clock.end("hpo lightgbm", clock.budget._models_end - clock.now)
+    last = clock.budget.begin(clock.tasks["train lightgbm"]).last
+    assert last > clock.budget._models_end + chains.GRACE_SECONDS + STEPS["refit"].seconds.of(4, 1_000, 10)
+    after = sum(STEPS[name].seconds.of(4, 1_000, 10) for name in ("blend", "evaluate", "register"))
+    assert last <= BEGUN + 100.0 - clock.budget._slowness * after + chains.GRACE_SECONDS
+
+
 def test_the_first_model_without_a_search_is_not_ended_before_another_has_ended_well(clock) -> None:
     first = clock.tasks["train logistic"]
     assert clock.budget.begin(first).last == float("inf")
