@@ -423,7 +423,7 @@ class Cluster(Executor):
                 held = self.client.sync(send, call.sent, **only, callback_timeout=SEND_SECONDS)
             elif held is None and self._held is not None:
                 held = one.held = self.client.sync(send, self._held, **only, callback_timeout=SEND_SECONDS)
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, KeyError):  # KeyError: the scheduler knows of no such worker any more
             self._lose(address)
             return
         call.sent = None

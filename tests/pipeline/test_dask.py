@@ -136,6 +136,26 @@ def test_trials_are_the_same_wherever_they_are_evaluated(store, etl, searched, d
     assert ended.tags["tabular.key"] == searched.tags["tabular.key"]
 
 
+def test_a_worker_that_the_scheduler_has_lost_when_it_is_sent_work_costs_no_trial(
+    store, etl, searched, dask, monkeypatch
+):
+    from distributed import Client
+
+    scatter, lost = Client._scatter, []
+
+    async def scattered(self, data, workers=None, **more):
+        if not lost:
+            lost.extend(workers)
+            raise KeyError(workers[0])  # as the scheduler does
+        return await scatter(self, data, workers=workers, **more)
+
+    monkeypatch.setattr(Client, "_scatter", scattered)
+    ended = store.step("hpo", dataset=etl.id, **far(dask))
+    assert lost
+    assert ended.status == 0, ended.stderr
+    assert same_trials(ended, searched)
+
+
 def test_a_worker_that_is_killed_costs_no_trial(store, etl, searched, dask, monkeypatch):
     when_trials_have_ended(monkeypatch, 2, dask.kill)
     ended = store.step("hpo", dataset=etl.id, **far(dask))
