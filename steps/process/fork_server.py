@@ -232,24 +232,28 @@ def _lacks(order: Mapping[str, Any], pending: list[tuple[str, str]]) -> bool:
 
 
 def _receive(listener: socket.socket) -> list[dict[str, Any]]:
-    """The order on a new connection, as a list of one; empty where it is for another environment or an unknown step.
+    """The order on a new connection, as a list of one; empty where the fork server is not to take it.
 
-    An order holds the words, the folder, the environment and the three files of the terminal.
+    It is for another environment or an unknown step, or who asks was killed meanwhile: that is for main to tell, and no
+    reason for the steps beside it to end. An order holds the words, the folder, the environment and the three files of
+    the terminal.
     """
     line, _ = listener.accept()
-    head, files, _, _ = socket.recv_fds(line, 4, 3)
-    size = struct.unpack("!I", head)[0]
-    text = b""
-    while len(text) < size and (more := line.recv(MOST_WORDS)):
-        text += more
-    order = json.loads(text)
-    if order["prefix"] != sys.prefix or order["words"][0] not in MODULES:
-        line.close()
-        for number in files:
-            os.close(number)
-        return []
-    line.sendall(b"+")
-    return [{**order, "files": files, "line": line}]
+    files: list[int] = []
+    with suppress(OSError, struct.error, ValueError):
+        head, files, _, _ = socket.recv_fds(line, 4, 3)
+        size = struct.unpack("!I", head)[0]
+        text = b""
+        while len(text) < size and (more := line.recv(MOST_WORDS)):
+            text += more
+        order = json.loads(text)
+        if order["prefix"] == sys.prefix and order["words"][0] in MODULES:
+            line.sendall(b"+")
+            return [{**order, "files": files, "line": line}]
+    line.close()
+    for number in files:
+        os.close(number)
+    return []
 
 
 def _report(workers: dict[int, socket.socket]) -> None:

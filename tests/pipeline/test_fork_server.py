@@ -1,8 +1,11 @@
 """Steps that are forked off a process which has imported what they need: as good as those that import themselves."""
 
+import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import time
@@ -122,6 +125,23 @@ def test_an_environment_of_its_own_is_not_given_another_ones_step(address, monke
 def test_where_nobody_listens_a_step_imports_for_itself(tmp_path, monkeypatch):
     monkeypatch.setenv(fork_server.ADDRESS, str(tmp_path / "nobody"))
     assert fork_server.ask(["etl"]) is None
+
+
+ORDER = json.dumps({"words": ["etl"], "prefix": sys.prefix}).encode()
+HEAD = struct.pack("!I", len(ORDER))
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD[:2], HEAD, HEAD + ORDER[:9], HEAD + ORDER])
+def test_a_step_that_is_killed_while_it_asks_ends_no_other(tree, server, begin, sent):
+    with socket.socket(socket.AF_UNIX) as line, fork_server._short(str(tree / "fork_server")) as path:
+        os.kill(server[1], signal.SIGSTOP)  # so that the end of who asks comes first
+        line.connect(path)
+        line.sendall(sent)
+    os.kill(server[1], signal.SIGCONT)
+    process = begin("etl", "--data=sklearn:iris", "--target=nosuch")
+    _, stderr = process.communicate(timeout=MOST_SECONDS)
+    assert "nosuch" in stderr
+    assert psutil.Process(server[1]).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_module_is_loaded_as_it_is_when_the_step_begins(begin, tree):
