@@ -195,11 +195,12 @@ def _tell_budget(step: Step, problem: Problem, runs: Mapping[str, Run], whole: b
     say()
     say(table(rows))
     step.table(artifacts.by_column(rows), artifacts.BUDGET)
-    searches = [runs[name] for name in (row["step"] for row in rows) if name.startswith("hpo ") and name in runs]
+    ran = {row["step"] for row in rows}
+    searches = [run for name, run in runs.items() if name in ran and name.startswith("hpo ")]
     spare = _spare(problem, searches, whole.left())
     if spare:
         say(f"  {spare}")
-    return "\n\n".join(["", markdown(rows), *([spare] if spare else [])])
+    return "\n\n".join(["", *filter(None, [markdown(rows), spare])])
 
 
 def _spare(problem: Problem, searches: Sequence[Run], left: float) -> str:

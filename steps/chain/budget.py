@@ -7,7 +7,7 @@ a search begin first, so that what they leave goes to the searches.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlflow.entities import Run
@@ -72,7 +72,6 @@ class Budget:
     _used: dict[str, float] = field(default_factory=dict)
     _ended: set[str] = field(default_factory=set)  # models
     _kept: float = 0.0  # seconds, for what comes after the models
-    _of_refit: float = 0.0  # of these, for the fit on all rows, which a chain can do without
     _has_model: bool = False  # whether a model has ended well
     _size: tuple[int, int] = (0, 0)  # rows and columns of the table
     _slowness: float = 1.0  # of this machine today, over what the table of the chain says
@@ -107,14 +106,17 @@ class Budget:
         if not self.is_limited:
             return Time()
         if task.model is None:
-            return Time(self._last_moment(), slowness=self._slowness) if task.step.name == REFIT else Time()
+            if task.step.name != REFIT:
+                return Time()
+            return Time(self._last_moment(one for one in self.tasks if not one.step.pure), slowness=self._slowness)
         if len({*self._ends, *self._ended}) == len(self.problem.models):
             self._ends[task.model] = self._models_end
         end, begun = self._ends[task.model], self._begun[task.model]
         last = min(self._models_end, begun + TIMES * (end - begun))
         if task.step.name == "train" and not self._is_unsearched(task.model):
             # what a search found is fitted even if that takes longer than it should, and the fit on all rows its place
-            end, last = self._models_end, max(self._models_end, self._end() - self._kept + self._of_refit)
+            end = self._models_end
+            last = max(end, self._last_moment(one for one in self._after() if one.step.name != REFIT))
         sure = task.model == self._sure and not self._has_model
         return Time(end, math.inf if sure else last + GRACE_SECONDS, self._slowness)
 
@@ -122,10 +124,9 @@ class Budget:
         """When the chain is to end."""
         return (self.begun or 0.0) + (self.problem.timeout or math.inf)
 
-    def _last_moment(self) -> float:
-        """When the last fit is to have ended, so that what comes after it fits in."""
-        after = sum(self._expected(task) for task in self.tasks if not task.step.pure)
-        return self._end() - after - self._slowness * END_SECONDS
+    def _last_moment(self, after: Iterable[Task]) -> float:
+        """When a fit is to have ended, so that these tasks after it fit in."""
+        return self._end() - sum(map(self._expected, after)) - self._slowness * END_SECONDS
 
     @property
     def _sure(self) -> str:
@@ -178,11 +179,9 @@ class Budget:
         expected = START_SECONDS + sum(self._planned.values())
         self._slowness = min(SLOWEST, max(FASTEST, (now - begun) / expected))
         after = sum(self._expected(task) for task in self._after()) + self._slowness * END_SECONDS
-        end, refits = self._end(), [task for task in self._after() if task.step.name == REFIT]
-        if refits:
-            share = SHARE_OF_REFIT * max(0.0, end - after - now)
-            after += share
-            self._of_refit = share + sum(map(self._expected, refits))
+        end = self._end()
+        if any(task.step.name == REFIT for task in self._after()):
+            after += SHARE_OF_REFIT * max(0.0, end - after - now)
         self._kept = after
         self._models_end = max(end - after, now + LEAST_SECONDS)
         names = ", ".join(task.step.name for task in self._after())

@@ -52,11 +52,6 @@ class Result:
     seconds: Mapping[str, float]
 
     @property
-    def found(self) -> dict[str, Any]:
-        """The winner's hyperparameters, those that it found itself among them."""
-        return {**self.winner.params, **self.winner.found}
-
-    @property
     def score(self) -> float:
         """The winner's cross-validated score, by the metric of the search."""
         return self.cross_validation.summary()[f"cv_{self.work.problem.search.metric}_mean"]
@@ -64,9 +59,9 @@ class Result:
 
 def log_result(step: Step, result: Result) -> None:
     """Log what a search has found as artifacts, parameters, metrics and digests, and finish the step."""
-    work, problem = result.work, result.work.problem
+    work, problem, found = result.work, result.work.problem, result.winner.all_params
     metric = problem.search.metric
-    told = {"params": result.found, SEEDS: result.seeds, "trial": result.winner.number, metric: result.score}
+    told = {"params": found, SEEDS: result.seeds, "trial": result.winner.number, metric: result.score}
     step.json(told, artifacts.BEST_PARAMS)
     step.json(result.cross_validation.as_dict(), artifacts.CROSS_VALIDATION)
     columns = _table(result)
@@ -77,14 +72,14 @@ def log_result(step: Step, result: Result) -> None:
     step.log(
         params={"model_type": work.model, "search_metric": metric, "folds": problem.search.folds, "seed": problem.seed,
                 "search_trials": problem.search.trials, "search_timeout": problem.search.timeout,
-                **{f"best_{name}": value for name, value in result.found.items()}},
+                **{f"best_{name}": value for name, value in found.items()}},
         metrics={"trials_ended": len(result.trials),
                  "trials_complete": sum(trial.is_complete for trial in result.trials),
                  f"best_cv_{metric}": result.score, f"baseline_cv_{metric}": result.baseline[f"cv_{metric}_mean"],
                  **result.seconds},
         tags={
             **run_problem.model_tags(problem, work.model),
-            digest_tag("params"): digests.of_values(result.found),
+            digest_tag("params"): digests.of_values(found),
             digest_tag("trials"): digests.of_values(kept),
             digest_tag("cross_validation"): digests.of_values(folds),
         },
@@ -127,7 +122,7 @@ def _note(result: Result) -> str:
     """What the search did and found, in Markdown."""
     work, problem, winner = result.work, result.work.problem, result.winner
     metric, took = problem.search.metric, f"{result.seconds['search_seconds']:.1f} s"
-    did = f"{_ended(result)}; Hyperopt's TPE, {took}. Best: trial {winner.number}, `{describe(result.found)}`."
+    did = f"{_ended(result)}; Hyperopt's TPE, {took}. Best: trial {winner.number}, `{describe(winner.all_params)}`."
     if not winner.is_complete:
         did += " It is the best of those that were pruned."
     if (ahead := best(result.trials)).number != winner.number:

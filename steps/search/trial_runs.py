@@ -73,11 +73,10 @@ def log(step: Step, problem: Problem, model: str, trial: "Trial", ended: float |
         note += f" Pruned after {parts}, when it could not win any more; its score is an estimate."
         tags[PRUNED] = f"after {parts}"
     title = f"trial {trial.number} {describe(trial.params)}"
-    params = {**trial.params, **trial.found}
     status = "FAILED" if trial.reason else "FINISHED"
     own = {TRIAL: str(trial.number), **tags}
     when = time.time() if ended is None else ended
-    _log(step, problem, model, title, note, params, metrics, own, (when - trial.seconds, when), status)
+    _log(step, problem, model, title, note, trial.all_params, metrics, own, (when - trial.seconds, when), status)
     return time.perf_counter() - started
 
 

@@ -160,7 +160,7 @@ def evaluate(point: Point) -> Evaluation:
 def cross_validated(work: Work, winner: Trial, seeds: int, place: Engine) -> CrossValidation:
     """Cross-validate the winner on all folds with all metrics, several folds at a time."""
     started = time.perf_counter()
-    params, folds = {**winner.params, **winner.found}, len(work.cuts)
+    params, folds = winner.all_params, len(work.cuts)
     most = min(work.folds_at_most, folds, place.free)
     if work.rows.is_wide:  # each would hold a copy of the rows: one after the other, with all threads
         most = 1

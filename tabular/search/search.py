@@ -54,6 +54,11 @@ class Trial:
     saved: str = field(default="", compare=False, repr=False)
 
     @property
+    def all_params(self) -> dict[str, Any]:
+        """Its hyperparameters, and those that the evaluation chose by itself."""
+        return {**self.params, **self.found}
+
+    @property
     def place(self) -> tuple[bool, int, float]:
         """By what trials are ordered: one that was evaluated whole, or on more parts, is above others."""
         if self.score is None:
