@@ -55,6 +55,7 @@ def test_a_step_that_allocates_200_mb_shows_it(store, monkeypatch):
         etl(step)
 
     monkeypatch.setattr(steps.etl, "etl", greedy)
+    monkeypatch.setattr(usage, "_held_together", lambda: 0)  # with the processes that the tests have started
     ended = store.step("etl", data="sklearn:iris", target="target")
     assert ended.status == 0, ended.stderr
     assert peak + 190e6 < ended.run.data.metrics["peak_memory_bytes"] < peak + 600e6
