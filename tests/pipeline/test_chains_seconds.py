@@ -165,7 +165,8 @@ def test_a_chain_says_why_most_of_its_seconds_are_left_and_how_to_use_them(timed
     assert " s are left" not in again.stdout
 
 
-def test_its_replay_has_the_same_bits(timed, chain):
+@pytest.mark.long  # of single steps, the tests above show it
+def test_the_replay_of_the_chain_has_the_same_bits(timed, chain):
     if not (PROJECT / ".git").exists():
         pytest.skip("the project is not a git clone")
     ended = timed.project("reproduce", run=chain.id)

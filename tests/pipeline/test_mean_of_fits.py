@@ -118,9 +118,15 @@ def test_the_problem_can_say_how_many_fits(store, step):
 
 def test_each_of_the_fits_is_learnt_by_all_ranks(store, step):
     pytest.importorskip("distributed")
-    one, again = (step("train", "plain", engine_ranks=2) for _ in range(2))
+    one = step("train", "plain", engine_ranks=2)
     assert one.tags["tabular.summary"].endswith("the mean of 2 fits with different seeds, learnt by 2 ranks")
     assert trees(store, one) == 2 * 9
+
+
+@pytest.mark.long  # test_dask.py shows it of one fit
+def test_several_fits_of_all_ranks_have_the_same_bits_again(step):
+    pytest.importorskip("distributed")
+    one, again = (step("train", "plain", engine_ranks=2) for _ in range(2))
     assert one.tags["tabular.digest.model"] == again.tags["tabular.digest.model"]
 
 

@@ -230,7 +230,15 @@ def replays(monkeypatch):
     monkeypatch.delenv("TABULAR_CALLER")
 
 
+def test_who_may_read_an_experiment_reproduces_a_step(of_ann, team, replays):
+    train = team.store("ann", "ann's").children(of_ann.id)["train logistic"]
+    ended = team.step("bob", "reproduce", run=train.info.run_id)
+    assert ended.status == 0, ended.stdout + ended.stderr
+    assert ended.tags["tabular.outcome"] == "same"
+
+
 # main asks for the most: all that its steps read, and for the registry
+@pytest.mark.long
 def test_who_may_read_an_experiment_and_a_model_reproduces_the_chain(of_ann, team, replays):
     ended = team.store("bob", "bob's").project("reproduce", run=of_ann.id)
     assert ended.status == 0, ended.stdout + ended.stderr
