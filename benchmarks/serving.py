@@ -219,7 +219,8 @@ def save_plain(trained: Trained, folder: Path) -> Path:
 
     from steps.model.served import as_features
     from tabular.data.datasets import Column
-    from tabular.model.estimators import preprocessor, resolve
+    from tabular.model.estimators import resolve
+    from tabular.model.preprocessors import preprocessor
     from tabular.problem import Model
 
     columns = [Column(**column) for column in trained.columns]

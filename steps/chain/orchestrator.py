@@ -238,6 +238,6 @@ class Chain:
 
 
 def _check_estimators(problem: Problem) -> None:
-    from tabular.model import estimators  # here, since it is not needed where all steps are reused
+    from tabular.model import model_checks  # here, since it is not needed where all steps are reused
 
-    estimators.check(problem.models, problem.task or CLASSIFICATION, weighted=problem.data.weight is not None)
+    model_checks.check(problem.models, problem.task or CLASSIFICATION, weighted=problem.data.weight is not None)

@@ -19,7 +19,7 @@ from tabular.data.folds import Fold, cut, some
 from tabular.errors import UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.metric import Predictions
-from tabular.model import binned, estimators, intervals, large_tables, wide_tables
+from tabular.model import binned, estimators, intervals, large_tables, model_checks, wide_tables
 from tabular.model.binned import BinnedRows
 from tabular.model.cross_validation import OutOfFold
 from tabular.model.intervals import Intervals
@@ -156,7 +156,7 @@ class DataSet:
             be learnt on the problem's scale.
         """
         threshold, task = problem.search.threshold, self.task(problem)
-        estimators.check_task(problem.models[model], task.name, f"models.{model}")
+        model_checks.check_task(problem.models[model], task.name, f"models.{model}")
         task.check_learnable(self.y, self.schema.target)
         if threshold != DEFAULT_THRESHOLD and not task.has_threshold:
             raise UserError(

@@ -423,8 +423,8 @@ class Encoder:
     """A fitted ColumnTransformer, for requests as look-ups: scikit-learn takes milliseconds to begin on a row.
 
     What a category becomes is the transformer's own answer, asked once for each that it knows, for a missing and for an
-    unseen one. Where it does anything else than `tabular.model.estimators.preprocessor` asks for, or to other numbers
-    than the look-ups lead to, it is used itself.
+    unseen one. Where it does anything else than `tabular.model.preprocessors` asks for, or to other numbers than the
+    look-ups lead to, it is used itself.
     """
 
     def __init__(self, transformer: Any) -> None:
@@ -516,7 +516,7 @@ def _encoder_of(part: Any) -> Any:
 
 
 def _is_of_words(part: Any) -> bool:
-    """Whether a part of a ColumnTransformer sums up the words of texts, as `tabular.model.estimators` makes it."""
+    """Whether a part of a ColumnTransformer sums up the words of texts, as `tabular.model.preprocessors` makes it."""
     kinds = [type(step).__name__ for _, step in getattr(part, "steps", [])]
     return kinds == ["SimpleImputer", "FunctionTransformer", "TfidfVectorizer", "TruncatedSVD"]
 

@@ -13,8 +13,9 @@ import numpy as np
 from tabular.data.folds import Fold, some
 from tabular.model import boosting, dates, loss_curves, training
 from tabular.model.boosting import Bins
-from tabular.model.estimators import resolve, takes_sparse, with_weights
+from tabular.model.estimators import resolve, takes_sparse
 from tabular.model.loss_curves import Curves
+from tabular.model.row_weights import with_weights
 from tabular.model.training import Candidate, Fitted, OnFold, RowsApart
 from tabular.problem import Model, hyperparameters
 

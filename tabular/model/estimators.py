@@ -1,4 +1,4 @@
-"""Estimators named by their import path, and the preprocessors in front of them."""
+"""Estimators named by their import path, made of what a problem says of them."""
 
 import importlib
 import inspect
@@ -6,14 +6,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from tabular.data.datasets import Column
-from tabular.defaults import MODELS, SPACES, SPACES_OF_NUMBERS
 from tabular.errors import UserError, first_line, nearest
-from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
-from tabular.metrics.lookup import Task as Name
 from tabular.model import boosting, dates, libraries, nets
 from tabular.model.boosting import finds_iterations, has_linear_trees
 from tabular.model.formats import within
-from tabular.model.wide_tables import on_wide
 from tabular.problem import (
     CLASSES,
     CONSTRAINTS,
@@ -47,21 +43,11 @@ _NATIVE: Mapping[str, Callable[[Sequence[int], int], dict[str, Any]]] = {
 }
 # Estimators that make float32 of what they are given, by how their import paths begin.
 _FLOAT32 = ("sklearn.ensemble.RandomForest", "sklearn.ensemble.ExtraTrees", "sklearn.tree.")
-# Of a column of texts the commonest words that are told apart.
-_MOST_WORDS = 5_000
 # The most codes that scikit-learn's histograms have bins for, where the problem does not say.
 _BINS = 255
-# Of a column of numbers a quantile is taken for each so many rows, within these bounds: as Y. Gorishniy and others do,
-# "Revisiting Deep Learning Models for Tabular Data", NeurIPS 2021.
-ROWS_A_QUANTILE, FEWEST_QUANTILES, MOST_QUANTILES = 30, 10, 1000
-
-# The argument of `fit` that scikit-learn and the libraries like it have for the weights of rows.
-SAMPLE_WEIGHT = "sample_weight"
 # Parameters that hold estimators.
 _HOLDING = {"estimator", "estimators", "steps"}
 
-# The estimators of numbers that tabular/defaults.py knows.
-OF_NUMBERS = frozenset([*(given["estimator"] for given in MODELS[REGRESSION].values()), *SPACES_OF_NUMBERS])
 # The requirements that bring packages which are not in the lock.
 EXTRAS = {
     **dict.fromkeys(("xgboost", "catboost"), "requirements-boosting.txt"),
@@ -499,160 +485,6 @@ def most_categories(model: Model) -> int | None:
     return min([_BINS, *(int(one) for one in tried if isinstance(one, int | float))])
 
 
-def check(models: Mapping[str, Model], task: Name, *, weighted: bool = False) -> None:
-    """Build every estimator of a problem once, to find errors before anything runs.
-
-    A model that differs from a default model in values only is not built, which saves its import.
-
-    Parameters
-    ----------
-    models
-        The models of the problem.
-    task
-        What they have to predict.
-    weighted
-        Whether its rows have weights.
-
-    Raises
-    ------
-    UserError
-        An estimator cannot be imported or made, is of the other task, or takes no weights.
-    """
-    for name, model in models.items():
-        where = f"models.{name}"
-        if not (model.wide.keys() <= _usual_names(model.estimator)):
-            build(on_wide(model), {}, where=f"{where}.wide", seed=0, threads=1)
-        steps = transformers(model.preprocessing.steps, where=f"{where}.preprocessing.steps", seed=0)
-        for number, made in enumerate(steps):
-            if task == REGRESSION and getattr(getattr(made, "score_func", None), "__name__", "") == "f_classif":
-                way = "take sklearn.feature_selection.SelectFromModel with a regressor as its estimator"
-                what = f"{type(made).__name__} ranks columns by classes, and the task is {task}"
-                raise UserError(f"{where}.preprocessing.steps.{number}: {what}: {way}")
-        for treatment in model.treatments():
-            check_native(model.treated(treatment), where)
-        check_task(model, task, where)
-        if weighted:
-            weight_argument(build(model, {}, where=where, seed=0, threads=1), where)
-
-
-def check_task(model: Model, task: Name, where: str) -> None:
-    """Check that a model, whose key in the problem file is `where`, is of a task.
-
-    Raises
-    ------
-    UserError
-        It is of the other one, or its estimator cannot be imported or made.
-    """
-    if _is_usual(model):
-        gives_numbers = model.estimator in OF_NUMBERS
-    else:
-        gives_numbers = is_regressor(build(model, {}, where=where, seed=0, threads=1))
-    if gives_numbers == (task == REGRESSION):
-        return
-    kinds = ("a number", "regression") if gives_numbers else ("classes", "classification")
-    usual = ", ".join(given["estimator"] for given in MODELS[task].values())
-    other = f"take one such as {usual}, or say task: {kinds[1]}"
-    raise UserError(f"{where}.estimator: {model.estimator} predicts {kinds[0]}, and the task is {task}: {other}")
-
-
-def with_weights(estimator: Any, weights: Any, where: str) -> dict[str, Any]:
-    """The arguments by which an estimator's `fit` is given the weights of rows.
-
-    Parameters
-    ----------
-    estimator
-        Unfitted.
-    weights
-        (n,) how much each row counts; None where all count alike.
-    where
-        The key of the model in the problem file, for the error message.
-
-    Returns
-    -------
-    dict
-        Empty also where all rows count 1: a forest draws its rows otherwise where it is told so.
-
-    Raises
-    ------
-    UserError
-        As `weight_argument`.
-    """
-    if weights is None:
-        return {}
-    name = weight_argument(estimator, where)
-    return {} if (weights == 1).all() else {name: weights}
-
-
-def weight_argument(estimator: Any, where: str) -> str:
-    """The name of the argument by which an estimator's `fit` takes the weights of rows.
-
-    Parameters
-    ----------
-    estimator
-        Unfitted.
-    where
-        The key of the model in the problem file, for the error message.
-
-    Raises
-    ------
-    UserError
-        It takes none, or does not pass them on to an estimator within it that learns from the rows.
-    """
-    from sklearn.compose import TransformedTargetRegressor
-    from sklearn.ensemble import (
-        BaggingClassifier,
-        BaggingRegressor,
-        StackingClassifier,
-        StackingRegressor,
-        VotingClassifier,
-        VotingRegressor,
-    )
-    from sklearn.pipeline import Pipeline
-    from sklearn.utils.validation import has_fit_parameter
-
-    if isinstance(estimator, Pipeline):
-        name, last = estimator.steps[-1]
-        return f"{name}__{weight_argument(last, where)}"
-    votes = VotingClassifier | StackingClassifier | VotingRegressor | StackingRegressor
-    if not (isinstance(estimator, votes | TransformedTargetRegressor) or has_fit_parameter(estimator, SAMPLE_WEIGHT)):
-        raise _takes_no_weights(estimator, type(estimator).__name__, where)
-    if not isinstance(estimator, BaggingClassifier | BaggingRegressor):  # which draws rows by their weights
-        for inner in _held(estimator):
-            if weight_argument(inner, where) != SAMPLE_WEIGHT:
-                what = f"a {type(inner).__name__} within {type(estimator).__name__}"
-                raise _takes_no_weights(estimator, what, where)
-    return SAMPLE_WEIGHT
-
-
-def _held(estimator: Any) -> list[Any]:
-    """The predictors that an unfitted estimator holds in its parameters, alone or with names."""
-    values = estimator.get_params(deep=False).values()
-    several = [item[1] for value in values if isinstance(value, list) for item in value if isinstance(item, tuple)]
-    return [one for one in (*values, *several) if hasattr(one, "fit") and hasattr(one, "predict")]
-
-
-def _takes_no_weights(estimator: Any, what: str, where: str) -> UserError:
-    task = REGRESSION if is_regressor(estimator) else CLASSIFICATION
-    can = ", ".join(given["estimator"] for given in MODELS[task].values())
-    return UserError(
-        f"{where}: {what} takes no weights of rows, which data.weight asks for: leave the model out, or take one that "
-        f"does, such as {can}"
-    )
-
-
-def _is_usual(model: Model) -> bool:
-    """Whether tabular/defaults.py knows the model's class, which is in the lock, and all of its hyperparameters."""
-    usual = _usual_names(model.estimator) if model.estimator.partition(".")[0] not in EXTRAS else set()
-    return bool(usual) and {*model.params, *of_estimator(hyperparameters(model.space))} <= usual
-
-
-def _usual_names(estimator: str) -> set[str]:
-    """The hyperparameters of a class that tabular/defaults.py names."""
-    known = [given for models in MODELS.values() for given in models.values() if given["estimator"] == estimator]
-    known += [SPACES[estimator]] if estimator in SPACES else []
-    return {name for given in known for part in ("params", "space", "wide") for name in given.get(part, {})}
-
-
 def resolve(model: Model) -> Preprocessing:
     """The model's preprocessing; what the problem leaves open is chosen by the kind of estimator."""
     trees = all(path.startswith(_TREES) for path in model.innermost())
@@ -713,121 +545,3 @@ def _tags(estimator: Any) -> Any:
         return estimator.__sklearn_tags__().input_tags
     except AttributeError:
         return None
-
-
-def preprocessor(
-    columns: Sequence[Column],
-    how: Preprocessing,
-    *,
-    sparse: bool = True,
-    seed: int = 0,
-    at_once: int | None = None,
-    target_encoder: Any = None,
-    most_categories: int | None = None,
-    rows: int = ROWS_A_QUANTILE * MOST_QUANTILES,
-    float32: bool = False,
-) -> Any:
-    """Make the unfitted preprocessor of features from `steps.model.served.as_features`.
-
-    Parameters
-    ----------
-    columns
-        The data set's columns.
-    how
-        The preprocessing, from `resolve`.
-    sparse
-        Whether the output may be a sparse matrix if it is mostly zeros; with steps of the problem's it never is.
-    seed
-        Of what is drawn for texts, of the problem's steps, and of the sample of many rows that quantiles are found in.
-    at_once
-        How many columns of numbers are encoded together; all by default. It changes no value: each column is encoded
-        by itself.
-    target_encoder
-        What encodes the categories where they are encoded by the target: `Task.target_encoder` makes it.
-    most_categories
-        How many categories of a column have codes of their own where the estimator reads codes as categories; the
-        others, which are the rarest, share one. All by default.
-    rows
-        How many rows it will be fitted on, which quantiles go by.
-    float32
-        Whether codes of categories are to be float32, as the columns of numbers are.
-
-    Returns
-    -------
-    sklearn.compose.ColumnTransformer or sklearn.pipeline.Pipeline
-        Made of scikit-learn's own classes, so that it can be stored without pickle; a pipeline where the problem has
-        steps of its own, with their classes.
-    """
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import Pipeline
-
-    numbers = dates.numbers(columns, how.dates)
-    categories = categories_of(columns, how)
-    parts = []
-    for start in range(0, len(numbers), at_once or len(numbers) or 1):
-        block = numbers[start : start + (at_once or len(numbers))]
-        parts.append((f"numbers_{start}" if start else "numbers", _numbers(how, seed, rows), block))
-    if categories:
-        encoder = _categories(how, target_encoder, most_categories, float32=float32)
-        parts.append(("categories", encoder, categories))
-    for place, (name, size) in enumerate(how.texts.items()):
-        parts.append((f"text_{place}", _text(size, seed), [name]))
-    if not how.steps:
-        return ColumnTransformer(parts, sparse_threshold=0.3 if sparse else 0)
-    made = transformers(how.steps, where="preprocessing.steps", seed=seed)
-    named = [(f"step_{number}", step) for number, step in enumerate(made)]
-    return Pipeline([("encode", ColumnTransformer(parts, sparse_threshold=0)), *named])
-
-
-def _numbers(how: Preprocessing, seed: int, rows: int) -> Any:
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import QuantileTransformer, StandardScaler
-
-    steps = []
-    if how.missing == "impute":
-        steps.append(SimpleImputer(strategy="median", keep_empty_features=True))
-    if how.numbers == "quantile":
-        most = min(max(rows // ROWS_A_QUANTILE, FEWEST_QUANTILES), MOST_QUANTILES, rows)
-        steps.append(QuantileTransformer(n_quantiles=most, output_distribution="normal", random_state=seed))
-    if how.numbers in ("quantile", "standardize"):  # the ends of a column of few values lie far out
-        steps.append(StandardScaler())
-    return make_pipeline(*steps) if steps else "passthrough"
-
-
-def _categories(how: Preprocessing, target_encoder: Any, most_categories: int | None, *, float32: bool) -> Any:
-    import numpy as np
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-
-    if how.categories == "target":
-        # means of a target in thousands are as far from 0 as numbers are
-        return target_encoder if how.numbers == "as_is" else make_pipeline(target_encoder, StandardScaler())
-    if how.categories == "onehot":
-        # rare categories share a column; an unseen category is encoded in it too
-        return OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=100, dtype=np.float64)
-    unseen, missing = (np.nan, np.nan) if how.missing == "keep" or how.categories == "native" else (-1, -2)
-    return OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=unseen,
-        encoded_missing_value=missing,
-        max_categories=most_categories if how.categories == "native" else None,
-        dtype=np.float32 if float32 else np.float64,
-    )
-
-
-def _text(size: int, seed: int) -> Any:
-    """Latent semantic analysis of a column's words: S. Deerwester et al., JASIS 41, 1990."""
-    import numpy as np
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.impute import SimpleImputer
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer
-
-    return make_pipeline(
-        SimpleImputer(strategy="constant", fill_value="", keep_empty_features=True),
-        FunctionTransformer(np.ravel, feature_names_out="one-to-one"),  # the next one takes no columns
-        TfidfVectorizer(max_features=_MOST_WORDS, min_df=2, sublinear_tf=True),
-        TruncatedSVD(size, random_state=seed),
-    )

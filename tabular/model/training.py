@@ -17,18 +17,11 @@ from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.model import dates, nets, seeds, wide_tables
 from tabular.model.boosting import has_linear_trees
 from tabular.model.codes import as_taken
-from tabular.model.estimators import (
-    build,
-    most_categories,
-    native,
-    preprocessor,
-    reads_float32,
-    resolve,
-    takes_sparse,
-    with_weights,
-)
+from tabular.model.estimators import build, most_categories, native, reads_float32, resolve, takes_sparse
 from tabular.model.formats import format_of, settle, within
 from tabular.model.loss_curves import Curves, IterationLosses, Weighed, curve_points, staged
+from tabular.model.preprocessors import preprocessor
+from tabular.model.row_weights import with_weights
 from tabular.model.tasks import Task
 from tabular.problem import Model, Preprocessing, of_estimator
 

@@ -14,7 +14,8 @@ from tabular.data.datasets import Column
 from tabular.data.folds import cut
 from tabular.errors import CandidateError, UserError
 from tabular.model import cross_validation, training
-from tabular.model.estimators import check, defaults, in_terms_of_data
+from tabular.model.estimators import defaults, in_terms_of_data
+from tabular.model.model_checks import check
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
 from tabular.problem import Model

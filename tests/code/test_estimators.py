@@ -17,7 +17,9 @@ from tabular.data.datasets import Column
 from tabular.defaults import MODELS
 from tabular.errors import UserError
 from tabular.model import importances
-from tabular.model.estimators import build, check, defaults, in_terms_of_data, load_class, preprocessor, resolve
+from tabular.model.estimators import build, defaults, in_terms_of_data, load_class, resolve
+from tabular.model.model_checks import check
+from tabular.model.preprocessors import preprocessor
 from tabular.problem import Choice, Model, Preprocessing, Range
 
 LOGISTIC, FOREST, LIGHTGBM = (model["estimator"] for model in MODELS["classification"].values())

@@ -10,7 +10,8 @@ from steps.chain import keys
 from steps.run import paths
 from tabular.defaults import PRESETS, SPACES
 from tabular.errors import UserError
-from tabular.model.estimators import EXTRAS, check
+from tabular.model.estimators import EXTRAS
+from tabular.model.model_checks import check
 from tabular.problem import Model, Problem, build, parse
 
 OF = {"classification": "roc_auc", "regression": "rmse"}

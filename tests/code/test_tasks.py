@@ -20,9 +20,10 @@ from tabular.data.folds import Fold, cut
 from tabular.errors import CandidateError, UserError
 from tabular.metrics.regression import METRICS, as_predictions, metric
 from tabular.model.cross_validation import cross_validate, prior, score
-from tabular.model.estimators import check, defaults, in_terms_of_data, is_regressor
+from tabular.model.estimators import defaults, in_terms_of_data, is_regressor
 from tabular.model.formats import booster_text
 from tabular.model.importances import importances
+from tabular.model.model_checks import check
 from tabular.model.tasks import SCALES, Regression, Transform
 from tabular.model.training import Candidate, fit, hyperparameters, on_fold
 from tabular.problem import Model, build

@@ -25,7 +25,9 @@ from tabular.metrics.classification import (
 )
 from tabular.model import boosting, training
 from tabular.model.cross_validation import cross_validate, prior
-from tabular.model.estimators import build, check, is_regressor, weight_argument
+from tabular.model.estimators import build, is_regressor
+from tabular.model.model_checks import check
+from tabular.model.row_weights import weight_argument
 from tabular.model.tasks import Classification, Regression
 from tabular.model.thresholds import effect, tune
 from tabular.model.training import Candidate, fit

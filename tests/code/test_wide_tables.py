@@ -14,7 +14,8 @@ from steps.model.own_features import with_shared_texts
 from tabular.data.datasets import Column
 from tabular.defaults import MODELS, SPACES
 from tabular.errors import UserError
-from tabular.model.estimators import build, check
+from tabular.model.estimators import build
+from tabular.model.model_checks import check
 from tabular.model.wide_tables import bounded, is_wide, on_wide
 from tabular.problem import Model, parse
 

@@ -25,7 +25,7 @@ from steps.model import flavor, served
 from tabular import problem
 from tabular.errors import CandidateError
 from tabular.model import importances, training
-from tabular.model.estimators import preprocessor
+from tabular.model.preprocessors import preprocessor
 from tabular.model.tasks import Classification
 
 pytestmark = pytest.mark.slow
