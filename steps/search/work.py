@@ -69,10 +69,11 @@ class Work:
     def seeds(self, trial: Trial) -> int:
         """How many fits the model is the mean of: as the problem says, or in a chain with a limit as many as fit in."""
         model = self.rows.model(self.problem, self.model)
+        if not can_differ(model.estimator, {**model.params, **trial.params}):
+            return 1
         if model.seeds is not None:
             return model.seeds
-        can_be_more = can_differ(model.estimator, {**model.params, **trial.params})
-        if self.seconds is None or isinstance(self.rows.X, BinnedRows) or not can_be_more:
+        if self.seconds is None or isinstance(self.rows.X, BinnedRows):
             return 1
         one = self._seconds_of_folds(trial) + self._seconds_of_all(trial)
         return next((seeds for seeds in SEVERAL if seeds * one <= SHARE_OF_SEVERAL * self.seconds), 1)

@@ -25,6 +25,7 @@ PROBLEM = {
     "models": {
         "limited": TREE,
         "asked": {**TREE, "seeds": 3},
+        "undrawn": {"estimator": TREE["estimator"], "space": TREE["space"], "seeds": 3},
         "plain": {"estimator": "lightgbm.LGBMRegressor", "params": {**TREE["params"], "n_estimators": 9}, "seeds": 2},
     },
     "search": {"trials": 2, "folds": 3},
@@ -114,6 +115,14 @@ def test_the_problem_can_say_how_many_fits(store, step):
     train = step("train", "asked", params=hpo.id)
     assert trees(store, train) == 3 * found(store, hpo)["params"]["n_estimators"]
     assert trees(store, step("train", "plain")) == 2 * 9
+
+
+def test_where_nothing_is_drawn_it_is_one_fit_and_nothing_says_otherwise(store, step):
+    hpo = step("hpo", "undrawn")
+    assert found(store, hpo)["seeds"] == 1
+    for ended in (hpo, step("train", "undrawn", params=hpo.id), step("train", "undrawn")):
+        assert "seeds" not in ended.run.data.params
+        assert "the mean of" not in ended.tags["tabular.summary"]
 
 
 def test_each_of_the_fits_is_learnt_by_all_ranks(store, step):
