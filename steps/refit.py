@@ -33,6 +33,7 @@ from steps.run.tags import (
     SEARCH,
     SHARE_OF_ROWS,
     TRAIN,
+    TRANSIENT,
     digest_tag,
 )
 from tabular import digests
@@ -57,7 +58,9 @@ def refit(step: Step) -> None:
     members = {member: trained[member] for member in weights}
     blends.check(members, source)
     step.log(tags={TRAIN: winner["run_id"], **run_problem.model_tags(problem, name)})
-    why_not = _why_not(step, winner, members, source)
+    why_not, is_late = _why_not(step, winner, members, source)
+    if is_late:
+        step.log(tags={TRANSIENT: "true"})
     if not why_not:
         try:
             _fit(step, problem, source, trained, weights)
@@ -68,21 +71,24 @@ def refit(step: Step) -> None:
         step.finish(f"refit {name}", f"{name} stays as it was judged: {why_not}", f"{name}: {why_not}.")
 
 
-def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], source: Run) -> str:
-    """Why the winner is not fitted again; empty where it is. A replay does as the run that it repeats."""
+def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], source: Run) -> tuple[str, bool]:
+    """Why the winner is not fitted again, empty where it is; and whether that is for want of seconds.
+
+    A replay does as the run that it repeats.
+    """
     if step.arguments["replays"]:
         then = lookup.run(step.client, step.arguments["replays"], "replays", REFIT)
-        return then.data.params.get(WHY_NOT, "")
+        return then.data.params.get(WHY_NOT, ""), False
     if winner["unmet"]:
-        return "it does not pass the gate"
+        return "it does not pass the gate", False
     if too_large := registry.too_large(step.client, winner["run_id"]):
-        return too_large
+        return too_large, False
     more = 1 + int(source.data.params["rows_holdout"]) / int(source.data.params["rows_train"])
     seconds = more * sum(run.data.metrics["fit_seconds"] for run in members.values())
     left = thread_budget.seconds_left(step.arguments["share"])
     if seconds > budget.CAUTION * left:
-        return f"a fit on all rows takes about {seconds:.0f} s, and {max(left, 0):.0f} s of the chain's are left"
-    return ""
+        return f"a fit on all rows takes about {seconds:.0f} s, and {max(left, 0):.0f} s of the chain's are left", True
+    return "", False
 
 
 def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], weights: Mapping[str, float]) -> None:

@@ -76,9 +76,12 @@ class Earlier:
             return None, FIRST
         damaged = ""
         for run in self._finished(f"tags.`{KEY}` = '{key.whole}'", MOST_CANDIDATES):
-            if run.data.tags.get(OUTCOME) == registry.REGISTERED or TRANSIENT in run.data.tags:
-                continue  # a registration that was undone since is done again; what failed then may work today
-            wrong = run.data.tags.get(TOO_LARGE) or artifacts.damage(self.client, run, self.main.folder)
+            if run.data.tags.get(OUTCOME) == registry.REGISTERED:
+                continue  # a registration that was undone since is done again
+            if TRANSIENT in run.data.tags:
+                wrong = "what could not be done then may be possible now"
+            else:
+                wrong = run.data.tags.get(TOO_LARGE) or artifacts.damage(self.client, run, self.main.folder)
             if wrong is None:
                 self._show(task, run)
                 return run, f"reused {run.info.run_id}"

@@ -2,7 +2,7 @@
 
 MAJOR.MINOR.PATCH. MAJOR is one more where the columns that it reads, their types, the target or its classes changed;
 MINOR where it learnt from another table, by other code, packages or another problem; PATCH where only the seed differs,
-or what cannot be told to be another thing. The first is 1.0.0.
+or for how long was searched, or what cannot be told to be another thing. The first is 1.0.0.
 """
 
 from collections.abc import Mapping
@@ -21,12 +21,12 @@ from tabular.problem import PLACE, Problem
 
 FIRST = "1.0.0"
 # What of a problem says nothing of what its models learn: names and words, what is done with the model afterwards, what
-# is tracked, the seed, and the clock. Where the table lies is no matter either: its digest is.
+# is tracked, the seed, and how long is searched (seconds, trials). Where the table lies is no matter: its digest is.
 _ASIDE: Mapping[str, Any] = {
     **dict.fromkeys(("name", "description", "seed", "timeout", "gate", "monitor", "registry"), True),
     **dict.fromkeys(("tracking", "tags"), True),
     "data": {*PLACE},
-    "search": {"timeout"},
+    "search": {"timeout", "trials"},
 }
 # The parts of a step's key (`steps.chain.keys`) that are code.
 _OF_CODE = ("module ", "lock", "python", "package")
@@ -50,13 +50,16 @@ def tags(step: Step, problem: Problem, source: Run, made: Run) -> dict[str, str]
         INTERFACE_DIGEST: digests.of_values(
             [[[one.name, one.dtype] for one in schema.columns], schema.target, schema.classes]
         ),
-        MAKING_DIGEST: digests.of_values(
-            [problem.model_dump(mode="json", exclude=dict(_ASIDE)), source.data.tags[DATA_DIGEST], code]
-        ),
+        MAKING_DIGEST: digests.of_values([learnt_by(problem), source.data.tags[DATA_DIGEST], code]),
     }
     earlier = registry.versions(step.client, problem.registry.name)
     before = next((one.tags for one in reversed(earlier) if SEMANTIC_VERSION in one.tags), {})
     return {**now, SEMANTIC_VERSION: following(before, now)}
+
+
+def learnt_by(problem: Problem) -> dict[str, Any]:
+    """What of a problem says what its models learn."""
+    return problem.model_dump(mode="json", exclude=dict(_ASIDE))
 
 
 def _code(run: Run, folder: Path) -> dict[str, str]:

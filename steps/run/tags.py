@@ -100,7 +100,9 @@ SEARCH_KEY = "tabular.search.key"  # the key of a run of hpo, set when the searc
 REUSED_FROM = "tabular.reused_from"  # on the small child of main that shows a reused run: the id of that run
 REPORTED = "tabular.report"  # on the child for a register with nothing to do: the run that holds the champion's report
 MET = "tabular.met"  # the champion that a run of register compared with, so that a replay compares with the same one
-TRANSIENT = "tabular.passing"  # register could not compare, or the smoke test failed: the next chain decides anew
+# What may end otherwise another day, and is done anew by the next chain: register could not compare, the smoke test
+# failed, or the chain's seconds were too few for refit.
+TRANSIENT = "tabular.passing"
 
 # Trials of a search.
 TRIAL = "tabular.trial"

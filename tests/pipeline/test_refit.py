@@ -201,6 +201,20 @@ def test_a_fit_for_which_no_seconds_are_left_is_not_begun_and_the_judged_model_i
     assert made.run_id == children["train nearest"].info.run_id
 
 
+def test_a_fit_that_was_left_out_for_want_of_seconds_is_tried_again_by_the_same_command(store, folder):
+    asked = {"problem": problem(folder / "late", NEAREST, name="in_haste"), "timeout": 1}
+    first = store.children(store.project("main", **asked).id)
+    assert "of the chain's are left" in first["refit"].data.params["why_not"]
+    again = store.project("main", **asked)
+    assert "reused" in line_of("train nearest", again), again.stdout
+    assert "(ran: what could not be done then may be possible now" in line_of("refit", again), again.stdout
+
+
+def line_of(step, ended):
+    """What main prints of a step that has ended."""
+    return next(line for line in ended.stdout.splitlines() if line.strip().startswith(step) and "…" not in line)
+
+
 def test_a_damaged_model_is_fitted_and_registered_again(store, folder):
     asked = problem(folder / "c", NEAREST, name="damaged", more="registry: {name: damaged}")
     assert store.project("main", problem=asked).status == 0
