@@ -55,7 +55,7 @@ def blend(step: Step) -> None:
         return
     of_blend = {name: Member(weights[name], members[name], _checked(step, members[name])) for name in weights}
     ends = _log(step, problem, rows, of_blend, found, seconds)
-    _finish(step, problem, weights, found, ends)
+    _finish(step, problem, of_blend, found, ends)
 
 
 def _checked(step: Step, run: Run) -> Written:
@@ -73,7 +73,6 @@ def _log(
 ) -> Intervals | None:
     """Log the blend's model and metrics; return the intervals of its predictions, None of classes."""
     written, ends = blends.write(problem, rows, members, found, step.folder)
-    weights = {name: one.weight for name, one in members.items()}
     metrics = {
         **found.result.summary(),
         **found.result.of_calibration(),
@@ -88,8 +87,8 @@ def _log(
     step.log(
         params={
             "model_type": BLEND,
-            "estimator": f"a blend: {blends.in_words(weights)}",
-            **{f"weight_{name}": weight for name, weight in weights.items()},
+            "estimator": f"a blend: {blends.in_words(members)}",
+            **{f"weight_{name}": one.weight for name, one in members.items()},
             "seed": problem.seed,
             "folds": problem.search.folds,
         },
@@ -116,10 +115,12 @@ def _finish_alone(step: Step, name: str, candidates: int) -> None:
     step.finish("blend", said, note)
 
 
-def _finish(step: Step, problem: Problem, weights: Mapping[str, float], found: Blended, ends: Intervals | None) -> None:
+def _finish(
+    step: Step, problem: Problem, members: Mapping[str, Member], found: Blended, ends: Intervals | None
+) -> None:
     metric, summary = problem.search.metric, found.result.summary()
     mean, spread = summary[f"cv_{metric}_mean"], summary[f"cv_{metric}_std"]
-    parts = blends.in_words(weights)
+    parts = blends.in_words(members)
     score = f"cross-validated {metric} {rounded(mean)} ± {rounded(spread)}"
     by = blending.measured_by(metric)
     note = (

@@ -12,7 +12,7 @@ from steps.model.dataset import DataSet
 from steps.model.flavor import Written
 from steps.run import lookup
 from steps.run.step import Step
-from steps.run.tags import CODE_DIGEST, MODEL, TRAINED_ON
+from steps.run.tags import CODE_DIGEST, MODEL, SEEDS, TRAINED_ON
 from tabular.errors import UserError
 from tabular.metrics.lookup import with_named
 from tabular.model import blending, cross_validation
@@ -97,9 +97,14 @@ def training_scores(problem: Problem, rows: DataSet, found: Blended, parts: Path
     return {f"training_{name}": value for name, value in scores.items()}
 
 
-def in_words(weights: Mapping[str, float]) -> str:
-    """The members with their weights, the heaviest first."""
-    return ", ".join(f"{weights[name]:.0%} {name}" for name in sorted(weights, key=lambda name: -weights[name]))
+def in_words(members: Mapping[str, Member]) -> str:
+    """The members with their weights, the heaviest first, and of how many fits each is the mean."""
+
+    def said(name: str) -> str:
+        seeds = members[name].run.data.params.get(SEEDS)
+        return f"{members[name].weight:.0%} {name}{f' (the mean of {seeds} fits)' if seeds else ''}"
+
+    return ", ".join(said(name) for name in sorted(members, key=lambda name: -members[name].weight))
 
 
 def _how(problem: Problem, rows: DataSet) -> Blend:

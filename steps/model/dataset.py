@@ -23,7 +23,6 @@ from tabular.model import binned, estimators, intervals, large_tables, model_che
 from tabular.model.binned import BinnedRows
 from tabular.model.cross_validation import OutOfFold
 from tabular.model.intervals import Intervals
-from tabular.model.seeds import can_differ
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
 from tabular.problem import Model, Problem
@@ -147,7 +146,7 @@ class DataSet:
         params
             Hyperparameters that replace the model's own.
         seeds
-            How many fits it is the mean of; one of a model whose fits would all be the same.
+            With how many seeds it is fitted, where that makes other fits.
 
         Raises
         ------
@@ -164,11 +163,10 @@ class DataSet:
                 f"search.threshold: {self.schema.target!r} has {len(self.schema.classes)} classes, and a threshold is "
                 "between two: leave it out"
             )
-        asked = self.model(problem, model)
         return Candidate(
             name=model,
             model=estimators.in_terms_of_data(
-                asked,
+                self.model(problem, model),
                 f"models.{model}",
                 self.schema.features,
                 self.schema.classes,
@@ -180,7 +178,7 @@ class DataSet:
             seed=problem.seed,
             threshold=threshold,
             calibrate=problem.search.calibrate,
-            seeds=seeds if can_differ(asked.estimator, {**asked.params, **params}) else 1,
+            seeds=seeds,
         )
 
     def task(self, problem: Problem) -> Task:

@@ -45,7 +45,7 @@ def ranks_of(problem: Problem, model: str) -> int:
 def told(problem: Problem, candidate: Candidate) -> str:
     """What is said of a model that several processes have learnt, or that is the mean of several fits; else empty."""
     count = ranks_of(problem, candidate.name)
-    return ", ".join(filter(None, [mean_of(candidate.seeds), f"learnt by {count} ranks" if count > 1 else ""]))
+    return ", ".join(filter(None, [mean_of(candidate.fits), f"learnt by {count} ranks" if count > 1 else ""]))
 
 
 def mean_of(seeds: int) -> str:

@@ -17,7 +17,6 @@ from tabular.metrics.lookup import with_named
 from tabular.model import cross_validation, training
 from tabular.model.binned import BinnedRows
 from tabular.model.cross_validation import CrossValidation
-from tabular.model.seeds import can_differ
 from tabular.problem import Problem
 from tabular.search.racing import ENOUGH_ROWS, ENOUGH_ROWS_OF_WIDE, MOST_SCORED, TrialRunner, parts
 from tabular.search.search import Evaluation, Point, Trial, killed
@@ -68,11 +67,10 @@ class Work:
 
     def seeds(self, trial: Trial) -> int:
         """How many fits the model is the mean of: as the problem says, or in a chain with a limit as many as fit in."""
-        model = self.rows.model(self.problem, self.model)
-        if not can_differ(model.estimator, {**model.params, **trial.params}):
-            return 1
-        if model.seeds is not None:
-            return model.seeds
+        asked = self.problem.models[self.model].seeds
+        most = self.candidate(trial.params, asked or max(SEVERAL)).fits
+        if most == 1 or asked is not None:
+            return most
         if self.seconds is None or isinstance(self.rows.X, BinnedRows):
             return 1
         one = self._seconds_of_folds(trial) + self._seconds_of_all(trial)

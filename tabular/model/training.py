@@ -81,7 +81,7 @@ class Candidate:
         How the probabilities of classes are calibrated on the folds: a method of `tabular.model.calibration`, or
         `auto`.
     seeds
-        How many fits the model is the mean of (`tabular.model.seeds`): with `seed`, the one after it, and so on.
+        With how many seeds it is to be fitted: `seed`, the one after it, and so on.
     """
 
     name: str
@@ -98,6 +98,12 @@ class Candidate:
     def treated(self) -> Model:
         """The model with the preprocessing that its hyperparameters say."""
         return self.model.treated(self.params)
+
+    @property
+    def fits(self) -> int:
+        """How many fits it is the mean of (`tabular.model.seeds`): one for each seed where they differ."""
+        differ = seeds.can_differ(self.model.estimator, {**self.model.params, **self.params})
+        return self.seeds if differ else 1
 
     @property
     def of_estimator(self) -> dict[str, Any]:
@@ -404,9 +410,7 @@ def others_of(candidate: Candidate, estimator: Any) -> list[Any]:
     """The unfitted estimators whose fits belong to the mean; none where all fits would be the same."""
     from sklearn.base import clone
 
-    if candidate.seeds == 1 or not seeds.draws(estimator.get_params()):
-        return []
-    return [clone(estimator).set_params(random_state=candidate.seed + more) for more in range(1, candidate.seeds)]
+    return [clone(estimator).set_params(random_state=candidate.seed + more) for more in range(1, candidate.fits)]
 
 
 @contextmanager
@@ -493,7 +497,7 @@ def hyperparameters(candidate: Candidate) -> dict[str, Any]:
     how |= {"steps": json.dumps(how["steps"])} if how["steps"] else {}
     how |= {} if any(column.dtype == "datetime" for column in candidate.columns) else {"dates": None}
     how = {name: value for name, value in how.items() if value not in ([], {}, None)}
-    values |= {"seeds": candidate.seeds} if candidate.seeds > 1 else {}
+    values |= {"seeds": candidate.fits} if candidate.fits > 1 else {}
     return {**values, **{f"preprocessing_{name}": value for name, value in how.items()}}
 
 

@@ -27,6 +27,7 @@ PROBLEM = {
         "asked": {**TREE, "seeds": 3},
         "undrawn": {"estimator": TREE["estimator"], "space": TREE["space"], "seeds": 3},
         "plain": {"estimator": "lightgbm.LGBMRegressor", "params": {**TREE["params"], "n_estimators": 9}, "seeds": 2},
+        "linear": {"estimator": "sklearn.linear_model.Ridge"},
     },
     "search": {"trials": 2, "folds": 3},
 }
@@ -59,6 +60,7 @@ def step(store):
         assert ended.status == 0, ended.stderr
         return ended
 
+    run.dataset = etl.id
     return run
 
 
@@ -123,6 +125,14 @@ def test_where_nothing_is_drawn_it_is_one_fit_and_nothing_says_otherwise(store, 
     for ended in (hpo, step("train", "undrawn", params=hpo.id), step("train", "undrawn")):
         assert "seeds" not in ended.run.data.params
         assert "the mean of" not in ended.tags["tabular.summary"]
+
+
+def test_a_blend_says_of_how_many_fits_its_members_are_the_mean(store, step):
+    plain, linear = (step("train", name) for name in ("plain", "linear"))
+    blend = store.step("blend", dataset=step.dataset, models=f"{plain.id},{linear.id}")
+    assert "% plain (the mean of 2 fits)" in blend.tags["tabular.summary"], blend.stderr
+    assert "% linear," in f"{blend.tags['tabular.summary']},"
+    assert "plain (the mean of 2 fits)" in blend.run.data.params["estimator"]
 
 
 def test_each_of_the_fits_is_learnt_by_all_ranks(store, step):
