@@ -25,7 +25,7 @@ from tabular.data.datasets import Column
 from tabular.model import memory, training
 from tabular.model.estimators import is_regressor, load_class, takes_sparse
 from tabular.model.tasks import Classification, Regression
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 # Estimator, its parameters, and how many rows are fitted of those asked for: some take long.
 FITS = (

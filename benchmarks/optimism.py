@@ -32,7 +32,7 @@ from tabular.data import folds
 from tabular.data.datasets import Column
 from tabular.model import cross_validation, training
 from tabular.model.tasks import Classification
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 METRIC = "roc_auc"
 FRESH = 20_000  # rows for the true score

@@ -221,7 +221,7 @@ def save_plain(trained: Trained, folder: Path) -> Path:
     from tabular.data.datasets import Column
     from tabular.model.estimators import resolve
     from tabular.model.preprocessors import preprocessor
-    from tabular.problem import Model
+    from tabular.sections.models import Model
 
     columns = [Column(**column) for column in trained.columns]
     model = mlflow.pyfunc.load_model(str(trained.model))

@@ -16,7 +16,7 @@ from steps.run.step import Step
 from steps.run.tags import DATASET, REGISTER
 from steps.run.terminal import say, table
 from tabular.errors import UserError, listed, nearest
-from tabular.problem import alias_name
+from tabular.sections.rules import alias_name
 
 CHAMPION, PREVIOUS = "champion", "previous"
 MOST_NAMES = 1000  # the most names that are searched for the nearest one

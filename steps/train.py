@@ -35,7 +35,8 @@ from tabular.metrics.metric import rounded
 from tabular.model import budget, cross_validation, loss_curves, training
 from tabular.model.calibration import Calibration
 from tabular.model.intervals import Intervals
-from tabular.problem import WEIGHTS, Problem
+from tabular.problem import Problem
+from tabular.sections.models import WEIGHTS
 
 # What train takes beside its fits (the training scores, the model logged), and what is left for them all the same.
 FINISH_SECONDS, LEAST_SHARE = 2.5, 0.3

@@ -19,7 +19,10 @@ from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, KEY, MET, MODEL, OUT_OF_MEMORY, OWN_KEY, REASON, digest_tag
 from tabular import digests
 from tabular import problem as problems
-from tabular.problem import Problem, Tracking
+from tabular.problem import Problem
+from tabular.sections.models import OF_CHAINS
+from tabular.sections.rules import Tracking
+from tabular.sections.table import OF_FITS, PLACE
 
 INPUT = "input "
 # The part of register's key for the champion it compares with: a verdict holds as long as that champion does.
@@ -165,9 +168,9 @@ def read_of(problem: Problem, row: StepSpec, model: str | None) -> Iterator[tupl
     keys of `OF_FITS` and `OF_CHAINS` are read by their own paths. What the section tracking says by default is no part.
     """
     whole = problem.model_dump(mode="json")
-    for where in problems.PLACE:  # the content of the data counts, not its place
+    for where in PLACE:  # the content of the data counts, not its place
         del whole["data"][where]
-    beside = {"data": problems.OF_FITS, "models.{model}": problems.OF_CHAINS}
+    beside = {"data": OF_FITS, "models.{model}": OF_CHAINS}
     for path in row.reads:
         for found, value in _values(whole, path.replace("{model}", model or "").split(".")):
             without = beside.get(path, ())

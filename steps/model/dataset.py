@@ -25,7 +25,8 @@ from tabular.model.cross_validation import OutOfFold
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
-from tabular.problem import Model, Problem
+from tabular.problem import Problem
+from tabular.sections.models import Model
 
 CONTEXT = {"train": "training", "holdout": "evaluation"}
 # How many training rows are kept as they were, as an example for a model.

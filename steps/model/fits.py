@@ -11,7 +11,8 @@ from steps.run.tags import RANKS, SEEDS
 from tabular.model import ranks, training
 from tabular.model.boosting import has_linear_trees
 from tabular.model.training import Candidate, Fitted
-from tabular.problem import Problem, is_shared
+from tabular.problem import Problem
+from tabular.sections.models import is_shared
 
 
 def fit(step: Step, problem: Problem, candidate: Candidate, rows: DataSet, chosen: Any) -> Fitted:

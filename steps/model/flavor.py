@@ -40,7 +40,7 @@ from tabular.model.formats import format_of, within
 from tabular.model.intervals import Intervals
 from tabular.model.tasks import Classification
 from tabular.model.training import Fitted
-from tabular.problem import Tracking
+from tabular.sections.rules import Tracking
 
 # The folder within a model's folder in which MLflow puts the parts.
 PARTS = "artifacts/model"

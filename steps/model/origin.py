@@ -25,7 +25,7 @@ from steps.run.tags import (
     TRAIN,
 )
 from tabular.errors import UserError, first_line
-from tabular.problem import Registry
+from tabular.sections.rules import Registry
 
 FORMS = "models:/NAME@ALIAS, models:/NAME/VERSION, models:/m-…, runs:/… or the id of a run of train"
 USUAL_ALIAS = Registry.model_fields["alias"].default

@@ -17,7 +17,8 @@ from steps.run.step import Step
 from steps.run.tags import DATA_DIGEST, INTERFACE_DIGEST, MAKING_DIGEST, SEMANTIC_VERSION
 from tabular import digests
 from tabular.errors import UserError
-from tabular.problem import PLACE, Problem
+from tabular.problem import Problem
+from tabular.sections.table import PLACE
 
 FIRST = "1.0.0"
 # What of a problem says nothing of what its models learn: names and words, what is done with the model afterwards, what

@@ -48,6 +48,7 @@ from tabular import problem as problems
 from tabular.errors import UserError, first_line
 from tabular.evaluation import equality
 from tabular.problem import Problem
+from tabular.sections.table import PLACE
 
 SAME, DIFFERENT, NOT_COMPARED = "same", "different", "not compared"
 # The task of a run of main.
@@ -224,7 +225,7 @@ def _problems(pair: Pair) -> list[Problem]:
 def _is_of_place(path: str) -> bool:
     """Whether a path in a problem says where the table lies."""
     section, _, key = path.partition(".")
-    return section == "data" and key.split(".")[0] in problems.PLACE
+    return section == "data" and key.split(".")[0] in PLACE
 
 
 def _parameters(pair: Pair) -> Compared:

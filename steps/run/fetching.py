@@ -10,7 +10,7 @@ from tabular.data import parts, sources
 from tabular.data.readers import Readers
 from tabular.data.sources import Fetched, Source
 from tabular.errors import UserError
-from tabular.problem import Data
+from tabular.sections.table import Data
 
 # The types of MLflow for the object stores that have several schemes.
 STORES = {"s3a": "s3", "gcs": "gs", "abfs": "abfss"}

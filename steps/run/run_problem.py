@@ -6,7 +6,8 @@ from steps.run import artifacts, lookup, paths, source_digest
 from steps.run.step import Step
 from steps.run.tags import MODEL, MODEL_FAMILY, PROBLEM
 from tabular.errors import UserError
-from tabular.problem import BLEND, OF_FITS, PLACE, Problem
+from tabular.problem import BLEND, Problem
+from tabular.sections.table import OF_FITS, PLACE
 
 
 def problem_of(step: Step, earlier: Run | None = None) -> Problem:

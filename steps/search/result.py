@@ -13,8 +13,9 @@ from tabular import digests
 from tabular.metrics.lookup import sign
 from tabular.metrics.metric import rounded
 from tabular.model.cross_validation import CrossValidation
-from tabular.problem import Problem, hyperparameters
+from tabular.problem import Problem
 from tabular.search.search import Trial, best
+from tabular.sections.models import hyperparameters
 
 
 @dataclass(frozen=True)

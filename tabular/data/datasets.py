@@ -29,7 +29,9 @@ from tabular.data.targets import Target
 from tabular.errors import UserError, as_yaml, listed, nearest
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
-from tabular.problem import Data, Label, MissingInColumn, Problem, Split, Typed
+from tabular.problem import Problem
+from tabular.sections.base import Label
+from tabular.sections.table import Data, MissingInColumn, Split, Typed
 
 # The column with the time or the group of each row, kept beside the features to cut folds by the holdout's rule.
 SPLIT_KEY = "__split_key__"

@@ -12,7 +12,7 @@ from tabular.data.counts import ColumnCounts
 from tabular.data.evidence import Array, Evidence
 from tabular.data.hints import Hint, Looked
 from tabular.data.narrowing import shown
-from tabular.problem import Label
+from tabular.sections.base import Label
 
 
 class Profile:

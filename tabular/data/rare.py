@@ -8,7 +8,8 @@ import numpy as np
 
 from tabular.data import compact
 from tabular.errors import as_yaml
-from tabular.problem import Label, Rare, Split
+from tabular.sections.base import Label
+from tabular.sections.table import Rare, Split
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # The shares to hold out that are tried for classes of few rows.

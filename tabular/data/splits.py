@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from tabular.data import compact
 from tabular.errors import UserError, first_line
-from tabular.problem import DateParts, Split
+from tabular.sections.table import DateParts, Split
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # Of more rows than these the random ones to hold out are drawn in so long stretches, by which memory does not grow.

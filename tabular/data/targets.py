@@ -17,7 +17,9 @@ from tabular.data.counts import ColumnCounts
 from tabular.errors import UserError, as_yaml, listed
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
 from tabular.metrics.lookup import Task as Name
-from tabular.problem import YAML_BOOLEANS, Data, Label, Problem
+from tabular.problem import Problem
+from tabular.sections.base import YAML_BOOLEANS, Label
+from tabular.sections.table import Data
 
 Array: TypeAlias = np.ndarray[Any, Any]
 MAX_CLASSES = 100

@@ -13,7 +13,8 @@ from tabular.data.columns import Expected, Reading
 from tabular.data.parts import Place
 from tabular.data.tables import Table
 from tabular.errors import UserError, listed, nearest
-from tabular.problem import Label, Problem
+from tabular.problem import Problem
+from tabular.sections.base import Label
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

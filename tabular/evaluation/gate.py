@@ -10,7 +10,7 @@ from tabular.evaluation import bootstrap, slices
 from tabular.metrics.classification import is_of_labels
 from tabular.metrics.lookup import metric, sign
 from tabular.metrics.metric import Predictions, rounded
-from tabular.problem import Bound, Limits
+from tabular.sections.rules import Bound, Limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # A challenger is faster or smaller if its cost is at most this share of the champion's.

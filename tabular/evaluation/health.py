@@ -17,7 +17,7 @@ from tabular.evaluation.drift import Shift
 from tabular.metrics.classification import ClassPredictions
 from tabular.metrics.lookup import metric, sign
 from tabular.metrics.metric import Predictions, rounded
-from tabular.problem import Bound, Limits, Shifts
+from tabular.sections.rules import Bound, Limits, Shifts
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Verdict: TypeAlias = Literal["healthy", "watch", "degraded"]

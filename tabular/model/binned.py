@@ -17,7 +17,7 @@ from tabular.model.estimators import resolve, takes_sparse
 from tabular.model.loss_curves import Curves
 from tabular.model.row_weights import with_weights
 from tabular.model.training import Candidate, Fitted, OnFold, RowsApart
-from tabular.problem import Model, hyperparameters
+from tabular.sections.models import Model, hyperparameters
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # What learns from bins.

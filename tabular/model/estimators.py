@@ -10,7 +10,7 @@ from tabular.errors import UserError, first_line, nearest
 from tabular.model import boosting, dates, libraries, nets
 from tabular.model.boosting import finds_iterations, has_linear_trees
 from tabular.model.formats import within
-from tabular.problem import (
+from tabular.sections.models import (
     CLASSES,
     CONSTRAINTS,
     OF_PREPROCESSING,

@@ -1,7 +1,8 @@
 """How the models of a problem learn from a large table, in words: the plan that main says, and each step's own."""
 
 from tabular.model import binned
-from tabular.problem import Model, Problem
+from tabular.problem import Problem
+from tabular.sections.models import Model
 
 
 def plan(problem: Problem, rows: int, columns: int) -> str:

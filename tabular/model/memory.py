@@ -12,7 +12,7 @@ from tabular.model import dates
 from tabular.model.estimators import categories_of, reads_float32, resolve, takes_sparse
 from tabular.model.formats import within
 from tabular.model.training import Candidate, unfitted
-from tabular.problem import Range
+from tabular.sections.models import Range
 
 # Bytes at the most while rows are encoded, of a value of a row, the encoded one included: of a number that is scaled or
 # imputed, and of one that stays as it is; of a category that becomes a code, and of one that becomes several columns.

@@ -9,7 +9,7 @@ from tabular.metrics.lookup import Task as Name
 from tabular.model.estimators import EXTRAS, build, check_native, is_regressor, transformers
 from tabular.model.row_weights import weight_argument
 from tabular.model.wide_tables import on_wide
-from tabular.problem import Model, hyperparameters, of_estimator
+from tabular.sections.models import Model, hyperparameters, of_estimator
 
 # The estimators of numbers that tabular/defaults.py knows.
 OF_NUMBERS = frozenset([*(given["estimator"] for given in MODELS[REGRESSION].values()), *SPACES_OF_NUMBERS])

@@ -14,7 +14,8 @@ import numpy as np
 
 from tabular.data import carried_code
 from tabular.errors import CandidateError, UserError, nearest
-from tabular.problem import CLASSES, import_path
+from tabular.sections.base import import_path
+from tabular.sections.models import CLASSES
 
 Array: TypeAlias = np.ndarray[Any, Any]
 KIND = "skorch.NeuralNetClassifier"

@@ -6,7 +6,7 @@ from typing import Any
 from tabular.data.datasets import Column
 from tabular.model import dates
 from tabular.model.estimators import categories_of, transformers
-from tabular.problem import Preprocessing
+from tabular.sections.models import Preprocessing
 
 # Of a column of texts the commonest words that are told apart.
 _MOST_WORDS = 5_000

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabular.model.boosting import aliases
-from tabular.problem import is_shared
+from tabular.sections.models import is_shared
 
 # What a tree gives, in LightGBM's text of it; and what of the text's head belongs to the trees of one booster alone.
 _GIVEN = re.compile(r"^(leaf_value|internal_value|leaf_const|leaf_coeff)=(.*)$", re.MULTILINE)

@@ -23,7 +23,7 @@ from tabular.model.loss_curves import Curves, IterationLosses, Weighed, curve_po
 from tabular.model.preprocessors import preprocessor
 from tabular.model.row_weights import with_weights
 from tabular.model.tasks import Task
-from tabular.problem import Model, Preprocessing, of_estimator
+from tabular.sections.models import Model, Preprocessing, of_estimator
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # Estimators whose reasons (`steps.model.reasons.Reasons`) need no means of the rows of training.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tabular.model.boosting import aliases
-from tabular.problem import Model, Range
+from tabular.sections.models import Model, Range
 
 # A table is wide if its training rows have at least so many columns and so many cells (rows x columns): the memory of a
 # tree in the making grows with the columns, its time with the cells.

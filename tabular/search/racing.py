@@ -21,8 +21,8 @@ from tabular.model import boosting, cross_validation, training, wide_tables
 from tabular.model.binned import BinnedRows
 from tabular.model.estimators import takes_sparse, treatment
 from tabular.model.training import Candidate
-from tabular.problem import hyperparameters
 from tabular.search.search import Evaluation, Point, best
+from tabular.sections.models import hyperparameters
 
 Array: TypeAlias = np.ndarray[Any, Any]
 # At each stage of a fit, the score of the followed metric and that of the search's metric; higher is better for both.

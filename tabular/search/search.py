@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from tabular.errors import CandidateError, EngineError, OutOfMemoryError, UserError, first_line
-from tabular.problem import Space, hyperparameters
 from tabular.search.spaces import flat, labelled, to_hyperopt
 from tabular.search.trials import Doc, ExecutorTrials, saved_line
+from tabular.sections.models import Space, hyperparameters
 
 # How many points TPE draws at random before it models the scores. Hyperopt's default of 20 is as many trials as a
 # search of minutes makes in all.

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tabular.problem import Choice, Range, Space, options_of
+from tabular.sections.models import Choice, Range, Space, options_of
 
 
 def to_hyperopt(space: Space, above: str = "") -> dict[str, Any]:

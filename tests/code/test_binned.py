@@ -15,7 +15,7 @@ from tabular.model.binned import Batch, BinnedRows, Coded, in_the_way
 from tabular.model.formats import booster_text
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 ROWS = 3_000
 COLUMNS = (

@@ -16,7 +16,8 @@ from tabular.data.datasets import Column
 from tabular.model import budget
 from tabular.model.tasks import Classification, Regression
 from tabular.model.training import Candidate
-from tabular.problem import Model, Problem, build
+from tabular.problem import Problem, build
+from tabular.sections.models import Model
 
 BEGUN = 1_000.0
 ROWS = {"rows_train": "800", "rows_holdout": "200", "columns": "10"}

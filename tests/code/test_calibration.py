@@ -15,7 +15,7 @@ from tabular.model.cross_validation import CrossValidation, joined
 from tabular.model.tasks import Classification
 from tabular.model.thresholds import tune
 from tabular.model.training import Candidate, OnFold
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 Array = np.ndarray
 FOLDS = 4

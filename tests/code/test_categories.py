@@ -9,19 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabular import problem
 from tabular.data.datasets import Column
 from tabular.data.folds import cut
+from tabular.defaults import SPACES
 from tabular.errors import CandidateError, UserError
 from tabular.model import cross_validation, training
 from tabular.model.estimators import defaults, in_terms_of_data
 from tabular.model.model_checks import check
 from tabular.model.tasks import Classification, Regression, Task
 from tabular.model.training import Candidate
-from tabular.problem import Model
 from tabular.search import racing
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point, search
+from tabular.sections.models import Model
 
 COLUMNS = (Column("amount", "double", "number"), Column("town", "string", "category"))
 LIGHTGBM, LOGISTIC = "lightgbm.LGBMClassifier", "sklearn.linear_model.LogisticRegression"
@@ -396,7 +396,7 @@ def test_a_direction_beside_columns_that_a_trial_may_one_hot_encode_is_told_the_
 
 def test_a_treatment_that_the_problem_fixes_is_not_searched_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = {"params": {}, "space": {CATEGORIES: ANY, "num_leaves": LEAVES}, "start": []}
-    monkeypatch.setitem(problem.SPACES, LIGHTGBM, usual)  # type: ignore[arg-type]
+    monkeypatch.setitem(SPACES, LIGHTGBM, usual)  # type: ignore[arg-type]
     values = {"estimator": LIGHTGBM, "space": "default"}
     assert list(Model.model_validate(values).space) == [CATEGORIES, "num_leaves"]
     fixed = Model.model_validate({**values, "preprocessing": {"categories": "onehot"}})

@@ -21,7 +21,8 @@ from tabular.errors import UserError
 from tabular.model import ranks
 from tabular.model.tasks import Regression
 from tabular.model.training import Candidate
-from tabular.problem import Model, build
+from tabular.problem import build
+from tabular.sections.models import Model
 
 STEPS_WITH_ENGINES = ["etl", "hpo", "train", "refit"]
 

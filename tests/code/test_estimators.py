@@ -17,7 +17,7 @@ from tabular.errors import UserError
 from tabular.model.estimators import build, defaults, in_terms_of_data, load_class, resolve
 from tabular.model.model_checks import check
 from tabular.model.preprocessors import preprocessor
-from tabular.problem import Choice, Model, Preprocessing, Range
+from tabular.sections.models import Choice, Model, Preprocessing, Range
 
 LOGISTIC, FOREST, LIGHTGBM = (model["estimator"] for model in MODELS["classification"].values())
 COLUMNS = (
@@ -202,7 +202,7 @@ def test_the_memory_of_lightgbm_is_bounded_however_many_columns_there_are() -> N
 import resource
 import numpy as np
 from tabular.model.estimators import build
-from tabular.problem import Model
+from tabular.sections.models import Model
 X = np.random.default_rng(0).normal(size=(200, 20_000))
 params = {"num_leaves": 255, "n_estimators": 2, "min_child_samples": 5}
 model = Model(estimator="lightgbm.LGBMClassifier", params=params)

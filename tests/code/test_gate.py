@@ -10,7 +10,7 @@ from tabular.evaluation.gate import Check, Comparison, TieBreak, check, check_fl
 from tabular.evaluation.slices import Scored, Slice
 from tabular.metrics.classification import METRICS, as_predictions, classification_metrics, is_of_labels
 from tabular.model.tasks import Classification
-from tabular.problem import Bound, Limits
+from tabular.sections.rules import Bound, Limits
 
 Array = np.ndarray
 

@@ -18,7 +18,7 @@ from tabular.metrics.lookup import scores
 from tabular.metrics.regression import NumberPredictions
 from tabular.metrics.regression import as_predictions as as_numbers
 from tabular.plots import monitor_plots
-from tabular.problem import Bound, Limits, Shifts
+from tabular.sections.rules import Bound, Limits, Shifts
 from tests.drawn import assert_drawn, text_of
 
 Array: TypeAlias = np.ndarray[Any, Any]

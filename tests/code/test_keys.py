@@ -18,7 +18,9 @@ from steps.run import artifacts, environment, source_digest
 from steps.run.step import Step
 from steps.run.tags import MODEL_URI
 from tabular import digests
-from tabular.problem import OF_CHAINS, OF_FITS, PLACE, Problem, build
+from tabular.problem import Problem, build
+from tabular.sections.models import OF_CHAINS
+from tabular.sections.table import OF_FITS, PLACE
 
 PROJECT = Path(__file__).resolve().parents[2]
 SPACE = {"num_leaves": {"type": "int", "low": 4, "high": 8}}

@@ -13,7 +13,7 @@ from tabular.data.datasets import Column
 from tabular.model import training
 from tabular.model.tasks import Classification
 from tabular.model.training import Candidate, Fitted, encode, fit
-from tabular.problem import Model, Preprocessing
+from tabular.sections.models import Model, Preprocessing
 
 COLUMNS = (*(Column(f"x{place}", "double", "number") for place in range(6)), Column("town", "string", "category"))
 TREES = {

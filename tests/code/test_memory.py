@@ -21,7 +21,7 @@ from tabular.errors import OutOfMemoryError
 from tabular.model.memory import Estimate, costliest, in_words, rows_within
 from tabular.model.tasks import Classification
 from tabular.model.training import Candidate
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 FOREST = "sklearn.ensemble.RandomForestClassifier"
 COLUMNS = (Column("x", "double", "number"), Column("z", "double", "number"), Column("town", "string", "category"))

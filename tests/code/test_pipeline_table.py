@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from steps.pipeline import CHAIN, STEPS, Kind, StepSpec, Task, plan
 from steps.run import cli
-from tabular.problem import Model, Problem, Section, build
+from tabular.problem import Problem, build
+from tabular.sections.base import Section
+from tabular.sections.models import Model
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOORS: dict[str, Any] = yaml.safe_load((PROJECT / "MLproject").read_text(encoding="utf-8"))["entry_points"]

@@ -15,7 +15,7 @@ from tabular.model import importances
 from tabular.model.estimators import resolve
 from tabular.model.model_checks import check
 from tabular.model.preprocessors import preprocessor
-from tabular.problem import Model, Preprocessing
+from tabular.sections.models import Model, Preprocessing
 
 LOGISTIC, _, LIGHTGBM = (model["estimator"] for model in MODELS["classification"].values())
 COLUMNS = (

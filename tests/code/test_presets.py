@@ -12,7 +12,8 @@ from tabular.defaults import PRESETS, SPACES
 from tabular.errors import UserError
 from tabular.model.estimators import EXTRAS
 from tabular.model.model_checks import check
-from tabular.problem import Model, Problem, build, parse
+from tabular.problem import Problem, build, parse
+from tabular.sections.models import Model
 
 OF = {"classification": "roc_auc", "regression": "rmse"}
 

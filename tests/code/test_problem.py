@@ -13,27 +13,23 @@ from hypothesis import strategies as st
 from tabular import problem as problems
 from tabular.errors import UserError
 from tabular.metrics.classification import METRICS
-from tabular.problem import (
+from tabular.problem import Problem, build, parse, read
+from tabular.sections.base import Section
+from tabular.sections.models import Model
+from tabular.sections.rules import (
     BeatChampion,
     Bound,
-    Data,
     Drop,
     Evaluation,
     Gate,
-    Model,
     Monitor,
     OrEqual,
-    Problem,
     Registry,
     Search,
-    Section,
     Shifts,
-    Split,
     Tracking,
-    build,
-    parse,
-    read,
 )
+from tabular.sections.table import Data, Split
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "problems").glob("*.yaml"))
 SMALLEST: dict[str, Any] = {"name": "small", "data": {"source": "a.csv", "target": "y"}}

@@ -17,10 +17,10 @@ from tabular.errors import CandidateError, UserError
 from tabular.model.cross_validation import cross_validate
 from tabular.model.tasks import Classification
 from tabular.model.training import Candidate
-from tabular.problem import Model
 from tabular.search import racing
 from tabular.search.racing import Part, TrialRunner, goes_on, parts
 from tabular.search.search import Point, Trial, best, search
+from tabular.sections.models import Model
 
 LIGHTGBM = {"estimator": "lightgbm.LGBMClassifier", "space": {"num_leaves": {"type": "int", "low": 2, "high": 32}}}
 LOGISTIC = {"estimator": "sklearn.linear_model.LogisticRegression", "space": "default"}

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tabular.errors import OutOfMemoryError, UserError
-from tabular.problem import Choice, Range
 from tabular.search.search import Evaluation, Point, Trial, best, search
+from tabular.sections.models import Choice, Range
 
 SPACE: dict[str, Range | Choice] = {
     "leaves": Range(type="int", low=4, high=64, log=True),

@@ -14,7 +14,7 @@ from tabular.model.cross_validation import score
 from tabular.model.formats import booster_text
 from tabular.model.tasks import Classification, Regression
 from tabular.model.training import Candidate, fit, hyperparameters
-from tabular.problem import Model
+from tabular.sections.models import Model
 from tests.code.test_training import COLUMNS, rows
 
 DRAWN: dict[str, Any] = {"subsample": 0.7, "subsample_freq": 1, "colsample_bytree": 0.7}

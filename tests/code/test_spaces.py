@@ -9,8 +9,8 @@ from hyperopt.pyll import stochastic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabular.problem import Choice, Model, Option, Range, Space, hyperparameters
 from tabular.search.spaces import flat, labelled, to_hyperopt
+from tabular.sections.models import Choice, Model, Option, Range, Space, hyperparameters
 
 SPACE: Space = {
     "leaves": Range(type="int", low=4, high=64, log=True),

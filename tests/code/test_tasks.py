@@ -26,9 +26,10 @@ from tabular.model.importances import importances
 from tabular.model.model_checks import check
 from tabular.model.tasks import SCALES, Regression, Transform
 from tabular.model.training import Candidate, fit, hyperparameters, on_fold
-from tabular.problem import Model, build
+from tabular.problem import build
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point, best, search
+from tabular.sections.models import Model
 
 Array = np.ndarray
 RIDGE = "sklearn.linear_model.Ridge"

@@ -18,7 +18,7 @@ from tabular.model.cross_validation import cross_validate
 from tabular.model.formats import booster_text
 from tabular.model.tasks import Classification
 from tabular.model.training import Candidate, fit, hyperparameters
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 LOGISTIC = "sklearn.linear_model.LogisticRegression"
 FOREST = "sklearn.ensemble.RandomForestClassifier"

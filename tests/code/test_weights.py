@@ -31,9 +31,9 @@ from tabular.model.row_weights import weight_argument
 from tabular.model.tasks import Classification, Regression
 from tabular.model.thresholds import effect, tune
 from tabular.model.training import Candidate, fit
-from tabular.problem import Model
 from tabular.search.racing import TrialRunner, parts
 from tabular.search.search import Point
+from tabular.sections.models import Model
 from tests.code.test_training import BOOSTING, FOREST, KINDS, LIGHTGBM, LOGISTIC, candidate, rows
 
 Array = np.ndarray

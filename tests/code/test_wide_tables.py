@@ -17,7 +17,8 @@ from tabular.errors import UserError
 from tabular.model.estimators import build
 from tabular.model.model_checks import check
 from tabular.model.wide_tables import bounded, is_wide, on_wide
-from tabular.problem import Model, parse
+from tabular.problem import parse
+from tabular.sections.models import Model
 
 LIGHTGBM, FOREST = "lightgbm.LGBMClassifier", "sklearn.ensemble.RandomForestClassifier"
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from tabular import problem
 from tabular.data import hints
 from tabular.data.hints import GROUP, ID, KINDS, LARGE, LEAK, MARK, NUMBER, ONE_VALUE, TARGET, TEXT, TIME, UNFIT, Hint
 from tabular.data.sources import local
+from tabular.sections.models import Preprocessing
 from tests.prepared import Made
 
 N = 400
@@ -330,7 +330,7 @@ def test_texts_of_several_words_are_said_with_the_way_to_learn_from_them(tmp_pat
     text = only(made(tmp_path, review=[" ".join(row) for row in words]), TEXT)
     how = yaml.safe_load(text.partition("say models.NAME.preprocessing: ")[2])
     assert how == {"texts": {"review": 30}}
-    assert problem.Preprocessing.model_validate(how).texts == how["texts"]
+    assert Preprocessing.model_validate(how).texts == how["texts"]
 
 
 def test_names_of_two_words_are_no_texts(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from tabular.data import compact, datasets, duplicates, evidence, splits, tables
 from tabular.data.ahead import ahead
 from tabular.data.parts import Parts
 from tabular.data.spills import Spill
-from tabular.problem import Split, build
+from tabular.problem import build
+from tabular.sections.table import Split
 
 # As a file may hold them: blanks, words for missing values, numbers in several forms, quotes, and repeated rows.
 LINES = [

@@ -11,7 +11,8 @@ from steps.run import paths
 from tabular.data import carried_code, own_code, own_features
 from tabular.data.datasets import Column, Own
 from tabular.errors import UserError
-from tabular.problem import OwnFeatures, build, parse
+from tabular.problem import build, parse
+from tabular.sections.table import OwnFeatures
 from tests.prepared import Made
 
 ROWS = pd.DataFrame(

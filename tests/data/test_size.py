@@ -7,7 +7,8 @@ import pytest
 from tabular.data.size import is_large
 from tabular.model.large_tables import plan, told
 from tabular.model.wide_tables import is_wide
-from tabular.problem import Model, Problem
+from tabular.problem import Problem
+from tabular.sections.models import Model
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tabular.model import training
 from tabular.model.binned import BinnedRows, Coded
 from tabular.model.tasks import Regression
 from tabular.model.training import Candidate
-from tabular.problem import Model
+from tabular.sections.models import Model
 from tests.prepared import Made
 
 ROWS = 500

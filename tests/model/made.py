@@ -17,6 +17,7 @@ from steps.run.step import Step
 from tabular import problem
 from tabular.data import datasets, folds, tables
 from tabular.model import cross_validation, intervals, tasks, training
+from tabular.sections.models import Model
 
 ESTIMATORS = {
     "logistic_regression": ("sklearn.linear_model.LogisticRegression", {"max_iter": 500}),
@@ -96,7 +97,7 @@ def candidate(data: Data, kind: str, *, seed: int = 0, params: Mapping[str, Any]
     estimator, own = ESTIMATORS[kind]
     return training.Candidate(
         name=kind,
-        model=problem.Model(estimator=estimator, params=dict(own)),
+        model=Model(estimator=estimator, params=dict(own)),
         params=params or {},
         columns=data.schema.columns,
         task=tasks.Classification(len(data.schema.classes), data.schema.positive),
@@ -116,7 +117,7 @@ def digest(fitted: training.Fitted, data: Data, folder: Path) -> str:
 
 
 def _ridge(data: Data) -> training.Candidate:
-    model = problem.Model(estimator="sklearn.linear_model.Ridge")
+    model = Model(estimator="sklearn.linear_model.Ridge")
     return training.Candidate("ridge", model, {}, data.schema.columns, tasks.Regression("log"), seed=0)
 
 

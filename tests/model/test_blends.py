@@ -20,9 +20,9 @@ from threadpoolctl import threadpool_limits
 
 from steps.model import flavor, served
 from steps.run.step import Step
-from tabular import problem
 from tabular.model import calibration, training
 from tabular.model.tasks import Regression
+from tabular.sections.models import Model
 
 pytestmark = pytest.mark.slow
 
@@ -139,7 +139,7 @@ def test_a_blend_of_numbers_answers_on_the_targets_scale_with_its_own_intervals(
     rows = made.prepare(made.table_of_numbers(), tmp_path / "table", task="regression")
     fits, members = {}, {}
     for name, (estimator, params, task, weight) in OF_NUMBERS.items():
-        model = problem.Model.model_validate({"estimator": estimator, "params": params})
+        model = Model.model_validate({"estimator": estimator, "params": params})
         fits[name] = training.fit(
             training.Candidate(name, model, {}, rows.schema.columns, task, seed=0), rows.X, rows.y, threads=1
         )

@@ -22,6 +22,7 @@ from tabular.data.datasets import Column
 from tabular.errors import UserError
 from tabular.model import dates, importances, training
 from tabular.model.estimators import in_terms_of_data
+from tabular.sections.models import DATES, Model, Preprocessing
 
 PARTS = ["days", "year", "month", "day", "weekday", "hour", "differences"]
 LIGHTGBM, LOGISTIC = "lightgbm.LGBMClassifier", "sklearn.linear_model.LogisticRegression"
@@ -64,12 +65,12 @@ def test_models_of_a_problem_learn_parts_of_dates_where_it_does_not_say() -> Non
     values = {"name": "a", "data": {"source": "a.csv", "target": "y"}}
     found = problem.build({**values, "models": models}, "a.yaml").models
     assert {name: one.preprocessing.dates for name, one in found.items()} == {
-        "open": list(problem.DATES),
+        "open": list(DATES),
         "said": ["days"],
-        "empty": list(problem.DATES),
+        "empty": list(DATES),
     }
     usual = problem.build(values, "a.yaml").models.values()
-    assert {tuple(one.preprocessing.dates or ()) for one in usual} == {problem.DATES}
+    assert {tuple(one.preprocessing.dates or ()) for one in usual} == {DATES}
 
 
 def test_nothing_is_made_of_a_date_that_is_not_asked_for() -> None:
@@ -81,9 +82,9 @@ def test_nothing_is_made_of_a_date_that_is_not_asked_for() -> None:
 
 def test_parts_of_dates_stand_where_the_date_stood_and_may_be_constrained() -> None:
     columns = [Column("when", "datetime", "number"), Column("x", "double", "number")]
-    how = problem.Preprocessing(dates=["days", "month"])
+    how = Preprocessing(dates=["days", "month"])
     params: Any = {"monotone_constraints": {"x": 1, "when: month": -1}}
-    model = problem.Model(estimator=LIGHTGBM, params=params, preprocessing=how)
+    model = Model(estimator=LIGHTGBM, params=params, preprocessing=how)
     told = in_terms_of_data(model, "models.a", columns, ["no", "yes"], 1)
     assert told.params["monotone_constraints"] == [0, -1, 1]
 
@@ -95,7 +96,7 @@ class Asked:
         table = made.table(300)
         table["until"] = table["since"] + pd.to_timedelta(np.arange(300) * 7 % 90, unit="h")
         self.data = made.prepare(table, folder / "data")
-        schema, model = self.data.schema, problem.Model.model_validate({"estimator": estimator, "preprocessing": how})
+        schema, model = self.data.schema, Model.model_validate({"estimator": estimator, "preprocessing": how})
         self.candidate = dataclasses.replace(made.candidate(self.data, "lightgbm"), name="it", model=model)
         self.X = own_features.with_dates(self.data.X, schema, model.preprocessing.dates)
         self.fitted = training.fit(self.candidate, self.X, self.data.y, threads=1)
@@ -107,7 +108,7 @@ class Asked:
 WAYS = {
     "lightgbm": (LIGHTGBM, {"dates": PARTS}),
     "lightgbm of categories": (LIGHTGBM, {"dates": PARTS, "categories": "native"}),
-    "as usual": (LIGHTGBM, {"dates": list(problem.DATES)}),
+    "as usual": (LIGHTGBM, {"dates": list(DATES)}),
     "no days": (LIGHTGBM, {"dates": ["month", "differences"]}),
     "logistic": (LOGISTIC, {"dates": PARTS}),
     "with steps": (LOGISTIC, {"dates": PARTS, "steps": ["sklearn.decomposition.PCA"]}),

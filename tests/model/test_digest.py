@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from steps.model import flavor, served
-from tabular import problem
 from tabular.model import training
+from tabular.sections.models import Model, Preprocessing
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ def test_another_hyperparameter_has_another_digest(kind: str, changed: dict, dat
 def test_any_scikit_learn_classifier_is_written_and_read_as_it_is(
     estimator: str, params: dict, data: dict, tmp_path: Path
 ) -> None:
-    assert_written_and_read(problem.Model(estimator=estimator, params=params), data[3], tmp_path)
+    assert_written_and_read(Model(estimator=estimator, params=params), data[3], tmp_path)
 
 
 FOREST = {"estimator": "sklearn.ensemble.RandomForestClassifier", "params": {"n_estimators": 3}}
@@ -121,7 +121,7 @@ PIPELINE = {
 def test_nested_estimators_are_written_and_read_as_they_are(
     path: str, params: dict, data: dict, tmp_path: Path
 ) -> None:
-    assert_written_and_read(problem.Model(estimator=path, params=params), data[3], tmp_path)
+    assert_written_and_read(Model(estimator=path, params=params), data[3], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_boosters_of_other_libraries_are_written_and_read_as_they_are(
 ) -> None:
     package = path.partition(".")[0]
     pytest.importorskip(package, reason="requirements-boosting.txt is not installed here")
-    model = problem.Model(estimator=path, params=params)
+    model = Model(estimator=path, params=params)
     assert_written_and_read(model, data[classes], tmp_path)
     other = dataclasses.replace(made.candidate(data[classes], "random_forest", seed=1), model=model)
     fitted = training.fit(other, data[classes].X, data[classes].y, threads=1)
@@ -160,12 +160,12 @@ def test_categories_by_the_target_and_native_ones_are_written_and_read_as_they_a
     estimator: str, categories: Any, classes: int, data: dict, tmp_path: Path
 ) -> None:
     pytest.importorskip(estimator.partition(".")[0], reason="requirements-boosting.txt is not installed here")
-    how, params = problem.Preprocessing(categories=categories), {"iterations": 9} if "cat" in estimator else {}
-    model = problem.Model(estimator=estimator, params=params, preprocessing=how)  # type: ignore[arg-type]
+    how, params = Preprocessing(categories=categories), {"iterations": 9} if "cat" in estimator else {}
+    model = Model(estimator=estimator, params=params, preprocessing=how)  # type: ignore[arg-type]
     assert_written_and_read(model, data[classes], tmp_path)
 
 
-def assert_written_and_read(model: problem.Model, rows: made.Data, tmp_path: Path) -> None:
+def assert_written_and_read(model: Model, rows: made.Data, tmp_path: Path) -> None:
     """Fits with one and with two threads have the same bytes, and what is read from them answers as they do."""
     candidate = dataclasses.replace(made.candidate(rows, "random_forest"), model=model)
     fits = [training.fit(candidate, rows.X, rows.y, threads=threads) for threads in (1, 2)]

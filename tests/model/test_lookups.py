@@ -22,11 +22,11 @@ from threadpoolctl import threadpool_limits
 
 from steps.evaluation import candidates
 from steps.model import flavor, served
-from tabular import problem
 from tabular.errors import CandidateError
 from tabular.model import importances, training
 from tabular.model.preprocessors import preprocessor
 from tabular.model.tasks import Classification
+from tabular.sections.models import Model, Preprocessing
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ CLASSIFIERS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "net": ("sklearn.neural_network.MLPClassifier", {"max_iter": 5, "early_stopping": True}, {"numbers": "quantile"}),
 }
 WAYS = [
-    problem.Preprocessing(categories=categories, numbers=numbers, missing=missing)  # type: ignore[arg-type]
+    Preprocessing(categories=categories, numbers=numbers, missing=missing)  # type: ignore[arg-type]
     for categories, numbers, missing in itertools.product(
         ("target", "native", "ordinal", "onehot"), ("as_is", "standardize", "quantile"), ("keep", "impute")
     )
@@ -90,7 +90,7 @@ class Asked:
 
     def __init__(self, name: str, data: made.Data, folder: Path) -> None:
         estimator, params, how = CLASSIFIERS[name]
-        model = problem.Model(estimator=estimator, params=params, preprocessing=problem.Preprocessing(**how))
+        model = Model(estimator=estimator, params=params, preprocessing=Preprocessing(**how))
         candidate = dataclasses.replace(made.candidate(data, "lightgbm"), name="it", model=model)
         self.data, self.fitted = data, training.fit(candidate, data.X, data.y, threads=1)
         self.model = served.TabularModel()
@@ -203,7 +203,7 @@ def test_requests_at_one_time_do_not_disturb_each_other(name: str, asked: dict[t
 
 
 def fit_preprocessor(
-    how: problem.Preprocessing, data: made.Data, kinds: tuple[str, ...] = ("number", "category"), *, sparsely: bool
+    how: Preprocessing, data: made.Data, kinds: tuple[str, ...] = ("number", "category"), *, sparsely: bool
 ) -> Any:
     """A preprocessor of some kinds of columns, fitted on rows."""
     columns = [column for column in data.schema.columns if column.kind in kinds]
@@ -228,7 +228,7 @@ def same_matrix(found: Any, expected: Any) -> bool:
 @pytest.mark.parametrize("sparsely", [True, False])
 @pytest.mark.parametrize("how", WAYS, ids=lambda how: " ".join((how.categories, how.numbers, how.missing)))
 def test_each_preprocessing_of_ours_is_looked_up_in_each_bit(
-    how: problem.Preprocessing, sparsely: bool, kinds: tuple[str, ...], classes: int, rows: dict[int, made.Data]
+    how: Preprocessing, sparsely: bool, kinds: tuple[str, ...], classes: int, rows: dict[int, made.Data]
 ) -> None:
     fitted = fit_preprocessor(how, rows[classes], kinds, sparsely=sparsely)
     X = rows[classes].X[fitted.feature_names_in_]
@@ -244,7 +244,7 @@ def test_each_preprocessing_of_ours_is_looked_up_in_each_bit(
 @pytest.mark.parametrize("sparsely", [True, False])
 @pytest.mark.parametrize("how", WAYS, ids=lambda how: " ".join((how.categories, how.numbers, how.missing)))
 def test_to_shuffle_the_place_of_a_column_is_to_shuffle_the_column(
-    how: problem.Preprocessing, sparsely: bool, rows: dict[int, made.Data]
+    how: Preprocessing, sparsely: bool, rows: dict[int, made.Data]
 ) -> None:
     X = rows[2].X
     encoder = served.Encoder(fit_preprocessor(how, rows[2], sparsely=sparsely))

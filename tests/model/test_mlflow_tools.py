@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
 
-from tabular import problem
 from tabular.model import training
 from tabular.model.tasks import Regression
+from tabular.sections.models import Model
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,7 @@ def numbers(tracking: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[ma
     """A model of numbers: its rows, what was fitted, and where it was logged."""
     folder = tmp_path_factory.mktemp("numbers")
     data = made.prepare(made.table_of_numbers(), folder / "data", task="regression")
-    model = problem.Model(estimator="lightgbm.LGBMRegressor", params={"n_estimators": 10})
+    model = Model(estimator="lightgbm.LGBMRegressor", params={"n_estimators": 10})
     fitted = training.fit(
         training.Candidate("it", model, {}, data.schema.columns, Regression("log"), 0), data.X, data.y, threads=1
     )

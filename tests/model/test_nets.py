@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 from steps.model import flavor, served
-from tabular import problem
 from tabular.data.folds import Fold
 from tabular.errors import CandidateError, UserError
 from tabular.model import cross_validation, nets, training
 from tabular.model.estimators import build, defaults
 from tabular.search import racing
+from tabular.sections.models import Model, Nested
 
 for package in ("torch", "skorch", "safetensors"):
     pytest.importorskip(package, reason="requirements-torch.txt is not installed here")
@@ -88,7 +88,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def candidate(rows: made.Data, params: Mapping[str, Any] = PARAMS, *, seed: int = 0) -> training.Candidate:
-    model = problem.Model(estimator=PATH, params=dict(params))
+    model = Model(estimator=PATH, params=dict(params))
     return dataclasses.replace(made.candidate(rows, "random_forest", seed=seed), name="net", model=model)
 
 
@@ -103,7 +103,7 @@ def read(parts: Path) -> served.TabularModel:
 
 
 def refused(params: Mapping[str, Any], **model: Any) -> str:
-    asked = problem.Model(estimator=PATH, params=dict(params), **model)
+    asked = Model(estimator=PATH, params=dict(params), **model)
     with pytest.raises(UserError) as caught:
         build(asked, {}, where="models.net", seed=0, threads=1)
     assert "\n" not in str(caught.value)
@@ -263,14 +263,14 @@ OPTIMIZERS = ["torch.optim.SGD", {"value": "torch.optim.Adam", "space": AMSGRAD}
 
 
 def test_a_search_starts_from_what_its_module_and_skorch_have_by_themselves() -> None:
-    model = problem.Model(estimator=PATH, params={"module": "my_net.Net"}, space=SPACE)
+    model = Model(estimator=PATH, params={"module": "my_net.Net"}, space=SPACE)
     assert defaults(model) == {"module__hidden": 8, "lr": 0.01}
 
 
 def test_a_search_draws_arguments_and_classes(data: dict) -> None:
     rows = data[2]
     space = {**SPACE, "optimizer": {"type": "choice", "options": OPTIMIZERS}}
-    model = problem.Model(estimator=PATH, params={**PARAMS, "max_epochs": 30}, space=space)
+    model = Model(estimator=PATH, params={**PARAMS, "max_epochs": 30}, space=space)
     asked = dataclasses.replace(candidate(rows), model=model)
     half = np.arange(len(rows.y)) % 2 == 0
     part = racing.Part(Fold(np.flatnonzero(half), np.flatnonzero(~half)))
@@ -346,12 +346,12 @@ def test_a_file_with_a_fault_is_told_in_one_line(net: Path) -> None:
 
 
 def test_a_net_stands_by_itself_and_is_of_one_class() -> None:
-    inner = problem.Nested(estimator=PATH, params=dict(PARAMS))
-    calibrated = problem.Model(estimator="sklearn.calibration.CalibratedClassifierCV", params={"estimator": inner})
+    inner = Nested(estimator=PATH, params=dict(PARAMS))
+    calibrated = Model(estimator="sklearn.calibration.CalibratedClassifierCV", params={"estimator": inner})
     with pytest.raises(UserError, match="within another estimator a net could be stored as a pickle only"):
         build(calibrated, {}, where="models.net", seed=0, threads=1)
     with pytest.raises(UserError, match=f"is not {PATH}, of skorch the one class"):
-        build(problem.Model(estimator="skorch.NeuralNetBinaryClassifier"), {}, where="models.net", seed=0, threads=1)
+        build(Model(estimator="skorch.NeuralNetBinaryClassifier"), {}, where="models.net", seed=0, threads=1)
 
 
 def test_logits_where_probabilities_are_wanted_are_refused_and_the_advice_works(data: dict) -> None:

@@ -17,9 +17,9 @@ from tabular.defaults import PRESETS, SPACES, SPACES_OF_CLASSES
 from tabular.metrics import lookup
 from tabular.model import estimators, tasks, training
 from tabular.model.intervals import Intervals
-from tabular.problem import Model
 from tabular.search import search
 from tabular.search.racing import TrialRunner, parts
+from tabular.sections.models import Model
 
 pytestmark = pytest.mark.slow
 

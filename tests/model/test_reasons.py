@@ -20,10 +20,10 @@ from threadpoolctl import threadpool_limits
 
 from steps.evaluation import contributions
 from steps.model import flavor, own_features, served
-from tabular import problem
 from tabular.data import datasets
 from tabular.model import calibration, tasks, training
 from tabular.model.intervals import Intervals
+from tabular.sections.models import Model
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def served_of(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 def written(data: made.Data, folder: Path, estimator: str, params: Any, how: Any, transform: Any, **about: Any) -> Path:
     classes = data.schema.classes
     task = tasks.Classification(len(classes), data.schema.positive) if classes else tasks.Regression(transform)
-    model = problem.Model.model_validate({"estimator": estimator, "params": params, "preprocessing": how or {}})
+    model = Model.model_validate({"estimator": estimator, "params": params, "preprocessing": how or {}})
     X = own_features.with_dates(data.X, data.schema, model.preprocessing.dates)
     fitted = training.fit(training.Candidate("it", model, {}, data.schema.columns, task, seed=0), X, data.y, threads=1)
     about |= {} if classes else {"intervals": ENDS, "coverage": 0.5}

@@ -17,10 +17,10 @@ from servers import serving
 from threadpoolctl import threadpool_limits
 
 from steps.model import drift_reference, flavor, served
-from tabular import problem
 from tabular.metrics.regression import as_predictions
 from tabular.model import training
 from tabular.model.tasks import Regression, Transform
+from tabular.sections.models import Model
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +86,7 @@ class Asked:
         estimator, params, self.file = KINDS[kind]
         pytest.importorskip(estimator.partition(".")[0], reason="requirements-boosting.txt is not installed here")
         how = {"categories": TREATMENTS.get(kind)}
-        model = problem.Model.model_validate({"estimator": estimator, "params": params, "preprocessing": how})
+        model = Model.model_validate({"estimator": estimator, "params": params, "preprocessing": how})
         task = Regression(transform)
         self.candidate = training.Candidate("it", model, {}, data.schema.columns, task, seed=0)
         self.data, self.fitted = data, training.fit(self.candidate, data.X, data.y, threads=1)

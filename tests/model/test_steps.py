@@ -13,7 +13,7 @@ from steps.model import flavor, own_features
 from tabular.data import datasets, own_code
 from tabular.errors import CandidateError, UserError
 from tabular.model import importances, training
-from tabular.problem import Model
+from tabular.sections.models import Model
 
 STEPS = [
     {"transformer": "sklearn.feature_selection.SelectKBest", "params": {"k": 5}},

@@ -14,11 +14,11 @@ from threadpoolctl import threadpool_limits
 
 from steps.evaluation import candidates
 from steps.model import flavor, served
-from tabular import problem
 from tabular.data.datasets import Column
 from tabular.errors import CandidateError, UserError
 from tabular.model import training
 from tabular.model.estimators import in_terms_of_data
+from tabular.sections.models import Model, Preprocessing
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ class Asked:
 
     def __init__(self, estimator: str, how: dict[str, Any], folder: Path) -> None:
         self.data = made.prepare(reviews(), folder / "data")
-        model = problem.Model.model_validate({"estimator": estimator, "preprocessing": how})
+        model = Model.model_validate({"estimator": estimator, "preprocessing": how})
         self.candidate = dataclasses.replace(made.candidate(self.data, "lightgbm"), name="it", model=model)
         self.fitted = training.fit(self.candidate, self.data.X, self.data.y, threads=1)
         self.model = served.TabularModel()
@@ -100,7 +100,7 @@ def test_words_tell_what_a_whole_text_does_not(tmp_path: Path) -> None:
     half, shares = len(data.y) // 2, []
     review = tuple(column for column in data.schema.columns if column.name == "review")
     for how in ({"texts": {"review": 10}}, {}):
-        model = problem.Model.model_validate({"estimator": LOGISTIC, "preprocessing": how})
+        model = Model.model_validate({"estimator": LOGISTIC, "preprocessing": how})
         one = dataclasses.replace(made.candidate(data, "lightgbm"), model=model, columns=review)
         fitted = training.fit(one, data.X[:half], data.y[:half], threads=1)
         shares.append(np.mean(fitted.outputs(data.X[half:]).argmax(axis=1) == data.y[half:]))
@@ -111,7 +111,7 @@ def test_words_tell_what_a_whole_text_does_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "says"), [("reviw", "did you mean 'review'"), ("amount", "no column of texts")])
 def test_a_column_that_is_none_of_texts_is_told(name: str, says: str, tmp_path: Path) -> None:
     data = made.prepare(reviews(), tmp_path)
-    model = problem.Model.model_validate({"estimator": LIGHTGBM, "preprocessing": {"texts": {name: 5}}})
+    model = Model.model_validate({"estimator": LIGHTGBM, "preprocessing": {"texts": {name: 5}}})
     with pytest.raises(UserError, match=r"^models\.m\.preprocessing\.texts: ") as told:
         in_terms_of_data(model, "models.m", data.schema.columns, ["no", "yes"], 1)
     assert says in str(told.value)
@@ -126,6 +126,6 @@ def test_more_numbers_than_there_are_words_are_told_in_one_line(tmp_path: Path) 
 def test_directions_know_of_texts() -> None:
     columns = [Column("note", "string", "category"), Column("x", "double", "number")]
     params: Any = {"monotone_constraints": {"x": 1}}
-    model = problem.Model(estimator=LIGHTGBM, params=params, preprocessing=problem.Preprocessing(texts={"note": 3}))
+    model = Model(estimator=LIGHTGBM, params=params, preprocessing=Preprocessing(texts={"note": 3}))
     told = in_terms_of_data(model, "models.a", columns, ["no", "yes"], 1)
     assert told.params["monotone_constraints"] == [1, 0, 0, 0]

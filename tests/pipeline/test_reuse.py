@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from steps.run.tags import OF_A_STEP
-from tabular.problem import Preprocessing
+from tabular.sections.models import Preprocessing
 from tests.asked import ASKED, asked, downstream
 from tests.mutations import is_machinery
 from tests.running import PROJECT, Store
@@ -50,7 +50,8 @@ def _watched(self, name, _get=object.__getattribute__):
             if isinstance(one, _problem.Section):
                 _paths[id(one)] = f"{{path}}.{{key}}".rstrip(".")
         place = Path(sys._getframe(1).f_code.co_filename)
-        if place.is_relative_to(place_of_project) and place.name not in _APART:
+        apart = place.name in _APART or place.parent.name == "sections"
+        if place.is_relative_to(place_of_project) and not apart:
             _read.add(path)
     return value
 

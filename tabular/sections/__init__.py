@@ -1,0 +1,1 @@
+"""The sections of a problem's YAML, each validated by itself."""
