@@ -44,6 +44,8 @@ from tabular.problem import BLEND, REFIT, Problem
 
 # The parameter of a run that has fitted nothing: why.
 WHY_NOT = "why_not"
+# What its digest is of where seconds were too few: how few they were is no result.
+LATE = "too few seconds"
 
 
 def refit(step: Step) -> None:
@@ -67,7 +69,8 @@ def refit(step: Step) -> None:
         except CandidateError as error:
             why_not = f"it cannot learn from all rows: {error}"
     if why_not:
-        step.log(params={WHY_NOT: why_not}, tags={digest_tag(REFIT): digests.of_values(why_not)})
+        what = LATE if is_late else why_not
+        step.log(params={WHY_NOT: why_not}, tags={digest_tag(REFIT): digests.of_values(what)})
         step.finish(f"refit {name}", f"{name} stays as it was judged: {why_not}", f"{name}: {why_not}.")
 
 
@@ -78,7 +81,7 @@ def _why_not(step: Step, winner: Mapping[str, Any], members: Mapping[str, Run], 
     """
     if step.arguments["replays"]:
         then = lookup.run(step.client, step.arguments["replays"], "replays", REFIT)
-        return then.data.params.get(WHY_NOT, ""), False
+        return then.data.params.get(WHY_NOT, ""), TRANSIENT in then.data.tags
     if winner["unmet"]:
         return "it does not pass the gate", False
     if too_large := registry.too_large(step.client, winner["run_id"]):

@@ -189,7 +189,7 @@ def _add_version(step: Step, problem: Problem, evaluation: Run, verdict: Verdict
         OUTCOME: verdict.outcome,
         VERDICT: verdict.reason,
         **metrics,
-        **_semantic(step, problem, source, served["run_id"]),
+        **_semantic(step, problem, source, winner["run_id"]),
     }
     left = _left_without_alias(step, place.name, verdict)
     if left is not None:
@@ -217,12 +217,12 @@ def _source(step: Step, problem: Problem, served: dict[str, Any]) -> tuple[str, 
     return uri, model_id
 
 
-def _semantic(step: Step, problem: Problem, source: Run | None, run_id: str) -> dict[str, str]:
+def _semantic(step: Step, problem: Problem, source: Run | None, judged_id: str) -> dict[str, str]:
     """The tags of the semantic version; none where a run that would tell it was purged."""
-    made = lookup.shown(step.client, run_id)
-    if source is None or made is None:
+    judged = lookup.shown(step.client, judged_id)
+    if source is None or judged is None:
         return {}
-    return semantic_version.tags(step, problem, source, made)
+    return semantic_version.tags(step, problem, source, judged)
 
 
 def _of_judged(winner: dict[str, Any], served: dict[str, Any]) -> dict[str, str]:

@@ -15,7 +15,7 @@ from steps.model import fits, requirements
 from steps.model.registry import KEPT, NOT_REGISTERED, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
-from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, ROWS_LEARNT, SAMPLES, SEARCH, SEEDS, SUMMARY
+from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, ROWS_LEARNT, SAMPLES, SEARCH, SUMMARY
 from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import CALIBRATION_ERROR
@@ -230,7 +230,7 @@ def _facts(step: Step, evaluation: Run, winner: Mapping[str, Any], behind: Mappi
         "sha256 of the data": evaluation.data.tags[DATA_DIGEST],
         **(_of_rows(data) if data is not None else {}),
         "estimator": "" if trained is None else trained.data.params["estimator"],
-        "fitted as": "" if trained is None else fits.mean_of(int(trained.data.params.get(SEEDS, 1))),
+        "fitted as": "" if trained is None else fits.mean_of(fits.of(trained)),
         "learnt from": "" if trained is None else _sample(trained),
         "found by the search": describe(found),
         "confidence intervals": artifacts.content(evaluation, artifacts.EVALUATION, step.folder).get("sampled", ""),

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from mlflow.entities import Run
 
-from steps.model import flavor, out_of_fold
+from steps.model import fits, flavor, out_of_fold
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
 from steps.run import lookup
 from steps.run.step import Step
-from steps.run.tags import CODE_DIGEST, MODEL, SEEDS, TRAINED_ON
+from steps.run.tags import CODE_DIGEST, MODEL, TRAINED_ON
 from tabular.errors import UserError
 from tabular.metrics.lookup import with_named
 from tabular.model import blending, cross_validation
@@ -101,8 +101,9 @@ def in_words(members: Mapping[str, Member]) -> str:
     """The members with their weights, the heaviest first, and of how many fits each is the mean."""
 
     def said(name: str) -> str:
-        seeds = members[name].run.data.params.get(SEEDS)
-        return f"{members[name].weight:.0%} {name}{f' (the mean of {seeds} fits)' if seeds else ''}"
+        one = members[name]
+        mean = fits.mean_of(fits.of(one.run))
+        return f"{one.weight:.0%} {name}{f' ({mean})' if mean else ''}"
 
     return ", ".join(said(name) for name in sorted(members, key=lambda name: -members[name].weight))
 

@@ -49,6 +49,12 @@ def told(problem: Problem, candidate: Candidate) -> str:
     return ", ".join(filter(None, [mean_of(candidate.fits), f"learnt by {count} ranks" if count > 1 else ""]))
 
 
+def of(run: Run) -> int:
+    """How many fits the model of a run of train is the mean of."""
+    params = run.data.params
+    return int(params.get(SEEDS, 1)) if is_shared(params["estimator"]) else 1
+
+
 def mean_of(seeds: int) -> str:
     """What is said of a model that is the mean of several fits; empty of one."""
     return f"the mean of {seeds} fits with different seeds" if seeds > 1 else ""

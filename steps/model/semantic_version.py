@@ -33,7 +33,7 @@ _ASIDE: Mapping[str, Any] = {
 _OF_CODE = ("module ", "lock", "python", "package")
 
 
-def tags(step: Step, problem: Problem, source: Run, made: Run) -> dict[str, str]:
+def tags(step: Step, problem: Problem, source: Run, judged: Run) -> dict[str, str]:
     """The tags of a version that is about to be registered.
 
     Parameters
@@ -42,11 +42,11 @@ def tags(step: Step, problem: Problem, source: Run, made: Run) -> dict[str, str]
         The running step.
     problem
         The problem.
-    source, made
-        The run of etl, and the run that holds the model.
+    source, judged
+        The run of etl, and that of the model that was judged, whether or not it has been fitted on all rows since.
     """
     schema = lookup.schema(source, step.folder)
-    code = [_code(run, step.folder) for run in (source, made)]
+    code = [_code(run, step.folder) for run in (source, judged)]
     now = {
         INTERFACE_DIGEST: digests.of_values(
             [[[one.name, one.dtype] for one in schema.columns], schema.target, schema.classes]

@@ -68,7 +68,8 @@ class Work:
     def seeds(self, trial: Trial) -> int:
         """How many fits the model is the mean of: as the problem says, or in a chain with a limit as many as fit in."""
         asked = self.problem.models[self.model].seeds
-        most = self.candidate(trial.params, asked or max(SEVERAL)).fits
+        # this is asked of every trial at every look: no new candidate is checked
+        most = replace(self.course.candidate, params=trial.params, seeds=asked or max(SEVERAL)).fits
         if most == 1 or asked is not None:
             return most
         if self.seconds is None or isinstance(self.rows.X, BinnedRows):

@@ -101,7 +101,10 @@ class Candidate:
 
     @property
     def fits(self) -> int:
-        """How many fits it is the mean of (`tabular.model.seeds`): one for each seed where they differ."""
+        """How many fits it is the mean of (`tabular.model.seeds`): one for each seed where they differ.
+
+        On the bins of a large table, which are made for one fit, a candidate is given one seed.
+        """
         differ = seeds.can_differ(self.model.estimator, {**self.model.params, **self.params})
         return self.seeds if differ else 1
 

@@ -272,6 +272,7 @@ class TrialRunner:
         if isinstance(X, BinnedRows):
             self._most = min(self._most, boosting.iterations_of_large(rows, columns))
         self._encoded, self._metric = _EncodedParts(candidate, X, y, weights, parts), metric
+        self.candidate = candidate
 
     @property
     def most_iterations(self) -> int | None:

@@ -130,9 +130,9 @@ def test_where_nothing_is_drawn_it_is_one_fit_and_nothing_says_otherwise(store, 
 def test_a_blend_says_of_how_many_fits_its_members_are_the_mean(store, step):
     plain, linear = (step("train", name) for name in ("plain", "linear"))
     blend = store.step("blend", dataset=step.dataset, models=f"{plain.id},{linear.id}")
-    assert "% plain (the mean of 2 fits)" in blend.tags["tabular.summary"], blend.stderr
+    assert "% plain (the mean of 2 fits with different seeds)" in blend.tags["tabular.summary"], blend.stderr
     assert "% linear," in f"{blend.tags['tabular.summary']},"
-    assert "plain (the mean of 2 fits)" in blend.run.data.params["estimator"]
+    assert "plain (the mean of 2 fits with different seeds)" in blend.run.data.params["estimator"]
 
 
 def test_each_of_the_fits_is_learnt_by_all_ranks(store, step):

@@ -199,6 +199,21 @@ def test_a_fit_for_which_no_seconds_are_left_is_not_begun_and_the_judged_model_i
     assert registered.tags["tabular.outcome"] == "registered", registered.stderr
     made = MlflowClient(store.uri).get_model_version("late", "1")
     assert made.run_id == children["train nearest"].info.run_id
+    in_time = store.step("register", **about, refit=children["refit"].info.run_id, problem=asked)
+    assert "nearest is the champion (version 1) fitted on all rows now" in in_time.tags["tabular.verdict"]
+    made = MlflowClient(store.uri).get_model_version("late", "2")
+    assert made.run_id == children["refit"].info.run_id
+    assert made.tags["tabular.semantic_version"] == "1.0.1", "but for the seconds nothing is another"
+
+
+def test_how_few_the_seconds_were_makes_no_other_result(store, folder, children):
+    share, digests = folder / "few", set()
+    for late in (1, 100):
+        share.write_text(f"1 {time.time() - late} inf 1.0")
+        ended = store.step("refit", **inputs(children), share=str(share))
+        digests.add(ended.tags["tabular.digest.refit"])
+    again = store.step("refit", **inputs(children), replays=ended.id)
+    assert digests == {again.tags["tabular.digest.refit"]}
 
 
 def test_a_fit_that_was_left_out_for_want_of_seconds_is_tried_again_by_the_same_command(store, folder):
