@@ -61,16 +61,15 @@ def refit(step: Step) -> None:
     blends.check(members, source)
     step.log(tags={TRAIN: winner["run_id"], **run_problem.model_tags(problem, name)})
     why_not, is_late = _why_not(step, winner, members, source)
-    if is_late:
-        step.log(tags={TRANSIENT: "true"})
     if not why_not:
         try:
             _fit(step, problem, source, trained, weights)
         except CandidateError as error:
             why_not = f"it cannot learn from all rows: {error}"
     if why_not:
-        what = LATE if is_late else why_not
-        step.log(params={WHY_NOT: why_not}, tags={digest_tag(REFIT): digests.of_values(what)})
+        passing = {TRANSIENT: "true"} if is_late else {}
+        digest = digests.of_values(LATE if is_late else why_not)
+        step.log(params={WHY_NOT: why_not}, tags={**passing, digest_tag(REFIT): digest})
         step.finish(f"refit {name}", f"{name} stays as it was judged: {why_not}", f"{name}: {why_not}.")
 
 

@@ -266,13 +266,12 @@ class TrialRunner:
         seconds: float | None = None,
         weights: Array | None = None,
     ) -> None:
-        self.parts = parts
+        self.candidate, self.parts = candidate, parts
         rows, columns = max(len(part.rows.fit) for part in parts), X.shape[1]
         self._most = boosting.affordable_iterations(seconds, rows * columns)
         if isinstance(X, BinnedRows):
             self._most = min(self._most, boosting.iterations_of_large(rows, columns))
         self._encoded, self._metric = _EncodedParts(candidate, X, y, weights, parts), metric
-        self.candidate = candidate
 
     @property
     def most_iterations(self) -> int | None:
@@ -317,7 +316,7 @@ class TrialRunner:
         """
         started = time.perf_counter()
         rows, estimator = self._encoded.rows(len(self.parts) - 1, {}), self._encoded.estimator({}, threads=threads)
-        with training.refusing(self._encoded.candidate, threads):
+        with training.refusing(self.candidate, threads):
             boosting.final_score(estimator, rows.bins, lambda raw: (0.0, 0.0), iterations=FIRST_ITERATIONS)
         return (time.perf_counter() - started) / FIRST_ITERATIONS
 
@@ -344,7 +343,7 @@ class TrialRunner:
         """Fit one part, and return its curve; the curve of a fit without stages has one point."""
         rows = self._encoded.rows(number, params)
         estimator = self._encoded.estimator(params, threads=threads)
-        task = self._encoded.candidate.task
+        task = self.candidate.task
         seen = task.seen(rows.bins.y)
 
         def score(found: Array) -> tuple[float, float]:
@@ -356,7 +355,7 @@ class TrialRunner:
             iterations = estimator.get_params()["n_estimators"]
             return [boosting.final_score(estimator, rows.bins, score, iterations=iterations)]
         fitted = (rows.bins.X_encoded, rows.bins.y)
-        training.fit_encoded(self._encoded.candidate, estimator, *fitted, weights=rows.bins.weights, threads=threads)
+        training.fit_encoded(self.candidate, estimator, *fitted, weights=rows.bins.weights, threads=threads)
         with training.limited(threads):
             outputs = task.outputs(estimator, rows.bins.Z_scored, seen)
         return [self._scores(rows.y_scored, outputs, rows.weights_scored)]
@@ -364,12 +363,12 @@ class TrialRunner:
     @property
     def _followed(self) -> str:
         """The metric by which the number of iterations is found."""
-        return self._metric if self._metric in FOLLOWED else self._encoded.candidate.task.loss
+        return self._metric if self._metric in FOLLOWED else self.candidate.task.loss
 
     def _scores(self, y: Array, outputs: Array, weights: Array | None) -> tuple[float, float]:
-        task = self._encoded.candidate.task
+        task = self.candidate.task
         followed = self._followed
-        found = cross_validation.score(self._encoded.candidate, y, outputs, [followed, self._metric], weights=weights)
+        found = cross_validation.score(self.candidate, y, outputs, [followed, self._metric], weights=weights)
         signed = {name: sign(name) * value for name, value in found.items()}
         if math.isnan(signed[self._metric]):
             raise task.no_value(self._metric, y, outputs)

@@ -1,4 +1,4 @@
-"""The base of a problem's sections, and the kinds of values that several of them have."""
+"""The base of a problem's sections, and the kinds of values that stand in them."""
 
 import re
 from typing import Annotated, Any

@@ -1,4 +1,4 @@
-"""Estimators: any classifier by its import path, and preprocessing that takes whatever rows bring."""
+"""Estimators: any classifier by its import path, and the preprocessing that it is given."""
 
 import subprocess
 import sys
