@@ -44,7 +44,7 @@ def blend(step: Step) -> None:
     blends.check(members, source)
     rows = dataset.load(step, problem, source, "train", in_memory=False)
     started = time.perf_counter()
-    found = blends.learn(step, problem, rows, members.values())
+    found = blends.learn(problem, rows, blends.predicted(step, members.values()))
     seconds = time.perf_counter() - started
     weights = {name: float(weight) for name, weight in zip(members, found.weights, strict=True) if weight}
     step.json(weights, artifacts.WEIGHTS)

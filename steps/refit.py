@@ -2,13 +2,14 @@
 
 It learns from the holdout too, with the hyperparameters, the threshold and the calibration of the model that was
 judged. What evaluate has measured is of the judged model, which stays: later challengers meet it on rows that it has
-not seen.
+not seen. With the seconds that a chain with a limit has left, the new one is cross-validated on all rows.
 """
 
+import math
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 
-from steps.model import blends, dataset, fits, flavor, memory_budget, out_of_fold, registry
+from steps.model import all_rows, blends, dataset, fits, flavor, memory_budget, out_of_fold, registry
+from steps.model.all_rows import OnAllRows
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -25,6 +27,7 @@ from steps.run import artifacts, lookup, run_problem, thread_budget
 from steps.run.step import Step
 from steps.run.tags import (
     CODE_DIGEST,
+    FOLDS,
     MODEL,
     MODEL_DIGEST,
     MODEL_URI,
@@ -97,17 +100,19 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     """Fit one of the candidates, or all members of their blend, and log what they make."""
     started = time.perf_counter()
     rows, every = _rows(step, problem, source)
-    fitted = {}
+    fitted: dict[str, _Fitted] = {}
     for name in weights:
         if rows.is_large:
             of_model = _rows(step, problem, source, name)
         else:
             of_model = tuple(dataset.for_model(one, problem, name) for one in (rows, every))
         fitted[name] = _fitted(step, problem, *of_model, name, trained[name])
-    ((name, (whole, threshold)), *others) = fitted.items()
+    of_fits = time.perf_counter() - started
+    ((name, first), *others) = fitted.items()
+    whole, threshold = first.written, first.threshold
     if others:
-        members = {name: Member(weights[name], trained[name], one) for name, (one, _) in fitted.items()}
-        found = blends.learn(step, problem, rows, trained.values())
+        members = {name: Member(weights[name], trained[name], one.written) for name, one in fitted.items()}
+        found = blends.learn(problem, rows, blends.predicted(step, trained.values()))
         name, threshold = BLEND, found.result.threshold
         whole, _ = blends.write(problem, rows, members, found, step.folder)
     seconds = time.perf_counter() - started
@@ -117,19 +122,41 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     about = {"model_type": name, "rows": len(every.y), "seed": problem.seed}
     step.log(
         params={**about, **({SAMPLES: lighter} if lighter else {})},
-        tags={MODEL_DIGEST: learnt, CODE_DIGEST: code, digest_tag(REFIT): digests.of_values([learnt, code])},
+        tags={MODEL_DIGEST: learnt, CODE_DIGEST: code},
     )
     signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
     about = {"name": name, "tags": {PROBLEM: problem.name}, "tracking": problem.tracking}
     made = flavor.log_parts(step, *whole, signed, rows.example(problem), **about)
     step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
+    scores, scored, more = _scores(step, problem, {one: of.on_all_rows for one, of in fitted.items()}, of_fits)
+    digest = digests.of_values([learnt, code, *([scores] if scores else [])])
+    step.log(metrics=scores, model_id=made.model_id, tags={digest_tag(REFIT): digest})
     note = (
         f"Fitted on {len(every.y):,} rows, {len(rows.y):,} of which the judged model has learnt from, with its "
         "hyperparameters, threshold and calibration.\n\nThe scores of evaluate are of the judged model, which has not "
-        "seen the holdout."
+        f"seen the holdout.{more}"
     )
     said = f"{name} on all {len(every.y):,} rows, for the registry"
-    step.finish(f"refit {name}", "; ".join(filter(None, [said, lighter, flavor.note(step.tags)])), note)
+    step.finish(f"refit {name}", "; ".join(filter(None, [said, scored, lighter, flavor.note(step.tags)])), note)
+
+
+def _scores(
+    step: Step, problem: Problem, members: Mapping[str, OnAllRows], seconds: float
+) -> tuple[dict[str, float], str, str]:
+    """What a cross-validation on all rows says of the fitted model, in a line, and in the run's note.
+
+    Nothing in a chain without limit; where it cannot be, the note says why.
+    """
+    try:
+        found = all_rows.cross_validate(step, problem, members, seconds)
+    except CandidateError as error:
+        return {}, "", f"\n\nIt is not cross-validated on all rows: {error}."
+    if found is None:
+        return {}, "", ""
+    step.log(params={FOLDS: len(found.scores)})
+    scores = {name: value for name, value in found.summary().items() if not math.isnan(value)}
+    said = all_rows.told(scores, problem.search.metric)
+    return scores, f"cross-validated {said}", f"\n\nCross-validated on all rows, in {len(found.scores)} folds: {said}."
 
 
 def _rows(step: Step, problem: Problem, source: Run, model: str = "") -> tuple[DataSet, DataSet]:
@@ -155,8 +182,17 @@ def joined(rows: DataSet, holdout: DataSet) -> DataSet:
     return replace(rows, X=X, y=np.concatenate([rows.y, holdout.y[counting]]), key=key, weights=weights)
 
 
-def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> tuple[Written, float]:
-    """Fit a model on all rows as the run of train fitted it on the training rows; its files, and its threshold."""
+@dataclass(frozen=True)
+class _Fitted:
+    """A model that was fitted on all rows: its files, and its threshold."""
+
+    on_all_rows: OnAllRows
+    written: Written
+    threshold: float
+
+
+def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: str, run: Run) -> _Fitted:
+    """Fit a model on all rows as the run of train fitted it on the training rows."""
     # as it is treated on the training rows, which may be too few for a wide table
     candidate = rows.candidate(problem, name, *fits.found(step, problem, name, _search(step, name, run)))
     share = float(run.data.params.get(SHARE_OF_ROWS, 1.0))
@@ -176,7 +212,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
         coverage=problem.evaluation.coverage,
         calibration=result.calibration,
     )
-    return written, result.threshold
+    return _Fitted(OnAllRows(candidate, every, share), written, result.threshold)
 
 
 def _search(step: Step, name: str, run: Run) -> Run | None:

@@ -11,11 +11,11 @@ import yaml
 from mlflow.entities import LifecycleStage, Run
 
 from steps.evaluation.champion_test import Verdict
-from steps.model import fits, requirements
+from steps.model import all_rows, fits, requirements
 from steps.model.registry import KEPT, NOT_REGISTERED, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
-from steps.run.tags import COMMIT, DATA_DIGEST, MODEL, PARENT, REPOSITORY, ROWS_LEARNT, SAMPLES, SEARCH, SUMMARY
+from steps.run.tags import COMMIT, DATA_DIGEST, FOLDS, MODEL, PARENT, REPOSITORY, ROWS_LEARNT, SAMPLES, SEARCH, SUMMARY
 from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import CALIBRATION_ERROR
@@ -96,7 +96,7 @@ def gather(
         commands=_commands(step),
         notes=_notes(data or evaluation),
         weight=evaluation.data.params.get("weight", ""),
-        whose=_whose(behind),
+        whose=_whose(behind, metric),
         **_hints(step, data),
     )
 
@@ -248,17 +248,19 @@ def _sample(trained: Run) -> str:
     return f"{int(params[ROWS_LEARNT]):,} of {int(params['rows_train']):,} rows" if ROWS_LEARNT in params else ""
 
 
-def _whose(behind: Mapping[str, "Behind"]) -> str:
+def _whose(behind: Mapping[str, "Behind"], metric: str) -> str:
     """Of which model the figures are, where the one that is registered was fitted on all rows."""
     if REFIT not in behind:
         return ""
     run = behind[REFIT].run
     rows = "rows" if run is None else f"{int(run.data.params['rows']):,} rows"
-    sample = "" if run is None else run.data.params.get(SAMPLES, "")
+    sample, folds = ("" if run is None else run.data.params.get(name, "") for name in (SAMPLES, FOLDS))
+    scored = "" if run is None or not folds else all_rows.told(run.data.metrics, metric)
     return (
         "These figures are of the model that has learnt from the training rows alone. The one that is registered has "
         f"learnt from all {rows}, the holdout among them, with the same hyperparameters."
         + (f" Of these, {sample}." if sample else "")
+        + (f" Cross-validated on all rows, in {folds} folds, it scores {scored}." if scored else "")
     )
 
 

@@ -1,6 +1,6 @@
 """Blends of logged models: weights that are learnt out of fold, and the files of one model that holds its members."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tabular.errors import UserError
 from tabular.metrics.lookup import with_named
 from tabular.model import blending, cross_validation
 from tabular.model.blending import Blend, Blended
+from tabular.model.cross_validation import OutOfFold
 from tabular.model.intervals import Intervals
 from tabular.problem import Problem
 
@@ -34,6 +35,11 @@ def candidates(step: Step) -> dict[str, Run]:
     """The runs of train that the parameter `models` names, by their models, without those that were left out."""
     given = [lookup.tried(step.client, run_id, "models", "train") for run_id in step.arguments["models"].split(",")]
     return {run.data.tags[MODEL]: run for run in given if not lookup.is_left_out(run)}
+
+
+def predicted(step: Step, runs: Iterable[Run]) -> list[OutOfFold]:
+    """What the models of the folds of runs of train predicted."""
+    return [out_of_fold.read(run, step.folder) for run in runs]
 
 
 def check(runs: Mapping[str, Run], source: Run) -> None:
@@ -54,11 +60,11 @@ def check(runs: Mapping[str, Run], source: Run) -> None:
             raise UserError(f"models: the model of {name} was logged by another version of this project: train it anew")
 
 
-def learn(step: Step, problem: Problem, rows: DataSet, runs: Iterable[Run]) -> Blended:
-    """Choose the weights of runs of train by what their models of the folds predicted, and cross-validate the blend."""
+def learn(problem: Problem, rows: DataSet, predicted: Sequence[OutOfFold]) -> Blended:
+    """Choose the weights of candidates by what their models of the folds predicted, and cross-validate the blend."""
     return blending.learn(
         _how(problem, rows),
-        [out_of_fold.read(run, step.folder) for run in runs],
+        predicted,
         rows.y,
         problem.search.metric,
         names=with_named(rows.schema.task, problem.search.metric),

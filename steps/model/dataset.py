@@ -221,9 +221,12 @@ class DataSet:
             threads=self.threads,
         )
 
-    def folds(self, problem: Problem) -> list[Fold]:
-        """The folds for the cross-validation of every model, cut by the same rule as the holdout."""
-        return self._cut(problem, problem.seed)
+    def folds(self, problem: Problem, count: int | None = None) -> list[Fold]:
+        """The folds for the cross-validation of every model, cut by the same rule as the holdout.
+
+        As many as the problem says, or another number of them.
+        """
+        return self._cut(problem, problem.seed, count or problem.search.folds)
 
     def folds_to_choose(self, problem: Problem) -> list[Fold]:
         """The folds on which hyperparameters are chosen, cut with another seed than those of `folds`.
@@ -231,10 +234,10 @@ class DataSet:
         A model that was chosen for its score on some folds has too good a score on these same folds. With a split by
         time there is only one way to cut folds, and both methods give the same.
         """
-        return self._cut(problem, problem.seed + 1)
+        return self._cut(problem, problem.seed + 1, problem.search.folds)
 
-    def _cut(self, problem: Problem, seed: int) -> list[Fold]:
-        found = cut(self.y, self.key, by=self.schema.split_by, folds=problem.search.folds, seed=seed)
+    def _cut(self, problem: Problem, seed: int, count: int) -> list[Fold]:
+        found = cut(self.y, self.key, by=self.schema.split_by, folds=count, seed=seed)
         if self.most is None:
             return found
         return [Fold(self._sample(fold.fit, self.most, problem), fold.score) for fold in found]

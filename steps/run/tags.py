@@ -42,6 +42,8 @@ SHARE_OF_ROWS = "share_of_rows"
 SEEDS = "seeds"
 # the parameter, no tag, of a run of train whose model learns from a sample that the problem asks for
 ROWS_LEARNT = "rows_learnt"
+# the parameter, no tag, of a run of refit whose model was cross-validated on all rows: in how many folds
+FOLDS = "folds"
 # the parameter, no tag, of a run of refit: which models learn from a sample, in words
 SAMPLES = "samples"
 # on a run of train or blend whose model's requirements have no hashes: which packages are not the lock's

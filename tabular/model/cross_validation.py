@@ -185,11 +185,7 @@ def joined(
     names
         The metrics, by default all.
     """
-    found = OutOfFold(
-        np.concatenate([fold.rows for fold in folds]),
-        np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds]),
-        np.concatenate([fold.outputs for fold in folds]),
-    )
+    found = out_of_fold(folds)
     learnt = _calibrated(candidate, folds, found)
     if learnt is not None:
         ends = np.cumsum([len(fold.rows) for fold in folds])[:-1]
@@ -211,6 +207,15 @@ def joined(
         None if learnt is None else learnt.calibration,
     )
     return CrossValidation(scores, curves, seconds, tuned.whole, calibrated, found)
+
+
+def out_of_fold(folds: Sequence[OnFold]) -> OutOfFold:
+    """What the models of all folds predicted, put together in the order of the folds."""
+    return OutOfFold(
+        np.concatenate([fold.rows for fold in folds]),
+        np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds]),
+        np.concatenate([fold.outputs for fold in folds]),
+    )
 
 
 def of_predictions(

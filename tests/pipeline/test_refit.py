@@ -256,6 +256,37 @@ def test_a_blend_is_fitted_again_with_its_weights(store, folder):
     assert np.corrcoef(found, truth)[0, 1] > np.corrcoef(before, truth)[0, 1] + 0.02
 
 
+@pytest.fixture(scope="module")
+def timely(store, folder):
+    """A chain with seconds to spare, whose winner is a blend."""
+    asked = {"name": "timely", "blend": "true"}
+    ended = store.project("main", problem=problem(folder / "e", NEAREST, LINEAR, **asked), timeout=120)
+    assert ended.tags["tabular.winner"] == "blend", ended.stdout
+    return ended
+
+
+def test_with_seconds_that_are_left_what_is_registered_is_cross_validated_on_all_rows(store, timely):
+    children = store.children(timely.id)
+    refit, blend = children["refit"], children["blend"]
+    assert refit.data.params["folds"] == "6"
+    assert refit.data.metrics.keys() >= {"cv_roc_auc_mean", "cv_roc_auc_std", "cv_f1_score_mean"}
+    assert refit.data.metrics["cv_roc_auc_mean"] == pytest.approx(blend.data.metrics["cv_roc_auc_mean"], abs=0.05)
+    assert "blend on all 500 rows, for the registry; cross-validated roc_auc 0." in line_of("refit", timely)
+
+
+def test_the_report_and_the_model_card_say_what_it_scores(store, timely):
+    mean = store.children(timely.id)["refit"].data.metrics["cv_roc_auc_mean"]
+    said = f"Cross-validated on all rows, in 6 folds, it scores roc_auc {mean:.4f} ± 0."
+    made = MlflowClient(store.uri).get_model_version("timely_classifier", "1")
+    assert said in store.artifact(timely.run, "report.html").read_text()
+    assert said in made.description
+
+
+def test_its_replay_repeats_the_scores_without_a_clock(store, timely):
+    replayed = store.project("reproduce", run=store.children(timely.id)["refit"].info.run_id)
+    assert "the same: run" in replayed.stdout, replayed.stderr
+
+
 def test_holdout_rows_of_weight_0_teach_nothing():
     def part(first, weights):
         X = pd.DataFrame({"x": [first, first + 1.0, first + 2.0]})
