@@ -9,7 +9,8 @@ same other rows, by the same metric (ROC AUC, of more than two classes the mean 
 two cores, and is told the same seconds in its own words; then its answers for the unseen rows are scored:
 
 - tabular: `mlflow run . -P data=… -P target=… -P task=… -P timeout=SECONDS`, with all defaults, on a store of its own
-  that exists; its champion answers by `mlflow run . -e predict`, or, where none was registered, its winner;
+  that exists; its champion answers by `mlflow run . -e predict`, or, where none was registered, its winner. It promises
+  the score of the holdout, of the folds, and, where seconds were left, of the cross-validation on all rows;
 - flaml: `AutoML.fit(time_budget=SECONDS)` with all estimators;
 - autogluon_medium, autogluon_best: `TabularPredictor.fit(time_limit=SECONDS)` with the preset of that name.
 
@@ -207,6 +208,9 @@ def chain(folder: Path, project: str, race: Race) -> Entry:
     metric = METRICS[race.table.task][0]
     said = {"holdout": metric, "folds": f"cv_{metric}_mean"}
     promised = {on: main.data.metrics[name] for on, name in said.items() if name in main.data.metrics}
+    for refit in client.search_runs([experiment], "tags.`mlflow.project.entryPoint` = 'refit'"):
+        if said["folds"] in refit.data.metrics:
+            promised["all_rows"] = refit.data.metrics[said["folds"]]
     found = pd.read_parquet(answers)
     found.columns = [column.removeprefix("probability_") for column in found]
     model = f"{main.data.tags[tags.WINNER]}, {main.data.tags[tags.OUTCOME]}"
