@@ -18,9 +18,9 @@ from tabular.errors import UserError, nearest
 from tabular.metrics import lookup
 from tabular.metrics.classification import CALIBRATION_ERROR, DEFAULT_THRESHOLD
 from tabular.metrics.lookup import CLASSIFICATION, REGRESSION
-from tabular.sections.base import YAML_BOOLEANS, Section, TagName
+from tabular.sections.base import YAML_BOOLEANS, Section
 from tabular.sections.models import DATES, Choice, Model, Preprocessing, Range, Transformer, is_shared
-from tabular.sections.rules import Evaluation, Gate, Monitor, Registry, Search, Tracking
+from tabular.sections.rules import Evaluation, Gate, Monitor, Registry, Search, TagName, Tracking
 from tabular.sections.table import FULL, SHORT, Data, DateParts, Missing, MissingInColumn, OwnFeatures, Split, Typed
 
 # The name of the candidate that is a blend of the others.

@@ -14,8 +14,7 @@ import numpy as np
 
 from tabular.data import carried_code
 from tabular.errors import CandidateError, UserError, nearest
-from tabular.sections.base import import_path
-from tabular.sections.models import CLASSES
+from tabular.sections.models import CLASSES, import_path
 
 Array: TypeAlias = np.ndarray[Any, Any]
 KIND = "skorch.NeuralNetClassifier"

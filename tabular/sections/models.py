@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeAlias, get_args
 
@@ -9,8 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from tabular.defaults import SPACES
 from tabular.errors import nearest
-from tabular.sections.base import Section, Value, import_path
+from tabular.sections.base import Section
 
+Scalar = bool | int | float | str | None
+Value = Scalar | list[Scalar | list[Scalar]]
 # How the import paths of estimators begin that several processes can learn together.
 SHARED = "lightgbm."
 # The keys of a model that say what becomes of the chain where it fails, and change no fit.
@@ -25,6 +28,19 @@ CLASSES = {"skorch": ("module", "criterion", "optimizer")}
 def is_shared(estimator: str) -> bool:
     """Whether an estimator, by its import path, can be learnt by several ranks."""
     return estimator.startswith(SHARED)
+
+
+def import_path(value: str) -> str:
+    """Validate the import path of a class.
+
+    Raises
+    ------
+    ValueError
+        Where it is none.
+    """
+    if not re.fullmatch(r"[A-Za-z_][\w.]*\.[A-Za-z_]\w*", value):
+        raise ValueError(f"{value!r} is no import path of a class, such as sklearn.linear_model.LogisticRegression")
+    return value
 
 
 class Range(Section):

@@ -6,8 +6,41 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
 from tabular import addresses
-from tabular.metrics.classification import DEFAULT_THRESHOLD
-from tabular.sections.base import MetricName, Section, TagName, Threshold
+from tabular.errors import UserError
+from tabular.metrics import lookup
+from tabular.metrics.classification import DEFAULT_THRESHOLD, is_of_labels
+from tabular.sections.base import Section
+
+
+def _metric_name(value: str) -> str:
+    try:
+        return lookup.metric(value).name
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+def _threshold(value: Any) -> float | str:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is neither a probability nor a metric's name")
+    if not is_of_labels(_metric_name(value)):
+        raise ValueError(f"{value} looks at probabilities, which no threshold changes: name a metric such as f1_score")
+    return value
+
+
+def _tag_name(value: str) -> str:
+    if not re.fullmatch(r"[\w.\- :/]{1,250}", value) or value.startswith(("mlflow.", "tabular.")):
+        raise ValueError(
+            f"{value!r} cannot be a tag's name: up to 250 letters, digits and _-. :/ can, and what begins with mlflow. "
+            "or tabular. is taken"
+        )
+    return value
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+Threshold = Annotated[float | str, BeforeValidator(_threshold)]
+TagName = Annotated[str, AfterValidator(_tag_name)]
 
 
 def _trials(value: Any) -> Any:

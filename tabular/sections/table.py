@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from tabular import addresses
-from tabular.sections.base import Label, Section, Word
+from tabular.sections.base import Label, Section
 
 # The keys of the section data that say where the table lies. What lies there counts by its content, its digest.
 PLACE = ("source", "query", "headers", "sha256")
@@ -14,6 +14,15 @@ PLACE = ("source", "query", "headers", "sha256")
 OF_FITS = ("target_transform",)
 # The names of the two forms, which are no keys of the YAML.
 SHORT, FULL = "in short", "in full"
+
+
+def _word(value: Any) -> Any:
+    if value is None:
+        raise ValueError("YAML reads null and ~ as nothing: put the word in quotes")
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Word = Annotated[str, BeforeValidator(_word)]
 
 
 class MissingInColumn(Section):
