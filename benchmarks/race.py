@@ -10,7 +10,8 @@ two cores, and is told the same seconds in its own words; then its answers for t
 
 - tabular: `mlflow run . -P data=… -P target=… -P task=… -P timeout=SECONDS`, with all defaults, on a store of its own
   that exists; its champion answers by `mlflow run . -e predict`, or, where none was registered, its winner. It promises
-  the score of the holdout, of the folds, and, where seconds were left, of the cross-validation on all rows;
+  the score of the holdout, of the folds, and, where seconds were left, of the cross-validation on all rows; `last` is
+  the latter, or that of the folds where there is none;
 - flaml: `AutoML.fit(time_budget=SECONDS)` with all estimators;
 - autogluon_medium, autogluon_best: `TabularPredictor.fit(time_limit=SECONDS)` with the preset of that name.
 
@@ -211,6 +212,8 @@ def chain(folder: Path, project: str, race: Race) -> Entry:
     for refit in client.search_runs([experiment], "tags.`mlflow.project.entryPoint` = 'refit'"):
         if said["folds"] in refit.data.metrics:
             promised["all_rows"] = refit.data.metrics[said["folds"]]
+    if "folds" in promised:
+        promised["last"] = promised.get("all_rows", promised["folds"])
     found = pd.read_parquet(answers)
     found.columns = [column.removeprefix("probability_") for column in found]
     model = f"{main.data.tags[tags.WINNER]}, {main.data.tags[tags.OUTCOME]}"

@@ -27,7 +27,7 @@ from steps.run.tags import (
 )
 from tabular import digests
 from tabular.errors import UserError
-from tabular.metrics.metric import rounded
+from tabular.metrics.metric import over_folds
 from tabular.model import blending
 from tabular.model.blending import Blended
 from tabular.model.intervals import Intervals
@@ -118,18 +118,16 @@ def _finish_alone(step: Step, name: str, candidates: int) -> None:
 def _finish(
     step: Step, problem: Problem, members: Mapping[str, Member], found: Blended, ends: Intervals | None
 ) -> None:
-    metric, summary = problem.search.metric, found.result.summary()
-    mean, spread = summary[f"cv_{metric}_mean"], summary[f"cv_{metric}_std"]
-    parts = blends.in_words(members)
-    score = f"cross-validated {metric} {rounded(mean)} ± {rounded(spread)}"
+    metric = problem.search.metric
+    parts, scored = blends.in_words(members), over_folds(found.result.summary(), metric)
     by = blending.measured_by(metric)
     note = (
         f"{parts}, chosen by the {by} of what the models of the folds predicted for rows that they had not learnt "
-        f"from.\n\nOver {problem.search.folds} folds, each blended by weights that were chosen on the others: {metric} "
-        f"{rounded(mean)} ± {rounded(spread)} (deviation of the folds)."
+        f"from.\n\nOver {problem.search.folds} folds, each blended by weights that were chosen on the others: {scored} "
+        "(deviation of the folds)."
     )
     if ends is not None:
         note += f"\n\nIntervals of {problem.evaluation.coverage:.0%}: {ends.form}."
     if said := flavor.note(step.tags):
         note += f"\n\nOf the model, {said}: {flavor.PAGES} say what follows."
-    step.finish("blend", "; ".join(filter(None, [score, parts, said])), note)
+    step.finish("blend", "; ".join(filter(None, [f"cross-validated {scored}", parts, said])), note)

@@ -19,7 +19,7 @@ import pandas as pd
 from mlflow.entities import Run
 
 from steps.model import all_rows, blends, dataset, fits, flavor, memory_budget, out_of_fold, registry
-from steps.model.all_rows import OnAllRows
+from steps.model.all_rows import Durations, Fit
 from steps.model.blends import Member
 from steps.model.dataset import DataSet
 from steps.model.flavor import Written
@@ -40,7 +40,8 @@ from steps.run.tags import (
     digest_tag,
 )
 from tabular import digests
-from tabular.errors import CandidateError
+from tabular.errors import CandidateError, first_line
+from tabular.metrics.metric import over_folds
 from tabular.model import budget, cross_validation, training
 from tabular.model.binned import BinnedRows
 from tabular.problem import BLEND, REFIT, Problem
@@ -128,35 +129,39 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     about = {"name": name, "tags": {PROBLEM: problem.name}, "tracking": problem.tracking}
     made = flavor.log_parts(step, *whole, signed, rows.example(problem), **about)
     step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
-    scores, scored, more = _scores(step, problem, {one: of.on_all_rows for one, of in fitted.items()}, of_fits)
+    took = Durations(of_fits, seconds - of_fits)
+    scores, scored, noted = _scores(step, problem, every, {one: of.fit for one, of in fitted.items()}, took)
     digest = digests.of_values([learnt, code, *([scores] if scores else [])])
     step.log(metrics=scores, model_id=made.model_id, tags={digest_tag(REFIT): digest})
     note = (
         f"Fitted on {len(every.y):,} rows, {len(rows.y):,} of which the judged model has learnt from, with its "
         "hyperparameters, threshold and calibration.\n\nThe scores of evaluate are of the judged model, which has not "
-        f"seen the holdout.{more}"
+        f"seen the holdout.{noted}"
     )
     said = f"{name} on all {len(every.y):,} rows, for the registry"
     step.finish(f"refit {name}", "; ".join(filter(None, [said, scored, lighter, flavor.note(step.tags)])), note)
 
 
 def _scores(
-    step: Step, problem: Problem, members: Mapping[str, OnAllRows], seconds: float
+    step: Step, problem: Problem, rows: DataSet, members: Mapping[str, Fit], took: Durations
 ) -> tuple[dict[str, float], str, str]:
-    """What a cross-validation on all rows says of the fitted model, in a line, and in the run's note.
+    """What a cross-validation on all rows says of the fitted model; the same in a line, and in the run's note.
 
     Nothing in a chain without limit; where it cannot be, the note says why.
     """
     try:
-        found = all_rows.cross_validate(step, problem, members, seconds)
-    except CandidateError as error:
-        return {}, "", f"\n\nIt is not cross-validated on all rows: {error}."
+        found = all_rows.cross_validate(step, problem, rows, members, took)
+    except Exception as error:  # whatever it is: a score that decides nothing must not cost the model
+        if step.arguments["replays"]:
+            raise
+        return {}, "", f"\n\nIt is not cross-validated on all rows: {first_line(error)}."
     if found is None:
         return {}, "", ""
     step.log(params={FOLDS: len(found.scores)})
     scores = {name: value for name, value in found.summary().items() if not math.isnan(value)}
-    said = all_rows.told(scores, problem.search.metric)
-    return scores, f"cross-validated {said}", f"\n\nCross-validated on all rows, in {len(found.scores)} folds: {said}."
+    said, folds = over_folds(scores, problem.search.metric), f"{len(found.scores)} folds"
+    noted = f"\n\nCross-validated on all rows, in {folds}: {said} (deviation of the folds)."
+    return scores, f"cross-validated {said}", noted
 
 
 def _rows(step: Step, problem: Problem, source: Run, model: str = "") -> tuple[DataSet, DataSet]:
@@ -184,9 +189,9 @@ def joined(rows: DataSet, holdout: DataSet) -> DataSet:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A model that was fitted on all rows: its files, and its threshold."""
+    """A model that was fitted on all rows: how, its files, and its threshold."""
 
-    on_all_rows: OnAllRows
+    fit: Fit
     written: Written
     threshold: float
 
@@ -212,7 +217,7 @@ def _fitted(step: Step, problem: Problem, rows: DataSet, every: DataSet, name: s
         coverage=problem.evaluation.coverage,
         calibration=result.calibration,
     )
-    return _Fitted(OnAllRows(candidate, every, share), written, result.threshold)
+    return _Fitted(Fit(candidate, share), written, result.threshold)
 
 
 def _search(step: Step, name: str, run: Run) -> Run | None:

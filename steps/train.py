@@ -31,7 +31,7 @@ from tabular.data.folds import Fold
 from tabular.errors import CandidateError, OutOfTimeError, UserError
 from tabular.metrics.classification import DEFAULT_THRESHOLD
 from tabular.metrics.lookup import with_named
-from tabular.metrics.metric import rounded
+from tabular.metrics.metric import over_folds, rounded
 from tabular.model import budget, cross_validation, loss_curves, training
 from tabular.model.calibration import Calibration
 from tabular.model.intervals import Intervals
@@ -274,13 +274,13 @@ def _finish(
     notes: list[str],
 ) -> None:
     metric = problem.search.metric
-    mean, spread = metrics[f"cv_{metric}_mean"], metrics[f"cv_{metric}_std"]
+    scored = over_folds(metrics, metric)
     beside = "accuracy" if ends is None else "mae"
-    summary = f"cross-validated {metric} {rounded(mean)} ± {rounded(spread)}"
+    summary = f"cross-validated {scored}"
     found = "with the hyperparameters of the search" if params else "with the problem's own hyperparameters"
     note = (
         f"Fitted {name} {found} on all training rows in {metrics['fit_seconds']:.1f} s.\n\n"
-        f"Over {problem.search.folds} folds: {metric} {rounded(mean)} ± {rounded(spread)} (deviation of the folds), "
+        f"Over {problem.search.folds} folds: {scored} (deviation of the folds), "
         f"{beside} {rounded(metrics[f'cv_{beside}_mean'])}. On the rows that it learnt from: {metric} "
         f"{rounded(metrics[f'training_{metric}'])}."
     )

@@ -11,7 +11,7 @@ import yaml
 from mlflow.entities import LifecycleStage, Run
 
 from steps.evaluation.champion_test import Verdict
-from steps.model import all_rows, fits, requirements
+from steps.model import fits, requirements
 from steps.model.registry import KEPT, NOT_REGISTERED, REGISTERED
 from steps.run import artifacts, lookup, tracking
 from steps.run.step import Step, describe
@@ -20,6 +20,7 @@ from tabular.data import datasets, hints
 from tabular.evaluation.gate import Check
 from tabular.metrics.classification import CALIBRATION_ERROR
 from tabular.metrics.lookup import METRICS, task_of
+from tabular.metrics.metric import over_folds
 from tabular.problem import BLEND, REFIT, Problem
 from tabular.report.report import Link, Picture, Report, Table, shown
 
@@ -255,12 +256,12 @@ def _whose(behind: Mapping[str, "Behind"], metric: str) -> str:
     run = behind[REFIT].run
     rows = "rows" if run is None else f"{int(run.data.params['rows']):,} rows"
     sample, folds = ("" if run is None else run.data.params.get(name, "") for name in (SAMPLES, FOLDS))
-    scored = "" if run is None or not folds else all_rows.told(run.data.metrics, metric)
+    scored = "" if run is None or not folds else over_folds(run.data.metrics, metric)
     return (
         "These figures are of the model that has learnt from the training rows alone. The one that is registered has "
         f"learnt from all {rows}, the holdout among them, with the same hyperparameters."
         + (f" Of these, {sample}." if sample else "")
-        + (f" Cross-validated on all rows, in {folds} folds, it scores {scored}." if scored else "")
+        + (f" Cross-validated on all rows, in {folds} folds: {scored} (deviation of the folds)." if scored else "")
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self, TypeVar
 
@@ -116,6 +116,12 @@ def scored(name: str, asked: tuple[Any, Any, Any], weights: Floats | None, *, in
                 f"{name} takes no weights of rows, which data.weight asks for: take another metric, such as {instead}"
             ) from error
         raise UserError(f"{name} cannot be told of these rows: {first_line(error)}") from error
+
+
+def over_folds(metrics: Mapping[str, float], name: str) -> str:
+    """A metric over the folds in words, by `cv_<name>_mean` and `cv_<name>_std`: `rmse 0.3121 ± 0.0042`."""
+    mean, spread = (metrics[f"cv_{name}_{what}"] for what in ("mean", "std"))
+    return f"{name} {rounded(mean)} ± {rounded(spread)}"
 
 
 def rounded(value: float, sign: str = "") -> str:

@@ -276,7 +276,7 @@ def test_with_seconds_that_are_left_what_is_registered_is_cross_validated_on_all
 
 def test_the_report_and_the_model_card_say_what_it_scores(store, timely):
     mean = store.children(timely.id)["refit"].data.metrics["cv_roc_auc_mean"]
-    said = f"Cross-validated on all rows, in 6 folds, it scores roc_auc {mean:.4f} ± 0."
+    said = f"Cross-validated on all rows, in 6 folds: roc_auc {mean:.4f} ± 0."
     made = MlflowClient(store.uri).get_model_version("timely_classifier", "1")
     assert said in store.artifact(timely.run, "report.html").read_text()
     assert said in made.description
