@@ -117,22 +117,16 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
         name, threshold = BLEND, found.result.threshold
         whole, _ = blends.write(problem, rows, members, found, step.folder)
     seconds = time.perf_counter() - started
-    learnt, code = flavor.digest_of_parts(whole.parts), flavor.digest_of_code()
     told = [(one, replace(every, most=problem.models[one].rows).told_of_sample(problem)) for one in weights]
     lighter = "; ".join(f"{one} {said}" for one, said in told if said)
     about = {"model_type": name, "rows": len(every.y), "seed": problem.seed}
-    step.log(
-        params={**about, **({SAMPLES: lighter} if lighter else {})},
-        tags={MODEL_DIGEST: learnt, CODE_DIGEST: code},
-    )
-    signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
-    about = {"name": name, "tags": {PROBLEM: problem.name}, "tracking": problem.tracking}
-    made = flavor.log_parts(step, *whole, signed, rows.example(problem), **about)
-    step.log(metrics={"fit_seconds": seconds}, model_id=made.model_id, tags={MODEL_URI: made.model_uri})
-    took = Durations(of_fits, seconds - of_fits)
-    scores, scored, noted = _scores(step, problem, every, {one: of.fit for one, of in fitted.items()}, took)
-    digest = digests.of_values([learnt, code, *([scores] if scores else [])])
-    step.log(metrics=scores, model_id=made.model_id, tags={digest_tag(REFIT): digest})
+    step.log(params={**about, **({SAMPLES: lighter} if lighter else {})})
+    learnt, model_id = _log_model(step, problem, rows, name, whole, threshold)
+    step.log(metrics={"fit_seconds": seconds}, model_id=model_id)
+    how = {one: of.fit for one, of in fitted.items()}
+    scores, scored, noted = _scores(step, problem, every, how, Durations(of_fits, seconds - of_fits))
+    digest = digests.of_values([*learnt, *([scores] if scores else [])])
+    step.log(metrics=scores, model_id=model_id, tags={digest_tag(REFIT): digest})
     note = (
         f"Fitted on {len(every.y):,} rows, {len(rows.y):,} of which the judged model has learnt from, with its "
         "hyperparameters, threshold and calibration.\n\nThe scores of evaluate are of the judged model, which has not "
@@ -140,6 +134,19 @@ def _fit(step: Step, problem: Problem, source: Run, trained: Mapping[str, Run], 
     )
     said = f"{name} on all {len(every.y):,} rows, for the registry"
     step.finish(f"refit {name}", "; ".join(filter(None, [said, scored, lighter, flavor.note(step.tags)])), note)
+
+
+def _log_model(
+    step: Step, problem: Problem, rows: DataSet, name: str, whole: Written, threshold: float
+) -> tuple[list[str], str | None]:
+    """Log the model; return the digests of what it has learnt and of its code, and its id."""
+    learnt, code = flavor.digest_of_parts(whole.parts), flavor.digest_of_code()
+    step.log(tags={MODEL_DIGEST: learnt, CODE_DIGEST: code})
+    signed = flavor.signature(rows.schema, threshold, problem.evaluation.coverage)
+    about = {"name": name, "tags": {PROBLEM: problem.name}, "tracking": problem.tracking}
+    made = flavor.log_parts(step, *whole, signed, rows.example(problem), **about)
+    step.log(tags={MODEL_URI: made.model_uri})
+    return [learnt, code], made.model_id
 
 
 def _scores(
