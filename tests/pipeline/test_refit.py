@@ -242,11 +242,18 @@ def test_a_damaged_model_is_fitted_and_registered_again(store, folder):
     assert again.tags["tabular.champion.version"] == "2"
 
 
-def test_a_blend_is_fitted_again_with_its_weights(store, folder):
-    ended = store.project("main", problem=problem(folder / "d", NEAREST, LINEAR, name="blended", blend="true"))
-    children = store.children(ended.id)
+@pytest.fixture(scope="module")
+def timely(store, folder):
+    """A chain with seconds to spare, whose winner is a blend."""
+    asked = {"name": "timely", "blend": "true"}
+    ended = store.project("main", problem=problem(folder / "d", NEAREST, LINEAR, **asked), timeout=120)
     assert ended.tags["tabular.winner"] == "blend", ended.stdout
-    made = MlflowClient(store.uri).get_model_version("blended_classifier", "1")
+    return ended
+
+
+def test_a_blend_is_fitted_again_with_its_weights(store, timely):
+    children = store.children(timely.id)
+    made = MlflowClient(store.uri).get_model_version("timely_classifier", "1")
     whole, judged = (described(store, uri) for uri in (made.source, made.tags["tabular.judged"]))
     assert whole["members"] == judged["members"]
     assert (whole["threshold"], whole["calibration"]) == (judged["threshold"], judged["calibration"])
@@ -254,15 +261,6 @@ def test_a_blend_is_fitted_again_with_its_weights(store, folder):
     truth, found = (rows["y"] == "yes").to_numpy(), answers(store, made.source, rows)
     before = answers(store, made.tags["tabular.judged"], rows)
     assert np.corrcoef(found, truth)[0, 1] > np.corrcoef(before, truth)[0, 1] + 0.02
-
-
-@pytest.fixture(scope="module")
-def timely(store, folder):
-    """A chain with seconds to spare, whose winner is a blend."""
-    asked = {"name": "timely", "blend": "true"}
-    ended = store.project("main", problem=problem(folder / "e", NEAREST, LINEAR, **asked), timeout=120)
-    assert ended.tags["tabular.winner"] == "blend", ended.stdout
-    return ended
 
 
 def test_with_seconds_that_are_left_what_is_registered_is_cross_validated_on_all_rows(store, timely):
