@@ -116,8 +116,20 @@ def main() -> None:
         results += run(options, {(*one.race, one.system) for one in results}, path)
     asked = {*product(options.tables, options.seeds, options.seconds)}
     systems = [options.name if system == CHAIN else system for system in options.systems]
-    print(standings.report([one for one in results if one.race in asked], [*systems, *options.beside]))
+    kept = [one for one in results if one.race in asked]
+    print(standings.report(kept, [*systems, *options.beside], unseen(options.folder, kept)))
     print(f"{CORES} of {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}")
+
+
+def unseen(folder: Path, results: Sequence[Result]) -> dict[tuple[str, int], tuple[int, int]]:
+    """The unseen rows of the rarer class and of the other, by table and seed, of the tables of two classes."""
+    found = {}
+    for table, seed in {(one.table, one.seed) for one in results if TABLES[one.table].task == "classification"}:
+        truth = folder / "tables" / f"{table}_{seed}" / "truth.csv"
+        counts = pd.read_csv(truth).iloc[:, 0].value_counts() if truth.exists() else ()
+        if len(counts) == 2:
+            found[table, seed] = (int(min(counts)), int(max(counts)))
+    return found
 
 
 def arguments() -> argparse.Namespace:

@@ -4,6 +4,7 @@ All intervals are of 95 %, by the bootstrap: tables are drawn with replacement, 
 seeds of a table are no more independent than the rows of a group.
 """
 
+import math
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -158,8 +159,37 @@ def gaps(results: Sequence[Result], system: str, metric: str, found_on: str) -> 
     return {table: np.array(of) for table, of in found.items()}
 
 
-def report(results: Sequence[Result], systems: Sequence[str]) -> str:
-    """All standings as Markdown; the first system is the one that the others are held against."""
+def by_chance(score: float, rarer: int, others: int) -> float:
+    """The mean size of the gap of a promise that is exactly a model's ROC AUC, by the chance of the unseen rows alone.
+
+    By the standard error of J. A. Hanley and B. J. McNeil 1982 (Radiology 143, 1), for a normal distribution.
+
+    Parameters
+    ----------
+    score
+        The ROC AUC.
+    rarer, others
+        The unseen rows of each of two classes.
+    """
+    one, two = score / (2 - score), 2 * score**2 / (1 + score)
+    variance = score * (1 - score) + (rarer - 1) * (one - score**2) + (others - 1) * (two - score**2)
+    return math.sqrt(2 / math.pi * variance / (rarer * others))
+
+
+def report(
+    results: Sequence[Result], systems: Sequence[str], unseen: Mapping[tuple[str, int], tuple[int, int]] | None = None
+) -> str:
+    """All standings as Markdown.
+
+    Parameters
+    ----------
+    results
+        Those of all races.
+    systems
+        The first is the one that the others are held against.
+    unseen
+        {(table, seed): unseen rows of the rarer class and of the other}, of tables of two classes.
+    """
     lines: list[str] = []
     for seconds in sorted({one.seconds for one in results}):
         kept, left_out = whole([one for one in results if one.seconds == seconds], systems)
@@ -170,7 +200,8 @@ def report(results: Sequence[Result], systems: Sequence[str]) -> str:
             lines += _places(kept, systems)
             for metric in _metrics(kept):
                 lines += _of_metric(kept, systems, metric)
-            lines += [*_promises(kept, systems), *_times(kept, systems), *_scores(kept, systems)]
+            lines += [*_promises(kept, systems), *_chance(kept, systems, unseen or {})]
+            lines += [*_times(kept, systems), *_scores(kept, systems)]
     versions = [
         f"{system} {', '.join(sorted({one.version for one in results if one.system == system} - {''}))}"
         for system in systems
@@ -232,6 +263,29 @@ def _promises(results: Sequence[Result], systems: Sequence[str]) -> list[str]:
                 sizes = over_tables({table: abs(of) for table, of in found.items()})
                 most = f"{rounded(found[worst].mean())} ({worst})"
                 lines.append(f"| {metric}: {system} | {found_on} | {over_tables(found)} | {sizes} | {most} |")
+    return lines
+
+
+def _chance(
+    results: Sequence[Result], systems: Sequence[str], unseen: Mapping[tuple[str, int], tuple[int, int]]
+) -> list[str]:
+    """How far promises are off on tables of two classes, and how far the chance of the unseen rows alone puts them."""
+    of_two = [one for one in results if (one.table, one.seed) in unseen and one.metric == "roc_auc"]
+    if not of_two:
+        return []
+    tables = sorted({one.table for one in of_two})
+    lines = ["", f"| ROC AUC, {len(tables)} tables of two classes | on | mean size |", "|---|---|---|"]
+    for system in systems:
+        own = [one for one in of_two if one.system == system]
+        for found_on in dict.fromkeys(name for one in own for name in one.promised):
+            sizes = {table: abs(of) for table, of in gaps(own, system, "roc_auc", found_on).items()}
+            if len(sizes) == len(tables):
+                lines.append(f"| {system} | {found_on} | {over_tables(sizes)} |")
+        chance: dict[str, list[float]] = defaultdict(list)
+        for one in own:
+            chance[one.table].append(by_chance(one.scores["roc_auc"], *unseen[one.table, one.seed]))
+        expected = over_tables({table: np.array(of) for table, of in chance.items()})
+        lines.append(f"| {system} | what it is worth, by chance alone | {expected} |")
     return lines
 
 

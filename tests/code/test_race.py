@@ -12,6 +12,7 @@ from benchmarks import race, race_tables, standings
 from benchmarks.race import Entry, Race
 from benchmarks.race_tables import DEVELOP, REPORT, Rows, Table
 from benchmarks.standings import Result
+from tabular.metrics.metric import rounded
 
 OURS, THEIRS = "ours", "theirs"
 
@@ -126,6 +127,36 @@ def test_who_promises_more_than_the_unseen_rows_give_has_a_gap_above_0(
 ) -> None:
     one = result("a", OURS, given, metric=metric, promised={"holdout": promised})
     assert standings.gaps([one], OURS, metric, "holdout")["a"].tolist() == [pytest.approx(gap)]
+
+
+@pytest.mark.parametrize(("score", "rarer", "others"), [(0.75, 50, 200), (0.9, 100, 100), (0.6, 300, 40)])
+def test_the_chance_of_unseen_rows_is_that_of_many_draws(score: float, rarer: int, others: int) -> None:
+    draw = np.random.default_rng(0)
+    # of exponential scores, for which the formula is exact, the rate of one class gives the area
+    rate = score / (1 - score)
+    areas = []
+    for _ in range(2000):
+        high, low = draw.exponential(rate, rarer), draw.exponential(1.0, others)
+        areas.append(np.mean(np.searchsorted(np.sort(low), high)) / others)
+    found = standings.by_chance(score, rarer, others)
+    assert found == pytest.approx(np.mean(np.abs(np.array(areas) - score)), rel=0.06)
+
+
+def test_the_report_says_how_far_chance_alone_puts_a_promise() -> None:
+    results = [result("a", system, 0.9, promised={"holdout": 0.88}) for system in (OURS, THEIRS)]
+    text = standings.report(results, [OURS, THEIRS], {("a", 0): (100, 400)})
+    expected = rounded(standings.by_chance(0.9, 100, 400))
+    assert f"| {OURS} | holdout | 0.0200 (0.0200 to 0.0200) |" in text
+    assert f"| {OURS} | what it is worth, by chance alone | {expected} ({expected} to {expected}) |" in text
+    assert "by chance alone" not in standings.report(results, [OURS, THEIRS])
+
+
+def test_unseen_rows_are_counted_of_two_classes(tmp_path: Path) -> None:
+    for name, truth in (("churn", ["Yes", "No", "No"]), ("digits", [1, 2, 3])):
+        (tmp_path / "tables" / f"{name}_0").mkdir(parents=True)
+        pd.DataFrame({"y": truth}).to_csv(tmp_path / "tables" / f"{name}_0" / "truth.csv", index=False)
+    results = [result(name, OURS, 0.9) for name in ("churn", "digits", "email", "ames")]
+    assert race.unseen(tmp_path, results) == {("churn", 0): (1, 2)}
 
 
 def test_the_report_names_each_version_that_ran() -> None:
