@@ -137,11 +137,6 @@ def test_the_same_command_runs_nothing_again(store, folder, chain):
     assert "nearest is the champion (version 1) already" in again.stdout
 
 
-def test_its_replay_is_the_same(store, children):
-    replayed = store.project("reproduce", run=children["refit"].info.run_id)
-    assert "the same: run" in replayed.stdout, replayed.stderr
-
-
 def test_predict_asks_the_registered_model(store, folder, version, holdout):
     output = folder / "scored.parquet"
     about = {"model": "models:/refitted_classifier@champion", "data": str(folder / "table.csv"), "output": str(output)}
@@ -280,7 +275,7 @@ def test_the_report_and_the_model_card_say_what_it_scores(store, timely):
     assert said in made.description
 
 
-def test_its_replay_repeats_the_scores_without_a_clock(store, timely):
+def test_its_replay_is_the_same_scores_and_all_without_a_clock(store, timely):
     replayed = store.project("reproduce", run=store.children(timely.id)["refit"].info.run_id)
     assert "the same: run" in replayed.stdout, replayed.stderr
 
