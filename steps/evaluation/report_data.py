@@ -254,9 +254,10 @@ def _whose(behind: Mapping[str, "Behind"], metric: str) -> str:
     if REFIT not in behind:
         return ""
     run = behind[REFIT].run
-    rows = "rows" if run is None else f"{int(run.data.params['rows']):,} rows"
-    sample, folds = ("" if run is None else run.data.params.get(name, "") for name in (SAMPLES, FOLDS))
-    scored = "" if run is None or not folds else over_folds(run.data.metrics, metric)
+    told, scores = ({}, {}) if run is None else (run.data.params, run.data.metrics)
+    rows = f"{int(told['rows']):,} rows" if told else "rows"
+    sample, folds = told.get(SAMPLES, ""), told.get(FOLDS, "")
+    scored = over_folds(scores, metric) if folds else ""
     return (
         "These figures are of the model that has learnt from the training rows alone. The one that is registered has "
         f"learnt from all {rows}, the holdout among them, with the same hyperparameters."
