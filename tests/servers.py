@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests import typed
 from tests.running import MOST_SECONDS, PROJECT
 
 # Not in requirements-dev.txt: what it requires and what the lock holds exclude each other.
@@ -79,8 +80,10 @@ def postgresql(folder: Path, port: int | None = None) -> Iterator[str]:
 @contextlib.contextmanager
 def s3(folder: Path) -> Iterator[str]:
     """An empty object store; gives its endpoint."""
-    words = ["uv", "tool", "run", "--from", MOTO, "moto_server"]
-    if shutil.which("uv") is None or subprocess.run([*words, "--help"], check=False, capture_output=True).returncode:
+    tool = ["uv", "tool", "run", "--from", MOTO]
+    words = [*tool, "moto_server"]
+    is_there = [*tool, "python", "-c", ""]
+    if shutil.which("uv") is None or subprocess.run(is_there, check=False, capture_output=True).returncode:
         pytest.skip(f"`{' '.join(words)}`, an object store for tests, does not start here")
     port = free_port()
     words += ["-H", "127.0.0.1", "-p", str(port)]
@@ -219,11 +222,11 @@ def in_background(words: list[str], port: int, folder: Path | None = None, **var
     """An MLflow server that a command starts in a folder; gives its address once it answers."""
     address = f"http://127.0.0.1:{port}"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    about = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
     # each worker takes long to start; nothing here asks the executor of jobs
     few = {"MLFLOW_WORKERS": "1", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    about["env"] = {**os.environ, "PATH": path, **few, **variables}
-    with subprocess.Popen(words, start_new_session=True, **about) as server:
+    environment = {**os.environ, "PATH": path, **few, **variables}
+    with Path(os.devnull).open("w") as null:
+        server = typed.begin(words, cwd=folder, env=environment, stdout=null, stderr=null)
         try:
             until = time.monotonic() + MOST_SECONDS
             while not _is_up(address):
@@ -233,6 +236,7 @@ def in_background(words: list[str], port: int, folder: Path | None = None, **var
         finally:
             if server.poll() is None:
                 os.killpg(server.pid, signal.SIGKILL)  # which a server has to bear
+            server.wait()
 
 
 def _is_up(address: str) -> bool:

@@ -71,6 +71,13 @@ def start(words, *, cwd, env, stdout, stderr, keeper=None):
     return Typed(struct.unpack("!i", line.recv(4))[0], line)
 
 
+def begin(words, *, cwd, env, stdout, stderr):
+    """A command in a session of its own; `python -m mlflow …` as in `start`, whose servers import for themselves."""
+    if words[:3] == [sys.executable, "-m", "mlflow"]:
+        return start(words[3:], cwd=cwd or Path.cwd(), env=env, stdout=stdout, stderr=stderr)
+    return subprocess.Popen(words, cwd=cwd, env=env, stdout=stdout, stderr=stderr, start_new_session=True)
+
+
 @cache
 def keeper_address():
     """The address of the process that has imported MLflow's command line; it ends with this one."""

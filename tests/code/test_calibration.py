@@ -62,10 +62,11 @@ def error(y: Array, probabilities: Array, weights: Array | None = None) -> float
 @pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 3])
 @pytest.mark.parametrize(("slope", "offset"), [(2.0, 0.0), (0.5, 0.0), (1.0, 1.0)])
+@pytest.mark.parametrize("seeds", [range(8), pytest.param(range(8, 25), marks=pytest.mark.long)], ids=["few", "more"])
 def test_probabilities_that_are_off_are_mended_on_rows_that_nothing_was_learnt_from(
-    slope: float, offset: float, k: int
+    slope: float, offset: float, k: int, seeds: range
 ) -> None:
-    for seed in range(25):
+    for seed in seeds:
         found = learnt(made(1500, k, slope=slope, offset=offset, seed=seed)).calibration
         probabilities, y, _ = made(8000, k, slope=slope, offset=offset, seed=seed + 1000)
         mended = found.apply(probabilities)

@@ -285,7 +285,8 @@ def is_told(shift):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("before", "now", "columns", "tables"), [(72, 500, 1, 200), (300, 100, 1, 200), (300, 100, 4, 50)]
+    ("before", "now", "columns", "tables"),
+    [(72, 500, 1, 200), pytest.param(300, 100, 1, 200, marks=pytest.mark.long), (300, 100, 4, 50)],
 )
 def test_of_small_tables_like_the_reference_hardly_one_is_said_to_have_moved(before, now, columns, tables):
     moved = [any(map(is_told, told(before, now, columns, seed))) for seed in range(tables)]

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
@@ -16,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from tests import typed
 
 
 class Server:
@@ -92,9 +93,7 @@ def started(words: list[str], port: int, folder: Path, **variables: str) -> Iter
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     log = folder / "log"
     with log.open("wb") as out:
-        process = subprocess.Popen(
-            words, env=environment, cwd=folder, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        process = typed.begin(words, cwd=folder, env=environment, stdout=out, stderr=out)
     try:
         made = Server(port, process.pid)
         end = time.monotonic() + 300

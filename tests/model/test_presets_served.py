@@ -33,7 +33,8 @@ def light(values: Any) -> Any:
     """A model of a preset, with few rounds."""
     params = {name: FEW.get(name, value) for name, value in values.get("params", {}).items()}
     made = Model.model_validate({**values, "params": params})
-    rounds = {name: FEW[name] for name in made.space if name in FEW}
+    held = {*made.space, *({"n_estimators"} & made.params.keys())}
+    rounds = {name: FEW[name] for name in FEW if name in held}
     return made.model_copy(update={"params": {**made.params, **rounds}, "space": {}})
 
 

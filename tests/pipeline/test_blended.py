@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 
 ROWS = 2400
 PROBLEM = """
-name: {name}
+name: mixed
 data: {{source: {source}, target: y, positive: "yes"}}
 models:
   linear: {{estimator: sklearn.linear_model.LogisticRegression}}
@@ -25,7 +25,7 @@ gate: {{require: {{roc_auc: {{min: 0.5}}}}}}
 """
 
 
-def problem(folder, third="bayes: {estimator: sklearn.naive_bayes.GaussianNB}", *, name="mixed", seed=1):
+def problem(folder, third="bayes: {estimator: sklearn.naive_bayes.GaussianNB}", seed=1):
     """A table of which a linear model knows a half, and a forest another half; and its problem."""
     draw = np.random.default_rng(seed)
     table = pd.DataFrame({f"x{column}": draw.normal(size=ROWS) for column in range(12)})
@@ -34,7 +34,7 @@ def problem(folder, third="bayes: {estimator: sklearn.naive_bayes.GaussianNB}", 
     folder.mkdir(exist_ok=True)
     table.to_csv(folder / "table.csv", index=False)
     path = folder / "mixed.yaml"
-    path.write_text(PROBLEM.format(name=name, source=folder / "table.csv", third=third))
+    path.write_text(PROBLEM.format(source=folder / "table.csv", third=third))
     return path
 
 
@@ -84,7 +84,7 @@ def test_a_blend_answers_the_mean_of_its_members_as_it_was_judged(store, childre
 
 
 def test_the_same_command_runs_nothing_again(store, asked, chain):
-    again = store.project("main", problem=str(asked))
+    again = store.step("main", problem=str(asked))
     assert again.status == 0, again.stderr
     steps = ("etl", "train linear", "train forest", "train bayes", "blend", "evaluate", "refit")
     assert all(f"  {step:<12}  reused" in again.stdout for step in steps), again.stdout
@@ -92,7 +92,7 @@ def test_the_same_command_runs_nothing_again(store, asked, chain):
 
 
 def test_a_blend_is_the_same_when_it_is_replayed(store, children):
-    replayed = store.project("reproduce", run=children["blend"].info.run_id)
+    replayed = store.step("reproduce", run=children["blend"].info.run_id)
     assert replayed.status == 0, replayed.stderr
     assert "the same: run" in replayed.stdout
 
@@ -105,19 +105,22 @@ def test_predict_takes_the_run_of_a_blend(store, asked, children):
     assert len(pd.read_csv(output)) == ROWS
 
 
-def test_a_candidate_that_failed_is_not_in_the_blend(store, tmp_path):
+def test_a_candidate_that_failed_is_not_in_the_blend(store, tmp_path, chain):
     failing = "third: {estimator: sklearn.naive_bayes.MultinomialNB}"  # which refuses numbers below 0
-    ended = store.project("main", problem=str(problem(tmp_path, failing, name="failing")))
+    asked = problem(tmp_path, failing)
+    asked.write_text(f"{asked.read_text()}registry: {{name: failing}}\nrefit: false\n")
+    ended = store.step("main", problem=str(asked))
     assert ended.status == 0, ended.stderr
     weights = json.loads(store.artifact(store.children(ended.id)["blend"], "weights.json").read_text())
     assert set(weights) == {"linear", "forest"}
 
 
-def test_a_blend_that_would_be_one_of_its_members_is_no_candidate(store, tmp_path):
-    asked = problem(tmp_path, name="alone")
+def test_a_blend_that_would_be_one_of_its_members_is_no_candidate(store, tmp_path, chain):
+    asked = problem(tmp_path)
     written = yaml.safe_load(asked.read_text())
     same = {"estimator": "sklearn.linear_model.LogisticRegression"}
     written["models"] = dict.fromkeys(("linear", "second", "third"), same)
+    written |= {"registry": {"name": "alone"}, "refit": False}
     asked.write_text(yaml.safe_dump(written))
     ended = store.project("main", problem=str(asked))
     assert ended.status == 0, ended.stderr
@@ -135,7 +138,7 @@ def test_a_blend_that_would_be_one_of_its_members_is_no_candidate(store, tmp_pat
     }
     refused = store.step("predict", **about)
     assert "holds no model: no blend of the 3 candidates is better than linear alone" in refused.stderr
-    replayed = store.project("reproduce", run=children["blend"].info.run_id)
+    replayed = store.step("reproduce", run=children["blend"].info.run_id)
     assert "the same: run" in replayed.stdout, replayed.stdout
 
 

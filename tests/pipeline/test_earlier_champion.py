@@ -45,7 +45,7 @@ def made(tmp_path_factory, fork_server):
 
 
 @pytest.fixture(scope="module")
-def challenged(tmp_path_factory, fork_server):
+def challenged(undrawn, tmp_path_factory, fork_server):
     """The store, and the run of register for a challenger that has learnt from other data."""
     earlier = unpack(FIXTURE, tmp_path_factory.mktemp("challenged"), fork_server)
     store = earlier.store

@@ -5,7 +5,6 @@ A champion of classes, of an earlier commit yet, is that of test_earlier_champio
 
 import json
 import subprocess
-import sys
 from types import SimpleNamespace
 
 import pandas as pd
@@ -35,35 +34,10 @@ PROBLEMS = {
     + "models: {forest: {estimator: sklearn.ensemble.RandomForestClassifier, params: {n_estimators: 10}}}\n",
 }
 MODELS = {NUMBERS: "ridge", CLASSES: "forest"}
-# Runs steps one after the other in a tree, without pictures; `@NAME` among the arguments is the run of an earlier one.
-STEPS = """
-import importlib, json, sys
-from functools import partial
-from pathlib import Path
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from mlflow import MlflowClient
-from steps.chain import keys
-from steps.run import shell, source_digest
-FigureCanvasAgg.print_png = lambda canvas, path, **words: Path(path).write_bytes(b"")
-client, runs = MlflowClient(), {}
-(experiment,) = [one.experiment_id for one in client.search_experiments(filter_string="name = 'tests'")]
-for name, arguments in json.loads(sys.argv[1]):
-    given = [f"--{key}={runs.get(value, value)}" for key, value in arguments.items()]
-    sys.argv = [f"steps.{name}", *given]
-    body = getattr(importlib.import_module(f"steps.{name}"), name)
-    try:
-        shell.run(name, body, partial(keys.of_step, source=source_digest.digests(name)))
-    except SystemExit as ended:
-        if ended.code:
-            raise
-    (newest,) = client.search_runs([experiment], order_by=["attributes.start_time DESC"], max_results=1)
-    runs[f"@{name}"] = newest.info.run_id
-print(json.dumps(runs))
-"""
 
 
 @pytest.fixture(scope="module", params=[NUMBERS, CLASSES])
-def earlier(request, tmp_path_factory):
+def earlier(request, tmp_path_factory, fork_server):
     """A store in which the tree of a commit has trained a model and asked it; numbers have a champion too."""
     commit = request.param
     if not is_in_this_clone(commit):
@@ -71,7 +45,7 @@ def earlier(request, tmp_path_factory):
     tree, folder = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("store")
     subprocess.run(["git", "clone", "-q", "--shared", "--no-checkout", PROJECT, tree], check=True)
     subprocess.run(["git", "checkout", "-q", "--detach", commit], cwd=tree, check=True)
-    store = Store(folder)
+    store = Store(folder, fork_server=fork_server)
     _tables(folder, "price" if commit == NUMBERS else "left")
     (folder / PROBLEM).write_text(PROBLEMS[commit])
     steps = [
@@ -81,10 +55,11 @@ def earlier(request, tmp_path_factory):
     ]
     if commit == NUMBERS:
         steps += [("evaluate", {"dataset": "@etl", "models": "@train"}), ("register", {"evaluation": "@evaluate"})]
-    words = [sys.executable, "-c", STEPS, json.dumps(steps)]
-    done = subprocess.run(words, cwd=tree, env=store.environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    runs = json.loads(done.stdout.splitlines()[-1])
+    runs = {}
+    for name, given in steps:
+        ended = store.process(name, project=tree, **{key: runs.get(value, value) for key, value in given.items()})
+        assert ended.status == 0, ended.stderr
+        runs[f"@{name}"] = ended.id
     return SimpleNamespace(store=store, folder=folder, runs=runs, commit=commit)
 
 
@@ -105,7 +80,7 @@ def test_a_model_of_an_earlier_commit_scores_rows_as_it_did(earlier):
     pd.testing.assert_frame_equal(pd.read_parquet(output)[list(then)], then, check_exact=True)
 
 
-def test_a_model_of_an_earlier_commit_is_compared_with_one_of_today(earlier):
+def test_a_model_of_an_earlier_commit_is_compared_with_one_of_today(earlier, undrawn):
     """Numbers: today's challenger meets the champion of then on rows; classes: the two runs of train are listed."""
     store, folder = earlier.store, earlier.folder
     (folder / "today.yaml").write_text(PROBLEMS[earlier.commit].replace(TABLE, "more.csv"))

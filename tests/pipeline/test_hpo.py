@@ -278,7 +278,7 @@ search: {{metric: roc_auc, folds: 3}}
 """
 
 
-def test_what_a_model_makes_of_dates_and_texts_it_makes_of_the_holdout_too(store, tmp_path):
+def test_what_a_model_makes_of_dates_and_texts_it_makes_of_the_holdout_too(store, undrawn, tmp_path):
     days = pd.Series(pd.to_datetime("2024-01-01") + pd.to_timedelta([i * 5 % 97 for i in range(300)], unit="D"))
     words = ["late again today", "all is well", "nothing to say"]
     rows = pd.DataFrame({"on": days, "until": days + pd.to_timedelta(range(300), unit="h")})

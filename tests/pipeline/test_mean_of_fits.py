@@ -154,7 +154,7 @@ def chain(store):
     """A chain of the one model that the problem asks to be the mean of three fits."""
     problem = {**PROBLEM, "models": {"asked": PROBLEM["models"]["asked"]}}
     (store.folder / "one.yaml").write_text(yaml.safe_dump(problem, sort_keys=False))
-    ended = store.project(problem="one.yaml")
+    ended = store.step("main", problem="one.yaml")
     assert ended.status == 0, ended.stdout + ended.stderr
     return ended
 

@@ -132,7 +132,7 @@ def test_the_report_and_the_model_card_say_whose_figures_they_are(store, chain, 
 
 
 def test_the_same_command_runs_nothing_again(store, folder, chain):
-    again = store.project("main", problem=problem(folder, NEAREST))
+    again = store.step("main", problem=problem(folder, NEAREST))
     assert "(ran:" not in again.stdout, again.stdout
     assert "nearest is the champion (version 1) already" in again.stdout
 
@@ -148,17 +148,16 @@ def test_predict_asks_the_registered_model(store, folder, version, holdout):
 
 
 def test_a_challenger_meets_the_judged_model(store, folder, chain, children, version):
-    ended = store.project("main", problem=problem(folder, LINEAR))
+    ended = store.step("main", problem=problem(folder, LINEAR))
     met = json.loads(store.artifact(store.children(ended.id)["register"], "verdict.json").read_text())["comparison"]
     assert met["champion"] == pytest.approx(children["evaluate"].data.metrics["roc_auc"])
     assert ended.tags["tabular.outcome"] == "registered", "the champion that has seen the holdout is unbeatable on it"
 
 
-def test_without_refit_the_judged_model_is_registered_and_replaces_the_same_one_that_was_refitted(store, folder):
-    asked = {"name": "unrefitted", "more": "registry: {name: unrefitted}"}
-    assert store.project("main", problem=problem(folder / "a", NEAREST, **asked)).status == 0
-    without = {**asked, "more": f"{asked['more']}\nrefit: false"}
-    ended = store.project("main", problem=problem(folder / "a", NEAREST, **without))
+def test_without_refit_the_judged_model_is_registered_and_replaces_the_same_one_that_was_refitted(store, folder, chain):
+    asked = "registry: {name: unrefitted}"
+    assert store.step("main", problem=problem(folder, NEAREST, more=asked)).status == 0
+    ended = store.step("main", problem=problem(folder, NEAREST, more=f"{asked}\nrefit: false"))
     assert "nearest is the champion (version 1) fitted on the training rows alone now" in ended.stdout
     children, made = store.children(ended.id), MlflowClient(store.uri).get_model_version("unrefitted", "2")
     assert "refit" not in children
@@ -166,8 +165,8 @@ def test_without_refit_the_judged_model_is_registered_and_replaces_the_same_one_
     assert made.tags["tabular.digest.model"] == store.client.get_run(made.run_id).data.tags["tabular.digest.model"]
 
 
-def test_a_winner_that_does_not_pass_the_gate_is_not_fitted_again(store, folder):
-    ended = store.project("main", problem=problem(folder / "b", NEAREST, name="refused", least=0.999))
+def test_a_winner_that_does_not_pass_the_gate_is_not_fitted_again(store, folder, chain):
+    ended = store.step("main", problem=problem(folder, NEAREST, least=0.999, more="registry: {name: refused}"))
     refit = store.children(ended.id)["refit"]
     assert refit.data.params["why_not"] == "it does not pass the gate"
     assert "tabular.model_uri" not in refit.data.tags
@@ -225,13 +224,15 @@ def line_of(step, ended):
     return next(line for line in ended.stdout.splitlines() if line.strip().startswith(step) and "…" not in line)
 
 
-def test_a_damaged_model_is_fitted_and_registered_again(store, folder):
-    asked = problem(folder / "c", NEAREST, name="damaged", more="registry: {name: damaged}")
-    assert store.project("main", problem=asked).status == 0
+def test_a_damaged_model_is_fitted_and_registered_again(store, folder, chain):
+    asked = problem(folder, NEAREST, more="registry: {name: damaged}")
+    assert store.step("main", problem=asked).status == 0
     made = MlflowClient(store.uri).get_model_version("damaged", "1")
     place = description(store, made.source)
-    place.write_text(place.read_text().replace("threshold", "treshold"))
-    again = store.project("main", problem=asked)
+    before = place.read_text()
+    place.write_text(before.replace("threshold", "treshold"))
+    again = store.step("main", problem=asked)
+    place.write_text(before)
     assert "refit                  reused" not in again.stdout
     assert "nearest is the champion (version 1) whose files are damaged" in again.stdout
     assert again.tags["tabular.champion.version"] == "2"
@@ -276,7 +277,7 @@ def test_the_report_and_the_model_card_say_what_it_scores(store, timely):
 
 
 def test_its_replay_is_the_same_scores_and_all_without_a_clock(store, timely):
-    replayed = store.project("reproduce", run=store.children(timely.id)["refit"].info.run_id)
+    replayed = store.step("reproduce", run=store.children(timely.id)["refit"].info.run_id)
     assert "the same: run" in replayed.stdout, replayed.stderr
 
 

@@ -170,7 +170,7 @@ def test_the_columns_that_add_most_to_the_winners_answers_are_told_and_drawn(sto
     assert "columns that count most" in page.read_text(encoding="utf-8")
 
 
-def test_an_evaluation_says_that_its_best_model_is_too_large_to_be_explained(store, lab, monkeypatch):
+def test_an_evaluation_says_that_its_best_model_is_too_large_to_be_explained(store, lab, undrawn, monkeypatch):
     monkeypatch.setattr(contributions, "MOST_CELLS", 1)
     ended = store.step("evaluate", dataset=lab["etl"].id, models=lab["boosted"].id)
     assert ended.status == 0, ended.stderr

@@ -20,7 +20,8 @@ pytestmark = [
 ]
 
 TASKS = ["etl", "hpo lightgbm", "train logistic_regression", "train lightgbm", "blend", "evaluate", "refit", "register"]
-SINGLE = ["train lightgbm", "evaluate"]
+# test_weighted.py replays an evaluation alone, too
+SINGLE = ["train lightgbm", pytest.param("evaluate", marks=pytest.mark.long)]
 
 
 @dataclass
@@ -76,8 +77,8 @@ def lab(chains, fork_server):
 
 @pytest.fixture(scope="module")
 def replayed(lab):
-    """The chain once more, by the command that a user types."""
-    return lab.store.project("reproduce", uri=str(lab.clone), run=lab.main.id, jobs=1)
+    """The chain once more."""
+    return lab.reproduce(lab.main.id, jobs=1)
 
 
 def test_a_chain_is_told_the_same(lab, replayed):

@@ -502,7 +502,7 @@ def test_a_child_that_ran_has_its_entry_point_and_its_key(store, other_holdout):
 @pytest.fixture(scope="module")
 def gone_on(place, other_holdout):
     """The chain that failed at its end, with the gate put right and a trial more."""
-    return place.run(data="edited.csv", changes={"search.trials": 3})
+    return place.run(data="edited.csv", changes={"search.trials": 3, "blend": False, "refit": False})
 
 
 def test_more_trials_are_the_reason_of_a_search(place, gone_on):

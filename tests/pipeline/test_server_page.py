@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from tests import typed
 from tests.chains import clone_of_working_files
 from tests.running import MOST_SECONDS, PROJECT, surroundings
 from tests.servers import free_port, in_background
@@ -19,12 +20,12 @@ PAGE = (PROJECT / "docs" / "server.md").read_text(encoding="utf-8")
 def blocks(mark: str, port: int) -> list[str]:
     """The page's commands below a mark, on a port that is free here and in the environment of the tests."""
     found = re.findall(rf"<!-- {mark} -->\n```bash\n(.*?)```", PAGE, re.DOTALL)
-    here = {"5000": str(port), "--env-manager uv": "--env-manager local"}
+    here = {"5000": str(port), "--env-manager uv": "--env-manager local", "trials=3": "trials=1"}
     return [re.sub("|".join(here), lambda one: here[one[0]], block) for block in found]
 
 
 @pytest.fixture(scope="module")
-def typed(tmp_path_factory: pytest.TempPathFactory, fork_server: str) -> dict[str, str]:
+def printed(tmp_path_factory: pytest.TempPathFactory, fork_server: str) -> dict[str, str]:
     """What the commands print, all in one shell, and the page's server."""
     pytest.importorskip("flask_wtf", reason="requirements-dev.txt is not installed here")
     folder, port = tmp_path_factory.mktemp("page"), free_port()
@@ -34,7 +35,9 @@ def typed(tmp_path_factory: pytest.TempPathFactory, fork_server: str) -> dict[st
     begun = [f"exec {line}" if line.startswith("mlflow server") else line for line in start.splitlines()]
     with in_background(["bash", "-ec", "\n".join(begun)], port, folder):
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        commands = "\necho '=== next'\n".join(blocks("run", port))
+        # forked off a process that has imported it
+        commands = f'mlflow() {{ {sys.executable} {typed.__file__} {typed.keeper_address()} "$@"; }}\n'
+        commands += "\necho '=== next'\n".join(blocks("run", port))
         pipes = {"capture_output": True, "text": True, "timeout": 2 * MOST_SECONDS}
         environment = {**surroundings(), "PATH": path, "TABULAR_FORK_SERVER": fork_server}
         done = subprocess.run(["bash", "-ec", commands], cwd=folder / "project", env=environment, check=False, **pipes)
@@ -48,19 +51,19 @@ def typed(tmp_path_factory: pytest.TempPathFactory, fork_server: str) -> dict[st
     return {"ann": of_ann, "bob": of_bob, "said": of_admin + grant, "version": str(champion.version)}
 
 
-def test_ann_checks_and_registers_a_champion(typed):
-    assert "  account    ann is let in" in typed["ann"]
-    assert "registered after" in typed["ann"]
+def test_ann_checks_and_registers_a_champion(printed):
+    assert "  account    ann is let in" in printed["ann"]
+    assert "registered after" in printed["ann"]
 
 
-def test_bob_reuses_every_step_of_anns(typed):
-    assert typed["bob"].count(" reused ") == 7, typed["bob"]
-    assert "nothing to do" in typed["bob"]
+def test_bob_reuses_every_step_of_anns(printed):
+    assert printed["bob"].count(" reused ") == 7, printed["bob"]
+    assert "nothing to do" in printed["bob"]
 
 
-def test_the_champion_stays_as_it_is(typed):
-    assert typed["version"] == "1"
+def test_the_champion_stays_as_it_is(printed):
+    assert printed["version"] == "1"
 
 
-def test_the_administrators_commands_say_nothing_of_passwords(typed):
-    assert "password" not in typed["said"]
+def test_the_administrators_commands_say_nothing_of_passwords(printed):
+    assert "password" not in printed["said"]

@@ -175,6 +175,11 @@ def reader(request):
     return READERS[request.param]
 
 
+# By one of them; that the others ask the same is shown where a key or the code is another one.
+others = [pytest.param(name, marks=pytest.mark.long) for name in ("promote", "monitor")]
+by_one = pytest.mark.parametrize("reader", ["predict", *others], indirect=True)
+
+
 def line_of(ended):
     """The one line of a step that was refused."""
     assert ended.status == 1
@@ -291,6 +296,7 @@ def test_a_model_that_the_key_verifies_is_taken(scene, reader):
     assert ended.status == 0, ended.stderr
 
 
+@by_one
 def test_any_of_several_keys_may_have_signed(scene, reader):
     both = scene.folder / "both.pub"
     both.write_bytes(b"".join((scene.folder / name).read_bytes() for name in (scene.other, scene.public)))
@@ -304,6 +310,7 @@ def test_another_key_is_refused(scene, reader):
     assert "another key than" in line
 
 
+@by_one
 @pytest.mark.parametrize("file", ["MLmodel", "requirements.txt"])
 def test_an_altered_file_of_the_model_is_refused_though_its_digest_is_not_recorded_on_the_version(scene, reader, file):
     with altered(scene.model / file, lambda content: content + b"\n"):
@@ -322,12 +329,14 @@ def test_altered_code_is_refused_though_the_version_has_the_digest_of_the_altere
     assert "its file served.py is not the one of the statement" in line
 
 
+@by_one
 def test_one_byte_of_what_was_learnt_altered_is_refused(scene, reader):
     (part,) = scene.model.rglob("classifier.skops")
     with one_byte(part):
         assert "not loaded" in line_of(reader(scene, {VERIFY: scene.public}))
 
 
+@by_one
 def test_a_file_beside_the_models_own_is_refused(scene, reader):
     more = scene.model / "numpy.py"
     more.write_text("raise SystemExit('run')\n")
@@ -338,6 +347,7 @@ def test_a_file_beside_the_models_own_is_refused(scene, reader):
     assert "its file numpy.py is not in the statement" in line
 
 
+@by_one
 @pytest.mark.parametrize("where", ["payload", "sig"])
 def test_one_byte_of_the_statement_or_of_its_signature_altered_is_refused(scene, reader, where):
     with one_byte_of(scene, where):
@@ -346,6 +356,7 @@ def test_one_byte_of_the_statement_or_of_its_signature_altered_is_refused(scene,
     assert "its statement or its signature was altered" in line
 
 
+@by_one
 def test_a_version_whose_statement_is_gone_is_refused(scene, reader):
     away = scene.envelope.rename(scene.envelope.with_name("away"))
     try:
@@ -355,6 +366,7 @@ def test_a_version_whose_statement_is_gone_is_refused(scene, reader):
     assert "is not verified by TABULAR_VERIFY_KEY" in line
 
 
+@by_one
 @pytest.mark.parametrize("place", ["runs:/{register}/provenance.json", "/tmp/provenance.dsse.json"])
 def test_a_version_that_names_no_signed_statement_is_refused(scene, reader, place):
     with tag(scene, "tabular.provenance", place.format(register=scene.register.id)):

@@ -32,8 +32,16 @@ def shown(chains, fork_server, tmp_path_factory):
         yield tab, {**known, "terminal": (folder / "terminal.html").as_uri()}
 
 
+# Of three files of one page, one; that a chain leaves them all is shown in test_whole_chain.py.
+ALIKE = ("confusion", "importance")
+
+
 @needs_chromium
-@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.name)
+@pytest.mark.parametrize(
+    "picture",
+    [pytest.param(one, marks=[pytest.mark.long] if one.name in ALIKE else []) for one in PICTURES],
+    ids=lambda picture: picture.name,
+)
 def test_the_page_of_a_picture_shows_what_the_tour_says(shown, picture):
     tab, known = shown
     with Image.open(io.BytesIO(make_pictures.taken(tab, picture, known))) as found:

@@ -73,7 +73,7 @@ def registry(tmp_path_factory):
 def elsewhere(store, folder, registry, chain):
     """A chain of the same work whose problem names another registry."""
     (folder / "elsewhere.yaml").write_text(f"{PROBLEM}  registry_uri: {registry.uri}\n")
-    ended = store.project(problem=str(folder / "elsewhere.yaml"))
+    ended = store.step("main", problem=str(folder / "elsewhere.yaml"))
     assert ended.status == 0, ended.stderr
     return ended
 
@@ -194,7 +194,7 @@ def unregistered(store, folder, chain):
     """A chain of the same work whose problem wants no models in MLflow, and another registered model."""
     text = PROBLEM.replace("models: winner", "models: none") + "registry: {name: untracked}\n"
     (folder / "untracked.yaml").write_text(text)
-    ended = store.project(problem=str(folder / "untracked.yaml"))
+    ended = store.step("main", problem=str(folder / "untracked.yaml"))
     assert ended.status == 0, ended.stderr
     return ended
 
@@ -219,7 +219,7 @@ def limited(store, folder, chain):
     text = PROBLEM.replace("models: winner", "models: all\n  largest_model: 6.5 kB")
     text += "evaluation: {ties: smaller}\nregistry: {name: limited}\n"
     (folder / "limited.yaml").write_text(text)
-    ended = store.project(problem=str(folder / "limited.yaml"))
+    ended = store.step("main", problem=str(folder / "limited.yaml"))
     assert ended.status == 0, ended.stderr
     return ended
 
