@@ -396,7 +396,7 @@ TIES = """
 name: {name}
 data: {{source: {source}, target: y}}
 models:
-  forest: {{estimator: sklearn.ensemble.RandomForestClassifier, params: {{n_estimators: 50}}}}
+  forest: {{estimator: sklearn.ensemble.RandomForestClassifier, params: {{n_estimators: 150}}}}
   logistic: {{estimator: sklearn.linear_model.LogisticRegression}}
 search: {{metric: accuracy, folds: 3}}
 gate: {{beat_champion: {{or_equal: {{within: 0.2, tie_break: {what}}}}}}}
