@@ -166,7 +166,7 @@ def test_a_chain_fails_with_a_candidate_that_it_requires(place):
     required["models"]["neighbours"]["required"] = True
     del required["models"]["searched"]
     (store.folder / "required.yaml").write_text(yaml.safe_dump(required))
-    ended = store.process("main", problem="required.yaml")
+    ended = store.project(problem="required.yaml")
     assert ended.status == 1
     assert ended.tags["step.failed"] == "train neighbours"
     assert "n_neighbors" in ended.tags["tabular.reason"]
@@ -189,7 +189,7 @@ def test_a_chain_of_which_no_candidate_is_left_fails(place):
     models = yaml.safe_load(PROBLEM)["models"]
     told = yaml.safe_load(PROBLEM) | {"models": {"neighbours": models["neighbours"]}}
     (store.folder / "none.yaml").write_text(yaml.safe_dump(told))
-    ended = store.process("main", problem="none.yaml")
+    ended = store.project(problem="none.yaml")
     assert ended.status == 1
     assert ended.tags["step.failed"] == "train neighbours"
     assert "n_neighbors" in ended.tags["tabular.reason"]

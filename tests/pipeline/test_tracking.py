@@ -73,7 +73,7 @@ def registry(tmp_path_factory):
 def elsewhere(store, folder, registry, chain):
     """A chain of the same work whose problem names another registry."""
     (folder / "elsewhere.yaml").write_text(f"{PROBLEM}  registry_uri: {registry.uri}\n")
-    ended = store.step("main", problem=str(folder / "elsewhere.yaml"))
+    ended = store.project(problem=str(folder / "elsewhere.yaml"))
     assert ended.status == 0, ended.stderr
     return ended
 
