@@ -82,8 +82,8 @@ def s3(folder: Path) -> Iterator[str]:
     """An empty object store; gives its endpoint."""
     tool = ["uv", "tool", "run", "--from", MOTO]
     words = [*tool, "moto_server"]
-    is_there = [*tool, "python", "-c", ""]
-    if shutil.which("uv") is None or subprocess.run(is_there, check=False, capture_output=True).returncode:
+    nothing = [*tool, "python", "-c", ""]  # in the environment of the store, whose own start takes a second
+    if shutil.which("uv") is None or subprocess.run(nothing, check=False, capture_output=True).returncode:
         pytest.skip(f"`{' '.join(words)}`, an object store for tests, does not start here")
     port = free_port()
     words += ["-H", "127.0.0.1", "-p", str(port)]

@@ -284,7 +284,7 @@ def is_told(shift):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
+@pytest.mark.parametrize(  # the long one: these sizes with four columns, and one column of other sizes, stand beside it
     ("before", "now", "columns", "tables"),
     [(72, 500, 1, 200), pytest.param(300, 100, 1, 200, marks=pytest.mark.long), (300, 100, 4, 50)],
 )
